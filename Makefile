@@ -1,0 +1,39 @@
+# Everything runs in .venv, made once with the pins of constraints.txt.
+PYTHON ?= python3
+BIN    := .venv/bin
+PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint format wheel clean
+
+demo: .venv/installed                 ## install, then train, evaluate and diagnose four VAEs on digits
+	$(BIN)/ppl-vae demo
+
+test: .venv/installed-tests           ## lint, types, unit tests, doctests, experiments
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-tests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: .venv/installed-tests
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+wheel: .venv/installed-tests
+	$(BIN)/python -m build --wheel
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ppl_vae needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-tests: .venv/installed
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,18 @@
+"""Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
+
+from ppl_vae.conditional import Amortized, Chain, Conditional
+from ppl_vae.domain import Domain
+from ppl_vae.likelihoods import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+)
+from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
+from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior
+from ppl_vae.priors import Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
+from ppl_vae.vae import VAE, Program, build
+
+__version__ = "0.1.0"

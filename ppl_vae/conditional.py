@@ -1,0 +1,146 @@
+"""The one noun: a conditional distribution with parameters of its own."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pyro
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+__all__ = ["Amortized", "Chain", "Conditional", "Net"]
+
+Net = Callable[..., nn.Module]
+"""A network factory: `net(in_shape, out_shape)`, or `net(in_shape, out_shape, context=shapes)`."""
+
+
+class Conditional(nn.Module, abc.ABC):
+    """p(variable | context): `given(*context)` returns the distribution, a call samples it at its site.
+
+    Parameters
+    ----------
+    site
+        Name of the Pyro sample site.
+    """
+
+    infer: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, site: str = "z") -> None:
+        super().__init__()
+        self.site = site
+
+    @abc.abstractmethod
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """Distribution with event_shape (dim,) and a batch_shape that broadcasts against the data plate."""
+
+    def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
+        """Sample the distribution at the site, inside whatever plates are open."""
+        return pyro.sample(self.site, self.given(*context), obs=obs, infer=dict(self.infer))
+
+    def formula(self, *given: str) -> str:
+        """The distribution as a paper writes it: `Name(site | given; settings)`."""
+        inside = " | ".join(part for part in (self.site, ", ".join(given)) if part)
+        return f"{type(self).__name__}({'; '.join(part for part in (inside, self.settings()) if part)})"
+
+    def settings(self) -> str:
+        """What distinguishes two instances of the class in a formula; empty by default."""
+        return ""
+
+
+class Amortized(Conditional):
+    """A conditional whose parameters a network computes from the context.
+
+    Parameters
+    ----------
+    in_shape
+        Shape of the first thing it is given, without batch dimensions.
+    param_shape
+        Shape of the distribution's parameters, without batch dimensions: (rows, *event_shape).
+    net
+        Network factory, `net(in_shape, param_shape)`.
+    context
+        Shapes of everything else it is given; passed to the factory as `context=` where there is any.
+    site
+        Name of the Pyro sample site.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        param_shape: Sequence[int],
+        net: Net,
+        context: Sequence[Sequence[int]],
+        site: str,
+    ) -> None:
+        super().__init__(site)
+        extra = {"context": tuple(map(tuple, context))} if context else {}
+        self.net = net(tuple(in_shape), tuple(param_shape), **extra)
+
+    @abc.abstractmethod
+    def distribution(self, params: Tensor) -> TorchDistribution:
+        """The distribution with parameters (*leading, *param_shape)."""
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The distribution whose parameters the network computes from the context."""
+        return self.distribution(self.net(*context))
+
+    def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
+        """Sample at the site, leaving there the parameters and what makes a distribution of them.
+
+        Refining q datum by datum needs both, and finds them in a trace under `infer["parametrization"]`.
+        """
+        params = self.net(*context)
+        infer = {**self.infer, "parametrization": (params, self.distribution)}
+        return pyro.sample(self.site, self.distribution(params), obs=obs, infer=infer)
+
+
+class Chain(nn.Module):
+    """Latents sampled in order, each given the previous one and the context; returns the last.
+
+    `Chain(p(z2), p(z1 | z2))` is a hierarchical prior and `Chain(q(z2 | x), q(z1 | z2, x))` its top-down guide.
+
+    Parameters
+    ----------
+    *levels
+        Conditionals with sites of different names, the top one first.
+    """
+
+    def __init__(self, *levels: Conditional) -> None:
+        super().__init__()
+        sites = [level.site for level in levels]
+        if not levels or len(set(sites)) != len(sites):
+            raise ValueError(
+                f"Chain expects one or more levels with sites of different names, got {sites}; "
+                "name each level's site, as in StandardNormal(2, site='z2')"
+            )
+        self.levels = nn.ModuleList(levels)
+
+    def forward(self, *context: Tensor) -> Tensor:
+        """Sample every level at its site; the last one's value."""
+        previous: tuple[Tensor, ...] = ()
+        for level in self.levels:
+            previous = (level(*previous, *context),)
+        return previous[0]
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """Refused: several distributions have no single one to return."""
+        raise TypeError(
+            f"a Chain of {len(self.levels)} levels has one distribution a level, not one in all; "
+            "read them from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"
+        )
+
+    def formula(self, *given: str) -> str:
+        """The product of the levels, as a paper writes it."""
+        above: tuple[str, ...] = ()
+        factors = []
+        for level in self.levels:
+            factors.append(level.formula(*above, *given))
+            above = (level.site,)
+        return " ".join(factors)
+
+    @property
+    def site(self) -> str:
+        """The sites, top one first, as a paper lists them."""
+        return ", ".join(level.site for level in self.levels)

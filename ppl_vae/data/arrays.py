@@ -1,0 +1,209 @@
+"""Data of one's own, from arrays in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ppl_vae.data.data import Data
+from ppl_vae.data.parts import collect, cut, whole
+from ppl_vae.domain import Domain
+from ppl_vae.split import Split
+
+__all__ = ["from_arrays"]
+
+
+def from_arrays(
+    x: ArrayLike | Tensor,
+    y: ArrayLike | Tensor | None = None,
+    *,
+    x_validation: ArrayLike | Tensor | None = None,
+    y_validation: ArrayLike | Tensor | None = None,
+    x_test: ArrayLike | Tensor | None = None,
+    y_test: ArrayLike | Tensor | None = None,
+    mask: ArrayLike | Tensor | None = None,
+    mask_validation: ArrayLike | Tensor | None = None,
+    mask_test: ArrayLike | Tensor | None = None,
+    domain: Domain | None = None,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    name: str = "arrays",
+) -> Data:
+    """Data from arrays of numpy or torch.
+
+    Parameters
+    ----------
+    x
+        Data, (n, *x_shape); images as (n, channels, height, width).
+    y
+        Labels, (n,): whole numbers or strings, numbered in sorted order. `classes` keeps their names.
+    x_validation, y_validation, x_test, y_test
+        Further splits; one that is not given is drawn at random from x.
+    mask, mask_validation, mask_test
+        True where an element was observed, of the shape of x. What is not observed may be NaN and becomes 0.
+    domain
+        The values of x. By default they decide: {0, 1} is binary, uint8 are 256 levels, other integers from 0
+        on counts, floats in [0, 1] unit, and all others real.
+    seed
+        Of the random split.
+    fractions
+        Fractions of x for training, validation and test; those of splits that were given are not used.
+    name
+        Name of the data set.
+
+    Returns
+    -------
+    Data
+        The data, with SHA-256 checksums in its provenance.
+
+    Raises
+    ------
+    TypeError
+        For arrays that are not of numbers, or labels that are neither whole numbers nor strings.
+    ValueError
+        For no data, one-dimensional x, lengths or shapes that differ, NaN or infinite values without a mask,
+        values outside `domain`, labels for some splits only, or fractions that leave a split empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> from_arrays(x)
+    Data('arrays', 80 + 10 + 10 data, x_shape=(5,), real)
+    >>> from_arrays(x > 0, domain=Domain("binary"), fractions=(0.5, 0.2, 0.3))
+    Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
+    """
+    dtype = _numpy(x).dtype
+    given = {"train": _read("x", x, mask)}
+    if x_validation is not None:
+        given["validation"] = _read("x_validation", x_validation, mask_validation)
+    if x_test is not None:
+        given["test"] = _read("x_test", x_test, mask_test)
+    labels = {"train": y, "validation": y_validation, "test": y_test}
+    given, classes = _labelled(given, {role: y for role, y in labels.items() if y is not None})
+    known = domain or _infer(dtype, given["train"].x)
+    for role, split in given.items():
+        _check(role, split, given["train"], known, inferred=domain is None)
+    source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
+    if len(given) < 3:
+        source["split_seed"] = seed
+        given |= _missing(given, fractions, seed)
+    return collect(name, **given, domain=known, classes=classes, **source)
+
+
+def _numpy(x: ArrayLike | Tensor) -> np.ndarray:
+    return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+
+
+def _read(name: str, x: ArrayLike | Tensor, mask: ArrayLike | Tensor | None) -> Split:
+    array = _numpy(x)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} expects numbers, got dtype {array.dtype}; convert it to float or integers")
+    if array.ndim < 2 or not array.size:
+        raise ValueError(
+            f"{name} expects data of shape (n, *x_shape) with at least one datum, got shape {array.shape}; "
+            "give one row for each datum (x[:, None] for scalars)"
+        )
+    values = torch.from_numpy(array.copy()).float()
+    observed = None if mask is None else torch.from_numpy(_numpy(mask).astype(bool))
+    if observed is not None and observed.shape != values.shape:
+        raise ValueError(
+            f"the mask of {name} expects the shape of its data, got {tuple(observed.shape)} for "
+            f"{tuple(values.shape)}; give True or False for each element"
+        )
+    if observed is not None:
+        values = values.masked_fill(~observed, 0.0)
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        first = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"{name} expects finite values in float32, got {int(bad.sum())} NaN or infinite of "
+            f"{bad.numel()}, the first at {first}; give mask=np.isfinite(x) to treat them as not observed, "
+            "or leave these data out"
+        )
+    return whole(values, mask=observed)
+
+
+def _infer(dtype: np.dtype, x: Tensor) -> Domain:
+    if Domain("binary").contains(x):
+        return Domain("binary")
+    if dtype == np.uint8:
+        return Domain("levels", levels=256)
+    if dtype.kind in "ui" and Domain("counts").contains(x):
+        return Domain("counts")
+    if dtype.kind == "f" and Domain("unit").contains(x):
+        return Domain("unit")
+    return Domain("real")
+
+
+def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: bool) -> None:
+    if split.x.shape[1:] != train.x.shape[1:]:
+        raise ValueError(
+            f"the {role} data expect the shape of the training data, got {tuple(split.x.shape[1:])} for "
+            f"{tuple(train.x.shape[1:])}; give all splits data of one shape"
+        )
+    if not domain.contains(split.x):
+        why = "as x suggests; give `domain` yourself" if inferred else "as `domain` says; correct one of them"
+        levels = "" if domain.levels is None else f" (0 to {domain.levels - 1})"
+        raise ValueError(
+            f"the {role} data expect {domain.kind} values{levels}, got values from {float(split.x.min()):g} "
+            f"to {float(split.x.max()):g} with {len(split.x.unique())} distinct ones, {why}"
+        )
+
+
+def _labelled(
+    given: dict[str, Split], labels: dict[str, ArrayLike | Tensor]
+) -> tuple[dict[str, Split], tuple[str, ...] | None]:
+    if not labels:
+        return given, None
+    if labels.keys() != given.keys():
+        raise ValueError(
+            f"labels are expected for every split that is given, or for none, got them for {sorted(labels)} "
+            f"where x is given for {sorted(given)}; give y, y_validation and y_test as you give x"
+        )
+    arrays = [_classes(role, labels[role], len(split)) for role, split in given.items()]
+    names, codes = np.unique(np.concatenate(arrays), return_inverse=True)
+    parts = torch.from_numpy(codes).split([len(y) for y in arrays])
+    splits = {role: replace(given[role], y=y) for role, y in zip(given, parts, strict=True)}
+    return splits, tuple(str(n) for n in names)
+
+
+def _classes(role: str, y: ArrayLike | Tensor, n: int) -> np.ndarray:
+    array = np.array(_numpy(y).tolist())  # a column of a table holds its strings as objects
+    if array.shape != (n,):
+        raise ValueError(
+            f"the {role} data expect labels of shape ({n},), got {array.shape}; give one label for each datum"
+        )
+    if array.dtype.kind == "f" and (array == array.round()).all():
+        array = array.astype(int)
+    if array.dtype.kind not in "buiUS":
+        raise TypeError(
+            f"labels are expected to be whole numbers or strings, got dtype {array.dtype} for {role}; give "
+            "class labels, or set a continuous condition as the `context` of each split"
+        )
+    return array
+
+
+def _missing(given: dict[str, Split], fractions: tuple[float, float, float], seed: int) -> dict[str, Split]:
+    share = dict(zip(("train", "validation", "test"), fractions, strict=True))
+    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(
+            f"fractions are expected to be positive with sum 1, got {fractions}; give one each for training, "
+            "validation and test"
+        )
+    n = len(given["train"])
+    absent = [role for role in share if role not in given]
+    sizes = {role: max(1, round(share[role] * n)) for role in absent}
+    rest = n - sum(sizes.values())
+    if rest < 1:
+        raise ValueError(
+            f"x expects at least {len(sizes) + 1} data to draw {' and '.join(absent)} from, got {n}; give "
+            "more data, or give these splits yourself"
+        )
+    parts = cut(given["train"], (rest, *sizes.values()), seed)
+    return dict(zip(("train", *absent), parts, strict=True))

@@ -1,0 +1,395 @@
+"""The three splits of a data set, with what their values mean and how they came about."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
+from ppl_vae.domain import Domain
+from ppl_vae.split import Split
+
+__all__ = ["Data"]
+
+_ROLES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Data:
+    """Training, validation and test data with their domain; methods return new data.
+
+    Parameters
+    ----------
+    name
+        Name of the data set.
+    train, validation, test
+        The splits; each takes over `domain` and `provenance`.
+    domain
+        The values x takes.
+    classes
+        Names of the labels, or `None`.
+    provenance
+        Name, checksums of the source, seed and sizes of the split, and the transforms in order, for JSON.
+    likelihood
+        The likelihood class, or partial of one, that the data were prepared for by `suit`; or `None`.
+
+    Raises
+    ------
+    ValueError
+        Where a split is empty, or the splits differ in the shape of x.
+
+    Examples
+    --------
+    >>> from ppl_vae.data import load
+    >>> load("digits").binarize("static", seed=0)
+    Data('digits', 1197 + 300 + 300 data, x_shape=(1, 8, 8), binary)
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    domain: Domain
+    classes: tuple[str, ...] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    likelihood: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        for role, split in self.splits.items():
+            if not len(split) or split.x.shape[1:] != self.train.x.shape[1:]:
+                raise ValueError(
+                    f"Data expects non-empty splits with x of one shape, got {tuple(split.x.shape)} for "
+                    f"{role} and {tuple(self.train.x.shape)} for train; give all splits data of one shape"
+                )
+            said = {**self.provenance, "split": role}
+            object.__setattr__(self, role, replace(split, domain=self.domain, provenance=said))
+
+    def __repr__(self) -> str:
+        sizes = " + ".join(str(len(split)) for split in self.splits.values())
+        kind = f"{self.domain.levels} levels" if self.domain.kind == "levels" else self.domain.kind
+        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind})"
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {role: getattr(self, role) for role in _ROLES}
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of one datum; (channels, height, width) for images."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
+    def context_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of what one datum is conditioned on."""
+        return tuple(tuple(c.shape[1:]) for c in self.train.context)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over the splits and what is still to be drawn for them."""
+        parts = [(split.checksum, split.pending) for split in self.splits.values()]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def binarize(
+        self,
+        mode: Literal["dynamic", "static", "threshold"] = "dynamic",
+        *,
+        threshold: float = 0.5,
+        seed: int = 0,
+    ) -> Data:
+        """Data in {0, 1}.
+
+        Parameters
+        ----------
+        mode
+            ``"static"`` draws x ~ Bernoulli(grey value) once for every split; ``"dynamic"`` draws the
+            training data afresh for every batch, validation and test once; ``"threshold"`` draws nothing.
+            Results of different modes are not comparable: log p(x) differs by several nats per datum.
+        threshold
+            Grey value in (0, 1) above which ``"threshold"`` gives a one.
+        seed
+            Of the data that are drawn once.
+
+        Returns
+        -------
+        Data
+            With a binary domain.
+
+        Raises
+        ------
+        ValueError
+            For data that are not grey (levels or unit), an unknown mode, or a threshold outside (0, 1).
+
+        References
+        ----------
+        Salakhutdinov and Murray (2008), doi:10.1145/1390156.1390266; Burda, Grosse and Salakhutdinov (2016),
+        arXiv:1509.00519.
+        """
+        if self.domain.kind not in ("levels", "unit"):
+            advice = {
+                "binary": "they are binary already, leave out this step",
+                "real": "binarize before standardizing",
+            }.get(self.domain.kind, "use a likelihood of these values as they are")
+            raise ValueError(f"binarize expects levels or unit data, got {self.domain.kind}; {advice}")
+        if mode not in ("dynamic", "static", "threshold") or not 0 < threshold < 1:
+            raise ValueError(
+                "binarize expects mode 'dynamic', 'static' or 'threshold' and a threshold in (0, 1), "
+                f"got mode={mode!r} and threshold={threshold}; correct the one that is off"
+            )
+        top = float(self.domain.levels - 1) if self.domain.kind == "levels" and self.domain.levels else 1.0
+        record: dict[str, Any] = {"transform": "binarize", "mode": mode}
+        if mode == "threshold":
+            return self._through(
+                Threshold(threshold, top), Domain("binary"), {**record, "threshold": threshold}
+            )
+        per_batch = ("train",) if mode == "dynamic" else ()
+        record["seed"] = seed
+        return self._through(SampleBinary(top), Domain("binary"), record, per_batch=per_batch, seed=seed)
+
+    def dequantize(self, *, seed: int = 0) -> Data:
+        """Data (raw + u) / levels in [0, 1), u ~ U[0, 1): training data per batch, validation and test once.
+
+        Parameters
+        ----------
+        seed
+            Of the validation and test data.
+
+        Returns
+        -------
+        Data
+            With a unit domain that keeps the number of levels and the volume, for bits per dimension.
+
+        Raises
+        ------
+        ValueError
+            For data that are not grey levels.
+        """
+        if self.domain.kind != "levels" or self.domain.levels is None:
+            raise ValueError(
+                f"dequantize expects grey levels, got {self.domain.kind} data; leave out this step, or give "
+                "the whole numbers with domain=Domain('levels', levels=256)"
+            )
+        domain = self.domain.rescaled(0.0, float(self.domain.levels), kind="unit")
+        record = {"transform": "dequantize", "levels": self.domain.levels, "seed": seed}
+        transform = Dequantize(self.domain.levels)
+        return self._through(transform, domain, record, per_batch=("train",), seed=seed)
+
+    def standardize(self, *, seed: int = 0) -> Data:
+        """Data (x - mean) / sd, by one mean and one sd over all observed elements of the training data.
+
+        Parameters
+        ----------
+        seed
+            Of the draw that mean and sd are taken from, where the training data are drawn per batch.
+
+        Returns
+        -------
+        Data
+            With a real domain.
+
+        Raises
+        ------
+        ValueError
+            For discrete data, on which a density is unbounded, and for constant data.
+        """
+        if self.domain.discrete:
+            advice = "dequantize" if self.domain.kind == "levels" else "add continuous noise of your own"
+            raise ValueError(
+                f"standardize expects unit or real data, got {self.domain.kind}; {advice} first, because a "
+                "density on discrete values is unbounded"
+            )
+        train = self.train.fixed(seed)
+        x = train.x if train.mask is None else train.x[train.mask]
+        if not len(x) or x.min() == x.max():
+            raise ValueError(
+                "standardize expects training data that vary, got "
+                + (f"the value {float(x.flatten()[0])} everywhere" if len(x) else "no observed element")
+                + "; leave out this step or check the data"
+            )
+        loc, scale = float(x.mean()), float(x.std(correction=0))
+        record = {"transform": "standardize", "loc": loc, "scale": scale, "seed": seed}
+        return self._through(Standardize(loc, scale), self.domain.rescaled(loc, scale, kind="real"), record)
+
+    def suit(self, likelihood: Callable[..., Any], *, seed: int = 0) -> Data:
+        """Data that a likelihood can score, by the shortest way there.
+
+        Grey levels are binarized dynamically, dequantized, or dequantized and standardized; unit data are
+        binarized dynamically or standardized; data it can score as they are stay as they are.
+
+        Parameters
+        ----------
+        likelihood
+            A likelihood class, or `functools.partial` of one; its `kinds` are the domains it scores, the
+            preferred one first.
+        seed
+            Of the data that are drawn once.
+
+        Returns
+        -------
+        Data
+            The data, which remember the likelihood.
+
+        Raises
+        ------
+        TypeError
+            For a likelihood without `kinds`.
+        ValueError
+            Where no way leads from the domain of the data to one of the likelihood.
+        """
+        scores = getattr(likelihood, "func", likelihood)
+        kinds = getattr(scores, "kinds", None)
+        name = getattr(scores, "__name__", repr(scores))
+        if not kinds:
+            raise TypeError(
+                f"suit expects a likelihood class with `kinds`, got {name} without; give the class, or a "
+                "functools.partial of it, and let the class say kinds = ('real',) or the like"
+            )
+        ways = (_WAYS.get((self.domain.kind, kind)) for kind in kinds)
+        way = _unchanged if self.domain.kind in kinds else next(filter(None, ways), None)
+        if way is None:
+            raise ValueError(
+                f"{name} scores {' or '.join(kinds)} data, got {self.domain.kind}; choose a likelihood of "
+                f"{self.domain.kind} data, or give the raw values with their own domain"
+            )
+        return replace(way(self, seed), likelihood=likelihood)
+
+    def condition_on_labels(self) -> Data:
+        """Data whose context is the label, one-hot, (n, classes).
+
+        Returns
+        -------
+        Data
+            With one context more.
+
+        Raises
+        ------
+        ValueError
+            Where a split has no labels.
+        """
+        labels = [split.y for split in self.splits.values() if split.y is not None]
+        if len(labels) < len(_ROLES):
+            raise ValueError(
+                f"condition_on_labels expects a label for each datum, got none in {self.name!r}; "
+                "give labels with the data (y=...), or train without a condition"
+            )
+        size = len(self.classes) if self.classes else 1 + max(int(y.max()) for y in labels)
+
+        def after(role: str, split: Split) -> Split:
+            assert split.y is not None
+            return replace(split, context=(*split.context, F.one_hot(split.y, size).to(split.x.dtype)))
+
+        return self._each({"transform": "condition_on_labels", "classes": size}, after)
+
+    def take(self, train: int | None = None, validation: int | None = None, test: int | None = None) -> Data:
+        """The first data of each split.
+
+        Parameters
+        ----------
+        train, validation, test
+            How many; `None` takes all.
+
+        Returns
+        -------
+        Data
+            Smaller data; nothing is copied.
+
+        Raises
+        ------
+        ValueError
+            For a number that is not between 1 and the size of the split.
+        """
+        sizes = dict(zip(_ROLES, (train, validation, test), strict=True))
+
+        def after(role: str, split: Split) -> Split:
+            n = len(split) if sizes[role] is None else sizes[role]
+            if n is None or not 1 <= n <= len(split):
+                raise ValueError(
+                    f"take expects 1 to {len(split)} {role} data, got {n}; give a number in this range, "
+                    "or None for all"
+                )
+            return split[:n]
+
+        return self._each({"transform": "take", **sizes}, after)
+
+    def hide(self, fraction: float, *, seed: int = 0) -> Data:
+        """Data of which elements are missing completely at random; a missing element is zero.
+
+        Parameters
+        ----------
+        fraction
+            Probability that an element is hidden, in (0, 1).
+        seed
+            Of the choice of elements.
+
+        Returns
+        -------
+        Data
+            With a mask (True where observed) in every split.
+
+        Raises
+        ------
+        ValueError
+            For a fraction outside (0, 1).
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(
+                f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing"
+            )
+
+        def after(role: str, split: Split) -> Split:
+            generator = torch.Generator().manual_seed(_seed(seed, role))
+            mask = torch.rand(split.x.shape, generator=generator).to(split.x.device) >= fraction
+            mask = mask if split.mask is None else mask & split.mask
+            return replace(split, x=split.x.masked_fill(~mask, 0.0), mask=mask)
+
+        return self._each({"transform": "hide", "fraction": fraction, "seed": seed}, after)
+
+    def _each(
+        self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None
+    ) -> Data:
+        splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}
+        transforms = [*self.provenance.get("transforms", []), record]
+        provenance = {**self.provenance, "transforms": transforms}
+        return replace(self, domain=domain or self.domain, provenance=provenance, **splits)
+
+    def _through(
+        self,
+        transform: Callable[[Tensor], Tensor],
+        domain: Domain,
+        record: dict[str, Any],
+        *,
+        per_batch: tuple[str, ...] | None = None,
+        seed: int = 0,
+    ) -> Data:
+        # a map without noise of its own waits only behind noise that is drawn per batch
+        waiting = tuple(role for role, split in self.splits.items() if split.pending)
+        later_on = waiting if per_batch is None else per_batch
+
+        def after(role: str, split: Split) -> Split:
+            later = replace(split, pending=(*split.pending, transform))
+            return later if role in later_on else later.fixed(_seed(seed, role))
+
+        return self._each(record, after, domain)
+
+
+def _seed(seed: int, role: str) -> int:
+    return len(_ROLES) * seed + _ROLES.index(role)  # splits of one seed must not share their noise
+
+
+def _unchanged(data: Data, seed: int) -> Data:
+    return data
+
+
+_WAYS: dict[tuple[str, str], Callable[[Data, int], Data]] = {
+    ("levels", "binary"): lambda data, seed: data.binarize(seed=seed),
+    ("levels", "unit"): lambda data, seed: data.dequantize(seed=seed),
+    ("levels", "real"): lambda data, seed: data.dequantize(seed=seed).standardize(seed=seed),
+    ("unit", "binary"): lambda data, seed: data.binarize(seed=seed),
+    ("unit", "real"): lambda data, seed: data.standardize(seed=seed),
+}

@@ -1,0 +1,98 @@
+"""Data by name or path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from ppl_vae.data import small_sets, torchvision_sets
+from ppl_vae.data.data import Data
+from ppl_vae.data.files import from_file
+from ppl_vae.data.store import find_root
+
+__all__ = ["NAMES", "load"]
+
+_SOURCES: dict[str, Callable[..., Data]] = {
+    name: getattr(module, name) for module in (small_sets, torchvision_sets) for name in module.__all__
+}
+
+NAMES = tuple(sorted(_SOURCES))
+"""The names that `load` knows."""
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    likelihood: Callable[..., Any] | None = None,
+    binarize: Literal["dynamic", "static", "threshold"] | None = None,
+    conditional: bool = False,
+    download: bool = False,
+    seed: int = 0,
+) -> Data:
+    """Data by name, or by the path of a ``.npy`` or ``.npz`` file or a folder of pictures.
+
+    Parameters
+    ----------
+    name
+        One of `NAMES`, or a path (see `from_file`). ``"digits"`` needs no file.
+    data_dir
+        Folder of the data; by default ``$PPL_VAE_DATA``, else ``~/.cache/ppl_vae``.
+    likelihood
+        The likelihood class, or partial of one, to prepare the data for (see `Data.suit`).
+    binarize
+        How to binarize, before that (see `Data.binarize`).
+    conditional
+        Whether the labels are a condition (see `Data.condition_on_labels`).
+    download
+        Whether to download files that are missing.
+    seed
+        Of the split, where there is no official one, and of data that are drawn once. It belongs to the data:
+        runs that are to be compared need the same.
+
+    Returns
+    -------
+    Data
+        Training, validation and test data.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a file that is not the published one, and all that `from_file` and the methods of
+        `Data` refuse.
+    FileNotFoundError
+        Where a file is missing.
+    OSError
+        Where a download fails.
+
+    Examples
+    --------
+    >>> data = load("digits")
+    >>> data
+    Data('digits', 1197 + 300 + 300 data, x_shape=(1, 8, 8), 17 levels)
+    >>> data.dequantize().domain.log_volume  # log 17 nats
+    2.833...
+    """
+    data = _find(name, data_dir=data_dir, download=download, seed=seed)
+    if binarize is not None:
+        data = data.binarize(binarize, seed=seed)
+    if likelihood is not None:
+        data = data.suit(likelihood, seed=seed)
+    return data.condition_on_labels() if conditional else data
+
+
+def _find(
+    name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None, download: bool, seed: int
+) -> Data:
+    source = _SOURCES.get(str(name))
+    if source is not None:
+        return source(find_root(data_dir), download=download, seed=seed)
+    path = Path(name).expanduser()
+    if path.exists() or path.suffix in (".npy", ".npz") or len(path.parts) > 1:
+        return from_file(path, seed=seed)
+    raise ValueError(
+        f"load expects one of {', '.join(NAMES)}, or the path of a .npy or .npz file or a folder of "
+        f"pictures, got {str(name)!r}; correct the name, or give data in memory to `from_arrays`"
+    )

@@ -1,0 +1,88 @@
+"""Maps of x, each a frozen dataclass: it can be pickled, and its fields say all there is to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Dequantize", "SampleBinary", "Standardize", "Threshold"]
+
+
+@dataclass(frozen=True)
+class SampleBinary:
+    """x ~ Bernoulli(x / top): a grey value as the probability of a one.
+
+    Parameters
+    ----------
+    top
+        The largest value of x: levels - 1, or 1 for x in [0, 1].
+    """
+
+    top: float = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """A fresh draw, of the shape of x."""
+        return torch.bernoulli(x / self.top)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """1 where x / top > at, else 0.
+
+    Parameters
+    ----------
+    at
+        The threshold, in (0, 1).
+    top
+        The largest value of x.
+    """
+
+    at: float = 0.5
+    top: float = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Zeros and ones, of the shape of x."""
+        return (x / self.top > self.at).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Dequantize:
+    """(x + u) / levels in [0, 1), u ~ U[0, 1): a density of it bounds the mass of the grey levels.
+
+    Parameters
+    ----------
+    levels
+        Number of grey levels.
+
+    References
+    ----------
+    Uria, Murray and Larochelle (2013), arXiv:1306.0186; Theis, van den Oord and Bethge (2016),
+    arXiv:1511.01844.
+    """
+
+    levels: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """A fresh draw, of the shape of x."""
+        # 255 + u rounds to 256 for u near 1, which would leave [0, 1)
+        return ((x + torch.rand_like(x)) / self.levels).clamp(max=1 - torch.finfo(x.dtype).eps / 2)
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """(x - loc) / scale, with one loc and one scale for all elements.
+
+    Parameters
+    ----------
+    loc, scale
+        Mean and standard deviation, in units of x.
+    """
+
+    loc: float
+    scale: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardized values, of the shape of x."""
+        return (x - self.loc) / self.scale

@@ -1,0 +1,84 @@
+"""What values the data may take, and what was done to them on the way from the raw file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+__all__ = ["Domain"]
+
+Kind = Literal["binary", "levels", "unit", "real", "counts"]
+_KINDS = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values an element of x may take: x = (raw - shift) / span.
+
+    Parameters
+    ----------
+    kind
+        ``"binary"`` {0, 1}, ``"levels"`` {0, ..., levels - 1}, ``"unit"`` [0, 1], ``"real"``, or
+        ``"counts"`` {0, 1, 2, ...}.
+    levels
+        Number of grey levels of the raw values: 256 for 8-bit images, 17 for scikit-learn's digits.
+        Kept when the levels are dequantized, so that densities can be reported in bits per dimension.
+    shift, span
+        What was done to the raw values, in raw units.
+
+    Raises
+    ------
+    ValueError
+        For another kind, and for levels without their number.
+
+    Examples
+    --------
+    >>> Domain("levels", levels=256).rescaled(0.0, 256.0, kind="unit").log_volume
+    5.545...
+    """
+
+    kind: Kind
+    levels: int | None = None
+    shift: float = 0.0
+    span: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"Domain expects a kind among {_KINDS}, got {self.kind!r}; choose one of them")
+        if self.kind == "levels" and (self.levels is None or self.levels < 2):
+            raise ValueError(
+                f"Domain('levels') expects at least 2 levels, got {self.levels}; "
+                "give their number, 256 for 8-bit images"
+            )
+
+    @property
+    def log_volume(self) -> float:
+        """Volume log |d raw / d x| per element, in nats: log p(raw) = log p(x) - log_volume."""
+        return math.log(self.span)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether x, as it stands, takes countably many values."""
+        return self.kind in ("binary", "levels", "counts")
+
+    def contains(self, x: Tensor) -> bool:
+        """Whether every element of x is a value of this domain; NaN and infinity never are."""
+        top = {"binary": 1, "unit": 1, "levels": (self.levels or 0) - 1}.get(self.kind, math.inf)
+        inside = torch.isfinite(x) & (x <= top)
+        if self.kind != "real":
+            inside &= x >= 0
+        if self.discrete:
+            inside &= x == x.round()
+        return bool(inside.all())
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Values x in the units of the file it came from."""
+        return x * self.span + self.shift
+
+    def rescaled(self, shift: float, span: float, *, kind: Literal["unit", "real"]) -> Domain:
+        """The domain of (x - shift) / span."""
+        return replace(self, kind=kind, shift=self.shift + self.span * shift, span=self.span * span)

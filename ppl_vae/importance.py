@@ -1,0 +1,141 @@
+"""What importance weights say: log p(x), how certain it is, and whether to believe it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["LogMarginal", "good_k", "log_marginal", "psis"]
+
+
+class LogMarginal(NamedTuple):
+    """An estimate of log p(x) for each datum, and what it is worth.
+
+    Attributes
+    ----------
+    estimate
+        log of the mean weight, (n,), in nats. A stochastic lower bound: it exceeds log p(x) by more than a nats
+        with probability at most exp(-a).
+    mcse
+        Its Monte Carlo standard error, in nats; honest only where k-hat is low.
+    ess
+        Effective sample size of the weights, between 1 and the number of draws; optimistic where k-hat is high.
+    """
+
+    estimate: Tensor
+    mcse: Tensor
+    ess: Tensor
+
+
+def log_marginal(log_w: Tensor) -> LogMarginal:
+    """Importance sampling's estimate of log p(x).
+
+    Parameters
+    ----------
+    log_w
+        log p(x, z) - log q(z | x) for draws z ~ q, (draws, n), in nats.
+
+    Returns
+    -------
+    LogMarginal
+        In float64.
+
+    References
+    ----------
+    Burda et al. 2016, arXiv:1509.00519.
+
+    Examples
+    --------
+    >>> log_marginal(torch.full((10, 2), -3.0)).estimate
+    tensor([-3., -3.], dtype=torch.float64)
+    """
+    log_w = log_w.double()
+    num_draws = len(log_w)
+    log_total = log_w.logsumexp(0)
+    ess = torch.exp(2 * log_total - (2 * log_w).logsumexp(0))
+    mcse = ((num_draws / ess - 1).clamp_min(0) / num_draws).sqrt()
+    return LogMarginal(log_total - math.log(num_draws), mcse, ess)
+
+
+def good_k(num_draws: int) -> float:
+    """The largest k-hat at which that many draws can be believed: min(1 - 1 / log10 S, 0.7).
+
+    References
+    ----------
+    Vehtari et al. 2024, arXiv:1507.02646, section 3.2.4.
+    """
+    return min(1 - 1 / math.log10(num_draws), 0.7)
+
+
+def psis(log_w: Tensor, *, constant: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """Pareto-smoothed importance weights and the shape k-hat of their tail, for all data at once.
+
+    Parameters
+    ----------
+    log_w
+        Log weights (not log likelihoods), (draws, n), in nats; at least 25 draws.
+    constant
+        Weights that range over less than this many nats are taken to be equal but for rounding: k-hat is 0, where
+        a fit to the rounding errors would call an exact posterior useless.
+
+    Returns
+    -------
+    log_weights : Tensor
+        Smoothed, normalized, (draws, n), in float64.
+    k : Tensor
+        (n,), in float64; inf where no tail could be fitted. It says whether the weights can be trusted, not whether
+        q is close, and modes that q never visits are invisible to it.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 25 draws, which leave no tail to fit.
+
+    References
+    ----------
+    Vehtari et al. 2024, arXiv:1507.02646; Zhang & Stephens 2009, doi:10.1198/tech.2009.08017 (the fit).
+    """
+    num_draws = len(log_w)
+    if num_draws < 25:
+        raise ValueError(f"psis expects at least 25 draws, got {num_draws}; draw more")
+    log_w = log_w.double()
+    log_w = log_w - log_w.max(0).values
+    tail_length = math.ceil(min(0.2 * num_draws, 3 * math.sqrt(num_draws)))
+    ordered, order = log_w.sort(0)
+    cutoff = ordered[-tail_length - 1].clamp_min(math.log(torch.finfo(torch.float64).tiny)).exp()
+    excess = (ordered[-tail_length:].exp() - cutoff).clamp_min(0)  # (tail, n), ascending
+    quartile = int(tail_length / 4 + 0.5) - 1
+    fits = (excess[quartile] > 0) & (excess[-1] > 0)
+    k, sigma = _generalized_pareto(torch.where(fits, excess, _ramp(excess)))
+    p = (torch.arange(tail_length, dtype=torch.float64, device=log_w.device)[:, None] + 0.5) / tail_length
+    smooth = torch.where(k.abs() < 1e-12, -torch.log1p(-p), torch.expm1(-k * torch.log1p(-p)) / k) * sigma
+    smoothed = (smooth + cutoff).log().clamp_max(0)
+    is_constant = log_w.min(0).values > -constant
+    fits &= k.isfinite()
+    tail = torch.where(fits & ~is_constant, smoothed, ordered[-tail_length:])
+    result = torch.empty_like(log_w).scatter_(0, order, torch.cat([ordered[:-tail_length], tail]))
+    k = torch.where(is_constant, 0.0, torch.where(fits, k, math.inf))
+    return result - result.logsumexp(0), k
+
+
+def _ramp(like: Tensor) -> Tensor:
+    """A tail that can be fitted, in the place of one that cannot and whose fit is not used."""
+    return torch.arange(1.0, len(like) + 1, dtype=like.dtype, device=like.device)[:, None].expand_as(like)
+
+
+def _generalized_pareto(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Shape and scale for each column of x (n, data), ascending, by Zhang and Stephens' posterior mean."""
+    n = len(x)
+    grid = 30 + int(math.sqrt(n))
+    j = torch.arange(1, grid + 1, dtype=x.dtype, device=x.device)
+    quartile = x[int(n / 4 + 0.5) - 1]
+    b = (1 - torch.sqrt(grid / (j - 0.5)))[:, None] / (3 * quartile) + 1 / x[-1]  # (grid, data)
+    k = torch.stack([torch.log1p(-row * x).mean(0) for row in b])  # a loop, for memory
+    weights = torch.softmax(n * (torch.log(-b / k) - k - 1), 0)
+    weights = torch.where(weights >= 10 * torch.finfo(x.dtype).eps, weights, 0.0)
+    b = (b * weights).sum(0) / weights.sum(0)
+    k = torch.log1p(-b * x).mean(0)
+    return (n * k + 5) / (n + 10), -k / b  # shrunk towards 0.5 by the weight of ten observations

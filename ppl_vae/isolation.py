@@ -1,0 +1,59 @@
+"""Nothing global changes: what every public call restores when it is done."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyro
+import torch
+from torch import nn
+
+__all__ = ["evaluating", "isolated"]
+
+
+@contextmanager
+def isolated(module: nn.Module, seed: int | None = None) -> Iterator[int]:
+    """A scope with its own random numbers and its own parameter store.
+
+    On leaving it the random states of torch, numpy and Python, the train/eval mode of every submodule and Pyro's
+    parameter store are as they were.
+
+    Parameters
+    ----------
+    module
+        Whose modes are restored, and whose GPU's random state is.
+    seed
+        Seed of torch, numpy and Python inside the scope; fresh entropy if `None`.
+
+    Yields
+    ------
+    int
+        The seed in use.
+    """
+    seed = secrets.randbits(31) if seed is None else seed
+    modes = [(child, child.training) for child in module.modules()]
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002, users' transforms may draw from it
+    devices = sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
+    try:
+        with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            random.seed(seed)
+            yield seed
+    finally:
+        np.random.set_state(states[0])  # noqa: NPY002
+        random.setstate(states[1])
+        for child, mode in modes:
+            child.training = mode
+
+
+@contextmanager
+def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
+    """An isolated scope in eval mode, without gradients: weights, batch statistics and modes stay as they are."""
+    with isolated(module, seed) as seed_used, torch.no_grad():
+        module.eval()
+        yield seed_used

@@ -1,0 +1,221 @@
+"""Priors p(z), or p(z | context)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor, nn
+
+from ppl_vae.conditional import Conditional
+from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal, Improper, Mixture, positive
+
+__all__ = ["Flat", "FlowPrior", "GaussianMixture", "Laplace", "Prior", "StandardNormal", "VampPrior"]
+
+Shape = Sequence[int]
+
+
+class Prior(Conditional):
+    """p(z), or p(z | context); the base of every prior.
+
+    `build` gives a prior whichever of `latent_dim`, `x_shape`, `context`, `posterior` and `pseudo_inputs` its
+    constructor names.
+    """
+
+
+class StandardNormal(Prior):
+    """p(z) = N(z; 0, I).
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    site
+        Name of the Pyro sample site.
+
+    Examples
+    --------
+    >>> round(StandardNormal(2).given().log_prob(torch.zeros(2)).item(), 4)
+    -1.8379
+    """
+
+    def __init__(self, latent_dim: int, site: str = "z") -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The prior, whatever the context."""
+        return DiagonalNormal(self.loc, torch.ones_like(self.loc))
+
+
+class Laplace(Prior):
+    """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes pushed towards exact zeros.
+
+    With a `Point` posterior it makes an L1-regularized, sparse autoencoder.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    site
+        Name of the Pyro sample site.
+    """
+
+    def __init__(self, latent_dim: int, site: str = "z") -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The prior, whatever the context."""
+        return dist.Laplace(self.loc, torch.full_like(self.loc, 0.5**0.5)).to_event(1)
+
+
+class GaussianMixture(Prior):
+    """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)), everything learned.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    num_components
+        Number of components.
+    site
+        Name of the Pyro sample site.
+    """
+
+    def __init__(self, latent_dim: int, num_components: int = 10, site: str = "z") -> None:
+        super().__init__(site)
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
+        self.raw_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The mixture, whatever the context."""
+        return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
+
+    def settings(self) -> str:
+        return str(len(self.logits))
+
+
+class VampPrior(Prior):
+    """p(z) = sum_k w_k q(z | u_k): a mixture of posteriors at learned pseudo-inputs.
+
+    It calls the posterior it is given and does not own it. Not for a `Point` posterior, whose mixture has an
+    infinite density.
+
+    Parameters
+    ----------
+    posterior
+        The posterior q whose `given` makes the components.
+    x_shape
+        Shape of one datum.
+    num_components
+        Number of pseudo-inputs.
+    pseudo_inputs
+        Data to start from, (n, *x_shape), as the encoder sees them; the first `num_components` are used, and
+        random numbers for what is missing.
+    weighted
+        Whether the weights are learned too; equal ones, as in the paper, otherwise.
+    site
+        Name of the Pyro sample site.
+
+    References
+    ----------
+    Tomczak & Welling 2018, arXiv:1705.07120.
+    """
+
+    def __init__(
+        self,
+        posterior: Callable[..., Tensor],
+        x_shape: Shape,
+        num_components: int = 500,
+        pseudo_inputs: Tensor | None = None,
+        weighted: bool = False,
+        site: str = "z",
+    ) -> None:
+        super().__init__(site)
+        self._components = posterior.given  # the bound method, so that the posterior is not registered twice
+        inputs = torch.rand(num_components, *x_shape)
+        if pseudo_inputs is not None:
+            inputs[: len(pseudo_inputs)] = pseudo_inputs[:num_components].to(inputs)
+        self.pseudo_inputs = nn.Parameter(inputs)
+        self.logits = nn.Parameter(torch.zeros(num_components), requires_grad=weighted)
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The mixture of q(z | u_k, context), the context (*leading, c) shared by the components."""
+        shared = (c.unsqueeze(1) for c in context)  # (batch, 1, ...) against (K, *x_shape)
+        return Mixture(self.logits, self._components(self.pseudo_inputs, *shared))
+
+    def settings(self) -> str:
+        return str(len(self.pseudo_inputs))
+
+
+class FlowPrior(Prior):
+    """p(z) = N(f(z); 0, I) |det df/dz|, f a learned autoregressive flow, conditioned on the context if there is any.
+
+    The flow runs from z to the noise, so that a density costs one pass and a sample `latent_dim`.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z, at least 2.
+    num_transforms
+        Number of autoregressive transforms.
+    hidden_dim
+        Width of their networks.
+    context
+        Shapes of the context, each (c,).
+    site
+        Name of the Pyro sample site.
+
+    References
+    ----------
+    Papamakarios et al. 2017, arXiv:1705.07057.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_transforms: int = 4,
+        hidden_dim: int = 64,
+        context: Sequence[Shape] = (),
+        site: str = "z",
+    ) -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+        self.flow = AutoregressiveFlow(latent_dim, sum(shape[0] for shape in context), num_transforms, hidden_dim)
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The flow's density given the context."""
+        base = DiagonalNormal(self.loc, torch.ones_like(self.loc))
+        transforms = self.flow.transforms(torch.cat(context, -1) if context else None)
+        if context:
+            base = base.expand(context[0].shape[:-1])
+        return dist.TransformedDistribution(base, [t.inv for t in reversed(transforms)])
+
+    def settings(self) -> str:
+        return str(len(self.flow.nets))
+
+
+class Flat(Prior):
+    """p(z) = 1, improper. With a `Point` posterior the ELBO is the reconstruction log-likelihood: an autoencoder.
+
+    Nothing can be sampled from it, and with a posterior that has a density the ELBO would be no bound.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    site
+        Name of the Pyro sample site.
+    """
+
+    def __init__(self, latent_dim: int, site: str = "z") -> None:
+        super().__init__(site)
+        self.latent_dim = latent_dim
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The improper density."""
+        return Improper(constraints.real_vector, (), (self.latent_dim,))

@@ -1,0 +1,110 @@
+"""Tensors that belong together: data, what they are conditioned on, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.domain import Domain
+
+__all__ = ["Split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Data of one split: training, validation or test.
+
+    Parameters
+    ----------
+    x
+        Data, (n, *x_shape).
+    index
+        Position of each datum in its data set, (n,); the coordinate `obs` of every result.
+    domain
+        The values x takes once `pending` has run; `None` where nothing is known of them.
+    y
+        Labels, (n,), or `None`. Only for pictures: a model sees them as `context`.
+    context
+        What the model is conditioned on, each (n, ...).
+    mask
+        True where an element of x was observed, (n, *x_shape); `None` where all were.
+    pending
+        Random preprocessing that is drawn afresh for every batch, in order: dynamic binarization,
+        dequantization and what follows them.
+    provenance
+        Name, checksums, seed and transforms, ready for JSON.
+    """
+
+    x: Tensor
+    index: Tensor
+    domain: Domain | None = None
+    y: Tensor | None = None
+    context: tuple[Tensor, ...] = ()
+    mask: Tensor | None = None
+    pending: tuple[Callable[[Tensor], Tensor], ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, tensor in [("index", self.index), ("y", self.y), ("mask", self.mask)] + [
+            (f"context[{i}]", c) for i, c in enumerate(self.context)
+        ]:
+            if tensor is not None and len(tensor) != len(self.x):
+                raise ValueError(
+                    f"a split needs as many {name} as x, got {len(tensor)} for {len(self.x)} data; "
+                    "give one for each datum"
+                )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: Tensor | slice) -> Split:
+        """The split of some rows; a slice copies nothing."""
+        return self._map(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device | str) -> Split:
+        """The split with its tensors on a device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def drawn(self) -> Split:
+        """The split with its preprocessing carried out, by torch's random numbers of the moment.
+
+        Elements that were not observed are zero afterwards, whatever the preprocessing made of them.
+        """
+        x = self.x
+        for transform in self.pending:
+            x = transform(x)
+        if self.mask is not None and self.pending:
+            x = x.masked_fill(~self.mask, 0.0)
+        return replace(self, x=x, pending=())
+
+    def fixed(self, seed: int = 0) -> Split:
+        """The split with its random preprocessing carried out once, from a seed that it records."""
+        if not self.pending:
+            return self
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed CUDA too
+            drawn = self.to("cpu").drawn().to(self.x.device)
+        return replace(drawn, provenance={**self.provenance, "seed": seed})
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over values, shape and mask of x; equal exactly where two results are of the same data."""
+        digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype))).encode())
+        for tensor in (self.x, *(() if self.mask is None else (self.mask,))):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _map(self, f: Callable[[Tensor], Tensor]) -> Split:
+        return replace(
+            self,
+            x=f(self.x),
+            index=f(self.index),
+            y=None if self.y is None else f(self.y),
+            context=tuple(map(f, self.context)),
+            mask=None if self.mask is None else f(self.mask),
+        )

@@ -1,0 +1,225 @@
+"""What a pair of Pyro traces says of the data, one datum at a time: the only view of a model that all else has.
+
+Log densities are read with every scale removed (a KL warm-up, a subsampled plate) and every mask kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+__all__ = [
+    "Modelled",
+    "Plates",
+    "analytic_kl",
+    "call",
+    "check_pair",
+    "enumerated",
+    "improper",
+    "latents",
+    "log_prob",
+    "observed",
+    "pair",
+    "plates",
+    "singular",
+    "total",
+]
+
+Site = dict[str, Any]
+PARTICLES = "num_particles_vectorized"  # the name Pyro's objectives give theirs
+
+
+class Modelled(Protocol):
+    """Anything with a Pyro model and a guide that are called alike: a `VAE`, a `Program`, an object of your own."""
+
+    def model(self, x: Tensor, *context: Tensor) -> Any: ...  # noqa: D102
+    def guide(self, x: Tensor, *context: Tensor) -> Any: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Plates:
+    """Where the data lie in the batch shapes of a program's sites.
+
+    Parameters
+    ----------
+    size
+        Number of data.
+    data
+        The data plate's dimension, negative.
+    depth
+        Number of dimensions the program's plates take; particles go to the left of them.
+    """
+
+    size: int
+    data: int
+    depth: int
+
+
+def call(mask: Tensor | bool = True, beta: float = 1.0) -> dict[str, Any]:
+    """Keyword arguments for `model` and `guide`, only those that say something."""
+    return {} if mask is True and beta == 1.0 else {"mask": mask, "beta": beta}
+
+
+def pair(
+    program: Modelled, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0
+) -> tuple[Trace, Trace]:
+    """One draw from the guide and the model replayed on it: (model trace, guide trace)."""
+    guide = poutine.trace(program.guide).get_trace(x, *context, **call(mask, beta))
+    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **call(mask, beta))
+    return model, guide
+
+
+def latents(trace: Trace) -> dict[str, Site]:
+    """The unobserved sample sites, in the order they were sampled, without what plates leave in a trace."""
+    return {name: site for name, site in _sampled(trace) if not site["is_observed"]}
+
+
+def observed(trace: Trace) -> dict[str, Site]:
+    """The observed sites."""
+    return {name: site for name, site in _sampled(trace) if site["is_observed"]}
+
+
+def plates(trace: Trace, size: int) -> Plates:
+    """Find the data plate: the one that every site lies in and that is as long as the data.
+
+    Raises
+    ------
+    ValueError
+        If a site lies outside it, so that nothing can be said of a single datum.
+    """
+    sites = dict(_sampled(trace))
+    frames = [f for site in sites.values() for f in site["cond_indep_stack"] if f.vectorized]
+    candidates = {f.name: f.dim for f in frames if f.size == size and f.name != PARTICLES}
+    for name, dim in candidates.items():
+        if all(any(f.name == name for f in site["cond_indep_stack"]) for site in sites.values()):
+            return Plates(size, dim, max(-f.dim for f in frames if f.name != PARTICLES))
+    outside = [
+        name for name, site in sites.items() if not any(f.name in candidates for f in site["cond_indep_stack"])
+    ]
+    raise ValueError(
+        f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "
+        "a global latent has no per-datum posterior: move the sites into the plate, or fix the global ones"
+    )
+
+
+def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
+    """Log density of a site per particle and datum, (num_particles, size), in nats."""
+    lp = site.get("unscaled_log_prob")
+    if lp is None:
+        lp = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    lp = scale_and_mask(lp, mask=site["mask"])
+    lp = lp.reshape(*[1] * (where.depth + 1 - lp.dim()), *lp.shape)
+    others = [d for d in range(-where.depth, 0) if d != where.data]
+    if others:
+        lp = lp.sum(others, keepdim=True)
+    return lp.flatten().reshape(lp.shape[0], -1).expand(num_particles, where.size)
+
+
+def total(site: Site) -> Tensor:
+    """Log density of a site summed over everything, in nats; 0-dimensional."""
+    lp = site.get("unscaled_log_prob")
+    if lp is None:
+        lp = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    return scale_and_mask(lp, mask=site["mask"]).sum()
+
+
+def analytic_kl(q: Site, p: Site) -> Tensor | None:
+    """KL(q || p) of a site in closed form, with its batch shape, in nats; `None` where there is none."""
+    try:
+        kl = torch.distributions.kl_divergence(q["fn"], p["fn"])
+    except NotImplementedError:
+        return None
+    return scale_and_mask(kl, mask=q["mask"])
+
+
+def singular(site: Site) -> bool:
+    """Whether a site's distribution is a point mass, which has no density."""
+    return any(isinstance(fn, dist.Delta) for fn in _layers(site["fn"]))
+
+
+def improper(site: Site) -> bool:
+    """Whether a site's distribution is improper, and so no distribution at all."""
+    return any(isinstance(fn, dist.ImproperUniform) for fn in _layers(site["fn"]))
+
+
+def enumerated(site: Site) -> bool:
+    """Whether a site asks to be summed over."""
+    return bool(site["infer"].get("enumerate"))
+
+
+def check_pair(model: Trace, guide: Trace, size: int) -> Plates:
+    """What every use of a model and guide relies on, checked once.
+
+    Raises
+    ------
+    ValueError
+        If they sample different sites, if a site lies outside the data plate, if observed values lie outside their
+        distribution's support, or if an improper prior meets a posterior with a density.
+    """
+    of_model, of_guide = latents(model), latents(guide)
+    if set(of_model) != set(of_guide):
+        raise ValueError(
+            f"The guide samples {set(of_guide) or '{}'} but the model has {set(of_model) or '{}'}; "
+            "give posterior and prior the same sites"
+        )
+    for name, site in of_model.items():
+        if improper(site) and not singular(of_guide[name]):
+            raise ValueError(
+                f"the improper prior of {name!r} (Flat) expects a point mass as its posterior, got "
+                f"{type(of_guide[name]['fn']).__name__}: its entropy is unbounded, and the ELBO would be no bound; "
+                "use Point, or a proper prior"
+            )
+    for site in observed(model).values():
+        _check_support(site)
+    return plates(model, size)
+
+
+def _sampled(trace: Trace) -> Iterator[tuple[str, Site]]:
+    for name, site in trace.nodes.items():
+        if site["type"] == "sample" and not site_is_subsample(site):
+            yield name, site
+
+
+def _layers(fn: Any) -> Iterator[Any]:
+    while fn is not None:
+        yield fn
+        fn = getattr(fn, "base_dist", None)
+
+
+def _check_support(site: Site) -> None:
+    fn, x = site["fn"], site["value"]
+    mask = next((f._mask for f in _layers(fn) if hasattr(f, "_mask")), True)
+    x = x if isinstance(mask, bool) else torch.where(mask, x, torch.zeros_like(x))
+    base = list(_layers(fn))[-1]
+    if bool(base.support.check(x).all()):
+        return
+    name = type(base).__name__
+    came = "NaN" if x.isnan().any() else f"values in [{x.min():g}, {x.max():g}] with {len(x.unique())} distinct levels"
+    expected, fix = _SUPPORTS.get(name, (f"x in {base.support}", "convert the data, or choose another likelihood"))
+    if x.isnan().any():
+        fix = "fill them, or mark them missing with mask="
+    raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
+
+
+_SUPPORTS = {
+    "Bernoulli": ("x in {0, 1}", "binarize the data (`ppl_vae.data`: binarize) or use ContinuousBernoulli"),
+    "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
+    "Normal": ("real x", "remove what is not finite"),
+    "DiscretizedLogistic": ("whole grey levels", "give the raw levels and their number, or use Gaussian"),
+    "Levels": ("whole levels", "give the raw levels and their number, or use Gaussian"),
+}
+
+
+def particles(num: int, depth: int) -> Any:
+    """The plate that draws `num` times at once, to the left of a program's own plates."""
+    return pyro.plate(PARTICLES, num, dim=-1 - depth)

@@ -1,0 +1,7 @@
+"""Stochastic variational inference: fit, stop, store, resume."""
+
+from ppl_vae.training.fit import Fit, State, fit
+from ppl_vae.training.optim import OneCycle
+from ppl_vae.training.run import Run, load
+
+__all__ = ["Fit", "OneCycle", "Run", "State", "fit", "load"]

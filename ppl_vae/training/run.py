@@ -1,0 +1,86 @@
+"""A run folder, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from ppl_vae.training.checkpoint import Checkpoint, load_weights, read_json
+from ppl_vae.vae.build import rebuild
+
+__all__ = ["Run", "load"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that was stored.
+
+    Attributes
+    ----------
+    vae
+        With its best weights, in eval mode.
+    history
+        One row an epoch; see `fit`.
+    config
+        What the training was called with, of which data, with which versions.
+    path
+        The folder.
+    """
+
+    vae: nn.Module
+    history: pd.DataFrame
+    config: dict[str, Any]
+    path: Path
+
+
+def load(
+    run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None = None, device: str = "cpu"
+) -> Run:
+    """Rebuild a run from its folder. Executes nothing that the folder holds.
+
+    Parameters
+    ----------
+    run
+        Folder that `fit` wrote.
+    classes
+        Classes of your own that the run's VAE is made of.
+    vae
+        A VAE or Program of the same structure to put the weights into, for one that `build` did not make.
+    device
+        Where the weights go.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run.
+    ValueError
+        If the run names a class that is neither one of `ppl_vae` nor handed over, or was not made by `build`.
+    """
+    folder = Path(run)
+    checkpoint = Checkpoint(folder)
+    if not checkpoint.exists():
+        raise FileNotFoundError(
+            f"load expects a run folder with a checkpoint.json, got {str(folder)!r} without one; "
+            "give the folder that fit(run=...) or `ppl-vae train` wrote"
+        )
+    config, state = read_json(folder / "config.json"), checkpoint.read()
+    if vae is None:
+        if config["recipe"] is None:
+            raise ValueError(
+                "load expects a VAE that build made of classes and plain arguments, got one that it cannot describe; "
+                "make it again in code and pass vae="
+            )
+        with torch.random.fork_rng(devices=[]):
+            vae = rebuild(config["recipe"], classes)
+    load_weights(vae, checkpoint.tensors("best"))
+    return Run(vae.to(device).eval(), pd.DataFrame(state["history"]).set_index("epoch"), config, folder)

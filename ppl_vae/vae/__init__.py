@@ -1,0 +1,7 @@
+"""p(z) p(x | z) and q(z | x) as Pyro functions: of components, or of your own."""
+
+from ppl_vae.vae.build import build
+from ppl_vae.vae.program import Program
+from ppl_vae.vae.vae import VAE
+
+__all__ = ["VAE", "Program", "build"]

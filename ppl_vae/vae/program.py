@@ -1,0 +1,106 @@
+"""Your own Pyro model and guide, as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+from torch.distributions import transform_to
+from torch.distributions.constraints import Constraint
+
+__all__ = ["Program"]
+
+
+class Program(nn.Module):
+    """Two plain Pyro functions as one object with `.model` and `.guide`, usable wherever a `VAE` is.
+
+    It keeps the values of their `pyro.param`s, out of Pyro's global store: two fitted programs, called in turn, do
+    not disturb each other. The functions are called as `model(x, *context)`, and with `mask=` where there is one.
+
+    Parameters
+    ----------
+    model
+        p(x, z), a Pyro function whose latent and observed sites lie in one plate over the data.
+    guide
+        q(z | x), with the same latent sites.
+    *modules
+        Networks the functions use, so that moving the program to a device and its train and eval modes reach them;
+        the owner of a bound method is one already.
+
+    Examples
+    --------
+    >>> import pyro.distributions as dist
+    >>> def model(x):
+    ...     with pyro.plate("data", len(x)):
+    ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    ...         pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+    >>> def guide(x):
+    ...     scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+    ...     with pyro.plate("data", len(x)):
+    ...         pyro.sample("z", dist.Normal(x / 2, scale))
+    >>> program = Program(model, guide)
+    >>> program.guide(torch.zeros(3))
+    >>> [name for name, _ in program.named_parameters()]
+    ['params.scale']
+    """
+
+    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], *modules: nn.Module) -> None:
+        super().__init__()
+        self._model, self._guide = model, guide
+        owners = [getattr(f, "__self__", None) for f in (model, guide)]
+        unique = {id(m): m for m in (*modules, *owners) if isinstance(m, nn.Module)}
+        self.used = nn.ModuleList(unique.values())
+        self.params = nn.ParameterDict()
+        self._constraints: dict[str, Constraint] = {}
+
+    def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> Any:
+        """Call the model function; `beta` > 0 scales its latent sites."""
+        return self._call(self._model, x, context, mask, beta)
+
+    def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> Any:
+        """Call the guide function; `beta` > 0 scales its latent sites."""
+        return self._call(self._guide, x, context, mask, beta)
+
+    def _call(
+        self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
+    ) -> Any:
+        with _OwnParams(self.params, self._constraints), _ScaledLatents(beta):
+            return f(x, *context) if mask is True else f(x, *context, mask=mask)
+
+
+class _OwnParams(Messenger):
+    """Answers `pyro.param` from a module's parameters, unconstrained, instead of from the global store."""
+
+    def __init__(self, params: nn.ParameterDict, constraints: dict[str, Constraint]) -> None:
+        super().__init__()
+        self.params, self.constraints = params, constraints
+
+    def _pyro_param(self, msg: dict[str, Any]) -> None:
+        key = msg["name"].replace(".", "/")  # a parameter's name in a module may not contain a dot
+        if key not in self.params:
+            with pyro.get_param_store().scope():
+                value = msg["fn"](*msg["args"], **msg["kwargs"])
+                unconstrained = value.unconstrained()
+                self.constraints[key] = msg["kwargs"].get("constraint")
+            is_parameter = isinstance(unconstrained, nn.Parameter)
+            self.params[key] = unconstrained if is_parameter else nn.Parameter(unconstrained.detach())
+        parameter = self.params[key]
+        value = transform_to(self.constraints[key])(parameter)
+        value.unconstrained = lambda: parameter
+        msg["value"], msg["done"], msg["stop"] = value, True, False
+
+
+class _ScaledLatents(Messenger):
+    """Scales the log density of every latent site."""
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if not msg["is_observed"] and not poutine.util.site_is_subsample(msg):
+            msg["scale"] = self.beta * msg["scale"]

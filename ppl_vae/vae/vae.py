@@ -1,0 +1,149 @@
+"""The variational autoencoder: two Pyro functions over three components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ppl_vae.conditional import Chain
+from ppl_vae.isolation import evaluating
+from ppl_vae.likelihoods import Likelihood
+from ppl_vae.posteriors import Posterior
+from ppl_vae.priors import Prior
+
+__all__ = ["VAE"]
+
+
+class VAE(nn.Module):
+    """p(z) p(x | z) and q(z | x), as the Pyro functions `model` and `guide`.
+
+    Parameters
+    ----------
+    prior
+        p(z); several levels as a `Chain`. Called inside the data plate with the context.
+    likelihood
+        p(x | z); owns the decoder.
+    posterior
+        q(z | x); owns the encoder. Called inside the data plate with x, as the likelihood standardizes it, and the
+        context; any module whose call samples the prior's sites will do.
+
+    Attributes
+    ----------
+    recipe
+        What `build` was given, ready for JSON; `None` for a VAE put together by hand.
+
+    Examples
+    --------
+    >>> from ppl_vae import Bernoulli, DiagonalNormal, StandardNormal
+    >>> VAE(StandardNormal(2), Bernoulli(2, (1, 8, 8)), DiagonalNormal((1, 8, 8), 2))
+    p(x, z) = StandardNormal(z) Bernoulli(x | z)
+    q(z | x) = DiagonalNormal
+    VAE(...
+    """
+
+    recipe: dict[str, Any] | None = None
+
+    def __init__(self, prior: Prior | Chain, likelihood: Likelihood, posterior: Posterior | Chain) -> None:
+        super().__init__()
+        self.prior = prior
+        self.likelihood = likelihood
+        self.posterior = posterior
+
+    def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
+        """p(x, z | context): x (batch, *x_shape), each context (batch, ...).
+
+        `mask` is False where an element of x is missing; `beta` > 0 scales log p(z).
+        """
+        self._register()
+        with pyro.plate("data", len(x), dim=-1):
+            with poutine.scale(scale=beta):
+                z = self.prior(*context)
+            fn = self.likelihood.given(z, *context, mask=mask)
+            pyro.sample(self.likelihood.site, fn, obs=_observed(x, mask))
+
+    def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
+        """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`."""
+        self._register()
+        with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
+            self.posterior(self.likelihood.standardize(_observed(x, mask)), *context)
+
+    def encode(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
+        """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,)."""
+        return self.posterior.given(self.likelihood.standardize(_observed(x, mask)), *context)
+
+    def decode(self, z: Tensor, *context: Tensor) -> TorchDistribution:
+        """p(x | z, context), batch_shape (*leading,), event_shape x_shape."""
+        return self.likelihood.given(z, *context)
+
+    def reconstruct(
+        self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: int | None = None
+    ) -> Tensor:
+        """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape)."""
+        with evaluating(self, seed):
+            z = self.posterior_draw(x, *context, mask=mask)
+            return self.decode(z, *context).mean
+
+    def sample(self, n: int, *context: Tensor, seed: int | None = None, mean: bool = False) -> Tensor:
+        """n draws of x ~ p(x), or of its mean given z; (n, *x_shape).
+
+        Parameters
+        ----------
+        n
+            Number of draws.
+        *context
+            What to condition on, each (n, ...).
+        seed
+            Seed of the draws; fresh entropy if `None`.
+        mean
+            Give E[x | z] for z ~ p(z), as papers show it, instead of x ~ p(x | z).
+        """
+        with evaluating(self, seed):
+            with pyro.plate("data", n, dim=-1):
+                z = self.prior(*context)
+            x = self.decode(z, *context)
+            return x.mean if mean else x.sample()
+
+    def posterior_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
+        """The last latent of one draw from the guide, (batch, latent_dim), by torch's random numbers of the moment."""
+        with pyro.plate("data", len(x), dim=-1):
+            return self.posterior(self.likelihood.standardize(_observed(x, mask)), *context)
+
+    def __repr__(self) -> str:
+        context = ("c",) if (self.recipe or {}).get("context") else ()
+        given = f" | {context[0]}" if context else ""
+        latents = getattr(self.prior, "site", "z")
+        innermost = latents.split(", ")[-1]
+        prior = self.prior.formula(*context)
+        likelihood = self.likelihood.formula(innermost, *context)
+        x = self.likelihood.site
+        posterior = type(self.posterior).__name__
+        if isinstance(self.posterior, Chain):
+            posterior = self.posterior.formula(x, *context)
+        q_given = ", ".join((x, *context))
+        return (
+            f"p({x}, {latents}{given}) = {prior} {likelihood}\n"
+            f"q({latents} | {q_given}) = {posterior}\n{super().__repr__()}"
+        )
+
+    def _register(self) -> None:
+        """Make the parameters known to Pyro, as `pyro.module` would, but refuse those of another model.
+
+        `pyro.module` leaves a second model of the same name silently untrained, and warns of frozen parameters at
+        every step.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and pyro.param(f"vae$$${name}", parameter) is not parameter:
+                raise RuntimeError(
+                    "the VAE expects Pyro's parameter store to hold its own parameters, got another model's; train "
+                    "with ppl_vae.fit, or inside pyro.get_param_store().scope(), or call pyro.clear_param_store()"
+                )
+
+
+def _observed(x: Tensor, mask: Tensor | bool) -> Tensor:
+    """x with 0, a value that every likelihood has a density for, in the place of what is missing."""
+    return x if mask is True else torch.where(torch.as_tensor(mask, device=x.device), x, torch.zeros_like(x))

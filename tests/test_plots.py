@@ -1,0 +1,394 @@
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from ppl_vae import plots
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((6, 1, 4, 5))
+GRID = RNG.random((3, 4, 1, 4, 5))
+Z = RNG.normal(size=(60, 3))
+HISTORY = pd.DataFrame(
+    {
+        "epoch": np.arange(30),
+        **{f"train_{term}": RNG.normal(size=30) for term in ("elbo", "reconstruction", "kl_z1", "kl_z2")},
+        **{
+            f"validation_{term}": RNG.normal(size=30) for term in ("elbo", "reconstruction", "kl_z1", "kl_z2")
+        },
+        "beta": 1.0,
+    }
+)
+TABLE = pd.DataFrame({"nll": [99.0, 97.0, 98.0], "nll_se": [0.5, 0.4, np.nan]}, index=["a", "b", "c"])
+LOG_PRIOR = -0.5 * (np.linspace(-5, 5, 41)[:, None] ** 2 + np.linspace(-4, 4, 31) ** 2)
+
+CALLS = {
+    "elbo_curves": lambda **kw: plots.elbo_curves(HISTORY, **kw),
+    "images": lambda **kw: plots.images(IMAGES, **kw),
+    "samples": lambda **kw: plots.samples(IMAGES, **kw),
+    "reconstructions": lambda **kw: plots.reconstructions(IMAGES, IMAGES**2, **kw),
+    "manifold": lambda **kw: plots.manifold(GRID, extent=(-2, 2, -3, 3), **kw),
+    "traversals": lambda **kw: plots.traversals(GRID, values=[-1, 0, 1, 2], **kw),
+    "latent_space": lambda **kw: plots.latent_space(Z, np.arange(60) % 12, **kw),
+    "latent_space, colour bar": lambda **kw: plots.latent_space(Z, Z[:, 0], **kw),
+    "aggregate_posterior": lambda **kw: plots.aggregate_posterior(
+        Z[:, :2], LOG_PRIOR, extent=(-4, 4, -5, 5), **kw
+    ),
+    "kl_per_unit": lambda **kw: plots.kl_per_unit([0.1, 2.0], threshold=0.2, active=[False, True], **kw),
+    "pareto_k": lambda **kw: plots.pareto_k([0.1, np.inf, np.nan], **kw),
+    "nll_with_errors": lambda **kw: plots.nll_with_errors(TABLE, **kw),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_left():
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def ticks(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_every_plot_is_called():
+    assert {name.split(",")[0] for name in CALLS} == set(plots.__all__)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_draws_into_the_axes_given_and_changes_nothing_else(name):
+    style = mpl.rcParams.copy()
+    fig, (ax, other) = plt.subplots(1, 2)
+    assert CALLS[name](ax=ax) is ax
+    fig.canvas.draw()
+    assert plt.get_fignums() == [fig.number]
+    assert not other.has_data()
+    assert mpl.rcParams == style
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_makes_one_figure_in_which_no_label_is_cut(name):
+    fig = CALLS[name]().figure
+    assert plt.get_fignums() == [fig.number]
+    fig.canvas.draw()
+    drawn = fig.get_tightbbox()
+    assert drawn.x0 >= 0
+    assert drawn.y0 >= 0
+    assert drawn.x1 <= fig.get_figwidth()
+    assert drawn.y1 <= fig.get_figheight()
+
+
+@pytest.mark.parametrize("container", [torch.tensor, xr.DataArray, np.ndarray.tolist])
+def test_takes_tensors_named_arrays_and_lists(container):
+    def offsets(z):
+        return plots.latent_space(z).collections[0].get_offsets()
+
+    np.testing.assert_array_equal(offsets(container(Z)), Z[:, :2])
+    shown = plots.images(container(IMAGES)).get_images()[0].get_array()
+    np.testing.assert_array_equal(shown[:4, :5], IMAGES[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("elbo_curves", "(nats per datum)"),
+        ("kl_per_unit", "KL, nats per datum"),
+        ("nll_with_errors", "nats per datum (bars: ± 2 standard errors)"),
+        ("pareto_k", "(dimensionless)"),
+        ("latent_space", "z[0]"),
+        ("manifold", "z[1]"),
+        ("traversals", "value of the moving unit"),
+    ],
+)
+def test_labels_state_units(name, label):
+    ax = CALLS[name]()
+    assert label in ax.get_xlabel() + ax.get_ylabel()
+
+
+class TestElboCurves:
+    def test_draws_the_columns_and_marks_the_best_epoch(self):
+        ax = plots.elbo_curves(HISTORY)
+        twin = next(other for other in ax.figure.axes if other is not ax)
+        drawn = [line.get_ydata() for line in ax.get_lines()[:4]] + [
+            line.get_ydata() for line in twin.get_lines()
+        ]
+        terms = ("elbo", "reconstruction", "kl_z1", "kl_z2")
+        for values, (term, split) in zip(
+            drawn, [(t, s) for t in terms for s in ("train", "validation")], strict=True
+        ):
+            np.testing.assert_array_equal(values, HISTORY[f"{split}_{term}"])
+        assert "KL of z2 (right axis)" in legend(ax)
+        assert legend(ax)[-1] == f"best validation: epoch {HISTORY['validation_elbo'].idxmax()}"
+        assert twin.get_ylabel() == "KL\n(nats per datum)"
+
+    def test_epoch_may_be_the_index_and_validation_sparse_or_absent(self):
+        sparse = HISTORY.set_index("epoch")
+        sparse.loc[sparse.index % 7 != 3, "validation_elbo"] = np.nan
+        line = plots.elbo_curves(sparse).get_lines()[1]
+        np.testing.assert_array_equal(line.get_xdata(), [3, 10, 17, 24])
+        trained = HISTORY.drop(columns=[name for name in HISTORY if name.startswith("validation")])
+        assert not {"validation", "best"} & {
+            text.split(":")[0] for text in legend(plots.elbo_curves(trained))
+        }
+
+    def test_autoencoder_is_one_curve_without_a_twin(self):
+        history = pd.DataFrame(
+            {"epoch": [1, 2], "train_elbo": [-3.0, -2.0], "train_reconstruction": [-3.0, -2.0]}
+        )
+        ax = plots.elbo_curves(history)
+        assert len(ax.figure.axes) == 1
+        assert legend(ax) == ["ELBO = reconstruction", "train"]
+
+    def test_first_epochs_do_not_flatten_the_rest(self):
+        elbo = -100 - 1e6 * np.exp(-3.0 * np.arange(50)) + 0.1 * RNG.normal(size=50)
+        low, high = plots.elbo_curves(pd.DataFrame({"epoch": np.arange(50), "train_elbo": elbo})).get_ylim()
+        assert low > -102
+        assert high > elbo.max()
+
+    def test_single_epoch(self):
+        plots.elbo_curves(HISTORY.iloc[:1]).figure.canvas.draw()
+
+    @pytest.mark.parametrize(
+        "history", [HISTORY.drop(columns="train_elbo"), HISTORY.iloc[:0], HISTORY.assign(train_elbo=np.nan)]
+    )
+    def test_refuses_a_history_without_elbo(self, history):
+        with pytest.raises(ValueError, match=r"expects finite 'train_elbo'.*got .* rows.*; give the history"):
+            plots.elbo_curves(history)
+
+
+class TestPictures:
+    def test_grid_fills_row_by_row_and_leaves_the_rest_empty(self):
+        shown = plots.images(IMAGES, columns=4, vmin=-1, vmax=3).get_images()[0]
+        assert shown.get_clim() == (-1, 3)
+        pixels = shown.get_array().filled(np.nan)
+        assert pixels.shape == (2 * 4 + 1, 4 * 5 + 3)
+        np.testing.assert_array_equal(pixels[5:, 6:11], IMAGES[5, 0])
+        assert np.isnan(pixels[4]).all()
+        assert np.isnan(pixels[5:, 12:]).all()
+
+    def test_colour_is_scaled_and_missing_pixels_are_transparent(self):
+        x = np.stack([np.full((2, 2), v) for v in (10.0, 20.0, 30.0)])[None]
+        x[0, :, 0, 0] = np.nan
+        pixels = plots.images(x).get_images()[0].get_array()
+        np.testing.assert_allclose(pixels[1, 1], [0.0, 0.5, 1.0, 1.0])
+        assert pixels[0, 0, 3] == 0.0
+
+    def test_reconstructions_share_their_scale(self):
+        ax = plots.reconstructions(IMAGES, 2 * IMAGES)
+        shown = ax.get_images()[0]
+        assert shown.get_clim() == (IMAGES.min(), 2 * IMAGES.max())
+        np.testing.assert_array_equal(shown.get_array()[5:, 6:11], 2 * IMAGES[1, 0])
+        assert ticks(ax.yaxis) == ["data", "reconstruction"]
+
+    def test_manifold_puts_the_outer_images_on_the_extent(self):
+        ax = plots.manifold(GRID, extent=(-3, 3, 0, 4))
+        shown = ax.get_images()[0]
+        assert shown.get_extent() == [-4, 4, -1, 5]
+        np.testing.assert_array_equal(shown.get_array()[:4, :5], GRID[0, 0, 0])
+        assert ax.get_ylim() == (-1, 5)
+        assert ticks(plots.manifold(GRID).xaxis) == []
+
+    def test_traversals_name_rows_and_columns(self):
+        ax = plots.traversals(GRID, values=[-1.5, 0, 1, 2], units=[7, 0, 3])
+        assert ticks(ax.yaxis) == ["z[7]", "z[0]", "z[3]"]
+        assert ticks(ax.xaxis) == ["-1.5", "0", "1", "2"]
+
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            (lambda: plots.images(IMAGES[:, 0]), r"\(n, channels, height, width\), got \(6, 4, 5\); reshape"),
+            (lambda: plots.samples(IMAGES[:0]), r"non-empty array.*got \(0, 1, 4, 5\); reshape"),
+            (
+                lambda: plots.images(np.ones((2, 2, 4, 4))),
+                r"1 \(grey\) or 3 \(colour\).*got \(2, 2, 4, 4\); choose",
+            ),
+            (
+                lambda: plots.images(np.full((1, 1, 2, 2), np.nan)),
+                r"finite pixel values, got none in 4; look",
+            ),
+            (lambda: plots.images(IMAGES, columns=0), r"columns >= 1, got 0; give"),
+            (
+                lambda: plots.reconstructions(IMAGES, IMAGES[:2]),
+                r"same shape, got \(6, .* and \(2, .*; give one",
+            ),
+            (
+                lambda: plots.manifold(IMAGES),
+                r"\(rows, columns, channels, height, width\), got \(6,.*; reshape",
+            ),
+            (
+                lambda: plots.manifold(GRID, extent=(2, -2, -2, 2)),
+                r"each pair increasing, got \(2, -2, -2, 2\); give",
+            ),
+            (lambda: plots.traversals(GRID, values=[1, 2]), r"expects 4 values, got 2; give one"),
+            (lambda: plots.traversals(GRID, units=[1, 2]), r"expects 3 units, got 2; give one"),
+        ],
+    )
+    def test_refuses(self, call, message):
+        with pytest.raises(ValueError, match=message):
+            call()
+        assert plt.get_fignums() == []
+
+
+class TestLatents:
+    def test_draws_the_chosen_units_on_equal_scales(self):
+        ax = plots.latent_space(Z * [1, 1, 1e-3], dims=(0, 2))
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), Z[:, [0, 2]] * [1, 1e-3])
+        assert ax.get_aspect() == 1
+        assert np.diff(ax.get_ylim()) == pytest.approx(np.diff(ax.get_xlim()))
+        assert ax.get_legend() is None
+
+    def test_classes_get_a_legend_and_more_numbers_a_colour_bar(self):
+        classes = np.arange(60) % 12
+        ax = plots.latent_space(Z, classes)
+        assert legend(ax) == [str(i) for i in range(12)]
+        first, second = (points.get_offsets() for points in ax.collections)
+        np.testing.assert_array_equal(first, Z[classes < 10, :2])
+        np.testing.assert_array_equal(second, Z[classes >= 10, :2])
+        ax = plots.latent_space(Z, Z[:, 2])
+        assert ax.get_legend() is None
+        np.testing.assert_array_equal(ax.collections[0].get_array(), Z[:, 2])
+
+    def test_contours_enclose_the_mass_of_a_normal(self):
+        ax = plots.aggregate_posterior(Z[:, :2], LOG_PRIOR, extent=(-4, 4, -5, 5))
+        points, contours = ax.collections
+        np.testing.assert_array_equal(points.get_offsets(), Z[:, :2])
+        radii = [np.linalg.norm(path.vertices, axis=1).mean() for path in contours.get_paths()]
+        expected = np.sqrt(-2 * np.log1p(-np.array([0.99, 0.9, 0.5])))  # the square is chi-squared with 2 df
+        np.testing.assert_allclose(radii, expected, rtol=0.05)
+        assert ax.get_ylim()[1] >= 5
+
+    def test_flat_or_bounded_priors(self):
+        plots.aggregate_posterior(Z[:, :2], np.zeros((5, 5)), extent=(-1, 1, -1, 1))
+        inside = np.pad(np.zeros((5, 5)), 2, constant_values=-np.inf)
+        plots.aggregate_posterior(Z[:, :2], inside, extent=(-1, 1, -1, 1), labels=Z[:, 0] > 0)
+
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            (lambda: plots.latent_space(Z[:, 0]), r"\(n, latent\), got \(60,\); give"),
+            (lambda: plots.latent_space(Z[:, :1]), r"two columns of z as dims, got dims=\(0, 1\).*; choose"),
+            (
+                lambda: plots.latent_space(np.where(Z > 2, np.nan, Z)),
+                r"finite z, got \d of 60 rows that are not; find",
+            ),
+            (lambda: plots.latent_space(Z, [1, 2]), r"labels expects 60 values, got 2; give"),
+            (
+                lambda: plots.latent_space(Z, [f"run {i}" for i in range(60)]),
+                r"at most 20 classes, got 60.*; merge",
+            ),
+            (lambda: plots.aggregate_posterior(Z), r"\(n, 2\), got \(60, 3\); choose"),
+            (
+                lambda: plots.aggregate_posterior(Z[:, :2], LOG_PRIOR),
+                r"together, got extent=None.*; say where",
+            ),
+            (
+                lambda: plots.aggregate_posterior(Z[:, :2], LOG_PRIOR * np.nan, extent=(-1, 1, -1, 1)),
+                r"log-densities.*got shape \(41, 31\), values from nan.*; evaluate",
+            ),
+        ],
+    )
+    def test_refuses(self, call, message):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+class TestKlPerUnit:
+    def test_bars_are_sorted_and_coloured_by_activity(self):
+        ax = plots.kl_per_unit([0.1, 3.0, 1.0], labelled="dimension-wise KL", active=[False, True, True])
+        assert [bar.get_height() for bar in ax.patches] == [3.0, 1.0, 0.1]
+        assert ticks(ax.xaxis) == ["1", "2", "0"]
+        first, second, last = (bar.get_facecolor() for bar in ax.patches)
+        assert first == second != last
+        assert legend(ax)[0] == "active: 2 of 3 units"
+        assert ax.get_ylabel() == "dimension-wise KL, nats per datum"
+
+    def test_threshold_is_a_line(self):
+        ax = plots.kl_per_unit(RNG.random(100), threshold=0.01)
+        assert ax.get_lines()[0].get_ydata()[0] == 0.01
+        assert legend(ax) == ["threshold: 0.01 nats"]
+
+    @pytest.mark.parametrize(
+        ("kl", "active", "message"),
+        [
+            (np.ones((2, 3)), None, r"\(latent,\), got \(2, 3\); average"),
+            ([1.0, np.nan], None, r"finite values, got 1 of 2 that are not; find"),
+            ([1.0, 2.0], [True], r"booleans of shape \(2,\), got bool of shape \(1,\); give"),
+            ([1.0, 2.0], [0, 1], r"booleans of shape \(2,\), got int64 of shape \(2,\); give"),
+        ],
+    )
+    def test_refuses(self, kl, active, message):
+        with pytest.raises(ValueError, match=message):
+            plots.kl_per_unit(kl, active=active)
+
+
+class TestParetoK:
+    def test_values_that_are_not_finite_count_and_stand_at_the_top_edge(self):
+        ax = plots.pareto_k([0.1, np.inf, 0.8, np.nan, 0.2], obs=[10, 11, 12, 13, 14])
+        finite, edge = ax.collections
+        np.testing.assert_array_equal(finite.get_offsets(), [[10, 0.1], [12, 0.8], [14, 0.2]])
+        np.testing.assert_array_equal(edge.get_offsets()[:, 0], [11, 13])
+        assert (edge.get_offsets()[:, 1] > 0.95).all()  # a fraction of the Axes' height
+        assert legend(ax) == ["threshold 0.70", "above: 3 of 5 (60.0 %)", "of them not finite: 2"]
+
+    def test_nothing_finite(self):
+        ax = plots.pareto_k([np.inf, np.nan])
+        ax.figure.canvas.draw()
+        assert ax.get_xlim()[1] > 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [({}, 0.7), ({"num_samples": 100}, 0.5), ({"num_samples": 10**6}, 0.7), ({"threshold": 0.4}, 0.4)],
+    )
+    def test_threshold(self, arguments, expected):
+        assert plots.pareto_k([0.1, 0.6], **arguments).get_lines()[0].get_ydata()[0] == pytest.approx(
+            expected
+        )
+
+    @pytest.mark.parametrize(
+        ("k", "arguments", "message"),
+        [
+            (0.5, {}, r"shape \(obs,\), got \(\); give one value"),
+            ([0.5], {"obs": [1, 2]}, r"obs expects shape \(1,\), got \(2,\); give"),
+            ([0.5], {"num_samples": 1}, r"num_samples >= 11, got 1; k-hat needs more"),
+        ],
+    )
+    def test_refuses(self, k, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            plots.pareto_k(k, **arguments)
+
+
+class TestNll:
+    def test_best_at_the_top_with_two_standard_errors(self):
+        ax = plots.nll_with_errors(TABLE)
+        assert ticks(ax.yaxis) == ["b", "c", "a"]
+        assert ax.yaxis_inverted()
+        np.testing.assert_array_equal(ax.get_lines()[0].get_xdata(), [97.0, 98.0, 99.0])
+        bar = ax.collections[0].get_segments()[0]
+        np.testing.assert_allclose(bar[:, 0], [97.0 - 0.8, 97.0 + 0.8])
+
+    def test_run_without_value_is_listed_last(self):
+        ax = plots.nll_with_errors(TABLE.assign(nll=[np.nan, 97.0, 98.0]))
+        ax.figure.canvas.draw()
+        assert ticks(ax.yaxis) == ["b", "c", "a"]
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            (TABLE[["nll"]], r"columns 'nll' and 'nll_se'.*got 3 rows with columns \['nll'\]; evaluate"),
+            (TABLE.iloc[:0], r"one row a run, got 0 rows.*; evaluate"),
+            (TABLE.assign(nll_se=-1.0), r"standard errors >= 0, got -1.0; correct"),
+        ],
+    )
+    def test_refuses(self, table, message):
+        with pytest.raises(ValueError, match=message):
+            plots.nll_with_errors(table)
