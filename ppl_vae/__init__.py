@@ -1,7 +1,10 @@
 """Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
 
+from ppl_vae import data, objectives
 from ppl_vae.conditional import Amortized, Chain, Conditional
+from ppl_vae.diagnostics import to_arviz
 from ppl_vae.domain import Domain
+from ppl_vae.evaluation import Evaluation, compare, evaluate
 from ppl_vae.likelihoods import (
     Bernoulli,
     Categorical,
@@ -13,6 +16,7 @@ from ppl_vae.likelihoods import (
 from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior
 from ppl_vae.priors import Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
+from ppl_vae.training import Fit, OneCycle, Run, fit, load
 from ppl_vae.vae import VAE, Program, build
 
 __version__ = "0.1.0"

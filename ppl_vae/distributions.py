@@ -238,6 +238,10 @@ class Levels(dist.Categorical):
         levels = torch.arange(self.probs.shape[-1], device=self.probs.device)
         return (self.probs * levels.square()).sum(-1) - self.mean.square()
 
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
+        """Levels as a network takes them: in the floating type of the probabilities."""
+        return super().sample(torch.Size(sample_shape)).to(self._param.dtype)
+
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Levels:
         return super().expand(batch_shape, _instance=self._get_checked_instance(Levels, _instance))
 

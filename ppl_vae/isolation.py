@@ -6,13 +6,14 @@ import random
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyro
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "isolated"]
+__all__ = ["evaluating", "isolated", "without_store"]
 
 
 @contextmanager
@@ -40,7 +41,11 @@ def isolated(module: nn.Module, seed: int | None = None) -> Iterator[int]:
     devices = sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
     try:
         with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(seed)
+            if any(p.device.type == "mps" for p in module.parameters()):
+                torch.mps.manual_seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
             random.seed(seed)
             yield seed
@@ -57,3 +62,10 @@ def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
     with isolated(module, seed) as seed_used, torch.no_grad():
         module.eval()
         yield seed_used
+
+
+def without_store(module: nn.Module) -> dict[str, Any]:
+    """A module's state for pickling: without the references Pyro's store hung on its parameters, made anew when used."""
+    for parameter in module.parameters():
+        vars(parameter).pop("unconstrained", None)
+    return vars(module)

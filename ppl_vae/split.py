@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,6 +91,47 @@ class Split:
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed CUDA too
             drawn = self.to("cpu").drawn().to(self.x.device)
         return replace(drawn, provenance={**self.provenance, "seed": seed})
+
+    @classmethod
+    def of(cls, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Split:
+        """A split of bare tensors, numbered from 0; a split stays what it is.
+
+        Raises
+        ------
+        TypeError
+            For a context or mask beside a split, which has its own.
+        ValueError
+            For no data, or for a mask that is not boolean or does not fit x.
+        """
+        if isinstance(x, Split):
+            if context or mask is not True:
+                raise TypeError("a split expects no context or mask beside it, got some; put them into the split")
+            return x
+        if len(x) == 0:
+            raise ValueError("data expect at least one datum, got none; check the split or the selection")
+        missing = None if mask is True else torch.as_tensor(mask)
+        if missing is not None and missing.dtype != torch.bool:
+            raise ValueError(
+                f"mask expects booleans, True where an element was observed, got {missing.dtype}; convert it: mask > 0"
+            )
+        return cls(
+            x,
+            torch.arange(len(x)),
+            context=context,
+            mask=None if missing is None else missing.expand_as(x),
+        )
+
+    @property
+    def identity(self) -> str:
+        """What two results must share to be of the same data, whatever units x is in.
+
+        SHA-256 of where the data came from and every random step since; of the values, where that is unknown.
+        """
+        transforms = [t for t in self.provenance.get("transforms", []) if t.get("transform") != "standardize"]
+        if not self.provenance:
+            return self.checksum
+        said = json.dumps([{**self.provenance, "transforms": transforms}, self.index.tolist()], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
 
     @property
     def checksum(self) -> str:

@@ -24,12 +24,14 @@ __all__ = [
     "analytic_kl",
     "call",
     "check_pair",
+    "check_support",
     "enumerated",
     "improper",
     "latents",
     "log_prob",
     "observed",
     "pair",
+    "particles",
     "plates",
     "singular",
     "total",
@@ -180,7 +182,7 @@ def check_pair(model: Trace, guide: Trace, size: int) -> Plates:
                 "use Point, or a proper prior"
             )
     for site in observed(model).values():
-        _check_support(site)
+        check_support(site)
     return plates(model, size)
 
 
@@ -196,7 +198,14 @@ def _layers(fn: Any) -> Iterator[Any]:
         fn = getattr(fn, "base_dist", None)
 
 
-def _check_support(site: Site) -> None:
+def check_support(site: Site) -> None:
+    """Refuse an observed value outside its distribution's support, whatever validation says.
+
+    Raises
+    ------
+    ValueError
+        Naming the support, what came, and what to do.
+    """
     fn, x = site["fn"], site["value"]
     mask = next((f._mask for f in _layers(fn) if hasattr(f, "_mask")), True)
     x = x if isinstance(mask, bool) else torch.where(mask, x, torch.zeros_like(x))

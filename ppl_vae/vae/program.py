@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
+from ppl_vae.isolation import without_store
+
 __all__ = ["Program"]
 
 
@@ -64,6 +66,9 @@ class Program(nn.Module):
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> Any:
         """Call the guide function; `beta` > 0 scales its latent sites."""
         return self._call(self._guide, x, context, mask, beta)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_store(self)
 
     def _call(
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float

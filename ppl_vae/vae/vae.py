@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae.conditional import Chain
-from ppl_vae.isolation import evaluating
+from ppl_vae.isolation import evaluating, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
@@ -129,6 +129,9 @@ class VAE(nn.Module):
             f"p({x}, {latents}{given}) = {prior} {likelihood}\n"
             f"q({latents} | {q_given}) = {posterior}\n{super().__repr__()}"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_store(self)
 
     def _register(self) -> None:
         """Make the parameters known to Pyro, as `pyro.module` would, but refuse those of another model.

@@ -1,0 +1,211 @@
+"""Draws from q, predictions and a verdict for each datum, as an ArviZ tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppl_vae import traces
+from ppl_vae.diagnostics.arviz_io import to_tree
+from ppl_vae.draws import Draws, arguments, draws
+from ppl_vae.evaluation.evaluate import per_datum
+from ppl_vae.importance import psis
+from ppl_vae.isolation import evaluating
+from ppl_vae.split import Split
+
+__all__ = ["to_arviz"]
+
+
+def to_arviz(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    num_samples: int = 1000,
+    num_predictive: int = 100,
+    seed: int | None = None,
+    max_rows: int = 10_000,
+    max_bytes: int = 2**29,
+) -> Any:
+    """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).
+
+    `posterior` and `sample_stats` (lp, log_q, log_weight, log_weight_psis) hold independent draws from q, which are
+    no Markov chain: R-hat and ESS of them mean nothing. `posterior_predictive`, `prior`, `prior_predictive`,
+    `observed_data` and `constant_data` (labels) are ArviZ's usual ones. `diagnostics` holds per datum `elbo`,
+    `log_px` and its Monte Carlo error, `kl_gap` = log_px - elbo (the KL from q to the posterior, where pareto_k is
+    low), `ess` and `pareto_k`.
+
+    There is no `log_likelihood` group: with a latent for each datum, `az.loo` of log p(x | z) is the harmonic mean
+    estimator, wrong by nats, and does not run without the group.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
+    x
+        Data, (n, *x_shape), or a `Split`, whose `index` becomes the coordinate `obs`.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    num_samples
+        Draws from q a datum; at least 25.
+    num_predictive
+        Draws of the predictive groups and of the prior.
+    seed
+        Seed of all draws; fresh entropy, recorded, if `None`.
+    max_rows
+        Pairs of draw and datum decoded at once.
+    max_bytes
+        Largest tree that is made.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        Save it with `.to_netcdf(path)`; `tree.sel(obs=i)` goes into ArviZ's own plots.
+
+    Raises
+    ------
+    ValueError
+        If the tree would be larger than `max_bytes`; if q is a point mass or the prior improper, for which there
+        is no posterior to describe.
+    """
+    if num_samples < 25:
+        raise ValueError(f"to_arviz expects at least 25 samples, got {num_samples}; k-hat has no tail in fewer")
+    split = Split.of(x, *context, mask=mask)
+    with evaluating(program, seed) as used:
+        split = split.fixed(used)
+        parts = []
+        for _, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
+            if drawn.singular or drawn.improper:
+                raise ValueError(
+                    "to_arviz expects a posterior and a prior with densities, got a point mass (Point) or an "
+                    "improper prior (Flat): an autoencoder has a reconstruction only; use another posterior and prior"
+                )
+            if not parts:
+                _check_size(drawn, len(split), max_bytes)
+            parts.append(_kept(drawn))
+        prior = _prior(program, split, num_predictive, set(drawn.z))
+    attrs = {
+        "inference_library": "pyro-ppl",
+        "inference_library_version": version("pyro-ppl"),
+        "creation_library": "ppl_vae",
+        "created_at": datetime.now(UTC).isoformat(),
+        "model": " ".join(repr(program).splitlines()[:2]),
+        "base_measure": "mass" if drawn.discrete else "density",
+        "data": split.identity,
+        "seed": used,
+        "num_samples": num_samples,
+    }
+    datasets = {**_by_obs(parts, split), **prior, **_data(split, set(drawn.predicted))}
+    return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
+
+
+def _kept(drawn: Draws) -> dict[str, dict[str, Tensor]]:
+    """What is kept of some draws, by group, on the CPU; the data axis is the last but the event's."""
+    log_w = drawn.log_weights
+    log_q = sum(drawn.log_q.values(), torch.zeros(()))
+    log_psis, _ = psis(log_w)
+    groups = {
+        "posterior": drawn.z,
+        "sample_stats": {"lp": log_w + log_q, "log_q": log_q, "log_weight": log_w, "log_weight_psis": log_psis},
+        "posterior_predictive": drawn.predicted,
+        "diagnostics": per_datum(drawn),
+    }
+    return {group: {name: v.cpu() for name, v in variables.items()} for group, variables in groups.items()}
+
+
+def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -> dict[str, xr.Dataset]:
+    """The groups that say something of each datum."""
+    obs = {"obs": split.index.tolist()}
+    datasets = {}
+    for group, variables in parts[0].items():
+        per_draw = group != "diagnostics"
+        joined = {name: torch.cat([p[group][name] for p in parts], int(per_draw)) for name in variables}
+        leading = ("chain", "draw", "obs") if per_draw else ("obs",)
+        data = {name: (v.unsqueeze(0) if per_draw else v) for name, v in joined.items()}
+        datasets[group] = _dataset(data, leading, obs, _is_data(group))
+    verdict = datasets["diagnostics"]
+    verdict = verdict.assign(kl_gap=verdict["log_px"] - verdict["elbo"])
+    datasets["diagnostics"] = verdict.map(lambda v: v.assign_attrs(units=_UNITS.get(str(v.name), "nats")))
+    return datasets
+
+
+def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
+    """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
+    args, _ = arguments(program, split[torch.arange(num) % len(split)])
+    trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+    values = {name: site["value"].cpu().unsqueeze(0) for name, site in traces.latents(trace).items()}
+    prior = {name: v for name, v in values.items() if name in latents}
+    predicted = {name: v for name, v in values.items() if name not in latents}
+    return {
+        "prior": _dataset(prior, ("chain", "draw"), {}, False),
+        "prior_predictive": _dataset(predicted, ("chain", "draw"), {}, True),
+    }
+
+
+def _data(split: Split, sites: set[str]) -> dict[str, xr.Dataset]:
+    """The data themselves, and what else is known of them."""
+    obs = {"obs": split.index.tolist()}
+    constant = {f"context_{i}": c for i, c in enumerate(split.context)}
+    constant |= {} if split.y is None else {"label": split.y}
+    constant |= {} if split.mask is None else {"mask": split.mask}
+    x = {name: split.x for name in sorted(sites)[:1]}
+    groups = {"observed_data": _dataset(x, ("obs",), obs, True)}
+    if constant:
+        groups["constant_data"] = _dataset({n: c.cpu() for n, c in constant.items()}, ("obs",), obs, False)
+    return groups
+
+
+def _dataset(
+    variables: Mapping[str, Tensor], leading: tuple[str, ...], coords: Mapping[str, Any], is_data: bool
+) -> xr.Dataset:
+    """Tensors as a dataset, the dimensions of their events named and numbered."""
+    arrays = {}
+    for name, value in variables.items():
+        event = _event_dims(name, value.dim() - len(leading), is_data, len(variables) > 1)
+        arrays[name] = xr.DataArray(_narrow(value) if is_data else value.numpy(), dims=leading + event)
+    dataset = xr.Dataset(arrays)
+    numbered = {dim: np.arange(size) for dim, size in dataset.sizes.items() if dim not in coords}
+    return dataset.assign_coords({**numbered, **coords})
+
+
+def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str, ...]:
+    if is_data and num == 3:
+        return ("channel", "height", "width")
+    if num == 1 and not is_data:
+        return (f"latent_{name}" if several else "latent",)
+    return tuple(f"{name}_dim_{i}" for i in range(num))
+
+
+def _narrow(x: Tensor) -> np.ndarray:
+    """Whole numbers in few bytes; not uint8, which ArviZ's predictive plots reject."""
+    whole = bool((x == x.round()).all()) and x.abs().max() < 2**15
+    if not whole:
+        return x.numpy().astype(np.float32)
+    return x.numpy().astype(np.int8 if x.abs().max() < 2**7 else np.int16)
+
+
+def _is_data(group: str) -> bool:
+    return group == "posterior_predictive"
+
+
+def _check_size(drawn: Draws, n: int, max_bytes: int) -> None:
+    per_obs = sum(t[:, 0].numel() * t.element_size() for t in (*drawn.z.values(), *drawn.predicted.values()))
+    if n * per_obs > max_bytes:
+        raise ValueError(
+            f"to_arviz expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {n} data of "
+            f"{per_obs / 2**20:.2f} MiB each; give {max(1, int(max_bytes // per_obs))} data or fewer, lower num_samples "
+            "or num_predictive, or raise max_bytes"
+        )
+
+
+_UNITS = {"ess": "draws", "pareto_k": "1"}

@@ -1,0 +1,155 @@
+"""Draws from q for each datum, and what p and q say of them: what every estimate is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from ppl_vae import traces
+from ppl_vae.split import Split
+
+__all__ = ["Draws", "arguments", "draws"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """S draws of every latent for each of n data.
+
+    Attributes
+    ----------
+    z
+        Values by site, (S, n, *event_shape).
+    log_q, log_p
+        log q(z | x) and log p(z) by site, (S, n), in nats; scales removed, masks kept.
+    log_likelihood
+        log p(x | z), (S, n), in nats.
+    discrete
+        Whether log p(x | z) is a mass; a density otherwise.
+    singular, improper
+        Whether q is a point mass somewhere, and p(z) improper: then there are no weights.
+    predicted
+        x' ~ p(x | z) for the first `num_predictive` draws, by observed site, (num_predictive, n, *x_shape).
+    """
+
+    z: dict[str, Tensor]
+    log_q: dict[str, Tensor]
+    log_p: dict[str, Tensor]
+    log_likelihood: Tensor
+    discrete: bool
+    singular: bool
+    improper: bool
+    predicted: dict[str, Tensor]
+
+    @property
+    def log_weights(self) -> Tensor:
+        """log p(x, z) - log q(z | x), (S, n), in nats."""
+        return self.log_likelihood + sum(self.log_p[name] - self.log_q[name] for name in self.z)
+
+
+def draws(
+    program: nn.Module, data: Split, num_samples: int, *, num_predictive: int = 0, max_rows: int = 10_000
+) -> Iterator[tuple[slice, Draws]]:
+    """Draw from the guide and score, some data at a time, in bounded memory.
+
+    Each datum is encoded once, whatever the number of samples. Call it inside `isolation.evaluating`.
+
+    Parameters
+    ----------
+    program
+        Anything with `.model` and `.guide`.
+    data
+        What to draw for; random preprocessing must be done.
+    num_samples
+        Number of draws S a datum, exactly.
+    num_predictive
+        For how many of them data are predicted.
+    max_rows
+        Number of (draw, datum) pairs decoded at once; bounds the memory, and above some thousands costs no time.
+
+    Yields
+    ------
+    rows : slice
+        Which data.
+    draws : Draws
+
+    Raises
+    ------
+    ValueError
+        For whatever `traces.check_pair` refuses, data outside the likelihood's support first of all.
+    """
+    where = None
+    chunk = max(1, max_rows // num_samples)
+    for start in range(0, len(data), chunk):
+        rows = slice(start, min(start + chunk, len(data)))
+        if where is None:
+            few, mask = arguments(program, data[rows][:2])  # enough to see the sites and their plates
+            where = traces.check_pair(*traces.pair(program, *few, mask=mask), len(few[0]))
+        yield rows, _scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
+
+
+def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
+    """Data as a program takes them, (x, *context) and mask: on its device, real numbers in its precision."""
+    parameter = next(program.parameters(), torch.zeros(()))
+    data = data.to(parameter.device)
+    args = (t.to(parameter.dtype) if t.is_floating_point() else t for t in (data.x, *data.context))
+    return tuple(args), True if data.mask is None else data.mask
+
+
+def _scored(
+    program: Any,
+    args: tuple[Tensor, ...],
+    mask: Tensor | bool,
+    num_samples: int,
+    num_predictive: int,
+    max_rows: int,
+    where: traces.Plates,
+) -> Draws:
+    n = len(args[0])
+    where = traces.Plates(n, where.data, where.depth)
+    with traces.particles(num_samples, where.depth):
+        guide = poutine.trace(program.guide).get_trace(*args, **traces.call(mask))
+    q = traces.latents(guide)
+    log_q = {name: traces.log_prob(site, where, num_samples) for name, site in q.items()}
+    log_p: dict[str, list[Tensor]] = {name: [] for name in q}
+    log_likelihood = []
+    predicted: dict[str, list[Tensor]] = {}
+    step = max(1, max_rows // n)
+    for start in range(0, num_samples, step):
+        values = {name: site["value"][start : start + step] for name, site in q.items()}
+        size = min(step, num_samples - start)
+        with traces.particles(size, where.depth):
+            model = poutine.trace(poutine.condition(program.model, data=values)).get_trace(*args, **traces.call(mask))
+        seen = {name: site for name, site in traces.observed(model).items() if name not in q}
+        if start == 0:
+            for site in seen.values():
+                traces.check_support(site)
+        for name in q:
+            log_p[name].append(traces.log_prob(model.nodes[name], where, size))
+        log_likelihood.append(sum(traces.log_prob(site, where, size) for site in seen.values()))
+        if start < num_predictive:
+            for name, site in seen.items():
+                x = _by_datum(site["fn"].sample(), site, where)
+                predicted.setdefault(name, []).append(x[: num_predictive - start])
+    return Draws(
+        z={name: _by_datum(site["value"], site, where) for name, site in q.items()},
+        log_q=log_q,
+        log_p={name: torch.cat(parts) for name, parts in log_p.items()},
+        log_likelihood=torch.cat(log_likelihood),
+        discrete=all(site["fn"].support.is_discrete for site in seen.values()),
+        singular=any(map(traces.singular, q.values())),
+        improper=any(traces.improper(model.nodes[name]) for name in q),
+        predicted={name: torch.cat(parts) for name, parts in predicted.items()},
+    )
+
+
+def _by_datum(value: Tensor, site: dict[str, Any], where: traces.Plates) -> Tensor:
+    """A site's values (draws, ..., *event_shape) as (draws, n, ...), whatever plates it lies in besides."""
+    batch = value.dim() - len(site["fn"].event_shape)
+    value = value.movedim(batch + where.data, 1)
+    others = [d for d in range(2, batch) if value.shape[d] == 1]
+    return value.squeeze(others) if others else value

@@ -1,0 +1,7 @@
+"""Numbers that can be published: bounds and log p(x) with error bars, and tables of them."""
+
+from ppl_vae.evaluation.compare import compare
+from ppl_vae.evaluation.evaluate import evaluate
+from ppl_vae.evaluation.result import Evaluation
+
+__all__ = ["Evaluation", "compare", "evaluate"]

@@ -1,0 +1,42 @@
+import os
+import random
+
+import matplotlib as mpl
+import numpy as np
+import pyro
+import pytest
+import torch
+
+mpl.use("Agg")
+torch.set_num_threads(1)  # tiny tensors, few cores
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Each test begins with the same random numbers and leaves no parameters behind."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    pyro.clear_param_store()
+    yield
+    pyro.clear_param_store()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where the real data are promised, not reading them is a failure."""
+    report = yield
+    if report.skipped and item.get_closest_marker("real_data") and os.environ.get("PPL_VAE_DATA"):
+        report.outcome = "failed"
+        report.longrepr = f"PPL_VAE_DATA is set, yet the test was skipped: {report.longrepr}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    def count(outcome):
+        return sum("real_data" in getattr(r, "keywords", ()) for r in terminalreporter.stats.get(outcome, []))
+
+    passed, failed, skipped = map(count, ("passed", "failed", "skipped"))
+    if passed + failed + skipped:
+        failures = f"{failed} failed, " if failed else ""
+        terminalreporter.write_line(f"real data: {failures}{passed} passed, {skipped} skipped")

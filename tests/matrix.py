@@ -1,0 +1,97 @@
+"""Every leaf of the package, found by `__all__`: a new prior, likelihood or posterior is tested by being there."""
+
+import inspect
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro.infer import Trace_ELBO
+
+from ppl_vae import Domain, build, likelihoods, posteriors, priors
+from ppl_vae.nets import MLP
+
+X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
+CONTEXT = (3,)
+SMALL = {"num_components": 3, "num_transforms": 2, "hidden_dim": 6}
+
+
+def leaves(module):
+    """The classes a module offers that are no base, with small settings."""
+    classes = [c for c in map(module.__dict__.get, module.__all__) if inspect.isclass(c) and not inspect.isabstract(c)]
+    return [partial(c, **{k: v for k, v in SMALL.items() if k in inspect.signature(c).parameters}) for c in classes]
+
+
+PRIORS = [*leaves(priors), partial(priors.VampPrior, num_components=3, weighted=True)]
+LIKELIHOODS = [
+    *leaves(likelihoods),
+    *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder")),
+]
+POSTERIORS = leaves(posteriors)
+ENCODER = partial(MLP, hidden_dims=[8], activation="tanh")
+
+
+class Case(NamedTuple):
+    prior: Any
+    likelihood: Any
+    posterior: Any
+    context: bool = False
+
+    @property
+    def refused(self):
+        return (self.prior.func is priors.VampPrior and self.posterior.func is posteriors.Point) or (
+            self.prior.func is priors.Flat and self.posterior.func is not posteriors.Point
+        )
+
+    def __str__(self):
+        return "-".join(map(name, self[:3])) + ("-context" if self.context else "")
+
+
+def name(leaf):
+    said = [f"{k}={v}" for k, v in leaf.keywords.items() if k not in SMALL]
+    return " ".join([leaf.func.__name__, *said])
+
+
+_LATENT = [(p, q) for p in PRIORS for q in POSTERIORS]
+ALL = [Case(p, x, q) for p, q in _LATENT for x in LIKELIHOODS]
+ALL += [Case(p, x, q, context=True) for p, q in _LATENT for x in LIKELIHOODS[:1]]
+CASES = [c for c in ALL if not c.refused]
+REFUSED = [c for c in ALL if c.refused]
+ONE_LIKELIHOOD = [c for c in CASES if c.likelihood is LIKELIHOODS[0]]
+_VALUES = {
+    "binary": lambda: torch.rand(BATCH, *X_SHAPE).round(),
+    "unit": lambda: torch.rand(BATCH, *X_SHAPE),
+    "real": lambda: torch.randn(BATCH, *X_SHAPE),
+    "levels": lambda: torch.randint(LEVELS, (BATCH, *X_SHAPE)),
+    "counts": lambda: torch.poisson(torch.full((BATCH, *X_SHAPE), 2.0)),
+}
+
+
+def described(kind="binary", context=False):
+    return SimpleNamespace(x_shape=X_SHAPE, context_shapes=(CONTEXT,) if context else (), domain=Domain(kind, LEVELS))
+
+
+def make(case, latent_dim=LATENT, seed=0):
+    """A float64 VAE with weights away from their start, and what it is called with: x, *context."""
+    torch.manual_seed(seed)
+    kind = case.likelihood.func.kinds[0]
+    vae = build(
+        described(kind, case.context),
+        latent_dim=latent_dim,
+        **{n: getattr(case, n) for n in ("prior", "likelihood", "posterior")},
+        encoder=ENCODER,
+        decoder=ENCODER,
+    ).double()
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    context = [torch.randn(BATCH, *CONTEXT).double()] if case.context else []
+    return vae, (_VALUES[kind]().double(), *context)
+
+
+def loss(program, args, objective=None, seed=0, **kwargs):
+    """An objective's differentiable loss from a seed, in a parameter store of its own."""
+    torch.manual_seed(seed)
+    with pyro.get_param_store().scope():
+        return (objective or Trace_ELBO()).differentiable_loss(program.model, program.guide, *args, **kwargs)

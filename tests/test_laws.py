@@ -1,0 +1,184 @@
+"""What must hold for every prior, likelihood and posterior: `matrix` finds them."""
+
+import copy
+import pickle
+from contextlib import ExitStack
+
+import matrix
+import pyro
+import pytest
+import torch
+from matrix import BATCH, CASES, LATENT, LIKELIHOODS, ONE_LIKELIHOOD, REFUSED, X_SHAPE, loss, make
+from pyro import poutine
+from pyro.infer import RenyiELBO, Trace_ELBO
+from torch.testing import assert_close
+
+from ppl_vae import Point, objectives, priors, traces
+from ppl_vae.objectives import IWAE, FreeBits, TraceMeanField_ELBO
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_latent = pytest.mark.parametrize("case", ONE_LIKELIHOOD, ids=str)
+
+
+@every_case
+def test_shapes_under_plates(case):
+    vae, args = make(case)
+    for leading in [(), (3,), (2, 3)]:
+        with ExitStack() as plates:
+            for i, size in enumerate(reversed(leading)):
+                plates.enter_context(pyro.plate(f"particles_{i}", size, dim=-2 - i))
+            model, guide = traces.pair(vae, *args)
+        for trace, sites in (model, "zx"), (guide, "z"):
+            trace.compute_log_prob()
+            assert [trace.nodes[s]["log_prob"].shape for s in sites] == [(*leading, BATCH)] * len(sites)
+        assert guide.nodes["z"]["value"].shape == (*leading, BATCH, LATENT)
+        assert model.nodes["x"]["fn"].shape() == (*leading, BATCH, *X_SHAPE)
+        assert vae.decode(guide.nodes["z"]["value"], *args[1:]).mean.shape == (*leading, BATCH, *X_SHAPE)
+    assert vae.encode(*args).shape() == (BATCH, LATENT)
+
+
+@every_case
+def test_gradient_reaches_every_parameter(case):
+    vae, args = make(case)
+    trained = {n: p for n, p in vae.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(loss(vae, args), list(trained.values()))
+    for name, gradient in zip(trained, gradients, strict=True):
+        assert gradient.isfinite().all(), name
+        assert gradient.any(), name
+
+
+@every_case
+def test_loss_is_affine_in_beta_and_meets_the_reconstruction(case):
+    vae, args = make(case)
+    half, one, two = (loss(vae, args, beta=beta) for beta in (0.5, 1.0, 2.0))
+    assert_close(two - one, 2 * (one - half), rtol=0, atol=1e-10)
+    torch.manual_seed(0)
+    model, guide = traces.pair(vae, *args)
+    assert_close(two - 2 * one, traces.total(model.nodes["x"]), rtol=0, atol=1e-10)
+    assert_close(two - one, traces.total(guide.nodes["z"]) - traces.total(model.nodes["z"]), rtol=0, atol=1e-10)
+
+
+@every_case
+def test_copies_have_the_same_loss(case, tmp_path):
+    vae, args = make(case)
+    expected = loss(vae, args)
+    other, _ = make(case, seed=1)
+    assert loss(other, args) != expected
+    torch.save(vae.state_dict(), tmp_path / "weights")
+    other.load_state_dict(torch.load(tmp_path / "weights", weights_only=True))
+    for copied in (other, copy.deepcopy(vae), pickle.loads(pickle.dumps(vae))):
+        assert loss(copied, args) == expected
+        before = [p.clone() for p in vae.parameters()]
+        torch.nn.utils.vector_to_parameters(torch.zeros(10**5, dtype=torch.float64), copied.parameters())
+        assert all(map(torch.equal, before, vae.parameters()))  # nothing is shared
+        assert loss(copied, args) != expected  # nor left behind: the linked parts were copied together
+
+
+@every_case
+def test_data_do_not_see_each_other(case):
+    vae, args = make(case)
+    z = traces.pair(vae, *args)[1].nodes["z"]["value"]
+
+    def per_datum(rows):
+        given = [a[rows] for a in args]
+        run = [poutine.condition(f, {"z": z[rows]}) for f in (vae.model, vae.guide)]
+        model, guide = (poutine.trace(f).get_trace(*given) for f in run)
+        where = traces.plates(model, len(given[0]))
+        p, q = [traces.log_prob(model.nodes[s], where)[0] for s in "zx"], guide.nodes["z"]
+        log_q = q["fn"].mean.sum(-1) if traces.singular(q) else traces.log_prob(q, where)[0]  # a code, rounded
+        return torch.stack([*p, log_q])
+
+    whole = per_datum(torch.arange(BATCH))
+    assert whole.shape == (3, BATCH)
+    for rows in torch.tensor([0, 1]), torch.tensor([3]), torch.randperm(BATCH):
+        assert_close(per_datum(rows), whole[:, rows], rtol=0, atol=1e-10)
+
+
+@every_case
+def test_formula_and_samples(case):
+    vae, (x, *context) = make(case)
+    names = [leaf.func.__name__ for leaf in case[:3]]
+    first, second, _ = repr(vae).split("\n", 2)
+    c = ", c" if case.context else ""
+    assert first.startswith(f"p(x, z{c.replace(', ', ' | ')}) = {names[0]}(z")
+    assert f" {names[1]}(x | z{c}" in first
+    assert second == f"q(z | x{c}) = {names[2]}"
+    assert vae.reconstruct(x, *context, seed=0).shape == x.shape
+    few = [c[:4] for c in context]
+    if case.prior.func is priors.Flat:
+        with pytest.raises(ValueError, match=r"proper prior, got Flat.*build with StandardNormal"):
+            vae.sample(4, *few)
+        return
+    drawn, mean = vae.sample(4, *few, seed=1), vae.sample(4, *few, seed=1, mean=True)
+    assert drawn.shape == mean.shape == (4, *X_SHAPE)
+    p = vae.decode(torch.zeros(4, LATENT).double(), *few)
+    assert p.support.check(drawn).all()
+    assert mean.isfinite().all()
+    assert loss(vae, (drawn, *few)).isfinite()
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=str)
+def test_refused_pairs(case):
+    vae, args = make(case)
+    if case.posterior.func is Point:
+        with pytest.raises(ValueError, match=r"point masses \(Point\).*infinite density; use another posterior"):
+            traces.pair(vae, *args)
+    else:
+        with pytest.raises(ValueError, match=r"improper prior of 'z' \(Flat\) expects a point mass.*use Point"):
+            traces.check_pair(*traces.pair(vae, *args), BATCH)
+
+
+@every_latent
+@pytest.mark.parametrize(
+    "objective",
+    [Trace_ELBO(2), Trace_ELBO(2, vectorize_particles=True), TraceMeanField_ELBO(2), RenyiELBO(0, num_particles=2), IWAE(3), FreeBits()],
+    ids=lambda o: f"{type(o).__name__}-{o.vectorize_particles}",
+)
+@pytest.mark.filterwarnings("ignore:.*vectorize_particles")
+def test_every_objective_trains_or_refuses(case, objective):
+    vae, args = make(case)
+    pair = traces.pair(vae, *args)
+    traces.check_pair(*pair, BATCH)
+    if case.posterior.func is Point and isinstance(objective, IWAE | FreeBits | RenyiELBO):
+        with pytest.raises(ValueError, match=r"posterior with a density, got a point mass \(Point\)"):
+            objectives.check(objective, *pair)
+        return
+    objectives.check(objective, *pair)
+    value = objective.loss_and_grads(vae.model, vae.guide, *args)
+    assert abs(value) < 1e4
+    for name, parameter in vae.named_parameters():
+        assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
+    assert any(p.grad.any() for p in vae.posterior.parameters())
+
+
+@every_latent
+def test_latent_densities_integrate_to_one(case):
+    vae, (x, *context) = make(case)
+    few = [c[:2] for c in context]
+    checked = {"posterior": vae.encode(x[:2], *few)} if case.prior.func is priors.StandardNormal else {}
+    checked["prior"] = vae.prior.given(*few).expand([2])
+    for fn in (fn for fn in checked.values() if not any(f({"fn": fn}) for f in (traces.improper, traces.singular))):
+        draws = fn.sample((2000,))  # (draws, 2, LATENT)
+        assert fn.log_prob(draws).isfinite().all()
+        half = 9 * draws.std(0)
+        steps = torch.linspace(-1, 1, 401).double()
+        grid = draws.mean(0) + half * torch.cartesian_prod(*[steps] * LATENT)[:, None]
+        area = (half * (steps[1] - steps[0])).prod(-1)
+        assert_close(fn.log_prob(grid).exp().sum(0) * area, torch.ones(2).double(), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("leaf", LIKELIHOODS, ids=matrix.name)
+def test_likelihoods_sum_or_integrate_to_one(leaf):
+    vae, _ = make(matrix.Case(matrix.PRIORS[0], leaf, matrix.POSTERIORS[0]))
+    likelihood = vae.likelihood
+    fn = likelihood.distribution(likelihood.net(torch.randn(3, LATENT).double()))
+    assert fn.shape() == (3, *X_SHAPE)
+    assert fn.log_prob(fn.sample()).isfinite().all()
+    assert fn.support.is_discrete == (likelihood.base_measure == "mass")
+    top = {"binary": 2, "levels": matrix.LEVELS}.get(likelihood.kinds[0], 60)
+    grid = torch.arange(top).double()
+    if likelihood.base_measure == "density":
+        grid = torch.linspace(*(0, 1) if likelihood.kinds[0] == "unit" else (-20, 20), 20001).double()
+    density = fn.log_prob(grid.reshape(-1, *[1] * fn.mean.dim()).expand(-1, *fn.shape())).exp()
+    mass = density.sum(0) if likelihood.base_measure == "mass" else torch.trapezoid(density, grid, dim=0)
+    assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-8)
