@@ -115,6 +115,7 @@ class Chain(nn.Module):
                 f"Chain expects one or more levels with sites of different names, got {sites}; "
                 "name each level's site, as in StandardNormal(2, site='z2')"
             )
+        self.sites = sites
         self.levels = nn.ModuleList(levels)
 
     def forward(self, *context: Tensor) -> Tensor:
@@ -133,14 +134,10 @@ class Chain(nn.Module):
 
     def formula(self, *given: str) -> str:
         """The product of the levels, as a paper writes it."""
-        above: tuple[str, ...] = ()
-        factors = []
-        for level in self.levels:
-            factors.append(level.formula(*above, *given))
-            above = (level.site,)
-        return " ".join(factors)
+        above = [()] + [(site,) for site in self.sites]
+        return " ".join(level.formula(*a, *given) for level, a in zip(self.levels, above, strict=False))  # type: ignore[operator]
 
     @property
     def site(self) -> str:
         """The sites, top one first, as a paper lists them."""
-        return ", ".join(level.site for level in self.levels)
+        return ", ".join(self.sites)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -89,7 +90,7 @@ class Mixture(TorchDistribution):
         Where the components are points: the density of their mixture is infinite.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(self, logits: Tensor, components: TorchDistribution, validate_args: bool | None = None) -> None:
         if isinstance(components, dist.Delta):
@@ -184,7 +185,10 @@ class DiscretizedLogistic(TorchDistribution):
     1.0
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "loc": constraints.real,
+        "scale": constraints.positive,
+    }
 
     def __init__(self, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
@@ -295,7 +299,7 @@ class _AffineAutoregressive(Transform):
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, net: Callable[..., tuple[Tensor, Tensor]], context: Tensor | None) -> None:
+    def __init__(self, net: Any, context: Tensor | None) -> None:
         super().__init__(cache_size=1)
         self.net, self.context = net, context
         self._scored: tuple[Tensor | None, Tensor | None] = (None, None)
@@ -321,6 +325,6 @@ class _AffineAutoregressive(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         scored, log_scale = self._scored
-        if scored is not x:
+        if scored is not x or log_scale is None:
             _, log_scale = self._shift_and_log_scale(x)
         return log_scale.sum(-1)

@@ -48,11 +48,11 @@ class Draws:
     @property
     def log_weights(self) -> Tensor:
         """log p(x, z) - log q(z | x), (S, n), in nats."""
-        return self.log_likelihood + sum(self.log_p[name] - self.log_q[name] for name in self.z)
+        return self.log_likelihood + torch.stack([self.log_p[n] - self.log_q[n] for n in self.z]).sum(0)
 
 
 def draws(
-    program: nn.Module, data: Split, num_samples: int, *, num_predictive: int = 0, max_rows: int = 10_000
+    program: Any, data: Split, num_samples: int, *, num_predictive: int = 0, max_rows: int = 10_000
 ) -> Iterator[tuple[slice, Draws]]:
     """Draw from the guide and score, some data at a time, in bounded memory.
 
@@ -130,7 +130,7 @@ def _scored(
                 traces.check_support(site)
         for name in q:
             log_p[name].append(traces.log_prob(model.nodes[name], where, size))
-        log_likelihood.append(sum(traces.log_prob(site, where, size) for site in seen.values()))
+        log_likelihood.append(torch.stack([traces.log_prob(s, where, size) for s in seen.values()]).sum(0))
         if start < num_predictive:
             for name, site in seen.items():
                 x = _by_datum(site["fn"].sample(), site, where)

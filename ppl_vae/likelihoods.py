@@ -66,9 +66,9 @@ class Likelihood(Amortized):
         """From parameters (*leading, num_params, *x_shape)."""
         return self.elementwise(*params.unbind(-1 - len(self.x_shape)))
 
-    def given(self, z: Tensor, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
-        """Distribution of x given z (*leading, latent_dim); elements where `mask` is False do not count."""
-        return super().given(z, *context).mask(mask).to_event(len(self.x_shape))
+    def given(self, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
+        """Distribution of x given z (*leading, latent_dim) and context; elements where `mask` is False do not count."""
+        return super().given(*context).mask(mask).to_event(len(self.x_shape))
 
     def standardize(self, x: Tensor) -> Tensor:
         """x as an encoder should see it, in about [-1, 1]."""
@@ -149,8 +149,8 @@ class Gaussian(Likelihood):
     ) -> None:
         if not (scale in ("learned", "elementwise", "decoder") or (isinstance(scale, int | float) and scale > 0)):
             raise ValueError(
-                f"Gaussian expects scale to be a positive number, 'learned', 'elementwise' or 'decoder', got {scale!r}; "
-                "choose one of these"
+                "Gaussian expects scale to be a positive number, 'learned', 'elementwise' or 'decoder', got "
+                f"{scale!r}; choose one of these"
             )
         super().__init__(latent_dim, x_shape, net, context, site, 2 if scale == "decoder" else 1)
         self.scale = scale
@@ -167,6 +167,7 @@ class Gaussian(Likelihood):
         return dist.Normal(loc, self.scale if isinstance(self.scale, int | float) else positive(self.raw_scale))
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return f"scale={self.scale}"
 
 
@@ -216,6 +217,7 @@ class DiscretizedLogistic(Likelihood):
         return x / (self.levels - 1)
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return f"levels={self.levels}"
 
 
@@ -260,4 +262,5 @@ class Categorical(Likelihood):
         return x / (self.levels - 1)
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return f"levels={self.levels}"

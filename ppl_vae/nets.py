@@ -6,20 +6,30 @@ Each is built by `net(in_shape, out_shape)` and called as `net(first, *context)`
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "GatedMLP"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "GatedMLP", "Network"]
 
 Shape = Sequence[int]
 Activation = Literal["relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
 
-class _Dense(nn.Module):
+class Network(nn.Module, abc.ABC):
+    """A network that the command line can name; any `net(in_shape, out_shape)` does elsewhere."""
+
+    @abc.abstractmethod
+    def forward(self, first: Tensor, *context: Tensor) -> Tensor:
+        """(*leading, *in_shape) and contexts to (*leading, *out_shape)."""
+
+
+class _Dense(Network):
     """Dense layers over everything the network is given, flattened and joined."""
 
     def __init__(
@@ -66,7 +76,7 @@ class MLP(_Dense):
     ) -> None:
         widths = [_size(in_shape, context), *hidden_dims]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), _activation(activation)]
         super().__init__(in_shape, out_shape, context, layers, widths[-1])
 
@@ -98,12 +108,12 @@ class GatedMLP(_Dense):
     ) -> None:
         widths = [_size(in_shape, context), *hidden_dims]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, 2 * after), nn.GLU()]
         super().__init__(in_shape, out_shape, context, layers, widths[-1])
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Network):
     """Strided convolutions over an image of any shape, then dense layers.
 
     Parameters
@@ -136,19 +146,19 @@ class ConvEncoder(nn.Module):
         self.in_shape = _image("ConvEncoder", "in_shape", in_shape)
         depths = [self.in_shape[0], *channels]
         layers: list[nn.Module] = []
-        for before, after in zip(depths, depths[1:], strict=False):
+        for before, after in pairwise(depths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), _activation(activation)]
         self.convolutions = nn.Sequential(*layers)
         features = (depths[-1], *_halvings(self.in_shape[1:], len(channels))[-1])
         self.head = MLP(features, out_shape, context=context, hidden_dims=hidden_dims, activation=activation)
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
-        leading = first.shape[: first.dim() - 3]
+        leading = _leading(first, self.in_shape)
         features = self.convolutions(first.reshape(-1, *self.in_shape))
         return self.head(features.reshape(*leading, *features.shape[1:]), *context)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Network):
     """Dense layers, then transposed convolutions up to an image of any shape.
 
     Parameters
@@ -186,8 +196,7 @@ class ConvDecoder(nn.Module):
         depths = [*channels, math.prod(self.out_shape[:-2])]
         self.activation = _activation(activation)
         self.convolutions = nn.ModuleList(
-            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)
-            for before, after in zip(depths, depths[1:], strict=False)
+            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(depths)
         )
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
@@ -233,6 +242,17 @@ def _halvings(size: Shape, times: int) -> list[tuple[int, ...]]:
     return sizes
 
 
+def _leading(tensor: Tensor, shape: tuple[int, ...]) -> torch.Size:
+    """The leading dimensions of a tensor that must end in a shape."""
+    leading = tensor.dim() - len(shape)
+    if tensor.shape[leading:] != shape:
+        raise ValueError(
+            f"the network expects an input that ends in {shape}, got {tuple(tensor.shape)}; "
+            "build it with the shape of one datum"
+        )
+    return tensor.shape[:leading]
+
+
 def _joined(given: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Tensor:
     """Everything given, each flattened to a vector, leading dimensions broadcast, side by side."""
     if len(given) != len(shapes):
@@ -242,13 +262,7 @@ def _joined(given: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Tenso
         )
     vectors = []
     for tensor, shape in zip(given, shapes, strict=True):
-        leading = tensor.dim() - len(shape)
-        if tensor.shape[leading:] != shape:
-            raise ValueError(
-                f"the network expects an input that ends in {shape}, got {tuple(tensor.shape)}; "
-                "build it with the shape of one datum"
-            )
-        vectors.append(tensor.reshape(*tensor.shape[:leading], math.prod(shape)))
+        vectors.append(tensor.reshape(*_leading(tensor, shape), math.prod(shape)))
     if len(vectors) == 1:
         return vectors[0]
     leading_shape = torch.broadcast_shapes(*(v.shape[:-1] for v in vectors))

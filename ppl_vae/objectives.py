@@ -5,9 +5,10 @@ An objective knows only traces. Free bits change the objective, beta the measure
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
@@ -76,9 +77,10 @@ class IWAE(_PerDatum):
 
     def _loss(self, model: Trace, guide: Trace, size: int) -> Tensor:
         where, num = traces.plates(model, size), self.num_particles
-        log_p = sum(traces.log_prob(s, where, num) for s in (traces.latents(model) | traces.observed(model)).values())
-        log_q = sum(traces.log_prob(s, where, num) for s in traces.latents(guide).values())
-        return (math.log(num) - (log_p - log_q).logsumexp(0)).sum()
+        log_p = [traces.log_prob(s, where, num) for s in (traces.latents(model) | traces.observed(model)).values()]
+        log_q = [traces.log_prob(s, where, num) for s in traces.latents(guide).values()]
+        log_w = torch.stack(log_p).sum(0) - torch.stack(log_q).sum(0)
+        return (math.log(num) - log_w.logsumexp(0)).sum()
 
 
 class FreeBits(_PerDatum):
@@ -120,7 +122,8 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     ------
     ValueError
         For a guide that samples its sites in another order under `TraceMeanField_ELBO`; a scaled site under IWAE or
-        Rényi; an enumerated site under anything but `TraceEnum_ELBO`; a point mass under IWAE, Rényi or free bits.
+        Rényi; an enumerated site under anything but `TraceEnum_ELBO`; a point mass under IWAE, Rényi or free bits; a
+        site without reparametrized draws under IWAE or free bits.
     """
     name = type(objective).__name__
     q = traces.latents(guide)
@@ -142,6 +145,11 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             f"{name} expects a posterior with a density, got a point mass (Point): its weights and its KL do not "
             "exist; use Trace_ELBO, or another posterior"
         )
+    if isinstance(objective, _PerDatum) and not all(s["fn"].has_rsample for s in q.values()):
+        raise ValueError(
+            f"{name} expects reparametrized draws, got {[n for n, s in q.items() if not s['fn'].has_rsample]} without: "
+            "the gradient through what is drawn would be lost; use Trace_ELBO"
+        )
 
 
 def _scaled(site: dict[str, Any]) -> bool:
@@ -149,7 +157,7 @@ def _scaled(site: dict[str, Any]) -> bool:
     return bool((torch.as_tensor(scale) != 1).any())
 
 
-class Beta(Protocol):
+class Beta(abc.ABC):
     """The weight of the KL at each step of the training: `beta(step, steps_per_epoch)`, in (0, inf).
 
     Attributes
@@ -158,14 +166,21 @@ class Beta(Protocol):
         After how many epochs it stays what it is; early stopping waits for that.
     """
 
-    @property
-    def epochs(self) -> float: ...  # noqa: D102
-    def __call__(self, step: int, steps_per_epoch: int) -> float: ...  # noqa: D102
+    epochs: float
+
+    @abc.abstractmethod
+    def __call__(self, step: int, steps_per_epoch: int) -> float:
+        """The weight at a step, counted from 0."""
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Beta):
     """Always the same weight; other than 1 it is a beta-VAE, whose objective is not the ELBO.
+
+    Parameters
+    ----------
+    beta
+        The weight.
 
     References
     ----------
@@ -184,8 +199,13 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Beta):
     """Linear warm-up, (t + 1) / T over the steps of the first epochs, then 1.
+
+    Parameters
+    ----------
+    epochs
+        Length of the warm-up.
 
     References
     ----------
@@ -208,7 +228,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Cyclical:
+class Cyclical(Beta):
     """Cyclical warm-up: in each cycle linearly from 0 to 1 over its first part, then 1; after all cycles 1.
 
     Never quite 0, at which Pyro's scale is not defined: at least 1e-6.

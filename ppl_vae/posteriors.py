@@ -152,6 +152,7 @@ class IAF(Posterior):
         return dist.TransformedDistribution(base, self.flow.transforms(seen))
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return str(len(self.flow.nets))
 
 

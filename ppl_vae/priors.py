@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
-from ppl_vae.conditional import Conditional
+from ppl_vae.conditional import Amortized, Conditional
 from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal, Improper, Mixture, positive
 
 __all__ = ["Flat", "FlowPrior", "GaussianMixture", "Laplace", "Prior", "StandardNormal", "VampPrior"]
@@ -41,6 +41,8 @@ class StandardNormal(Prior):
     -1.8379
     """
 
+    loc: Tensor
+
     def __init__(self, latent_dim: int, site: str = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
@@ -62,6 +64,8 @@ class Laplace(Prior):
     site
         Name of the Pyro sample site.
     """
+
+    loc: Tensor
 
     def __init__(self, latent_dim: int, site: str = "z") -> None:
         super().__init__(site)
@@ -96,6 +100,7 @@ class GaussianMixture(Prior):
         return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return str(len(self.logits))
 
 
@@ -128,7 +133,7 @@ class VampPrior(Prior):
 
     def __init__(
         self,
-        posterior: Callable[..., Tensor],
+        posterior: Amortized,
         x_shape: Shape,
         num_components: int = 500,
         pseudo_inputs: Tensor | None = None,
@@ -149,6 +154,7 @@ class VampPrior(Prior):
         return Mixture(self.logits, self._components(self.pseudo_inputs, *shared))
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return str(len(self.pseudo_inputs))
 
 
@@ -175,6 +181,8 @@ class FlowPrior(Prior):
     Papamakarios et al. 2017, arXiv:1705.07057.
     """
 
+    loc: Tensor
+
     def __init__(
         self,
         latent_dim: int,
@@ -196,6 +204,7 @@ class FlowPrior(Prior):
         return dist.TransformedDistribution(base, [t.inv for t in reversed(transforms)])
 
     def settings(self) -> str:
+        """What `formula` adds."""
         return str(len(self.flow.nets))
 
 

@@ -13,6 +13,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
@@ -105,9 +106,7 @@ def plates(trace: Trace, size: int) -> Plates:
     for name, dim in candidates.items():
         if all(any(f.name == name for f in site["cond_indep_stack"]) for site in sites.values()):
             return Plates(size, dim, max(-f.dim for f in frames if f.name != PARTICLES))
-    outside = [
-        name for name, site in sites.items() if not any(f.name in candidates for f in site["cond_indep_stack"])
-    ]
+    outside = [name for name, site in sites.items() if not any(f.name in candidates for f in site["cond_indep_stack"])]
     raise ValueError(
         f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "
         "a global latent has no per-datum posterior: move the sites into the plate, or fix the global ones"
@@ -174,6 +173,8 @@ def check_pair(model: Trace, guide: Trace, size: int) -> Plates:
             f"The guide samples {set(of_guide) or '{}'} but the model has {set(of_model) or '{}'}; "
             "give posterior and prior the same sites"
         )
+    if not of_guide:
+        raise ValueError("a model and guide expect a latent site, got none; sample z in both")
     for name, site in of_model.items():
         if improper(site) and not singular(of_guide[name]):
             raise ValueError(
@@ -209,7 +210,7 @@ def check_support(site: Site) -> None:
     fn, x = site["fn"], site["value"]
     mask = next((f._mask for f in _layers(fn) if hasattr(f, "_mask")), True)
     x = x if isinstance(mask, bool) else torch.where(mask, x, torch.zeros_like(x))
-    base = list(_layers(fn))[-1]
+    base = next(layer for layer in _layers(fn) if not isinstance(layer, _BATCHES))
     if bool(base.support.check(x).all()):
         return
     name = type(base).__name__
@@ -220,6 +221,7 @@ def check_support(site: Site) -> None:
     raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
 
 
+_BATCHES = (dist.Independent, MaskedDistribution, ExpandedDistribution)
 _SUPPORTS = {
     "Bernoulli": ("x in {0, 1}", "binarize the data (`ppl_vae.data`: binarize) or use ContinuousBernoulli"),
     "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),

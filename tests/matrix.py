@@ -1,4 +1,4 @@
-"""Every leaf of the package, found by `__all__`: a new prior, likelihood or posterior is tested by being there."""
+"""Every leaf of the package, found by `__all__`: a new one is tested by being there."""
 
 import inspect
 from functools import partial

@@ -131,7 +131,14 @@ def test_refused_pairs(case):
 @every_latent
 @pytest.mark.parametrize(
     "objective",
-    [Trace_ELBO(2), Trace_ELBO(2, vectorize_particles=True), TraceMeanField_ELBO(2), RenyiELBO(0, num_particles=2), IWAE(3), FreeBits()],
+    [
+        Trace_ELBO(2),
+        Trace_ELBO(2, vectorize_particles=True),
+        TraceMeanField_ELBO(2),
+        RenyiELBO(0, num_particles=2),
+        IWAE(3),
+        FreeBits(),
+    ],
     ids=lambda o: f"{type(o).__name__}-{o.vectorize_particles}",
 )
 @pytest.mark.filterwarnings("ignore:.*vectorize_particles")

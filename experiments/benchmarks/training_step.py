@@ -2,18 +2,19 @@
 
     python experiments/benchmarks/training_step.py --rounds 25 --steps 30
 
-Three trainings of one VAE, an MLP 784-400-50 with a Bernoulli likelihood and batches of 128, on a CPU, on random
-binary data of MNIST's shape. They take turns in one process, `--steps` steps a round, and the medians over the
-rounds are compared, so that whatever else the machine does falls on all three alike:
+Three trainings of one VAE, an MLP 784-400-50 with a Bernoulli likelihood and batches of 128, on a CPU, on
+random binary data of MNIST's shape. They take turns in one process, `--steps` steps a round, and the medians
+over the rounds are compared, so that whatever else the machine does falls on all three alike:
 
-* ``ppl_vae``: `fit` as it comes, everything it does between two calls of a callback: Pyro's validation, the check
-  for values that are not finite, the history's terms, the best weights kept.
-* ``by hand``: tensors in memory, fused Adam, the KL in closed form, `binary_cross_entropy_with_logits` summed;
-  no Pyro, no checks.
-* ``Pyro's example``: the recipe of examples/vae/vae.py. Kept: its encoder and decoder (softplus, exp for the scale,
-  sigmoid in the decoder, hidden_dim=400, z_dim=50), `pyro.module`, `plate`, `to_event`, `pyro.optim.Adam` with
-  lr=1e-3, `SVI` with `Trace_ELBO`, and a shuffling `DataLoader` without workers over data in memory. Changed: batches
-  of 128 instead of 256, and ``validate_args=False`` left out, as the data are binary: validation is on in both.
+* ``ppl_vae``: `fit` as it comes, everything it does between two calls of a callback: Pyro's validation, the
+  check for values that are not finite, the history's terms, the best weights kept.
+* ``by hand``: tensors in memory, fused Adam, the KL in closed form, `binary_cross_entropy_with_logits`
+  summed; no Pyro, no checks.
+* ``Pyro's example``: the recipe of examples/vae/vae.py. Kept: its encoder and decoder (softplus, exp for the
+  scale, sigmoid in the decoder, hidden_dim=400, z_dim=50), `pyro.module`, `plate`, `to_event`,
+  `pyro.optim.Adam` with lr=1e-3, `SVI` with `Trace_ELBO`, and a shuffling `DataLoader` without workers over
+  data in memory. Changed: batches of 128, not 256, and ``validate_args=False`` left out, as the data are
+  binary: validation is on in both.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pandas as pd
@@ -70,7 +72,11 @@ def by_hand(x: Tensor) -> Iterator[None]:
 class PyroEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.fc1, self.fc21, self.fc22 = nn.Linear(PIXELS, HIDDEN), nn.Linear(HIDDEN, LATENT), nn.Linear(HIDDEN, LATENT)
+        self.fc1, self.fc21, self.fc22 = (
+            nn.Linear(PIXELS, HIDDEN),
+            nn.Linear(HIDDEN, LATENT),
+            nn.Linear(HIDDEN, LATENT),
+        )
         self.softplus = nn.Softplus()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +140,7 @@ def ours(x: Tensor, rounds: int, between: Callable[[], None]) -> Iterator[float]
         clock.append((end, time.perf_counter()))
 
     fit(vae, x, epochs=rounds + 1, batch_size=BATCH, device="cpu", callbacks=[pause])
-    for (_, start), (end, _) in zip(clock, clock[1:], strict=False):
+    for (_, start), (end, _) in pairwise(clock):
         yield end - start
 
 
@@ -153,7 +159,9 @@ def main(rounds: int, steps: int) -> pd.DataFrame:
 
     times = {"ppl_vae": list(ours(x, rounds, others_turn)), **{name: t[1:] for name, t in times.items()}}
     table = pd.DataFrame({name: pd.Series(t) * 1000 / steps for name, t in times.items()})
-    result = table.quantile([0.5, 0.25, 0.75]).T.set_axis(["median", "lower quartile", "upper quartile"], axis=1)
+    result = table.quantile([0.5, 0.25, 0.75]).T.set_axis(
+        ["median", "lower quartile", "upper quartile"], axis=1
+    )
     result["ppl_vae / it"] = result.loc["ppl_vae", "median"] / result["median"]
     return result
 
@@ -163,5 +171,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=25, help="rounds the medians are over")
     parser.add_argument("--steps", type=int, default=30, help="steps of each training in a round")
     args = parser.parse_args()
-    print(f"milliseconds a step; {args.rounds} rounds of {args.steps} steps, {torch.get_num_threads()} threads")
+    print(
+        f"milliseconds a step; {args.rounds} rounds of {args.steps} steps, {torch.get_num_threads()} threads"
+    )
     print(main(args.rounds, args.steps).round(2).to_string())

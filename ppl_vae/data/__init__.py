@@ -4,7 +4,7 @@ from ppl_vae.data.arrays import from_arrays
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
 from ppl_vae.data.images import read_images
-from ppl_vae.data.named import NAMES, load
+from ppl_vae.data.named import NAMES, again, load
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
@@ -18,6 +18,7 @@ __all__ = [
     "Split",
     "Standardize",
     "Threshold",
+    "again",
     "from_arrays",
     "from_file",
     "load",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
 from ppl_vae.data.store import find_root
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "again", "load"]
 
 _SOURCES: dict[str, Callable[..., Data]] = {
     name: getattr(module, name) for module in (small_sets, torchvision_sets) for name in module.__all__
@@ -96,3 +97,47 @@ def _find(
         f"load expects one of {', '.join(NAMES)}, or the path of a .npy or .npz file or a folder of "
         f"pictures, got {str(name)!r}; correct the name, or give data in memory to `from_arrays`"
     )
+
+
+def again(
+    provenance: Mapping[str, Any],
+    *,
+    name: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Data:
+    """The data that a stored run was trained on: loaded anew, and every recorded step taken again.
+
+    Parameters
+    ----------
+    provenance
+        `Data.provenance`, or that of one of its splits, as JSON gives it back.
+    name
+        Where to load from, for data that did not come by name: the path of the file or folder.
+    data_dir
+        Folder of the data; see `load`.
+
+    Returns
+    -------
+    Data
+
+    Raises
+    ------
+    ValueError
+        If the data or a step are not what was recorded; for data that were in memory.
+    """
+    data = load(name or provenance.get("name", ""), data_dir=data_dir, seed=provenance.get("split_seed", 0))
+    for record in provenance.get("transforms", []):
+        step = getattr(data, record["transform"], None) if record["transform"] in _STEPS else None
+        if step is None:
+            raise ValueError(f"again expects steps of Data, {', '.join(_STEPS)}, got {record!r}; load the data in code")
+        data = step(**{k: v for k, v in record.items() if k in inspect.signature(step).parameters})
+    different = [k for k, v in data.provenance.items() if k in provenance and provenance[k] != v]
+    if different:
+        raise ValueError(
+            f"again expects the data that were recorded, got others, which differ in {different}: "
+            f"{data.provenance[different[0]]} where there was {provenance[different[0]]}; find the original files"
+        )
+    return data
+
+
+_STEPS = ("binarize", "dequantize", "standardize", "condition_on_labels", "take", "hide")

@@ -83,7 +83,7 @@ def to_arviz(
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        parts = []
+        parts: list[dict[str, dict[str, Tensor]]] = []
         for _, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
             if drawn.singular or drawn.improper:
                 raise ValueError(
@@ -112,7 +112,7 @@ def to_arviz(
 def _kept(drawn: Draws) -> dict[str, dict[str, Tensor]]:
     """What is kept of some draws, by group, on the CPU; the data axis is the last but the event's."""
     log_w = drawn.log_weights
-    log_q = sum(drawn.log_q.values(), torch.zeros(()))
+    log_q = torch.stack(list(drawn.log_q.values())).sum(0)
     log_psis, _ = psis(log_w)
     groups = {
         "posterior": drawn.z,
@@ -158,7 +158,7 @@ def _data(split: Split, sites: set[str]) -> dict[str, xr.Dataset]:
     constant = {f"context_{i}": c for i, c in enumerate(split.context)}
     constant |= {} if split.y is None else {"label": split.y}
     constant |= {} if split.mask is None else {"mask": split.mask}
-    x = {name: split.x for name in sorted(sites)[:1]}
+    x = dict.fromkeys(sorted(sites)[:1], split.x)
     groups = {"observed_data": _dataset(x, ("obs",), obs, True)}
     if constant:
         groups["constant_data"] = _dataset({n: c.cpu() for n, c in constant.items()}, ("obs",), obs, False)
@@ -203,8 +203,8 @@ def _check_size(drawn: Draws, n: int, max_bytes: int) -> None:
     if n * per_obs > max_bytes:
         raise ValueError(
             f"to_arviz expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {n} data of "
-            f"{per_obs / 2**20:.2f} MiB each; give {max(1, int(max_bytes // per_obs))} data or fewer, lower num_samples "
-            "or num_predictive, or raise max_bytes"
+            f"{per_obs / 2**20:.2f} MiB each; give {max(1, int(max_bytes // per_obs))} data or fewer, lower "
+            "num_samples or num_predictive, or raise max_bytes"
         )
 
 

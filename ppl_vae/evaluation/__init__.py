@@ -3,5 +3,6 @@
 from ppl_vae.evaluation.compare import compare
 from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.evaluation.result import Evaluation
+from ppl_vae.evaluation.units import kl_per_unit
 
-__all__ = ["Evaluation", "compare", "evaluate"]
+__all__ = ["Evaluation", "compare", "evaluate", "kl_per_unit"]

@@ -38,7 +38,7 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
         raise ValueError("compare expects one evaluation or more, got none; give {name: evaluation}")
     loaded = {name: r if isinstance(r, Evaluation) else _read(Path(r)) for name, r in results.items()}
     _check(loaded)
-    best = min(loaded, key=lambda name: loaded[name].summary.loc["nll", "mean"])
+    best = min(loaded, key=lambda name: -loaded[name].per_datum["log_px"].mean())
     rows = {name: _row(result, loaded[best]) for name, result in loaded.items()}
     return pd.DataFrame(rows.values(), index=pd.Index(rows, name="run")).sort_values("nll")
 

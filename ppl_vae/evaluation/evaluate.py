@@ -141,7 +141,8 @@ class _Moments:
         mean = z.mean(0).cpu()
         if len(z) > 1:
             self.noise = self.noise + (z.var(0) / len(z)).sum(0).cpu()
-        self.n, self.total, self.square = self.n + len(mean), self.total + mean.sum(0), self.square + mean.square().sum(0)
+        self.n += len(mean)
+        self.total, self.square = self.total + mean.sum(0), self.square + mean.square().sum(0)
 
     def variance_of_means(self) -> Tensor:
         """Variance over the data, less what the finite number of draws adds; (units,)."""

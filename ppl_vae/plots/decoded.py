@@ -85,6 +85,7 @@ def traversals(
     *,
     values: ArrayLike | None = None,
     units: ArrayLike | None = None,
+    labelled: str = "value of the moving unit",
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
@@ -95,9 +96,11 @@ def traversals(
     x_hat
         Decoded images (latents, steps, channels, height, width), 1 or 3 channels: one row a latent unit.
     values
-        Values of the moving unit (steps,), in the units of z; by default the columns carry none.
+        Values of the moving unit (steps,); by default the columns carry none.
     units
         Indices or names of the moving units (latents,); by default 0, 1, 2, ...
+    labelled
+        What `values` are, for the axis.
     ax
         Axes to draw into; by default a new figure's.
     **kwargs
@@ -132,7 +135,7 @@ def traversals(
     every = -(-columns // 12)  # more labels would touch
     shown = slice(None, None, every)
     ax.set_xticks(centres(columns, width, 1)[shown] if len(ticks) else [], [f"{v:.3g}" for v in ticks[shown]])
-    ax.set_xlabel("value of the moving unit")
+    ax.set_xlabel(labelled)
     return ax
 
 

@@ -88,7 +88,7 @@ def kl_per_unit(
         handles.append(line)
     ax.margins(x=0.02)
     if handles:
-        ax.legend(handles=handles, loc="upper right")
+        ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), frameon=False)
     if len(kl) <= MAX_NAMED:
         ax.set_xticks(np.arange(len(kl)), [str(unit) for unit in order])
         ax.tick_params("x", labelsize="small", labelrotation=90 if len(kl) > 25 else 0)

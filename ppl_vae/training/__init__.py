@@ -1,6 +1,7 @@
 """Stochastic variational inference: fit, stop, store, resume."""
 
-from ppl_vae.training.fit import Fit, State, fit
+from ppl_vae.training.fit import Fit, fit
+from ppl_vae.training.loop import State
 from ppl_vae.training.optim import OneCycle
 from ppl_vae.training.run import Run, load
 

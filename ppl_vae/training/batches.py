@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from ppl_vae.split import Split
 
 __all__ = ["Batch", "Batches", "batches", "split_of"]
+
+_ONCE = (
+    "an iterator or generator can be passed over once only: give a DataLoader, or an object whose __iter__ "
+    "starts anew"
+)
+_SAMPLERS = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 class Batch(NamedTuple):
@@ -26,15 +41,14 @@ class Batch(NamedTuple):
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
         """The batch on a device, real numbers in the precision of the model."""
         x, *context = (
-            t.to(device, dtype if t.is_floating_point() else None, non_blocking=True) for t in (self.x, *self.context)
+            t.to(device, dtype if t.is_floating_point() else None, non_blocking=True)
+            for t in (self.x, *self.context)
         )
         return Batch(x, tuple(context), self.mask.to(device) if isinstance(self.mask, Tensor) else self.mask)
 
 
 class Batches(abc.ABC):
     """Data in batches, one pass at a time."""
-
-    checksum: str | None = None
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Batch]:
@@ -48,12 +62,21 @@ class Batches(abc.ABC):
         """Why a training on them could not be resumed exactly; `None` where it can."""
         return None
 
-    def state(self) -> Tensor | None:
-        """State of the random numbers of its own, if it has any."""
-        return None
+    def state(self) -> list[Tensor]:
+        """States of the random number generators of its own."""
+        return []
 
-    def set_state(self, state: Tensor) -> None:
+    def set_state(self, states: Sequence[Tensor]) -> None:  # noqa: B027, nothing to restore by default
         """Restore `state`."""
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """A scope after which the generators of its own stand where they stood before."""
+        states = self.state()
+        try:
+            yield
+        finally:
+            self.set_state(states)
 
 
 class InMemory(Batches):
@@ -87,6 +110,8 @@ class InMemory(Batches):
             for transform in self.split.pending:
                 x = transform(x)
             mask = True if self.split.mask is None else self.split.mask[rows]
+            if isinstance(mask, Tensor) and self.split.pending:
+                x = x.masked_fill(~mask.to(x.device), 0.0)  # as Split.drawn leaves it
             yield Batch(x, tuple(c[rows] for c in self.split.context), mask).to(self.device, self.dtype)
 
     def __len__(self) -> int:
@@ -114,40 +139,72 @@ class Loader(Batches):
             yield _batch(item).to(self.device, self.dtype)
         if empty:
             raise ValueError(
-                "training expects at least one batch in every pass over the data, got none; an iterator or generator "
-                "can be passed over once only: give a DataLoader or an object whose __iter__ starts anew"
+                f"training expects at least one batch in every pass over the data, got none; {_ONCE}"
             )
 
     def __len__(self) -> int:
-        return len(self.iterable) if hasattr(self.iterable, "__len__") else 0
+        try:
+            return len(self.iterable)  # type: ignore[arg-type]
+        except TypeError:  # no __len__, or a DataLoader over data of unknown length
+            return 0
 
     def not_resumable(self) -> str | None:
         """An exact resume needs to know where the data's own randomness stands."""
-        if not isinstance(self.iterable, DataLoader):
+        loader = self.iterable
+        if not isinstance(loader, DataLoader):
             return (
-                f"{type(self.iterable).__name__} is an iterable of its own, and its position and random state are "
+                f"{type(loader).__name__} is an iterable of its own, and its position and random state are "
                 "unknown; give tensors, or a DataLoader over a map-style data set"
             )
-        if isinstance(self.iterable.dataset, IterableDataset):
-            return "its data set is an IterableDataset, whose position is unknown; give a map-style data set"
+        if isinstance(loader.dataset, IterableDataset):
+            return "the data set is an IterableDataset, whose position is unknown; give a map-style data set"
+        if strange := [type(s).__name__ for s in _samplers(loader) if type(s) not in _SAMPLERS]:
+            return f"{strange[0]} is a sampler of its own, and its state is unknown; give one of torch's"
+        if loader.persistent_workers:
+            return "the workers persist, and their random states are unknown; set persistent_workers=False"
         return None
 
-    def state(self) -> Tensor | None:
-        """State of the loader's generator, if it was given one."""
-        generator = getattr(self.iterable, "generator", None)
-        return None if generator is None else generator.get_state()
+    def state(self) -> list[Tensor]:
+        """States of the generators that the loader and its samplers were given."""
+        return [generator.get_state() for generator in self._generators()]
 
-    def set_state(self, state: Tensor) -> None:
-        """Restore the loader's generator."""
-        self.iterable.generator.set_state(state)  # type: ignore[attr-defined]
+    def set_state(self, states: Sequence[Tensor]) -> None:
+        """Restore them."""
+        for generator, state in zip(self._generators(), states, strict=True):
+            generator.set_state(state)
+
+    def _generators(self) -> list[torch.Generator]:
+        if not isinstance(self.iterable, DataLoader):
+            return []
+        found = [getattr(part, "generator", None) for part in (self.iterable, *_samplers(self.iterable))]
+        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
-def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype) -> Batches:
-    """Batches of a `Split`, a tensor, a tuple of tensors (x, *context), or of an iterable of batches."""
+def batches(
+    data: Any, batch_size: int, device: torch.device, dtype: torch.dtype, *, shuffle: bool = True
+) -> Batches:
+    """Batches of a `Split`, a tensor, a tuple of tensors (x, *context), or of an iterable of batches.
+
+    Raises
+    ------
+    TypeError
+        For data that are none of these.
+    ValueError
+        For no data, a batch size below 1, and for a generator, which can be passed over once only.
+    """
     split = split_of(data)
-    if split is None:
-        return Loader(data, device, dtype)
-    return InMemory(split, batch_size, device, dtype)
+    if split is not None:
+        if batch_size < 1:
+            raise ValueError(f"fit expects a batch_size of 1 or more, got {batch_size}; give more")
+        return InMemory(split, batch_size, device, dtype, shuffle)
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            f"fit expects tensors or an iterable of batches (x, *context), got {type(data).__name__}; give a "
+            "Split, a tensor, a tuple of tensors or a DataLoader"
+        )
+    if iter(data) is data:
+        raise ValueError(f"training passes over its data in every epoch, got {type(data).__name__}; {_ONCE}")
+    return Loader(data, device, dtype)
 
 
 def split_of(data: Any) -> Split | None:
@@ -173,8 +230,19 @@ def split_of(data: Any) -> Split | None:
 def _batch(item: Any) -> Batch:
     if isinstance(item, Batch):
         return item
-    x, *context = item if isinstance(item, tuple | list) else (item,)
+    tensors = tuple(item) if isinstance(item, tuple | list) else (item,)
+    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        raise TypeError(
+            f"training expects batches x or (x, *context) of tensors, got {type(item).__name__} of "
+            f"{[type(t).__name__ for t in tensors]}; make such tuples of them (DataLoader: collate_fn)"
+        )
+    x, *context = tensors
     return Batch(x, tuple(context))
+
+
+def _samplers(loader: DataLoader[Any]) -> list[Any]:
+    batched = loader.batch_sampler
+    return [s for s in (loader.sampler, batched, getattr(batched, "sampler", None)) if s is not None]
 
 
 def _fits(split: Split, device: torch.device) -> bool:

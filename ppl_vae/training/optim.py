@@ -18,8 +18,9 @@ __all__ = ["NamedOptim", "OneCycle"]
 class NamedOptim(PyroOptim):
     """A `PyroOptim` that steps one torch optimizer over named parameters.
 
-    Pyro's own make one torch optimizer a parameter, and `SVI` hands over a set of parameters, whose order changes
-    from process to process; here the order is that of the names given, and the state is stored by name.
+    Pyro's own make one torch optimizer a parameter, and `SVI` hands over a set of parameters, whose order
+    changes from process to process; here the order is that of the names given, and the state is stored by
+    name.
 
     Parameters
     ----------
@@ -52,7 +53,9 @@ class NamedOptim(PyroOptim):
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
-            names = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+            names = [
+                n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()
+            ]
             raise FloatingPointError(f"the gradient of {names[0] if names else 'some parameter'}")
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(list(self.parameters.values()), self.clip_norm, norm)

@@ -64,7 +64,8 @@ def load(
     FileNotFoundError
         If the folder holds no run.
     ValueError
-        If the run names a class that is neither one of `ppl_vae` nor handed over, or was not made by `build`.
+        If the run names a class that is neither one of `ppl_vae` nor handed over, was not made by `build`, or
+        was tampered with.
     """
     folder = Path(run)
     checkpoint = Checkpoint(folder)
@@ -73,14 +74,17 @@ def load(
             f"load expects a run folder with a checkpoint.json, got {str(folder)!r} without one; "
             "give the folder that fit(run=...) or `ppl-vae train` wrote"
         )
-    config, state = read_json(folder / "config.json"), checkpoint.read()
+    config, best = read_json(folder / "config.json"), checkpoint.tensors("best")
     if vae is None:
         if config["recipe"] is None:
             raise ValueError(
-                "load expects a VAE that build made of classes and plain arguments, got one that it cannot describe; "
-                "make it again in code and pass vae="
+                "load expects a VAE that build made of classes and plain arguments, got one that it cannot "
+                "describe; make it again in code and pass vae="
             )
         with torch.random.fork_rng(devices=[]):
             vae = rebuild(config["recipe"], classes)
-    load_weights(vae, checkpoint.tensors("best"))
-    return Run(vae.to(device).eval(), pd.DataFrame(state["history"]).set_index("epoch"), config, folder)
+        vae.to(next(t.dtype for t in best.values() if t.is_floating_point()))
+    load_weights(vae, best)
+    rows = checkpoint.history()  # none, if it was killed in its first epoch
+    history = pd.DataFrame(rows, columns=None if rows else ["epoch"]).set_index("epoch")
+    return Run(vae.to(device).eval(), history, config, folder)

@@ -146,9 +146,7 @@ def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
             )
         return partial(known[name], **entry["args"])
 
-    described = _Stored(
-        tuple(recipe["x_shape"]), tuple(map(tuple, recipe["context"])), Domain(**recipe["domain"])
-    )
+    described = _Stored(tuple(recipe["x_shape"]), tuple(map(tuple, recipe["context"])), Domain(**recipe["domain"]))
     parts = ("prior", "likelihood", "posterior", "encoder", "decoder")
     return build(described, latent_dim=recipe["latent_dim"], **{name: part(recipe[name]) for name in parts})
 
@@ -202,6 +200,6 @@ def _recipe(data: Described, latent_dim: int, **parts: Factory) -> dict[str, Any
 def _described(factory: Factory) -> dict[str, Any] | Factory:
     made_of = factory.func if isinstance(factory, partial) else factory
     args = factory.keywords if isinstance(factory, partial) else {}
-    if not inspect.isclass(made_of) or getattr(factory, "args", ()):
+    if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
     return {"class": made_of.__name__, "args": args}

@@ -35,7 +35,7 @@ class Program(nn.Module):
 
     Examples
     --------
-    >>> import pyro.distributions as dist
+    >>> import pyro.distributions as dist, torch
     >>> def model(x):
     ...     with pyro.plate("data", len(x)):
     ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))

@@ -80,9 +80,7 @@ class VAE(nn.Module):
         """p(x | z, context), batch_shape (*leading,), event_shape x_shape."""
         return self.likelihood.given(z, *context)
 
-    def reconstruct(
-        self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: int | None = None
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: int | None = None) -> Tensor:
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape)."""
         with evaluating(self, seed):
             z = self.posterior_draw(x, *context, mask=mask)

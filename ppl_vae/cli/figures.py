@@ -1,0 +1,119 @@
+"""The figures of a run: numbers from the library, pictures from `plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ppl_vae import evaluation
+from ppl_vae.evaluation import Evaluation
+from ppl_vae.isolation import evaluating
+from ppl_vae.split import Split
+from ppl_vae.vae import VAE
+
+__all__ = ["draw", "figures", "save"]
+
+
+def figures(
+    vae: VAE, split: Split, history: pd.DataFrame, result: Evaluation, folder: Path, *, seed: int
+) -> Iterator[Path]:
+    """Write every figure that fits the run as PNG; yields their paths.
+
+    ELBO curves, reconstructions, samples, the latent space by label, traversals, the decoded manifold of a 2-D
+    latent, KL per unit, and k-hat per datum.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made: dict[str, Callable[[], Any]] = {"elbo_curves": lambda: draw("elbo_curves", history)}
+    codes = _codes(vae, split, seed)
+    images = split.x.dim() == 4
+    bounded = "log_px" in result.per_datum
+    if images:
+        few = split[:10]
+        shown = vae.reconstruct(few.x.to(codes.device), *_context(few, codes), mask=_mask(few, codes), seed=seed)
+        made["reconstructions"] = lambda: draw("reconstructions", few.x, shown.cpu())
+        made["traversals"] = lambda: _traversals(vae, split, codes)
+    if images and bounded:
+        context = tuple(c[torch.arange(64) % len(c)] for c in _context(split, codes))
+        made["samples"] = lambda: draw("samples", vae.sample(64, *context, seed=seed, mean=True).cpu())
+    if codes.shape[-1] > 1:
+        made["latent_space"] = lambda: draw("latent_space", codes.cpu(), split.y)
+    if images and codes.shape[-1] == 2 and not split.context:
+        made["manifold"] = lambda: _manifold(vae, codes)
+    if bounded:
+        for site, (kl, label) in evaluation.kl_per_unit(vae, split, seed=seed).items():
+            active = np.array(result.unit_variance[site]) > 0.01
+            made[f"kl_per_unit_{site}"] = partial(draw, "kl_per_unit", kl, labelled=label, active=active)
+        made["pareto_k"] = lambda: draw(
+            "pareto_k", result.per_datum.pareto_k, obs=result.per_datum.index, num_samples=result.num_samples
+        )
+    for name, drawn in made.items():
+        save(drawn(), folder / f"{name}.png")
+        yield folder / f"{name}.png"
+
+
+def draw(name: str, *args: Any, **kwargs: Any) -> Any:
+    """A figure of `plots`, which is imported only now: matplotlib takes a second."""
+    from ppl_vae import plots
+
+    return getattr(plots, name)(*args, **kwargs)
+
+
+def save(ax: Any, path: Path) -> None:
+    """Write the figure of some Axes, and forget it."""
+    import matplotlib.pyplot as plt
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ax.figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(ax.figure)
+
+
+def _codes(vae: VAE, split: Split, seed: int) -> Tensor:
+    """One draw of the last latent for each datum, (n, latent_dim)."""
+    device = next(vae.parameters()).device
+    with evaluating(vae, seed):
+        parts = [
+            vae.posterior_draw(p.x.to(device), *(c.to(device) for c in p.context), mask=_mask(p, p.x.to(device)))
+            for p in (split[i : i + 1000] for i in range(0, len(split), 1000))
+        ]
+    return torch.cat(parts)
+
+
+def _traversals(vae: VAE, split: Split, codes: Tensor, most: int = 10) -> Any:
+    """One latent unit after the other, from -2 to 2 standard deviations of the codes, the others as for one datum."""
+    values = torch.linspace(-2, 2, 11, device=codes.device)
+    centre, spread = codes[0], codes.std(0)
+    units = spread.argsort(descending=True)[:most].sort().values
+    z = centre.repeat(len(units), len(values), 1)
+    for row, unit in enumerate(units):
+        z[row, :, unit] = codes[:, unit].mean() + values * spread[unit]
+    decoded = _decoded(vae, z, *(c[:1] for c in _context(split, codes)))
+    steps = values.cpu().numpy().round(1) + 0.0  # no minus zero
+    labelled = "value of the moving unit, standard deviations of q(z) from its mean"
+    return draw("traversals", decoded, values=steps, units=units.tolist(), labelled=labelled)
+
+
+def _manifold(vae: VAE, codes: Tensor, side: int = 20) -> Any:
+    low, high = codes.quantile(0.02, dim=0).tolist(), codes.quantile(0.98, dim=0).tolist()
+    first, second = (torch.linspace(low[i], high[i], side, device=codes.device) for i in (0, 1))
+    z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)  # rows from high z[1] to low
+    return draw("manifold", _decoded(vae, z), extent=(low[0], high[0], low[1], high[1]))
+
+
+def _decoded(vae: VAE, z: Tensor, *context: Tensor) -> np.ndarray:
+    with evaluating(vae):
+        return vae.decode(z, *context).mean.cpu().numpy()
+
+
+def _context(split: Split, like: Tensor) -> tuple[Tensor, ...]:
+    return tuple(c.to(like.device) for c in split.context)
+
+
+def _mask(split: Split, like: Tensor) -> Tensor | bool:
+    return True if split.mask is None else split.mask.to(like.device)

@@ -1,0 +1,201 @@
+"""Parsers: what can be said on the command line, or in a YAML file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from pyro.infer import ELBO
+
+from ppl_vae import data
+from ppl_vae.cli import commands
+from ppl_vae.cli.components import add_component, import_file, refuse_imports
+from ppl_vae.cli.demo import demo
+from ppl_vae.likelihoods import Likelihood
+from ppl_vae.nets import Network
+from ppl_vae.objectives import Beta
+from ppl_vae.posteriors import Posterior
+from ppl_vae.priors import Prior
+
+__all__ = ["main"]
+
+_COMPONENTS = ("prior", "likelihood", "posterior", "encoder", "decoder", "objective", "beta")
+
+_ABOUT = {
+    "train": "train a VAE and store the run",
+    "evaluate": "bounds and log p(x) of a run on its test data, with error bars",
+    "diagnose": "a verdict on q(z | x) for each datum, the ArviZ tree and the figures of a run",
+    "sample": "new data from a run",
+    "compare": "several runs in one table",
+    "demo": "train, evaluate and diagnose four VAEs on digits: two likelihoods, two priors",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 on success, 1 for what the user can mend, 2 for a command line that cannot be read."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] not in _ABOUT:
+        return _overview(words)
+    command, rest = words[0], words[1:]
+    parser = _PARSERS[command]()
+    try:
+        if command == "train":
+            rest = _imported(rest)
+        chosen = parser.parse_args(rest)
+        return _RUN[command](chosen) or 0
+    except (ValueError, TypeError, FileNotFoundError, FloatingPointError, RuntimeError) as error:
+        print(f"ppl-vae {command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _overview(words: Sequence[str]) -> int:
+    if words == ["--version"]:
+        print(f"ppl-vae {version('ppl_vae')}")
+        return 0
+    known = words in ([], ["-h"], ["--help"])
+    if not known:
+        print(f"ppl-vae: expects one of {', '.join(_ABOUT)}, got {words[0]!r}", file=sys.stderr)
+    print("usage: ppl-vae COMMAND [options]\n\nVariational autoencoders as Pyro model and guide.\n")
+    print("\n".join(f"  {name:<10}{about}" for name, about in _ABOUT.items()))
+    print("\n`ppl-vae COMMAND --help` lists the options of a command.")
+    return 0 if known else 2
+
+
+def _imported(words: list[str]) -> list[str]:
+    """Carry out every `--import FILE`, and see that nothing else is imported."""
+    modules, rest = [], []
+    remaining = iter(words)
+    for word in remaining:
+        option, equals, value = word.partition("=")
+        if option == "--import":
+            path = value if equals else next(remaining, "")
+            import_file(path)
+            modules.append(Path(path).stem)
+        else:
+            rest.append(word)
+    refuse_imports(rest, _COMPONENTS, ["ppl_vae", "pyro.infer", *modules])
+    return rest
+
+
+def _parser(command: str) -> ArgumentParser:
+    return ArgumentParser(
+        prog=f"ppl-vae {command}", description=_ABOUT[command] + ".", print_config="--print-%s", exit_on_error=True
+    )
+
+
+def _train() -> ArgumentParser:
+    parser = _parser("train")
+    parser.add_argument("--config", action="config", help="YAML file with these options")
+    parser.add_argument("--import", metavar="FILE", help="Python file with classes of your own; only ever typed")
+    parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a .npy, .npz or picture folder")
+    _add(parser, "--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    _add(parser, "--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
+    _add(parser, "--conditional", type=bool, default=False, help="condition on the labels")
+    _add(parser, "--take", type=int | None, help="only so many data of each split")
+    _add(parser, "--download", type=bool, default=False, help="download missing data")
+    _add(parser, "--latent-dim", type=int, default=8, help="dimension of z")
+    add_component(parser, Prior, "prior", "StandardNormal")
+    add_component(parser, Likelihood, "likelihood", "Bernoulli", skip=["levels"])
+    add_component(parser, Posterior, "posterior", "DiagonalNormal")
+    add_component(parser, Network, "encoder", "MLP")
+    add_component(parser, Network, "decoder", "MLP")
+    add_component(parser, ELBO, "objective", "Trace_ELBO", skip=_PYRO_ONLY)
+    add_component(parser, Beta, "beta", "Constant")
+    _add(parser, "--epochs", type=int, default=100, help="passes over the data")
+    _add(parser, "--batch-size", type=int, default=128, help="data a batch")
+    _add(parser, "--learning-rate", type=float, default=1e-3, help="of Adam; with --one-cycle, where it starts from")
+    _add(parser, "--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
+    _add(parser, "--clip-norm", type=float | None, help="largest norm of the gradient")
+    _add(parser, "--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
+    _add(parser, "--seed", type=int, default=0, help="of the weights and the training")
+    _add(parser, "--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
+    _add(parser, "--device", default="auto", help="auto, cpu, cuda or mps")
+    _add(parser, "--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
+    _add(parser, "--resume", type=bool, default=False, help="go on with the run of that folder")
+    return parser
+
+
+def _on_split(command: str, take: int | None = None) -> ArgumentParser:
+    parser = _of_run(command)
+    _add(parser, "--split", default="test", help="train, validation or test")
+    _add(parser, "--take", type=int | None, default=take, help="only the first so many data")
+    _add(parser, "--num-samples", type=int, default=1000, help="draws from q a datum")
+    _add(parser, "--max-rows", type=int, default=10_000, help="pairs of draw and datum decoded at once")
+    return parser
+
+
+def _sample() -> ArgumentParser:
+    parser = _of_run("sample")
+    _add(parser, "--num", type=int, default=64, help="how many")
+    _add(parser, "--mean", type=bool, default=False, help="E[x | z] instead of draws of x")
+    _add(parser, "--label", type=int | None, help="label to condition on, for a conditional run")
+    _add(parser, "--out", type=str | None, help="file to write, .png or .npy (RUN/samples.png)")
+    return parser
+
+
+def _compare() -> ArgumentParser:
+    parser = _parser("compare")
+    parser.add_argument("runs", nargs="+", help="run folders that `ppl-vae evaluate` has been over")
+    _add(parser, "--figure", type=str | None, help="draw the table into this file")
+    return parser
+
+
+def _demo() -> ArgumentParser:
+    parser = _parser("demo")
+    _add(parser, "--out", default="runs/demo", help="folder of the four runs; what is there is replaced")
+    _add(parser, "--epochs", type=int, default=100, help="passes over the data")
+    _add(parser, "--num-samples", type=int, default=1000, help="draws from q a datum")
+    _add(parser, "--seed", type=int, default=0, help="of everything")
+    return parser
+
+
+def _of_run(command: str) -> ArgumentParser:
+    parser = _parser(command)
+    parser.add_argument("run", help="run folder")
+    _add(parser, "--data", type=str | None, help="path of the data, if they did not come by name")
+    _add(parser, "--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    _add(parser, "--seed", type=int, default=0, help="of the draws")
+    _add(parser, "--device", default="cpu", help="cpu, cuda or mps")
+    return parser
+
+
+def _add(parser: ArgumentParser, name: str, **kwargs: Any) -> None:
+    """An option that may be written with dashes or underscores, a flag if it is a bool."""
+    aliases = dict.fromkeys([name, name.replace("-", "_").replace("__", "--")])
+    if kwargs.get("type") is bool:
+        kwargs = {k: v for k, v in kwargs.items() if k not in ("type", "default")} | {"action": "store_true"}
+    parser.add_argument(*aliases, **kwargs)
+
+
+_PYRO_ONLY = [
+    "max_plate_nesting",
+    "max_iarange_nesting",
+    "strict_enumeration_warning",
+    "ignore_jit_warnings",
+    "jit_options",
+    "retain_graph",
+    "tail_adaptive_beta",
+]
+
+_PARSERS: dict[str, Callable[[], ArgumentParser]] = {
+    "train": _train,
+    "evaluate": partial(_on_split, "evaluate"),
+    "diagnose": partial(_on_split, "diagnose", take=200),
+    "sample": _sample,
+    "compare": _compare,
+    "demo": _demo,
+}
+
+_RUN: dict[str, Callable[[Any], int | None]] = {
+    "train": commands.train,
+    "evaluate": commands.evaluate_run,
+    "diagnose": commands.diagnose,
+    "sample": commands.sample,
+    "compare": commands.compare_runs,
+    "demo": demo,
+}

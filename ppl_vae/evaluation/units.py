@@ -1,0 +1,106 @@
+"""What each latent unit carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from scipy.stats import gaussian_kde
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.draws import arguments
+from ppl_vae.isolation import evaluating
+from ppl_vae.split import Split
+
+__all__ = ["kl_per_unit"]
+
+
+def kl_per_unit(
+    program: Any,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    seed: int | None = None,
+    batch_size: int = 1000,
+) -> dict[str, tuple[np.ndarray, str]]:
+    """Nats that each latent unit costs, by site: (values (units,), what they are).
+
+    ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
+    to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
+    by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
+    x
+        Data, (n, *x_shape), or a `Split`.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    seed
+        Seed of the draws; fresh entropy if `None`.
+    batch_size
+        Data encoded at once.
+
+    Raises
+    ------
+    ValueError
+        For a point-mass posterior or an improper prior, which have no KL.
+
+    References
+    ----------
+    Chen et al. 2018, arXiv:1802.04942 (the dimension-wise KL).
+    """
+    split = Split.of(x, *context, mask=mask)
+    exact: dict[str, list[Tensor]] = {}
+    drawn: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    with evaluating(program, seed) as used:
+        split = split.fixed(used)
+        for start in range(0, len(split), batch_size):
+            args, seen = arguments(program, split[start : start + batch_size])
+            model, guide = traces.pair(program, *args, mask=seen)
+            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+            traces.check_pair(model, guide, len(args[0]))
+            for name, q in traces.latents(guide).items():
+                p = model.nodes[name]
+                if traces.singular(q) or traces.improper(p):
+                    raise ValueError(
+                        f"kl_per_unit expects densities at {name!r}, got a point mass or an improper prior, which "
+                        "have no KL; use another posterior and prior"
+                    )
+                kl = _factorized(q["fn"], p["fn"])
+                if kl is not None:
+                    exact.setdefault(name, []).append(kl.cpu())
+                drawn.setdefault(name, []).append((q["value"].cpu(), free.nodes[name]["value"].cpu()))
+    return {name: _per_unit(exact.get(name), pairs) for name, pairs in drawn.items()}
+
+
+def _per_unit(exact: list[Tensor] | None, drawn: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, str]:
+    if exact is not None:
+        return torch.cat(exact).double().mean(0).numpy(), "KL"
+    q, p = (torch.cat([pair[i] for pair in drawn]).double().flatten(1).numpy() for i in (0, 1))
+    return np.array([_marginal_kl(q[:, j], p[:, j]) for j in range(q.shape[1])]), "dimension-wise KL"
+
+
+def _factorized(q: Any, p: Any) -> Tensor | None:
+    """KL of each unit and datum, (n, units), if both are independent over them and it is known."""
+    if not all(isinstance(fn, dist.Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
+        return None
+    try:
+        return torch.distributions.kl_divergence(q.base_dist, p.base_dist)
+    except NotImplementedError:
+        return None
+
+
+def _marginal_kl(q: np.ndarray, p: np.ndarray) -> float:
+    if len(q) < 2:
+        return float("nan")
+    at = q[:2000]
+    ratio = gaussian_kde(q).logpdf(at) - gaussian_kde(p).logpdf(at)
+    return float(max(0.0, ratio.mean()))

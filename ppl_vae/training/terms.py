@@ -1,0 +1,117 @@
+"""Reconstruction and KL of each site, read from the traces that an objective draws anyway."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae import traces
+
+__all__ = ["Terms", "Watched", "not_finite"]
+
+Pair = tuple[Trace, Trace]
+
+
+class Watched:
+    """An objective, copied, that remembers the pairs of traces it drew.
+
+    Parameters
+    ----------
+    objective
+        A Pyro ELBO; it stays as it is.
+
+    Attributes
+    ----------
+    pairs
+        (model, guide) traces drawn since they were last taken: one, or one a particle.
+    """
+
+    def __init__(self, objective: ELBO) -> None:
+        self.objective = copy.copy(objective)
+        self.pairs: list[Pair] = []
+        draw = getattr(self.objective, "_get_trace", None)
+        if draw is None or type(objective).__name__.startswith(
+            "Jit"
+        ):  # a compiled one draws while it is compiled
+            return
+
+        def drawn(*args: Any, **kwargs: Any) -> Pair:
+            self.pairs.append(draw(*args, **kwargs))
+            return self.pairs[-1]
+
+        self.objective._get_trace = drawn  # shadows the method on this copy alone
+
+    def take(self) -> list[Pair]:
+        """The pairs, which are forgotten: they hold on to the graph of a step."""
+        pairs, self.pairs = self.pairs, []
+        return pairs
+
+
+class Terms:
+    """The ELBO and what it is made of, added up over batches, and so weighted by their sizes.
+
+    Parameters
+    ----------
+    point
+        Whether the posterior is a point mass, which has no KL: what is left is log p(x, z) at the code.
+    """
+
+    def __init__(self, point: bool) -> None:
+        self.point = point
+        self.size = 0
+        self.loss = 0.0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, size: int, pairs: Sequence[Pair], num_particles: int = 1) -> None:
+        """Add the terms of a batch, the mean over its particles."""
+        self.size += size
+        for model, guide in pairs:
+            for name, value in _terms(model, guide).items():
+                value = value.detach() / num_particles
+                self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def add_loss(self, size: int, loss: float) -> None:
+        """Add a batch of which only the loss is known: enumerated sites have no one draw to look at."""
+        self.size += size
+        self.loss += loss
+
+    def row(self, prefix: str) -> dict[str, float]:
+        """The columns of the history, in nats per datum."""
+        means = {name: float(value) / self.size for name, value in self.sums.items()}
+        kls = {name: value for name, value in means.items() if name.startswith("kl_")}
+        elbo = means.get("reconstruction", 0.0) - sum(kls.values()) - self.loss / self.size
+        shown = {name: v for name, v in means.items() if not (self.point and name in kls)}
+        return {f"{prefix}_elbo": elbo, **{f"{prefix}_{name}": v for name, v in shown.items()}}
+
+
+def not_finite(pairs: Sequence[Pair]) -> str | None:
+    """The term that went first, in the order they are computed; `None` where all are finite."""
+    for model, guide in pairs:
+        named = [(f"log q of site {n!r}", s) for n, s in traces.latents(guide).items()]
+        named += [(f"log p of latent site {n!r}", s) for n, s in traces.latents(model).items()]
+        named += [(f"the log-likelihood of site {n!r}", s) for n, s in traces.observed(model).items()]
+        for name, site in named:
+            if not math.isfinite(traces.total(site)):
+                return name
+    return None
+
+
+def _terms(model: Trace, guide: Trace) -> dict[str, Tensor]:
+    """Reconstruction and KL of each site, summed over the data and particles of a draw, in nats."""
+    with torch.no_grad():
+        return {
+            "reconstruction": sum((_total(s) for s in traces.observed(model).values()), torch.zeros(())),
+            **{f"kl_{n}": _total(s) - _total(model.nodes[n]) for n, s in traces.latents(guide).items()},
+        }
+
+
+def _total(site: dict[str, Any]) -> Tensor:
+    unscaled = isinstance(site["scale"], float) and site["scale"] == 1.0 and "log_prob_sum" in site
+    return site["log_prob_sum"] if unscaled else traces.total(site)

@@ -1,0 +1,82 @@
+"""Networks under any leading dimensions, contexts and image shapes."""
+
+import inspect
+import re
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ppl_vae import nets
+
+IMAGES = [(1, 8, 8), (1, 28, 20), (3, 32, 32), (2, 7, 5), (1, 1, 1)]
+CONTEXTS = [(), ((3,),), ((3,), (2, 2))]
+NETS = [net for net in map(nets.__dict__.get, nets.__all__) if not inspect.isabstract(net)]
+
+
+def small(net, image):
+    """The network from or to an image: (net, in_shape, out_shape)."""
+    if net is nets.ConvEncoder:
+        return partial(net, channels=(4, 6), hidden_dims=(8,)), image, (2, 5)
+    if net is nets.ConvDecoder:
+        return partial(net, channels=(6, 4), hidden_dims=(8,)), (4,), (2, *image)
+    return partial(net, hidden_dims=(8,)), image, (2, 5)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("image", IMAGES, ids=str)
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+def test_leading_dimensions_and_contexts(net, image, context):
+    factory, in_shape, out_shape = small(net, image)
+    module = factory(in_shape, out_shape, context=context)
+    for leading in [(), (3,), (2, 3), (4, 2, 3)]:
+        first, rest = torch.randn(*leading, *in_shape), [torch.randn(*leading, *c) for c in context]
+        out = module(first, *rest)
+        assert out.shape == (*leading, *out_shape)
+        if leading:
+            assert_close(module(first[0], *(c[0] for c in rest)), out[0], rtol=0, atol=1e-5)
+    one = [torch.randn(3, *c) for c in context]
+    first = torch.randn(2, 1, *in_shape)
+    expected = (2, 3) if context else (2, 1)
+    broadcast = module(first, *one)
+    assert broadcast.shape == (*expected, *out_shape)
+    spread = module(first.expand(*expected, *in_shape), *(c.expand(*expected, *c.shape[1:]) for c in one))
+    assert_close(broadcast, spread, rtol=0, atol=1e-5)
+    assert module(torch.randn(0, *in_shape), *(c[:0] for c in one)).shape == (0, *out_shape)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_every_parameter_is_used(net):
+    factory, in_shape, out_shape = small(net, (2, 7, 5))
+    module = factory(in_shape, out_shape, context=((3,),))
+    module(torch.randn(6, *in_shape), torch.randn(6, 3)).square().sum().backward()
+    assert all(p.grad.any() for p in module.parameters())
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_wrong_shapes(net):
+    factory, in_shape, out_shape = small(net, (2, 8, 6))
+    module = factory(in_shape, out_shape, context=((3,),))
+    y = torch.randn(4, 3)
+    for wrong in [(4, 5), (4, 2, 6, 8), (2, 4, 6, 5), (8, 2, 4, 6), (6,)]:
+        ends = re.escape(str(in_shape))
+        with pytest.raises(ValueError, match=rf"an input that ends in {ends}, got .*; build it with the shape of one"):
+            module(torch.randn(wrong), y)
+    with pytest.raises(ValueError, match=r"ends in \(3,\), got \(4, 2\)"):
+        module(torch.randn(4, *in_shape), y[:, :2])
+    with pytest.raises(ValueError, match=r"got 1 inputs; give model and guide every context"):
+        module(torch.randn(4, *in_shape))
+
+
+def test_settings():
+    for activation in ("relu", "elu", "gelu", "silu", "softplus", "tanh"):
+        assert nets.MLP((3,), (2,), activation=activation)(torch.randn(3)).shape == (2,)
+    with pytest.raises(ValueError, match=r"activation expects one of \['elu'.*got 'swish'; choose"):
+        nets.MLP((3,), (2,), activation="swish")
+    with pytest.raises(ValueError, match=r"ConvEncoder expects in_shape to end in.*got \(64,\); reshape the data"):
+        nets.ConvEncoder((64,), (2,))
+    with pytest.raises(ValueError, match="ConvDecoder expects out_shape"):
+        nets.ConvDecoder((2,), (64,))
+    assert nets.MLP((3,), (2,), hidden_dims=())(torch.randn(4, 3)).shape == (4, 2)
+    assert nets.ConvEncoder((1, 5, 5), (2,), channels=())(torch.randn(4, 1, 5, 5)).shape == (4, 2)

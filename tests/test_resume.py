@@ -1,0 +1,373 @@
+"""Runs on disk: killed and resumed in new processes, read back, and refused where they were tampered with."""
+
+import json
+import math
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from functools import partial
+from types import SimpleNamespace
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import safetensors.torch
+import torch
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
+
+from ppl_vae import Domain, Program, StandardNormal, build
+from ppl_vae.data import SampleBinary
+from ppl_vae.nets import MLP
+from ppl_vae.objectives import Linear
+from ppl_vae.split import Split
+from ppl_vae.training import OneCycle, checkpoint, fit, load
+
+EPOCHS = 6
+GREY = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
+
+
+class MyPrior(StandardNormal):
+    """A class of the user's own."""
+
+
+def vae(prior=StandardNormal, dtype=torch.float32):
+    torch.manual_seed(0)
+    net = partial(MLP, hidden_dims=[8])
+    described = SimpleNamespace(x_shape=(6,), context_shapes=(), domain=Domain("binary"))
+    return build(described, latent_dim=2, prior=prior, encoder=net, decoder=net).to(dtype)
+
+
+def model(x):
+    scale = pyro.param("noise.scale", lambda: torch.tensor(2.0), constraint=dist.constraints.positive)
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True), scale).expand([len(x), 6]).to_event(1), obs=x)
+
+
+def guide(x):
+    loc = pyro.param("loc", lambda: torch.randn(2))
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(loc.expand(len(x), 2), 1.0).to_event(1))
+
+
+class Loud(torch.utils.data.Dataset):
+    """A map-style data set that draws from Python's and torch's random numbers."""
+
+    def __len__(self):
+        return len(GREY)
+
+    def __getitem__(self, i):
+        return (torch.bernoulli(GREY[i]) if random.random() < 0.9 else torch.zeros(6),)
+
+
+def call(name):
+    """What to train, on what, and how; the same in every process."""
+    if name == "memory":
+        data = Split(GREY, torch.arange(60), pending=(SampleBinary(),))
+        how = {"schedule": OneCycle(0.01), "beta": Linear(2), "validation": GREY.round()}
+        return vae(), data, how
+    if name == "loader":
+        data = DataLoader(Loud(), batch_size=16, shuffle=True, generator=torch.Generator().manual_seed(3))
+        other = torch.Generator().manual_seed(4)
+        held_out = DataLoader(TensorDataset(GREY.round()), 16, shuffle=True, generator=other)
+        optimizer = partial(SGD, lr=0.01, momentum=0.9)
+        return vae(), data, {"validation": held_out, "optimizer": optimizer}
+    if name == "sampler":
+        sampler = RandomSampler(range(60), generator=torch.Generator().manual_seed(3))
+        schedule = lambda optimizer, steps: MultiStepLR(optimizer, [5, 11], gamma=0.3)  # noqa: E731
+        return vae(), DataLoader(TensorDataset(GREY.round()), 16, sampler=sampler), {"schedule": schedule}
+    return Program(model, guide), GREY, {"clip_norm": 10.0}
+
+
+def train(name, run, killed_at=None, in_write=None):
+    """One process of a training; it kills itself at a step, or inside the writing of a checkpoint."""
+    torch.set_num_threads(1)
+    program, data, how = call(name)
+    steps = 0
+
+    def die(*args, **kwargs):
+        nonlocal steps
+        steps += 1
+        if steps == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def replace(old, new, real=os.replace):
+        if in_write is not None and str(new).endswith(in_write[1]):
+            written[0] += 1
+            if written[0] == in_write[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+        real(old, new)
+
+    written = [0]
+    checkpoint.os.replace = replace
+    register_optimizer_step_post_hook(die)
+    return fit(program, data, epochs=EPOCHS, batch_size=16, run=run, resume=True, **how)
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    train(**arguments)
+    sys.exit()
+
+
+def process(**arguments):
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, __file__, json.dumps(arguments)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+def files(folder):
+    """The tensors of a run, and its history without the clock."""
+    point = checkpoint.Checkpoint(folder)
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in point.history()]
+    return point.tensors("last"), point.tensors("best"), rows, {**point.read(), "files": None}
+
+
+def assert_same(a, b):
+    for mine, other in zip(a[:2], b[:2], strict=True):
+        assert mine.keys() == other.keys()
+        assert not [name for name in mine if not torch.equal(mine[name], other[name])]
+    assert a[2:] == b[2:]
+
+
+KILLS = [{"killed_at": k} for k in sorted(random.Random(0).sample(range(1, 9), 3))]
+
+
+@pytest.mark.parametrize("name", ["memory", "loader"])
+def test_killed_and_resumed_in_new_processes(name, tmp_path):
+    """kill -9 at three random steps, and in the write of the tensors or of what commits them."""
+    fit_, data, how = call(name)
+    fit(fit_, data, epochs=EPOCHS, batch_size=16, run=tmp_path / "whole", **how)
+    kills = {
+        "memory": [*KILLS[:2], {"in_write": [3, "checkpoint.json"]}, KILLS[2]],
+        "loader": [KILLS[2], {"in_write": [3, "safetensors"]}],
+    }
+    for kill in kills[name]:
+        assert process(name=name, run=str(tmp_path / "killed"), **kill) == -signal.SIGKILL
+        if (tmp_path / "killed" / "checkpoint.json").exists():
+            assert len(checkpoint.Checkpoint(tmp_path / "killed").history()) < EPOCHS
+            load(tmp_path / "killed")
+    assert process(name=name, run=str(tmp_path / "killed")) == 0
+    assert_same(files(tmp_path / "whole"), files(tmp_path / "killed"))
+    names = {p.name for p in (tmp_path / "killed").iterdir()}
+    assert len([n for n in names if n.endswith("safetensors")]) == 2
+    assert not [n for n in names if n.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("name", ["memory", "loader", "sampler", "program"])
+def test_stopped_anywhere_and_resumed(name, tmp_path):
+    program, data, how = call(name)
+    whole = fit(program, data, epochs=EPOCHS, batch_size=16, run=tmp_path / "whole", **how)
+
+    def interrupt(state):
+        if state.epoch in (2, 4) and state.epoch not in seen:
+            seen.add(state.epoch)
+            raise KeyboardInterrupt
+
+    seen = set()
+    while True:
+        again, data, how = call(name)
+        folder = tmp_path / "parts"
+        try:
+            parts = fit(
+                again,
+                data,
+                epochs=EPOCHS,
+                batch_size=16,
+                run=folder,
+                resume=True,
+                callbacks=[interrupt],
+                **how,
+            )
+            break
+        except KeyboardInterrupt:
+            continue
+    assert_same(files(tmp_path / "whole"), files(folder))
+    for name_, p in program.state_dict().items():
+        assert torch.equal(p, again.state_dict()[name_])
+    assert whole.history.drop(columns="seconds").equals(parts.history.drop(columns="seconds"))
+    pickle.loads(pickle.dumps(again))
+
+
+def test_more_epochs_without_a_schedule(tmp_path):
+    whole = fit(vae(), GREY.round(), epochs=5, run=tmp_path / "whole")
+    fit(vae(), GREY.round(), epochs=2, run=tmp_path / "parts")
+    more = fit(vae(), GREY.round(), epochs=5, run=tmp_path / "parts", resume=True)
+    assert_same(files(tmp_path / "whole"), files(tmp_path / "parts"))
+    assert load(more.run).config["fit"]["epochs"] == 5
+    assert whole.stopped == more.stopped == "epochs"
+    done = fit(vae(), GREY.round(), epochs=3, run=tmp_path / "parts", resume=True)
+    assert len(done.history) == 5
+
+
+def test_a_finished_training_stays_finished(tmp_path):
+    how = {"validation": GREY.round(), "patience": 2, "optimizer": partial(SGD, lr=1e-20), "run": tmp_path}
+    first = fit(vae(), GREY.round(), epochs=20, **how)
+    again = fit(vae(), GREY.round(), epochs=20, resume=True, **how)
+    assert first.stopped == again.stopped == "patience"
+    assert first.history.equals(again.history)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"optimizer": partial(Adam, lr=0.5)}, "fit.optimizer.lr"),
+        ({"optimizer": partial(SGD, lr=1e-3)}, "fit.optimizer.class"),
+        ({"schedule": OneCycle(peak=0.5)}, "fit.schedule.base_lrs|fit.schedule._last_lr|fit.schedule"),
+        ({"epochs": 9}, "fit.epochs|total_steps"),
+        ({"beta": 0.5}, "fit.beta"),
+        ({"seed": 7}, "fit.seed"),
+        ({"batch_size": 7}, "fit.batch_size"),
+        ({"data": GREY.round()[:30]}, "data"),
+        ({"program": vae(MyPrior)}, "recipe.prior.class"),
+    ],
+)
+def test_resume_refuses_another_training(change, name, tmp_path):
+    arguments = {"program": vae(), "data": GREY.round(), "epochs": 2, "schedule": OneCycle(), "run": tmp_path}
+    fit(**arguments)
+    with pytest.raises(ValueError, match="holds one"):
+        fit(**arguments)
+    with pytest.raises(ValueError, match=f"got another ({name})"):
+        fit(**{**arguments, **change}, resume=True)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(GREY.round())
+
+
+class Anew:
+    def __iter__(self):
+        return iter(GREY.round().split(16))
+
+
+class Strange(RandomSampler):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (Anew(), "Anew is an iterable of its own"),
+        (GREY.round().split(16), "is a|tensor"),
+        (DataLoader(Stream(), 16), "IterableDataset"),
+        (
+            DataLoader(TensorDataset(GREY.round()), 16, sampler=Strange(range(60))),
+            "Strange is a sampler of its own",
+        ),
+    ],
+)
+def test_resume_refuses_data_whose_state_is_unknown(data, why, tmp_path):
+    if isinstance(data, tuple):
+        data, why = list(data), "list is an iterable of its own"
+    fit(vae(), data, epochs=1, run=tmp_path)
+    with pytest.raises(ValueError, match=why):
+        fit(vae(), data, epochs=2, run=tmp_path, resume=True)
+
+
+def test_a_run_is_read_back(tmp_path):
+    vae_ = vae(MyPrior, torch.float64)
+    fitted = fit(vae_, GREY.round(), validation=GREY.round(), epochs=3, run=tmp_path)
+    with pytest.raises(ValueError, match=r"classes=\[MyPrior\]"):
+        load(tmp_path)
+    run = load(tmp_path, classes=[MyPrior])
+    assert repr(run.vae) == repr(vae_)
+    assert all(torch.equal(a, b) for a, b in zip(run.vae.parameters(), vae_.parameters(), strict=True))
+    assert not run.vae.training
+    assert run.history.equals(fitted.history)
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == fitted.history.reset_index().to_dict("records")
+    with pytest.raises(FileNotFoundError, match=r"checkpoint\.json"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
+    program = Program(model, guide)
+    fit(program, GREY, epochs=2, run=tmp_path)
+    with pytest.raises(ValueError, match="vae="):
+        load(tmp_path)
+    other = Program(model, guide)
+    with pytest.raises(ValueError, match="call a Program once"):
+        load(tmp_path, vae=other)
+    other.guide(GREY), other.model(GREY)
+    load(tmp_path, vae=other)
+    assert torch.equal(other.params["noise/scale"], program.params["noise/scale"])
+
+
+def test_state_is_kept_by_name(tmp_path):
+    """Pyro's SVI hands over a set, whose order changes from process to process."""
+    fit(vae(), GREY.round(), epochs=1, run=tmp_path)
+    tensors = checkpoint.Checkpoint(tmp_path).tensors("last")
+    moments = {n.split("|")[1]: t.shape for n, t in tensors.items() if n.endswith("|exp_avg")}
+    assert moments == {name: p.shape for name, p in vae().named_parameters()}
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch hacked",)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A folder that holds a run, beside an evil.py that would give itself away."""
+    fit(vae(), GREY.round(), epochs=1, run=tmp_path / "run")
+    (tmp_path / "evil.py").write_text("open('hacked', 'w')\nclass X: pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "run"
+    assert not (tmp_path / "hacked").exists()
+    assert "evil" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["evil.X", "os.system", "evil:X", "__builtins__", "torch.nn.Linear"])
+@pytest.mark.parametrize("part", ["prior", "encoder"])
+def test_a_hostile_class_imports_nothing(run, part, name):
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"][part] = {"class": name, "args": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="ones handed over"):
+        load(run)
+
+
+@pytest.mark.parametrize("name", ["../run/best-000001.safetensors", "/etc/passwd", "..", "evil.py", 3, None])
+def test_a_hostile_file_name_is_refused(run, name):
+    point = json.loads((run / "checkpoint.json").read_text())
+    point["files"]["best"] = name
+    (run / "checkpoint.json").write_text(json.dumps(point))
+    with pytest.raises(ValueError, match="of its own folder"):
+        load(run)
+
+
+def test_a_pickle_in_the_place_of_tensors_is_not_read(run):
+    name = json.loads((run / "checkpoint.json").read_text())["files"]["best"]
+    (run / name).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match="safetensors"):
+        load(run)
+    torch.save(Evil(), run / name)
+    with pytest.raises(ValueError, match="safetensors"):
+        load(run)
+
+
+def test_a_stored_state_must_be_plain(tmp_path):
+    with pytest.raises(TypeError, match="plain numbers"):
+        fit(vae(), GREY.round(), epochs=1, run=tmp_path, optimizer=partial(Adam, lr=torch.tensor(1e-3)))
+
+
+def test_history_keeps_every_bit_and_stays_json(tmp_path):
+    point = checkpoint.Checkpoint(tmp_path)
+    rows = [{"epoch": 1, "a": 0.1 + 0.2, "b": math.nan}, {"epoch": 2, "a": 1e-300, "b": 2.0}]
+    point.write({"epoch": 1}, rows, {"x": torch.ones(1)}, {"x": torch.ones(1)})
+    (row,) = point.history()
+    assert row["a"] == 0.1 + 0.2
+    assert math.isnan(row["b"])
+    assert "NaN" not in (tmp_path / "history.jsonl").read_text()
+    assert isinstance(safetensors.torch.load_file(tmp_path / "last-000001.safetensors")["x"], torch.Tensor)
