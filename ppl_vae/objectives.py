@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
@@ -188,7 +188,7 @@ class Constant(Beta):
     """
 
     beta: float = 1.0
-    epochs: float = 0
+    epochs: ClassVar[float] = 0
 
     def __post_init__(self) -> None:
         _check_positive("beta", self.beta)

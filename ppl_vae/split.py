@@ -106,7 +106,7 @@ class Split:
         if isinstance(x, Split):
             if context or mask is not True:
                 raise TypeError("a split expects no context or mask beside it, got some; put them into the split")
-            return x
+            return x._finite()
         if len(x) == 0:
             raise ValueError("data expect at least one datum, got none; check the split or the selection")
         missing = None if mask is True else torch.as_tensor(mask)
@@ -119,7 +119,17 @@ class Split:
             torch.arange(len(x)),
             context=context,
             mask=None if missing is None else missing.expand_as(x),
-        )
+        )._finite()
+
+    def _finite(self) -> Split:
+        bad = ~self.x.isfinite()
+        bad = bad if self.mask is None else bad & self.mask
+        if bad.any():
+            raise ValueError(
+                f"data expect finite values, got {int(bad.sum())} of {bad.numel()} that are NaN or infinite; "
+                "fill them, or mark them missing with mask="
+            )
+        return self
 
     @property
     def identity(self) -> str:

@@ -162,9 +162,7 @@ FORMS = {
     "pending": Split(X / 2, WHOLE, pending=(SampleBinary(),), mask=X < 0.5),
     "data": SimpleNamespace(train=Split(X, WHOLE), validation=Split(X[:9], WHOLE[:9])),
     "loader": DataLoader(TensorDataset(X), batch_size=20, shuffle=True),
-    "loader, context": DataLoader(
-        TensorDataset(X, C), batch_size=20, shuffle=True, generator=torch.Generator()
-    ),
+    "loader, context": DataLoader(TensorDataset(X, C), batch_size=20, shuffle=True, generator=torch.Generator()),
     "iterable": Endless(X),
     "iterable, context": Endless(X, C),
 }
@@ -294,9 +292,7 @@ def test_stray_parameters_are_refused():
 def test_early_stopping_waits_for_the_warm_up_and_the_best_weights_are_kept():
     vae_, seen = vae(), []
     watch = [lambda state: seen.append(state.waited)]
-    result = fit(
-        vae_, X, validation=X, epochs=50, beta=Linear(6), patience=3, optimizer=STILL, callbacks=watch
-    )
+    result = fit(vae_, X, validation=X, epochs=50, beta=Linear(6), patience=3, optimizer=STILL, callbacks=watch)
     assert result.stopped == "patience"
     assert len(result.history) == 6 + 3
     assert seen == [0] * 6 + [1, 2, 3]
@@ -330,9 +326,7 @@ def test_schedules_and_other_optimizers():
     rates = fit(vae(), X, epochs=10, batch_size=25, schedule=OneCycle(peak=0.01)).history.learning_rate
     assert rates.idxmax() == 3
     assert rates[10] < 1e-5
-    step = fit(
-        vae(), X, epochs=3, optimizer=partial(SGD, lr=0.1), schedule=lambda o, n: MultiStepLR(o, [1, 2])
-    ).history
+    step = fit(vae(), X, epochs=3, optimizer=partial(SGD, lr=0.1), schedule=lambda o, n: MultiStepLR(o, [1, 2])).history
     assert list(step.learning_rate) == pytest.approx([0.1, 0.01, 0.001])
 
 

@@ -129,9 +129,7 @@ def pyro_example(x: Tensor) -> Iterator[None]:
 
 def ours(x: Tensor, rounds: int, between: Callable[[], None]) -> Iterator[float]:
     """Seconds of each epoch of `fit`; `between` runs after each, outside the clock."""
-    vae = build(
-        SimpleNamespace(x_shape=(PIXELS,), context_shapes=(), domain=Domain("binary")), latent_dim=LATENT
-    )
+    vae = build(SimpleNamespace(x_shape=(PIXELS,), context_shapes=(), domain=Domain("binary")), latent_dim=LATENT)
     clock: list[tuple[float, float]] = []  # (end of an epoch, start of the next)
 
     def pause(state: State) -> None:
@@ -159,9 +157,7 @@ def main(rounds: int, steps: int) -> pd.DataFrame:
 
     times = {"ppl_vae": list(ours(x, rounds, others_turn)), **{name: t[1:] for name, t in times.items()}}
     table = pd.DataFrame({name: pd.Series(t) * 1000 / steps for name, t in times.items()})
-    result = table.quantile([0.5, 0.25, 0.75]).T.set_axis(
-        ["median", "lower quartile", "upper quartile"], axis=1
-    )
+    result = table.quantile([0.5, 0.25, 0.75]).T.set_axis(["median", "lower quartile", "upper quartile"], axis=1)
     result["ppl_vae / it"] = result.loc["ppl_vae", "median"] / result["median"]
     return result
 
@@ -171,7 +167,5 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=25, help="rounds the medians are over")
     parser.add_argument("--steps", type=int, default=30, help="steps of each training in a round")
     args = parser.parse_args()
-    print(
-        f"milliseconds a step; {args.rounds} rounds of {args.steps} steps, {torch.get_num_threads()} threads"
-    )
+    print(f"milliseconds a step; {args.rounds} rounds of {args.steps} steps, {torch.get_num_threads()} threads")
     print(main(args.rounds, args.steps).round(2).to_string())

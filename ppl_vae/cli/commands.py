@@ -53,6 +53,9 @@ def train(options: Namespace) -> None:
     )
     print("\n".join(repr(vae).splitlines()[:2]))
     folder = Path(options.run or default_folder(options))
+    if not (folder / "checkpoint.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "options.yaml").write_text(options.yaml)
     fitted = fit(
         vae,
         loaded,
@@ -141,7 +144,7 @@ def compare_runs(options: Namespace) -> None:
 
 def _opened(options: Namespace) -> tuple[Run, VAE, Split]:
     """A run, its VAE and the split of its data that is asked for."""
-    run = load(options.run, device=options.device)
+    run = load(options.run, options.classes, device=options.device)
     if not isinstance(run.vae, VAE) or not run.config["data"][0]:
         raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
     loaded = data.again(run.config["data"][0], name=getattr(options, "data", None), data_dir=options.data_dir)

@@ -15,14 +15,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ppl_vae import objectives
 
-__all__ = ["add_component", "import_file", "made", "part", "refuse_imports"]
+__all__ = ["add_component", "classes_named", "import_file", "made", "part", "refuse_imports"]
 
 LINKED = {"x_shape", "latent_dim", "net", "context", "posterior", "pseudo_inputs", "site", "num_params"}
 LINKED |= {"in_shape", "out_shape"}
 """What `build` gives the components; nobody types it."""
 
 
-def add_component(parser: ArgumentParser, base: type, name: str, default: str | None, skip: Sequence[str] = ()) -> None:
+def add_component(parser: ArgumentParser, base: type, name: str, skip: Sequence[str] = ()) -> None:
     """An option `--name Class` with `--name.argument value`; `--name.help Class` explains."""
     concrete = {c.__name__: c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"}
     ours = [n for n, c in concrete.items() if c.__module__.startswith("ppl_vae") or n in objectives.__all__]
@@ -30,8 +30,6 @@ def add_component(parser: ArgumentParser, base: type, name: str, default: str | 
     parser.add_subclass_arguments(
         base, name, skip={*LINKED, *skip}, instantiate=False, required=False, metavar="NAME", help=f"One of {choices}."
     )
-    if default is not None:
-        parser.set_defaults({name: {"class_path": default}})
 
 
 def part(chosen: Namespace | None, base: type) -> Any:
@@ -51,8 +49,8 @@ def made(chosen: Namespace | None, base: type) -> Any:
     return None if factory is None else factory()
 
 
-def import_file(path: str) -> None:
-    """Run a Python file that the user names on the command line, so that its classes can be chosen."""
+def import_file(path: str) -> list[type]:
+    """Run a Python file that the user names on the command line, and give the classes it defines."""
     file = Path(path)
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None or not file.exists():
@@ -60,6 +58,7 @@ def import_file(path: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
     spec.loader.exec_module(module)
+    return [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == file.stem]
 
 
 def refuse_imports(argv: Sequence[str], names: Sequence[str], trusted: Sequence[str]) -> None:
@@ -70,7 +69,7 @@ def refuse_imports(argv: Sequence[str], names: Sequence[str], trusted: Sequence[
     ValueError
         For a dotted name outside `trusted` modules, on the command line or in a configuration file.
     """
-    for name in _classes_named(argv, names):
+    for _, name in classes_named(argv, names):
         if "." in name and not name.startswith(tuple(f"{module}." for module in trusted)):
             raise ValueError(
                 f"a component expects the short name of a class, got {name!r}, which would have to be imported; "
@@ -78,7 +77,8 @@ def refuse_imports(argv: Sequence[str], names: Sequence[str], trusted: Sequence[
             )
 
 
-def _classes_named(argv: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+def classes_named(argv: Sequence[str], names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each component that a class is chosen for, on the command line or in a configuration file, and the class."""
     for here, following in zip(argv, [*argv[1:], ""], strict=True):
         option, equals, value = here.partition("=")
         value = value if equals else following
@@ -86,9 +86,12 @@ def _classes_named(argv: Sequence[str], names: Sequence[str]) -> Iterator[str]:
             content = yaml.safe_load(Path(value).read_text()) if Path(value).exists() else {}
             for name in names:
                 chosen = (content or {}).get(name)
-                yield str(chosen.get("class_path", "") if isinstance(chosen, dict) else chosen or "")
-        elif option.removeprefix("--").removesuffix(".class_path").removesuffix(".help") in names:
-            yield value
+                if chosen is not None:
+                    yield name, str(chosen.get("class_path", "") if isinstance(chosen, dict) else chosen)
+        elif option.startswith("--"):
+            name = option.removeprefix("--").removesuffix(".class_path").removesuffix(".help")
+            if name in names:
+                yield name, value
 
 
 def _by_name(base: type, path: str) -> type:

@@ -14,7 +14,7 @@ from pyro.infer import ELBO
 
 from ppl_vae import data
 from ppl_vae.cli import commands
-from ppl_vae.cli.components import add_component, import_file, refuse_imports
+from ppl_vae.cli.components import add_component, classes_named, import_file, refuse_imports
 from ppl_vae.cli.demo import demo
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.nets import Network
@@ -24,7 +24,16 @@ from ppl_vae.priors import Prior
 
 __all__ = ["main"]
 
-_COMPONENTS = ("prior", "likelihood", "posterior", "encoder", "decoder", "objective", "beta")
+_COMPONENTS = {
+    "prior": "StandardNormal",
+    "likelihood": "Bernoulli",
+    "posterior": "DiagonalNormal",
+    "encoder": "MLP",
+    "decoder": "MLP",
+    "objective": "Trace_ELBO",
+    "beta": "Constant",
+}
+"""Components, and the class where none is chosen."""
 
 _ABOUT = {
     "train": "train a VAE and store the run",
@@ -44,9 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, rest = words[0], words[1:]
     parser = _PARSERS[command]()
     try:
-        if command == "train":
-            rest = _imported(rest)
+        rest, classes = _imported(rest)
+        if command == "train":  # a default set any earlier would lend its arguments to the class that is chosen
+            chosen_for = dict(classes_named(rest, list(_COMPONENTS)))
+            parser.set_defaults({n: {"class_path": c} for n, c in _COMPONENTS.items() if n not in chosen_for})
         chosen = parser.parse_args(rest)
+        chosen.classes, chosen.yaml = classes, parser.dump(chosen)
         return _RUN[command](chosen) or 0
     except (ValueError, TypeError, FileNotFoundError, FloatingPointError, RuntimeError) as error:
         print(f"ppl-vae {command}: {error}", file=sys.stderr)
@@ -66,32 +78,35 @@ def _overview(words: Sequence[str]) -> int:
     return 0 if known else 2
 
 
-def _imported(words: list[str]) -> list[str]:
-    """Carry out every `--import FILE`, and see that nothing else is imported."""
-    modules, rest = [], []
+def _imported(words: list[str]) -> tuple[list[str], list[type]]:
+    """Carry out every `--import FILE`, and see that nothing else is imported; what is left, and the classes."""
+    modules: list[str] = []
+    classes: list[type] = []
+    rest: list[str] = []
     remaining = iter(words)
     for word in remaining:
         option, equals, value = word.partition("=")
         if option == "--import":
             path = value if equals else next(remaining, "")
-            import_file(path)
+            classes += import_file(path)
             modules.append(Path(path).stem)
         else:
             rest.append(word)
-    refuse_imports(rest, _COMPONENTS, ["ppl_vae", "pyro.infer", *modules])
-    return rest
+    refuse_imports(rest, list(_COMPONENTS), ["ppl_vae", "pyro.infer", *modules])
+    return rest, classes
 
 
 def _parser(command: str) -> ArgumentParser:
-    return ArgumentParser(
-        prog=f"ppl-vae {command}", description=_ABOUT[command] + ".", print_config="--print-%s", exit_on_error=True
-    )
+    about = _ABOUT[command]
+    parser = ArgumentParser(prog=f"ppl-vae {command}", description=f"{about}.", print_config="--print-%s")
+    if command not in ("compare", "demo"):
+        parser.add_argument("--import", metavar="FILE", help="Python file with classes of your own; only ever typed")
+    return parser
 
 
 def _train() -> ArgumentParser:
     parser = _parser("train")
     parser.add_argument("--config", action="config", help="YAML file with these options")
-    parser.add_argument("--import", metavar="FILE", help="Python file with classes of your own; only ever typed")
     parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a .npy, .npz or picture folder")
     _add(parser, "--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     _add(parser, "--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
@@ -99,13 +114,13 @@ def _train() -> ArgumentParser:
     _add(parser, "--take", type=int | None, help="only so many data of each split")
     _add(parser, "--download", type=bool, default=False, help="download missing data")
     _add(parser, "--latent-dim", type=int, default=8, help="dimension of z")
-    add_component(parser, Prior, "prior", "StandardNormal")
-    add_component(parser, Likelihood, "likelihood", "Bernoulli", skip=["levels"])
-    add_component(parser, Posterior, "posterior", "DiagonalNormal")
-    add_component(parser, Network, "encoder", "MLP")
-    add_component(parser, Network, "decoder", "MLP")
-    add_component(parser, ELBO, "objective", "Trace_ELBO", skip=_PYRO_ONLY)
-    add_component(parser, Beta, "beta", "Constant")
+    add_component(parser, Prior, "prior")
+    add_component(parser, Likelihood, "likelihood", skip=["levels"])
+    add_component(parser, Posterior, "posterior")
+    add_component(parser, Network, "encoder")
+    add_component(parser, Network, "decoder")
+    add_component(parser, ELBO, "objective", skip=_PYRO_ONLY)
+    add_component(parser, Beta, "beta")
     _add(parser, "--epochs", type=int, default=100, help="passes over the data")
     _add(parser, "--batch-size", type=int, default=128, help="data a batch")
     _add(parser, "--learning-rate", type=float, default=1e-3, help="of Adam; with --one-cycle, where it starts from")

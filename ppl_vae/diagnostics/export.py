@@ -135,7 +135,9 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
         datasets[group] = _dataset(data, leading, obs, _is_data(group))
     verdict = datasets["diagnostics"]
     verdict = verdict.assign(kl_gap=verdict["log_px"] - verdict["elbo"])
-    datasets["diagnostics"] = verdict.map(lambda v: v.assign_attrs(units=_UNITS.get(str(v.name), "nats")))
+    for name, variable in verdict.data_vars.items():
+        variable.attrs["units"] = _UNITS.get(str(name), "nats")
+    datasets["diagnostics"] = verdict
     return datasets
 
 

@@ -65,7 +65,6 @@ def kl_per_unit(
         for start in range(0, len(split), batch_size):
             args, seen = arguments(program, split[start : start + batch_size])
             model, guide = traces.pair(program, *args, mask=seen)
-            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
             traces.check_pair(model, guide, len(args[0]))
             for name, q in traces.latents(guide).items():
                 p = model.nodes[name]
@@ -74,6 +73,9 @@ def kl_per_unit(
                         f"kl_per_unit expects densities at {name!r}, got a point mass or an improper prior, which "
                         "have no KL; use another posterior and prior"
                     )
+            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+            for name, q in traces.latents(guide).items():
+                p = model.nodes[name]
                 kl = _factorized(q["fn"], p["fn"])
                 if kl is not None:
                     exact.setdefault(name, []).append(kl.cpu())

@@ -25,8 +25,7 @@ from ppl_vae.split import Split
 __all__ = ["Batch", "Batches", "batches", "split_of"]
 
 _ONCE = (
-    "an iterator or generator can be passed over once only: give a DataLoader, or an object whose __iter__ "
-    "starts anew"
+    "an iterator or generator can be passed over once only: give a DataLoader, or an object whose __iter__ starts anew"
 )
 _SAMPLERS = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -41,8 +40,7 @@ class Batch(NamedTuple):
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
         """The batch on a device, real numbers in the precision of the model."""
         x, *context = (
-            t.to(device, dtype if t.is_floating_point() else None, non_blocking=True)
-            for t in (self.x, *self.context)
+            t.to(device, dtype if t.is_floating_point() else None, non_blocking=True) for t in (self.x, *self.context)
         )
         return Batch(x, tuple(context), self.mask.to(device) if isinstance(self.mask, Tensor) else self.mask)
 
@@ -138,9 +136,7 @@ class Loader(Batches):
             empty = False
             yield _batch(item).to(self.device, self.dtype)
         if empty:
-            raise ValueError(
-                f"training expects at least one batch in every pass over the data, got none; {_ONCE}"
-            )
+            raise ValueError(f"training expects at least one batch in every pass over the data, got none; {_ONCE}")
 
     def __len__(self) -> int:
         try:
@@ -180,9 +176,7 @@ class Loader(Batches):
         return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
-def batches(
-    data: Any, batch_size: int, device: torch.device, dtype: torch.dtype, *, shuffle: bool = True
-) -> Batches:
+def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype, *, shuffle: bool = True) -> Batches:
     """Batches of a `Split`, a tensor, a tuple of tensors (x, *context), or of an iterable of batches.
 
     Raises

@@ -95,12 +95,9 @@ class Checkpoint:
 
     def _files(self) -> dict[str, str]:
         files = dict(self.read()["files"])
-        if strange := [
-            name for name in files.values() if not (isinstance(name, str) and _FILE.fullmatch(name))
-        ]:
+        if strange := [name for name in files.values() if not (isinstance(name, str) and _FILE.fullmatch(name))]:
             raise ValueError(
-                f"a checkpoint expects files of its own folder, got {strange[0]!r}; it was tampered with: "
-                "train again"
+                f"a checkpoint expects files of its own folder, got {strange[0]!r}; it was tampered with: train again"
             )
         return files
 

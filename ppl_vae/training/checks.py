@@ -30,9 +30,7 @@ def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) 
     where = traces.check_pair(model, guide, len(batch.x))
     objectives.check(objective, model, guide)
     own = {id(p) for p in program.parameters()}
-    stray = [
-        n for t in (guide, model) for n, s in _params(t).items() if id(s["value"].unconstrained()) not in own
-    ]
+    stray = [n for t in (guide, model) for n, s in _params(t).items() if id(s["value"].unconstrained()) not in own]
     if stray:
         raise ValueError(
             f"fit expects a program that owns its parameters, got {stray[0]!r} in Pyro's global store; "
@@ -55,9 +53,7 @@ def explained(
     if isinstance(error, FloatingPointError):
         return _broken(str(error), where)
     if any(c.is_floating_point() and not c.isfinite().all() for c in batch.context):
-        return ValueError(
-            f"fit expects finite context, got NaN or infinity in {where}; fill or leave out such data"
-        )
+        return ValueError(f"fit expects finite context, got NaN or infinity in {where}; fill or leave out such data")
     try:
         redrawn = _drawn(program, batch, beta)
     except Exception:  # an error of the program itself: the first one says it

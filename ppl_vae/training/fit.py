@@ -173,16 +173,13 @@ def fit(
         raise ValueError("patience expects validation data to watch, got none; give validation=")
     if len(train) == 0 and (schedule is not None or weight.epochs > 0):
         raise ValueError(
-            "a schedule and a warm-up expect data of known length, got an iterable without one; give it a "
-            "__len__"
+            "a schedule and a warm-up expect data of known length, got an iterable without one; give it a __len__"
         )
 
     def make_optim() -> tuple[NamedOptim, LRScheduler | None]:
         named = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
         if not named:
-            raise ValueError(
-                "fit expects parameters to train, got none that require a gradient; unfreeze some"
-            )
+            raise ValueError("fit expects parameters to train, got none that require a gradient; unfreeze some")
         optim = NamedOptim(named, optimizer, clip_norm)
         return optim, schedule and schedule(optim.optimizer, epochs * len(train))
 

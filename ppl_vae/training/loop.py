@@ -133,9 +133,7 @@ class Training:
             while not state.stopped:
                 row = self._epoch(bar)
                 self._keep_best(row)
-                bar.set_postfix(
-                    elbo=f"{row.get('validation_elbo', row['train_elbo']):.2f}", beta=f"{row['beta']:.2g}"
-                )
+                bar.set_postfix(elbo=f"{row.get('validation_elbo', row['train_elbo']):.2f}", beta=f"{row['beta']:.2g}")
                 state.stopped = self._stopped(epochs, patience, _asked(callbacks, state))
                 if store is not None and (state.stopped or state.epoch % store_every == 0):
                     store()

@@ -53,9 +53,7 @@ class NamedOptim(PyroOptim):
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
-            names = [
-                n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()
-            ]
+            names = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
             raise FloatingPointError(f"the gradient of {names[0] if names else 'some parameter'}")
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(list(self.parameters.values()), self.clip_norm, norm)
@@ -70,9 +68,7 @@ class NamedOptim(PyroOptim):
         return {
             "tensors": {name: v for name, v in entries.items() if isinstance(v, Tensor)},
             "values": {name: v for name, v in entries.items() if not isinstance(v, Tensor)},
-            "groups": [
-                {**group, "params": [names[i] for i in group["params"]]} for group in state["param_groups"]
-            ],
+            "groups": [{**group, "params": [names[i] for i in group["params"]]} for group in state["param_groups"]],
         }
 
     def set_state(self, state_dict: Mapping[str, Any]) -> None:

@@ -39,9 +39,7 @@ class Run:
     path: Path
 
 
-def load(
-    run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None = None, device: str = "cpu"
-) -> Run:
+def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None = None, device: str = "cpu") -> Run:
     """Rebuild a run from its folder. Executes nothing that the folder holds.
 
     Parameters

@@ -128,10 +128,7 @@ def described(
         "recipe": getattr(program, "recipe", None),
         "formula": repr(program).splitlines()[:2],
         "fit": {
-            **{
-                name: v if isinstance(v, int | float | str | None) else _text(v)
-                for name, v in settings.items()
-            },
+            **{name: v if isinstance(v, int | float | str | None) else _text(v) for name, v in settings.items()},
             "optimizer": {
                 "class": type(optimizer).__name__,
                 **{k: _text(v) for k, v in optimizer.defaults.items()},
@@ -179,9 +176,7 @@ def _like(fresh: Any, stored: Any) -> Any:
     """Stored values with the types of fresh ones: JSON makes text of number keys, and lists of tuples."""
     if isinstance(fresh, dict):
         keys = {str(key): key for key in fresh}
-        return type(fresh)(
-            {keys.get(key, key): _like(fresh.get(keys.get(key)), v) for key, v in stored.items()}
-        )
+        return type(fresh)({keys.get(key, key): _like(fresh.get(keys.get(key)), v) for key, v in stored.items()})
     if isinstance(fresh, list | tuple) and len(fresh) == len(stored):
         return type(fresh)(map(_like, fresh, stored))
     return stored

@@ -37,9 +37,7 @@ class Watched:
         self.objective = copy.copy(objective)
         self.pairs: list[Pair] = []
         draw = getattr(self.objective, "_get_trace", None)
-        if draw is None or type(objective).__name__.startswith(
-            "Jit"
-        ):  # a compiled one draws while it is compiled
+        if draw is None or type(objective).__name__.startswith("Jit"):  # a compiled one draws while it is compiled
             return
 
         def drawn(*args: Any, **kwargs: Any) -> Pair:

@@ -1,0 +1,305 @@
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import nn
+
+from ppl_vae import (
+    VAE,
+    Bernoulli,
+    Domain,
+    Evaluation,
+    Flat,
+    FullRankNormal,
+    Gaussian,
+    GaussianMixture,
+    Point,
+    Program,
+    StandardNormal,
+    build,
+    compare,
+    data,
+    evaluate,
+)
+from ppl_vae.evaluation import kl_per_unit
+from ppl_vae.split import Split
+
+D, L, NOISE = 5, 2, 0.5
+
+
+def linear(weight, bias=None):
+    """A network factory whose one layer is given."""
+
+    def net(in_shape, out_shape):
+        layer = nn.Linear(weight.shape[1], weight.shape[0]).double()
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
+        return nn.Sequential(layer, nn.Unflatten(-1, out_shape))
+
+    return net
+
+
+class FixedCovariance(FullRankNormal):
+    """q(z | x) = N(M x, s^2 C): the exact posterior of probabilistic PCA at s = 1."""
+
+    def __init__(self, mean_map, covariance, s=1.0, shift=0.0):
+        super().__init__((D,), L, partial(self._net, mean_map))
+        self.tril, self.shift = s * torch.linalg.cholesky(covariance), shift
+
+    @staticmethod
+    def _net(mean_map, in_shape, out_shape):
+        return linear(mean_map)(in_shape, (1, L))
+
+    def distribution(self, params):
+        return dist.MultivariateNormal(params[..., 0, :] + self.shift, scale_tril=self.tril)
+
+
+def ppca(s=1.0, shift=0.0, n=200):
+    """Model, data and exact log p(x) of probabilistic PCA, with q's scale and mean off by a known amount."""
+    g = torch.Generator().manual_seed(1)
+    W = torch.randn(D, L, generator=g).double()
+    precision = torch.eye(L) + W.T @ W / NOISE**2
+    covariance = torch.linalg.inv(precision)
+    posterior = FixedCovariance(covariance @ W.T / NOISE**2, covariance, s, shift)
+    vae = VAE(StandardNormal(L), Gaussian(L, (D,), linear(W), scale=NOISE), posterior).double()
+    marginal = dist.MultivariateNormal(torch.zeros(D).double(), W @ W.T + NOISE**2 * torch.eye(D))
+    x = (torch.randn(n, L, generator=g).double() @ W.T) + NOISE * torch.randn(n, D, generator=g).double()
+    return vae, x, marginal.log_prob(x).numpy()
+
+
+def test_an_exact_posterior_gives_log_p_exactly_from_one_sample():
+    vae, x, exact = ppca()
+    one = evaluate(vae, x, num_samples=1, seed=0).per_datum
+    np.testing.assert_allclose(one.log_px, exact, atol=1e-10)
+    many = evaluate(vae, x, num_samples=100, seed=0).per_datum
+    np.testing.assert_allclose(many.elbo, exact, atol=1e-10)
+    assert (many.pareto_k == 0).all()
+    np.testing.assert_allclose(many.ess, 100)
+
+
+@pytest.mark.parametrize("s", [0.9, 1.2])
+def test_the_error_bar_of_log_p_is_honest(s):
+    vae, x, exact = ppca(s=s, n=1000)
+    table = evaluate(vae, x, num_samples=500, seed=0).per_datum
+    scores = (table.log_px - exact) / table.log_px_mcse
+    # the sd of 1,000 z-scores has a standard error of 0.022
+    assert abs(scores.std() - 1) < 0.1
+    assert (table.elbo <= table.log_px).all()
+    kl = 0.5 * L * (s**2 - 1 - 2 * math.log(s))
+    assert abs((exact - table.elbo).mean() - kl) < 4 * (exact - table.elbo).std() / math.sqrt(1000)
+
+
+def test_weights_average_to_one():
+    vae, x, exact = ppca(s=1.1, shift=0.1, n=2000)
+    w = np.exp(evaluate(vae, x, num_samples=50, seed=0).per_datum.log_px - exact)
+    assert abs(w.mean() - 1) < 4 * w.std() / math.sqrt(len(w))
+
+
+def test_each_datum_is_encoded_once_and_gets_exactly_the_samples_asked_for():
+    vae, x, _ = ppca(s=1.1)
+    rows = {"encoder": 0, "decoder": 0, "most": 0}
+
+    def count(name):
+        def hook(module, args, out):
+            rows[name] += math.prod(args[0].shape[:-1])
+            rows["most"] = max(rows["most"], math.prod(args[0].shape[:-1]))
+
+        return hook
+
+    vae.posterior.net.register_forward_hook(count("encoder"))
+    vae.likelihood.net.register_forward_hook(count("decoder"))
+    evaluate(vae, x[:50], num_samples=37, seed=0, max_rows=100)
+    few = 2  # looked at first, to see the sites
+    assert rows["encoder"] == 50 + few
+    assert rows["decoder"] == 50 * 37 + few
+    assert rows["most"] <= 100
+
+
+def test_cutting_the_samples_of_a_datum_changes_nothing():
+    vae, x, _ = ppca(s=1.3)
+    whole = evaluate(vae, x[:1], num_samples=90, seed=3, max_rows=90).per_datum
+    cut = evaluate(vae, x[:1], num_samples=90, seed=3, max_rows=7).per_datum
+    pd.testing.assert_frame_equal(whole, cut, rtol=1e-12)
+
+
+def test_scales_and_subsampling_never_reach_a_result():
+    def guide(x):
+        with pyro.plate("data", 60_000, subsample=torch.arange(len(x))), poutine.scale(scale=0.1):
+            pyro.sample("z", dist.Normal(0.4 * x, 0.7))
+
+    def model(x):
+        with pyro.plate("data", 60_000, subsample=torch.arange(len(x))), poutine.scale(scale=0.1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)).double(), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = torch.randn(20).double()
+    table = evaluate(Program(model, guide), x, num_samples=4000, seed=0).per_datum
+    exact = dist.Normal(torch.zeros(()), math.sqrt(2.0)).log_prob(x).numpy()
+    assert (abs(table.log_px - exact) < 5 * table.log_px_mcse).all()
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_the_score_of_grey_pixels_under_a_bernoulli_is_no_likelihood(validate):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            fn = dist.Bernoulli(logits=z[..., None].expand(*z.shape, 3), validate_args=validate).to_event(1)
+            pyro.sample("x", fn, obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"Bernoulli expects x in \{0, 1\}, got values in .* binarize"):
+        evaluate(Program(model, guide), torch.rand(40, 3), num_samples=5)
+
+
+def test_results_are_in_the_units_of_the_raw_data():
+    vae, x, _ = ppca(s=1.1)
+    levels = Domain("levels", 256).rescaled(0.0, 256.0, kind="unit").rescaled(0.5, 0.1, kind="real")
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[:, 0] = False
+    plain = evaluate(vae, x, mask=mask, num_samples=30, seed=0).per_datum
+    raw = evaluate(vae, Split(x, torch.arange(len(x)), levels, mask=mask), num_samples=30, seed=0).per_datum
+    observed = D - 1
+    np.testing.assert_allclose(raw.log_px, plain.log_px - observed * math.log(25.6))
+    np.testing.assert_allclose(raw.bits_per_dim, -raw.log_px / observed / math.log(2))
+    assert "bits_per_dim" not in plain
+    np.testing.assert_allclose(raw.elbo, raw.reconstruction - raw.kl_z)
+
+
+def test_missing_elements_do_not_count():
+    vae, x, _ = ppca()
+    mask = torch.rand(x.shape) < 0.7
+    other = torch.where(mask, x, torch.full_like(x, math.nan))
+    a = evaluate(vae, x, mask=mask, num_samples=30, seed=0).per_datum
+    b = evaluate(vae, other, mask=mask, num_samples=30, seed=0).per_datum
+    pd.testing.assert_frame_equal(a, b)
+    with pytest.raises(ValueError, match="that are NaN or infinite; fill them, or mark them missing"):
+        evaluate(vae, other, num_samples=30)
+
+
+@pytest.mark.parametrize("prior", [Flat, StandardNormal])
+def test_a_point_mass_has_a_reconstruction_only(prior):
+    digits = data.load("digits").suit(Bernoulli).take(test=20)
+    vae = build(digits, latent_dim=2, prior=prior, posterior=Point)
+    result = evaluate(vae, digits.test, num_samples=3)
+    assert list(result.per_datum) == ["reconstruction"]
+    assert "has no ELBO" in repr(result)
+    with pytest.raises(ValueError, match="compare expects log p"):
+        compare({"a": result})
+    with pytest.raises(ValueError, match="kl_per_unit expects densities"):
+        kl_per_unit(vae, digits.test)
+
+
+def test_active_units_are_those_whose_mean_moves():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            loc = torch.stack([x, torch.zeros_like(x)], -1)
+            pyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+            pyro.sample("x", dist.Normal(z[..., 0], 1.0), obs=x)
+
+    x = torch.randn(2000).double()
+    result = evaluate(Program(model, guide), x, num_samples=30, seed=0)
+    assert result.active_units == {"z": 1}
+    assert result.unit_variance["z"][0] == pytest.approx(x.var(correction=0).item(), rel=0.02)
+    assert result.unit_variance["z"][1] < 1e-3
+
+
+def test_kl_per_unit_adds_up_where_it_is_exact_and_says_so_where_not():
+    digits = data.load("digits").binarize("threshold").take(test=100)
+    vae = build(digits, latent_dim=3).double()
+    kl, label = kl_per_unit(vae, digits.test, seed=0)["z"]
+    total = evaluate(vae, digits.test, num_samples=4000, seed=0).per_datum.kl_z
+    assert label == "KL"
+    assert kl.sum() == pytest.approx(total.mean(), abs=0.01)
+    kl, label = kl_per_unit(build(digits, latent_dim=3, prior=GaussianMixture), digits.test, seed=0)["z"]
+    assert label == "dimension-wise KL"
+    assert kl.shape == (3,)
+    assert (kl >= 0).all()
+
+
+def test_evaluating_changes_nothing():
+    digits = data.load("digits").suit(Bernoulli).take(test=30)
+    vae = build(digits, latent_dim=2, encoder=lambda i, o: nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Unflatten(-1, o)))
+    before = {n: t.clone() for n, t in vae.state_dict().items()}
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    a = evaluate(vae, digits.test, num_samples=30, seed=4)
+    assert vae.training
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert (numpy_state == np.random.get_state()[1]).all()
+    assert not list(pyro.get_param_store().keys())
+    assert all(torch.equal(before[n], t) for n, t in vae.state_dict().items())
+    pd.testing.assert_frame_equal(a.per_datum, evaluate(vae, digits.test, num_samples=30, seed=4).per_datum)
+
+
+def test_an_evaluation_survives_its_file(tmp_path):
+    vae, x, _ = ppca(s=1.2)
+    result = evaluate(vae, x, num_samples=30, seed=0)
+    result.save(tmp_path / "evaluation.json")
+    again = Evaluation.load(tmp_path / "evaluation.json")
+    pd.testing.assert_frame_equal(result.per_datum, again.per_datum)
+    assert (again.seed, again.num_samples, again.base_measure, again.data) == (0, 30, "density", result.data)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["summary"]["nll"]["mean"] == pytest.approx(
+        -result.per_datum.log_px.mean()
+    )
+    with pytest.raises(FileNotFoundError, match="ppl-vae evaluate"):
+        compare({"a": tmp_path / "nowhere"})
+    assert list(compare({"a": tmp_path}).index) == ["a"]
+
+
+def test_compare_pairs_the_data():
+    x = ppca()[1]
+    results = {f"s={s}": evaluate(ppca(s=s)[0], x, num_samples=200, seed=0) for s in (1.0, 0.5)}
+    table = compare(results)
+    assert list(table.index) == ["s=1.0", "s=0.5"]
+    a, b = (r.per_datum.log_px for r in results.values())
+    assert table.difference["s=0.5"] == pytest.approx((a - b).mean())
+    assert table.difference_se["s=0.5"] == pytest.approx((a - b).std() / math.sqrt(200))
+    assert table.difference_se["s=0.5"] < table.nll_se["s=0.5"] / 3
+
+
+def test_compare_refuses_what_has_no_common_scale():
+    digits = data.load("digits").take(test=20)
+    results = {}
+    for name, suited in [
+        ("mass", digits.binarize("static")),
+        ("same", digits.binarize("static")),
+        ("other seed", digits.binarize("static", seed=1)),
+        ("density", digits.suit(Gaussian)),
+        ("unit", digits.dequantize()),
+    ]:
+        results[name] = evaluate(build(suited, latent_dim=2), suited.test, num_samples=30, seed=0)
+    compare({n: results[n] for n in ("mass", "same")})
+    compare({n: results[n] for n in ("density", "unit")})  # the same dequantized data, in raw units
+    with pytest.raises(ValueError, match="got a mass for 'mass' and a density for 'density'"):
+        compare({n: results[n] for n in ("mass", "density")})
+    with pytest.raises(ValueError, match="expects results on the same data"):
+        compare({n: results[n] for n in ("mass", "other seed")})
+    with pytest.raises(ValueError, match="one evaluation or more"):
+        compare({})
+
+
+def test_bad_calls():
+    vae, x, _ = ppca()
+    with pytest.raises(ValueError, match="one sample or more, got 0"):
+        evaluate(vae, x, num_samples=0)
+    with pytest.raises(ValueError, match="at least one datum"):
+        evaluate(vae, x[:0])
+    with pytest.raises(ValueError, match="mask expects booleans"):
+        evaluate(vae, x, mask=torch.ones_like(x))
+    with pytest.raises(TypeError, match="no context or mask beside it"):
+        evaluate(vae, Split.of(x), mask=torch.ones_like(x) > 0)

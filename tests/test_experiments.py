@@ -1,0 +1,118 @@
+"""Every script and notebook of `experiments`, run as a reader would run it, with tiny settings on embedded data."""
+
+import json
+import math
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+SCRIPTS = sorted([*EXPERIMENTS.glob("*.py"), *EXPERIMENTS.glob("benchmarks/*.py")])
+NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
+
+TINY = {
+    "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
+    "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
+    "--figure figure.png --out out.json",
+    "benchmarks/training_step.py": "--rounds 1 --steps 2",
+}
+TINY_NOTEBOOK = {
+    "PPL_VAE_NOTEBOOK_DATA": "digits",
+    "PPL_VAE_EPOCHS": "1",
+    "PPL_VAE_TRAIN": "100",
+    "PPL_VAE_TEST": "40",
+    "PPL_VAE_NUM_SAMPLES": "30",
+    "PPL_VAE_NUM_COMPONENTS": "8",
+    "PPL_VAE_HIGH_DIM": "4",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def mnist(found, printed):
+    assert set(found["runs"]) == {"StandardNormal", "VampPrior"}
+    difference = found["runs"]["VampPrior"]["nll"] - found["runs"]["StandardNormal"]["nll"]
+    assert found["vamp_minus_standard"]["nats"] == pytest.approx(difference, abs=1e-6)
+    assert 0 < found["runs"]["VampPrior"]["nll"] < 64 * math.log(2) * 1.5  # a fair coin a pixel, and some
+
+
+def swap_likelihoods(found, printed):
+    groups = sorted(sorted(group) for group in found["comparable"])
+    assert groups == [["Bernoulli"], ["ContinuousBernoulli", "Gaussian"], ["DiscretizedLogistic"]]
+    assert len(found["refused"]) == 5  # of six pairs
+    bases = {tuple(r["runs"]): r["because"] for r in found["refused"]}
+    assert "no common scale" in bases["Gaussian", "DiscretizedLogistic"]
+    assert "same data" in bases["DiscretizedLogistic", "Bernoulli"]
+    assert "arXiv:1511.01844" in printed
+    for name, run in found["runs"].items():
+        elements = 64 * math.log(2)
+        assert run["bits/dim"] == pytest.approx(run["nll (nats/datum)"] / elements, abs=1e-3)
+        assert found["data"][name]["checksum"]
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def training_step(found, printed):
+    assert "ppl_vae" in printed
+    assert "by hand" in printed
+
+
+def path(file):
+    return file.relative_to(EXPERIMENTS).as_posix()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=path)
+def test_script(script, tmp_path, monkeypatch, capsys):
+    assert path(script) in TINY, f"give {path(script)} tiny settings in TINY, and a check of what it finds"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), *shlex.split(TINY[path(script)])])
+    runpy.run_path(str(script), run_name="__main__")
+    out = Path("out.json")
+    found = json.loads(out.read_text()) if out.exists() else None
+    globals()[script.stem](found, capsys.readouterr().out)
+
+
+def test_settings_name_scripts():
+    assert set(TINY) == set(map(path, SCRIPTS))
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=path)
+def test_notebook_runs(file, tmp_path, monkeypatch):
+    for name, value in TINY_NOTEBOOK.items():
+        monkeypatch.setenv(name, value)
+    notebook = nbformat.read(file, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    check_outputs(notebook)
+    assert any("digits" in text for text in texts(notebook))
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=path)
+def test_notebook_is_stored_with_outputs(file):
+    """All cells run once, in order, and nothing that only one machine or one day would say."""
+    notebook = nbformat.read(file, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    check_outputs(notebook)
+    assert file.stat().st_size < 1.5e6
+    for text in texts(notebook):
+        assert not any(sign in text for sign in ("/home/", "/root/", "/Users/", "/tmp/", "site-packages"))
+
+
+def check_outputs(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 7
+    for prior in ("StandardNormal", "GaussianMixture", "VampPrior", "FlowPrior"):
+        assert sum(prior in text for text in texts(notebook)) >= 4  # in the tables of both latent dimensions
+
+
+def texts(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs]

@@ -1,0 +1,19 @@
+import re
+from pathlib import Path
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_snippets_run_as_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    for snippet in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(snippet, "README.md", "exec"), namespace)
+    shown = capsys.readouterr().out
+    assert shown.startswith("p(x, z) = StandardNormal(z) Bernoulli(x | z)\nq(z | x) = DiagonalNormal\n")
+    assert repr(namespace["vae"]).startswith("p(x, z) = StudentT(z) Gaussian(x | z; scale=learned)")
+
+
+def test_its_files_exist():
+    for path in re.findall(r"`(experiments/[\w./]+)`|\((experiments/[\w./]+)\)", README):
+        assert (Path(__file__).parent.parent / (path[0] or path[1])).exists(), path
