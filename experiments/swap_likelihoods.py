@@ -47,16 +47,12 @@ is too high for many images: it says how good a model is at least, not how good 
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", choices=("digits", "mnist", "frey_faces"))
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--latent-dim", type=int, default=10)
-    parser.add_argument(
-        "--hidden-dim", type=int, default=200, help="width of the two gated layers of each network"
-    )
+    parser.add_argument("--hidden-dim", type=int, default=200, help="width of the two gated layers of each network")
     parser.add_argument("--num-samples", type=int, default=1000, help="draws per image of the NLL")
     parser.add_argument("--take", type=int, help="use only so many data of each split")
     parser.add_argument("--device", default="auto")
@@ -77,15 +73,11 @@ def main(argv: list[str] | None = None) -> dict:
     print(*(f"  {a} with {b}: {why}" for (a, b), why in refusals.items()), sep="\n")
     print(f"\n{BOUND}")
     found = {
-        "command": shlex.join(
-            ["python", "experiments/swap_likelihoods.py", *(sys.argv[1:] if argv is None else argv)]
-        ),
+        "command": shlex.join(["python", "experiments/swap_likelihoods.py", *(sys.argv[1:] if argv is None else argv)]),
         "runs": json.loads(table.to_json(orient="index")),
         "comparable": [json.loads(group.to_json(orient="index")) for group in groups],
         "refused": [{"runs": pair, "because": why} for pair, why in refusals.items()],
-        "data": {
-            name: {k: result.data[k] for k in ("checksum", "provenance")} for name, result in results.items()
-        },
+        "data": {name: {k: result.data[k] for k in ("checksum", "provenance")} for name, result in results.items()},
         "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
     }
     if args.figure:
@@ -97,9 +89,7 @@ def main(argv: list[str] | None = None) -> dict:
     return found
 
 
-def train_and_evaluate(
-    likelihood, args: argparse.Namespace
-) -> tuple[ppl_vae.VAE, ppl_vae.data.Data, Evaluation]:
+def train_and_evaluate(likelihood, args: argparse.Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Data, Evaluation]:
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=likelihood)
     if args.take:
         data = data.take(train=args.take, validation=args.take, test=args.take)
@@ -149,9 +139,7 @@ def comparable(results: dict[str, Evaluation]) -> tuple[list[pd.DataFrame], dict
         except ValueError as error:
             refusals[pair] = str(error)
     for name, result in results.items():
-        home = next(
-            (g for g in groups if not any({name, other} <= set(p) for other in g for p in refusals)), None
-        )
+        home = next((g for g in groups if not any({name, other} <= set(p) for other in g for p in refusals)), None)
         if home is None:
             groups.append({name: result})
         else:
@@ -159,9 +147,7 @@ def comparable(results: dict[str, Evaluation]) -> tuple[list[pd.DataFrame], dict
     return [ppl_vae.compare(group) for group in groups], refusals
 
 
-def pictures(
-    runs: dict[str, tuple[ppl_vae.VAE, ppl_vae.data.Data, Evaluation]], seed: int, n: int = 8
-) -> Figure:
+def pictures(runs: dict[str, tuple[ppl_vae.VAE, ppl_vae.data.Data, Evaluation]], seed: int, n: int = 8) -> Figure:
     """A row for each likelihood: data over reconstructions, means of samples, samples with their noise."""
     height, width = next(data.x_shape[-2:] for _, data, _ in runs.values())
     figure = Figure(figsize=(14, len(runs) * (0.7 + 2 * 4.1 / n * height / width)), layout="constrained")

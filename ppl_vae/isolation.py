@@ -65,7 +65,7 @@ def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
 
 
 def without_store(module: nn.Module) -> dict[str, Any]:
-    """A module's state for pickling: without the references Pyro's store hung on its parameters, made anew when used."""
+    """A module's state for pickling, without the references that Pyro's store hung on its parameters."""
     for parameter in module.parameters():
         vars(parameter).pop("unconstrained", None)
     return vars(module)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
@@ -188,7 +188,7 @@ class Constant(Beta):
     """
 
     beta: float = 1.0
-    epochs: ClassVar[float] = 0
+    epochs: float = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         _check_positive("beta", self.beta)

@@ -15,7 +15,7 @@ torch.set_num_threads(1)  # tiny tensors, few cores
 def _fresh():
     """Each test begins with the same random numbers and leaves no parameters behind."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     torch.manual_seed(0)
     pyro.clear_param_store()
     yield

@@ -73,6 +73,7 @@ def test_a_run_from_training_to_figures(trained, capsys):
     assert run("sample", folder) == 0
     figures = {p.stem for p in (folder / "figures").iterdir()}
     assert figures == {
+        "aggregate_posterior",
         "elbo_curves",
         "kl_per_unit_z",
         "latent_space",

@@ -381,9 +381,7 @@ def test_missing_values_need_a_mask(rng):
     data = from_arrays(x, mask=np.isfinite(x))
     assert sum(int((~split.mask).sum()) for split in data.splits.values()) == 1
     assert all(torch.isfinite(split.x).all() for split in data.splits.values())
-    with pytest.raises(
-        ValueError, match=r"mask of x expects .* got \(3,\) for \(30, 3\); give True or False"
-    ):
+    with pytest.raises(ValueError, match=r"mask of x expects .* got \(3,\) for \(30, 3\); give True or False"):
         from_arrays(x, mask=[True, True, True])
     with pytest.raises(ValueError, match="finite values in float32"):
         from_arrays(np.full((10, 2), 1e200))
@@ -457,9 +455,7 @@ def write_pictures(folder, count, size=(4, 3), mode="L", value=None):
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], 3)
-        Image.fromarray(np.full(shape, 10 * i if value is None else value, np.uint8)).save(
-            folder / f"{i:02}.png"
-        )
+        Image.fromarray(np.full(shape, 10 * i if value is None else value, np.uint8)).save(folder / f"{i:02}.png")
 
 
 def test_a_folder_of_pictures(tmp_path):
@@ -636,9 +632,7 @@ def test_caltech_silhouettes_are_upright_with_ink_one(tmp_path, rng, few):
 def write_omniglot(path, x):
     columns = x.transpose(0, 2, 1).reshape(len(x), 784).T
     target = np.eye(50)[:, np.arange(len(x)) % 50]
-    scipy.io.savemat(
-        path, {"data": columns, "target": target, "testdata": columns[:, :7], "testtarget": target[:, :7]}
-    )
+    scipy.io.savemat(path, {"data": columns, "target": target, "testdata": columns[:, :7], "testtarget": target[:, :7]})
 
 
 def test_omniglot_columns_are_images_column_by_column(tmp_path, rng, few):

@@ -79,7 +79,7 @@ def test_one_datum_goes_into_arviz(tree, digits):
 
 
 def test_leave_one_out_of_pixels_cannot_be_asked_for(tree):
-    with pytest.raises(Exception, match="log[ _]likelihood"):
+    with pytest.raises(Exception, match=r"log[ _]likelihood"):
         az.loo(tree)
 
 

@@ -233,8 +233,11 @@ def test_kl_per_unit_adds_up_where_it_is_exact_and_says_so_where_not():
 
 def test_evaluating_changes_nothing():
     digits = data.load("digits").suit(Bernoulli).take(test=30)
-    vae = build(digits, latent_dim=2, encoder=lambda i, o: nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Unflatten(-1, o)))
+    vae = build(
+        digits,
+        latent_dim=2,
+        encoder=lambda i, o: nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Unflatten(-1, o)),
+    )
     before = {n: t.clone() for n, t in vae.state_dict().items()}
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     a = evaluate(vae, digits.test, num_samples=30, seed=4)

@@ -19,9 +19,7 @@ HISTORY = pd.DataFrame(
     {
         "epoch": np.arange(30),
         **{f"train_{term}": RNG.normal(size=30) for term in ("elbo", "reconstruction", "kl_z1", "kl_z2")},
-        **{
-            f"validation_{term}": RNG.normal(size=30) for term in ("elbo", "reconstruction", "kl_z1", "kl_z2")
-        },
+        **{f"validation_{term}": RNG.normal(size=30) for term in ("elbo", "reconstruction", "kl_z1", "kl_z2")},
         "beta": 1.0,
     }
 )
@@ -37,9 +35,7 @@ CALLS = {
     "traversals": lambda **kw: plots.traversals(GRID, values=[-1, 0, 1, 2], **kw),
     "latent_space": lambda **kw: plots.latent_space(Z, np.arange(60) % 12, **kw),
     "latent_space, colour bar": lambda **kw: plots.latent_space(Z, Z[:, 0], **kw),
-    "aggregate_posterior": lambda **kw: plots.aggregate_posterior(
-        Z[:, :2], LOG_PRIOR, extent=(-4, 4, -5, 5), **kw
-    ),
+    "aggregate_posterior": lambda **kw: plots.aggregate_posterior(Z[:, :2], LOG_PRIOR, extent=(-4, 4, -5, 5), **kw),
     "kl_per_unit": lambda **kw: plots.kl_per_unit([0.1, 2.0], threshold=0.2, active=[False, True], **kw),
     "pareto_k": lambda **kw: plots.pareto_k([0.1, np.inf, np.nan], **kw),
     "nll_with_errors": lambda **kw: plots.nll_with_errors(TABLE, **kw),
@@ -119,13 +115,9 @@ class TestElboCurves:
     def test_draws_the_columns_and_marks_the_best_epoch(self):
         ax = plots.elbo_curves(HISTORY)
         twin = next(other for other in ax.figure.axes if other is not ax)
-        drawn = [line.get_ydata() for line in ax.get_lines()[:4]] + [
-            line.get_ydata() for line in twin.get_lines()
-        ]
+        drawn = [line.get_ydata() for line in ax.get_lines()[:4]] + [line.get_ydata() for line in twin.get_lines()]
         terms = ("elbo", "reconstruction", "kl_z1", "kl_z2")
-        for values, (term, split) in zip(
-            drawn, [(t, s) for t in terms for s in ("train", "validation")], strict=True
-        ):
+        for values, (term, split) in zip(drawn, [(t, s) for t in terms for s in ("train", "validation")], strict=True):
             np.testing.assert_array_equal(values, HISTORY[f"{split}_{term}"])
         assert "KL of z2 (right axis)" in legend(ax)
         assert legend(ax)[-1] == f"best validation: epoch {HISTORY['validation_elbo'].idxmax()}"
@@ -137,14 +129,10 @@ class TestElboCurves:
         line = plots.elbo_curves(sparse).get_lines()[1]
         np.testing.assert_array_equal(line.get_xdata(), [3, 10, 17, 24])
         trained = HISTORY.drop(columns=[name for name in HISTORY if name.startswith("validation")])
-        assert not {"validation", "best"} & {
-            text.split(":")[0] for text in legend(plots.elbo_curves(trained))
-        }
+        assert not {"validation", "best"} & {text.split(":")[0] for text in legend(plots.elbo_curves(trained))}
 
     def test_autoencoder_is_one_curve_without_a_twin(self):
-        history = pd.DataFrame(
-            {"epoch": [1, 2], "train_elbo": [-3.0, -2.0], "train_reconstruction": [-3.0, -2.0]}
-        )
+        history = pd.DataFrame({"epoch": [1, 2], "train_elbo": [-3.0, -2.0], "train_reconstruction": [-3.0, -2.0]})
         ax = plots.elbo_curves(history)
         assert len(ax.figure.axes) == 1
         assert legend(ax) == ["ELBO = reconstruction", "train"]
@@ -350,9 +338,7 @@ class TestParetoK:
         [({}, 0.7), ({"num_samples": 100}, 0.5), ({"num_samples": 10**6}, 0.7), ({"threshold": 0.4}, 0.4)],
     )
     def test_threshold(self, arguments, expected):
-        assert plots.pareto_k([0.1, 0.6], **arguments).get_lines()[0].get_ydata()[0] == pytest.approx(
-            expected
-        )
+        assert plots.pareto_k([0.1, 0.6], **arguments).get_lines()[0].get_ydata()[0] == pytest.approx(expected)
 
     @pytest.mark.parametrize(
         ("k", "arguments", "message"),

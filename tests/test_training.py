@@ -69,10 +69,10 @@ def test_nothing_global_changes():
     vae_.posterior.eval()
     pyro.param("mine", torch.ones(()))
     modes = [m.training for m in vae_.modules()]
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
 
     def unchanged():
-        after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+        after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
         assert torch.equal(before[0], after[0])
         assert before[1:] == after[1:]
         assert [m.training for m in vae_.modules()] == modes
@@ -84,7 +84,7 @@ def test_nothing_global_changes():
     unchanged()
 
     def interrupt(state):
-        torch.rand(3), np.random.rand(), random.random()  # noqa: NPY002
+        torch.rand(3), np.random.rand(), random.random()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -159,7 +159,7 @@ def test_predictive_is_the_models():
 def world(module):
     store = pyro.get_param_store()
     return (
-        [torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()],  # noqa: NPY002
+        [torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()],
         [torch.get_default_dtype(), torch.is_grad_enabled(), pyro.distributions.is_validation_enabled()],
         {name: id(store[name]) for name in store},
         {name: child.training for name, child in module.named_modules()},
@@ -198,7 +198,7 @@ def test_isolation_survives_errors():
         with scope(vae, 1):
             vae.eval()
             pyro.param("mine", torch.ones(1))
-            torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
+            torch.rand(1), np.random.rand(), random.random()
             raise KeyError
 
     for scope in isolated, evaluating:
@@ -206,9 +206,9 @@ def test_isolation_survives_errors():
             fail(scope)
         assert world(vae) == before
     with isolated(vae, 5) as seed:
-        first = torch.rand(1), np.random.rand(), random.random()  # noqa: NPY002
+        first = torch.rand(1), np.random.rand(), random.random()
     with isolated(vae, 5):
-        assert first == (torch.rand(1), np.random.rand(), random.random())  # noqa: NPY002
+        assert first == (torch.rand(1), np.random.rand(), random.random())
     assert seed == 5
     if torch.cuda.is_available():
         state = torch.cuda.get_rng_state()

@@ -11,14 +11,15 @@ from jsonargparse import Namespace
 
 from ppl_vae import data
 from ppl_vae.cli.commands import verdict
-from ppl_vae.cli.figures import draw, figures, save
+from ppl_vae.cli.figures import draw, figures, overview, save
 from ppl_vae.diagnostics import to_arviz
 from ppl_vae.evaluation import Evaluation, compare, evaluate
 from ppl_vae.likelihoods import Bernoulli, Gaussian, Likelihood
 from ppl_vae.objectives import Linear
 from ppl_vae.priors import Prior, StandardNormal, VampPrior
+from ppl_vae.split import Split
 from ppl_vae.training import fit
-from ppl_vae.vae import build
+from ppl_vae.vae import VAE, build
 
 __all__ = ["demo"]
 
@@ -26,28 +27,33 @@ __all__ = ["demo"]
 def demo(options: Namespace) -> None:
     """Train, evaluate and diagnose each of the four, and print one table per likelihood."""
     start, out = time.perf_counter(), Path(options.out)
+    shown: dict[str, tuple[VAE, Split, Evaluation]] = {}
     for likelihood in (Bernoulli, Gaussian):
         digits = data.load("digits", likelihood=likelihood)
         print(f"\n{digits}")
-        results = {
+        made = {
             f"{prior.__name__} x {likelihood.__name__}": _one(digits, prior, likelihood, out, options)
             for prior in (StandardNormal, VampPrior)
         }
+        results = {name: result for name, (_, result) in made.items()}
+        shown |= {name: (vae, digits.test, result) for name, (vae, result) in made.items()}
         table = compare(results)
         measure = next(iter(results.values())).base_measure
         print(f"\n{likelihood.__name__}, a {measure}, {len(digits.test)} test data, nats per datum:")
         print(table.to_string(float_format="{:.3f}".format))
         save(draw("nll_with_errors", table), out / f"nll_{likelihood.__name__}.png")
+    overview(shown, out / "overview.png", seed=options.seed)
     print(
         "\nThe two tables may not be ranked against each other: a Bernoulli gives binary data a mass, a Gaussian "
         "gives grey ones a density."
-        f"\nfigures and posterior.nc are in {out}, one folder a run; {time.perf_counter() - start:.0f} s in all"
+        f"\n{out / 'overview.png'} shows all four; figures and posterior.nc are in {out}, one folder a run; "
+        f"{time.perf_counter() - start:.0f} s in all"
     )
 
 
 def _one(
     digits: data.Data, prior: type[Prior], likelihood: type[Likelihood], out: Path, options: Namespace
-) -> Evaluation:
+) -> tuple[VAE, Evaluation]:
     folder = out / f"{prior.__name__}-{likelihood.__name__}"
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(options.seed)
@@ -60,4 +66,4 @@ def _one(
     print(f"\n{result}\n{verdict(result)}")
     for _ in figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed):
         pass
-    return result
+    return vae, result

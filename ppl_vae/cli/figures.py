@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from torch import Tensor
 from ppl_vae import evaluation
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.isolation import evaluating
+from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["draw", "figures", "save"]
+__all__ = ["draw", "figures", "overview", "save"]
 
 
 def figures(
@@ -27,7 +28,7 @@ def figures(
     """Write every figure that fits the run as PNG; yields their paths.
 
     ELBO curves, reconstructions, samples, the latent space by label, traversals, the decoded manifold of a 2-D
-    latent, KL per unit, and k-hat per datum.
+    latent and its aggregate posterior over the prior, KL per unit, and k-hat per datum.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made: dict[str, Callable[[], Any]] = {"elbo_curves": lambda: draw("elbo_curves", history)}
@@ -44,18 +45,36 @@ def figures(
         made["samples"] = lambda: draw("samples", vae.sample(64, *context, seed=seed, mean=True).cpu())
     if codes.shape[-1] > 1:
         made["latent_space"] = lambda: draw("latent_space", codes.cpu(), split.y)
-    if images and codes.shape[-1] == 2 and not split.context:
+    flat = codes.shape[-1] == 2 and not split.context
+    if images and flat:
         made["manifold"] = lambda: _manifold(vae, codes)
+    if bounded and flat and isinstance(vae.prior, Prior):
+        made["aggregate_posterior"] = lambda: _aggregate_posterior(vae, codes, split)
     if bounded:
         for site, (kl, label) in evaluation.kl_per_unit(vae, split, seed=seed).items():
             active = np.array(result.unit_variance[site]) > 0.01
             made[f"kl_per_unit_{site}"] = partial(draw, "kl_per_unit", kl, labelled=label, active=active)
-        made["pareto_k"] = lambda: draw(
-            "pareto_k", result.per_datum.pareto_k, obs=result.per_datum.index, num_samples=result.num_samples
-        )
+        made["pareto_k"] = lambda: _pareto_k(result)
     for name, drawn in made.items():
         save(drawn(), folder / f"{name}.png")
         yield folder / f"{name}.png"
+
+
+def overview(runs: Mapping[str, tuple[VAE, Split, Evaluation]], path: Path, *, seed: int) -> None:
+    """Several runs with 2-D latents, one a row: what z means, where q(z) lies in p(z), and whether to believe it."""
+    import matplotlib.pyplot as plt
+
+    _, rows = plt.subplots(len(runs), 3, figsize=(15, 4.4 * len(runs)), layout="constrained", squeeze=False)
+    for (title, (vae, split, result)), (left, middle, right) in zip(runs.items(), rows, strict=True):
+        codes = _codes(vae, split, seed)
+        _manifold(vae, codes, side=15, ax=left)
+        _aggregate_posterior(vae, codes, split, ax=middle)
+        _pareto_k(result, ax=right)
+        nll, se = result.summary.loc["nll"]
+        left.set_title(f"{title}: decoded latent space")
+        middle.set_title("aggregate posterior over the prior")
+        right.set_title(f"NLL {nll:.2f} ± {se:.2f} nats per datum")
+    save(rows[0, 0], path)
 
 
 def draw(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -99,11 +118,28 @@ def _traversals(vae: VAE, split: Split, codes: Tensor, most: int = 10) -> Any:
     return draw("traversals", decoded, values=steps, units=units.tolist(), labelled=labelled)
 
 
-def _manifold(vae: VAE, codes: Tensor, side: int = 20) -> Any:
+def _pareto_k(result: Evaluation, **kwargs: Any) -> Any:
+    table = result.per_datum
+    return draw("pareto_k", table.pareto_k, obs=table.index, num_samples=result.num_samples, **kwargs)
+
+
+def _aggregate_posterior(vae: VAE, codes: Tensor, split: Split, side: int = 101, **kwargs: Any) -> Any:
+    """The codes over the prior's density, on a square that holds both."""
+    with evaluating(vae, 0):
+        prior = vae.prior.given()
+        reach = 1.1 * torch.cat([codes, prior.sample((1000,))]).abs().max().item()
+        axis = torch.linspace(-reach, reach, side, device=codes.device)
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
+        log_prior = prior.log_prob(grid).cpu()
+    extent = (-reach, reach, -reach, reach)
+    return draw("aggregate_posterior", codes.cpu(), log_prior, extent=extent, labels=split.y, **kwargs)
+
+
+def _manifold(vae: VAE, codes: Tensor, side: int = 20, **kwargs: Any) -> Any:
     low, high = codes.quantile(0.02, dim=0).tolist(), codes.quantile(0.98, dim=0).tolist()
     first, second = (torch.linspace(low[i], high[i], side, device=codes.device) for i in (0, 1))
     z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)  # rows from high z[1] to low
-    return draw("manifold", _decoded(vae, z), extent=(low[0], high[0], low[1], high[1]))
+    return draw("manifold", _decoded(vae, z), extent=(low[0], high[0], low[1], high[1]), **kwargs)
 
 
 def _decoded(vae: VAE, z: Tensor, *context: Tensor) -> np.ndarray:

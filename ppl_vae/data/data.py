@@ -145,9 +145,7 @@ class Data:
         top = float(self.domain.levels - 1) if self.domain.kind == "levels" and self.domain.levels else 1.0
         record: dict[str, Any] = {"transform": "binarize", "mode": mode}
         if mode == "threshold":
-            return self._through(
-                Threshold(threshold, top), Domain("binary"), {**record, "threshold": threshold}
-            )
+            return self._through(Threshold(threshold, top), Domain("binary"), {**record, "threshold": threshold})
         per_batch = ("train",) if mode == "dynamic" else ()
         record["seed"] = seed
         return self._through(SampleBinary(top), Domain("binary"), record, per_batch=per_batch, seed=seed)
@@ -310,8 +308,7 @@ class Data:
             n = len(split) if sizes[role] is None else sizes[role]
             if n is None or not 1 <= n <= len(split):
                 raise ValueError(
-                    f"take expects 1 to {len(split)} {role} data, got {n}; give a number in this range, "
-                    "or None for all"
+                    f"take expects 1 to {len(split)} {role} data, got {n}; give a number in this range, or None for all"
                 )
             return split[:n]
 
@@ -338,9 +335,7 @@ class Data:
             For a fraction outside (0, 1).
         """
         if not 0 < fraction < 1:
-            raise ValueError(
-                f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing"
-            )
+            raise ValueError(f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing")
 
         def after(role: str, split: Split) -> Split:
             generator = torch.Generator().manual_seed(_seed(seed, role))
@@ -350,9 +345,7 @@ class Data:
 
         return self._each({"transform": "hide", "fraction": fraction, "seed": seed}, after)
 
-    def _each(
-        self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None
-    ) -> Data:
+    def _each(self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None) -> Data:
         splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}
         transforms = [*self.provenance.get("transforms", []), record]
         provenance = {**self.provenance, "transforms": transforms}

@@ -68,8 +68,7 @@ def from_file(
 def _arrays(path: Path) -> dict[str, Any]:
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(
-            f"expected a .npy or .npz file or a folder of pictures, got {path}; convert it with "
-            "np.savez(path, x=x)"
+            f"expected a .npy or .npz file or a folder of pictures, got {path}; convert it with np.savez(path, x=x)"
         )
     try:
         with path.open("rb") as file:

@@ -84,9 +84,7 @@ def load(
     return data.condition_on_labels() if conditional else data
 
 
-def _find(
-    name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None, download: bool, seed: int
-) -> Data:
+def _find(name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None, download: bool, seed: int) -> Data:
     source = _SOURCES.get(str(name))
     if source is not None:
         return source(find_root(data_dir), download=download, seed=seed)

@@ -92,8 +92,7 @@ def cifar10(root: Path, *, download: bool, seed: int) -> Data:
     files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
     # the files are pickles, so nothing may read them before the checksums are known to be right
     md5 = {
-        f: checked(root, f"{kind.base_folder}/{f}", advice=_advice("cifar10"), md5=expected)
-        for f, expected in files
+        f: checked(root, f"{kind.base_folder}/{f}", advice=_advice("cifar10"), md5=expected) for f, expected in files
     }
     train, test = (
         (side, whole(torch.from_numpy(side.data).permute(0, 3, 1, 2), torch.tensor(side.targets)))
@@ -102,9 +101,7 @@ def cifar10(root: Path, *, download: bool, seed: int) -> Data:
     return _official("cifar10", train[1], test[1], classes=tuple(train[0].classes), md5=md5)
 
 
-def _digits_like(
-    name: str, kind: str, root: Path, download: bool, classes: tuple[str, ...] | None = None
-) -> Data:
+def _digits_like(name: str, kind: str, root: Path, download: bool, classes: tuple[str, ...] | None = None) -> Data:
     cls = getattr(torchvision().datasets, kind)
     if download:
         fetch(lambda: cls(root, download=True), name, root)
@@ -160,6 +157,5 @@ def _official(
 
 def _advice(name: str) -> str:
     return (
-        f"call load({name!r}, download=True), put the file there, or name another folder by data_dir or "
-        "$PPL_VAE_DATA"
+        f"call load({name!r}, download=True), put the file there, or name another folder by data_dir or $PPL_VAE_DATA"
     )

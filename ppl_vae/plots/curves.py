@@ -92,9 +92,7 @@ def by_epoch(history: pd.DataFrame) -> pd.DataFrame:
     """Columns of the terms that have a finite value, as floats, indexed by epoch; the rest is NaN."""
     table = history.set_index("epoch") if "epoch" in history else history
     names = table.columns.astype(str).str.startswith(tuple(f"{split}_" for split in STYLES))
-    table = (
-        table.loc[:, names].astype(float).replace([np.inf, -np.inf], np.nan).dropna(axis="columns", how="all")
-    )
+    table = table.loc[:, names].astype(float).replace([np.inf, -np.inf], np.nan).dropna(axis="columns", how="all")
     if "train_elbo" not in table:
         raise ValueError(
             f"elbo_curves expects finite 'train_elbo' (nats per datum), got {len(history)} rows with columns "

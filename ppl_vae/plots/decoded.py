@@ -141,11 +141,7 @@ def traversals(
 
 def of_length(values: ArrayLike, length: int, name: str, each: str) -> np.ndarray:
     """`values` as an array (length,)."""
-    found = array(
-        values, f"traversals: {name}", (each.split()[0] + "s",), f"give one of the {name} for each {each}"
-    )
+    found = array(values, f"traversals: {name}", (each.split()[0] + "s",), f"give one of the {name} for each {each}")
     if len(found) != length:
-        raise ValueError(
-            f"traversals expects {length} {name}, got {len(found)}; give one for each {each} of x_hat."
-        )
+        raise ValueError(f"traversals expects {length} {name}, got {len(found)}; give one for each {each} of x_hat.")
     return found

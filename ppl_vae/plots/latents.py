@@ -170,9 +170,7 @@ def scatter(ax: Axes, z: np.ndarray, labels: ArrayLike | None, kwargs: dict[str,
         return []
     labels = array(labels, "labels", ("n",), "give one label for each row of z")
     if len(labels) != len(z):
-        raise ValueError(
-            f"labels expects {len(z)} values, got {len(labels)}; give one label for each row of z."
-        )
+        raise ValueError(f"labels expects {len(z)} values, got {len(labels)}; give one label for each row of z.")
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) > MAX_CLASSES:
         if not np.issubdtype(labels.dtype, np.number):
@@ -221,13 +219,9 @@ def contours(ax: Axes, log_prior: ArrayLike, extent: tuple[float, float, float, 
 def frame(ax: Axes, z: np.ndarray, handles: list[Line2D]) -> None:
     """Equal scales in a square around z (n, 2), and the legend outside, where it hides no point."""
     low, high = z.min(axis=0), z.max(axis=0)
-    half = (
-        high - low
-    ).max() / 2  # of the wider unit: a collapsed one shows as a line, not as a sliver of a frame
+    half = (high - low).max() / 2  # of the wider unit: a collapsed one shows as a line, not as a sliver of a frame
     ax.update_datalim([(low + high) / 2 - half, (low + high) / 2 + half])
     ax.autoscale_view()
     ax.set_aspect("equal")
     if handles:
-        ax.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize="small"
-        )
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize="small")

@@ -28,9 +28,7 @@ def tiles(x: ArrayLike, name: str, *leading: str) -> np.ndarray:
             "choose the channels to draw, and put them before height and width."
         )
     if not np.isfinite(found).any():
-        raise ValueError(
-            f"{name} expects finite pixel values, got none in {found.size}; look at the decoder's output."
-        )
+        raise ValueError(f"{name} expects finite pixel values, got none in {found.size}; look at the decoder's output.")
     return found
 
 

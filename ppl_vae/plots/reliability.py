@@ -65,9 +65,7 @@ def pareto_k(
     k = array(k, "pareto_k", ("obs",), "give one value for each datum").astype(float)
     obs = np.arange(len(k)) if obs is None else np.asarray(obs)
     if obs.shape != k.shape:
-        raise ValueError(
-            f"obs expects shape {k.shape}, got {obs.shape}; give one position for each value of k."
-        )
+        raise ValueError(f"obs expects shape {k.shape}, got {obs.shape}; give one position for each value of k.")
     limit = trusted(num_samples) if threshold is None else threshold
     finite = np.isfinite(k)
     above = ~(finite & (k <= limit))
@@ -92,9 +90,7 @@ def pareto_k(
     shown = np.append(k[finite], [0.0, limit])
     low, high = shown.min(), shown.max()
     margin = 0.02 * float(np.ptp(obs)) or 0.5
-    ax.set_ylim(
-        low - 0.25 * (high - low), high + 0.12 * (high - low)
-    )  # the legend goes below, triangles above
+    ax.set_ylim(low - 0.25 * (high - low), high + 0.12 * (high - low))  # the legend goes below, triangles above
     ax.set_xlim(obs.min() - margin, obs.max() + margin)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.set(xlabel="datum (obs)", ylabel=r"Pareto $\hat{k}$ (dimensionless)")

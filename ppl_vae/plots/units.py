@@ -70,8 +70,7 @@ def kl_per_unit(
     on = np.ones(len(kl), dtype=bool) if active is None else np.asarray(active)
     if on.shape != kl.shape or on.dtype != bool:
         raise ValueError(
-            f"active expects booleans of shape {kl.shape}, got {on.dtype} of shape {on.shape}; "
-            "give one for each unit."
+            f"active expects booleans of shape {kl.shape}, got {on.dtype} of shape {on.shape}; give one for each unit."
         )
     order = np.argsort(-kl, kind="stable")
     ax = axes(ax, float(np.clip(0.28 * len(kl), 5, 11)), 3.6)
@@ -88,7 +87,8 @@ def kl_per_unit(
         handles.append(line)
     ax.margins(x=0.02)
     if handles:
-        ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), frameon=False)
+        ax.set_ylim(top=1.25 * max(ax.get_ylim()[1], 1e-12))  # room above the bars
+        ax.legend(handles=handles, loc="upper right", ncols=len(handles))
     if len(kl) <= MAX_NAMED:
         ax.set_xticks(np.arange(len(kl)), [str(unit) for unit in order])
         ax.tick_params("x", labelsize="small", labelrotation=90 if len(kl) > 25 else 0)
