@@ -87,8 +87,8 @@ def kl_per_unit(
         handles.append(line)
     ax.margins(x=0.02)
     if handles:
-        ax.set_ylim(top=1.25 * max(ax.get_ylim()[1], 1e-12))  # room above the bars
-        ax.legend(handles=handles, loc="upper right", ncols=len(handles))
+        ax.set_ylim(top=1.4 * max(ax.get_ylim()[1], 1e-12))  # room above the bars
+        ax.legend(handles=handles, loc="upper right")
     if len(kl) <= MAX_NAMED:
         ax.set_xticks(np.arange(len(kl)), [str(unit) for unit in order])
         ax.tick_params("x", labelsize="small", labelrotation=90 if len(kl) > 25 else 0)
