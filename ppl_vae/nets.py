@@ -84,9 +84,6 @@ class MLP(_Dense):
 class GatedMLP(_Dense):
     """A multilayer perceptron of gated layers, (A h + a) * sigmoid(B h + b).
 
-    Gates halve what passes through them, so the gated layers start from He et al.'s wider weights: with torch's usual
-    ones a VAE learns slowly and leaves latent units unused.
-
     Parameters
     ----------
     in_shape, out_shape
@@ -98,8 +95,7 @@ class GatedMLP(_Dense):
 
     References
     ----------
-    Dauphin et al. 2017, arXiv:1612.08083; used for VAEs by Tomczak & Welling 2018, arXiv:1705.07120; He et al. 2015,
-    arXiv:1502.01852.
+    Dauphin et al. 2017, arXiv:1612.08083; used for VAEs by Tomczak & Welling 2018, arXiv:1705.07120.
     """
 
     def __init__(
@@ -113,7 +109,7 @@ class GatedMLP(_Dense):
         widths = [_size(in_shape, context), *hidden_dims]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [_he(nn.Linear(before, 2 * after)), nn.GLU()]
+            layers += [nn.Linear(before, 2 * after), nn.GLU()]
         super().__init__(in_shape, out_shape, context, layers, widths[-1])
 
 
@@ -214,12 +210,6 @@ class ConvDecoder(Network):
 
 def _size(in_shape: Shape, context: Sequence[Shape]) -> int:
     return sum(math.prod(shape) for shape in (in_shape, *context))
-
-
-def _he(layer: nn.Linear) -> nn.Linear:
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _activation(name: str) -> nn.Module:

@@ -137,9 +137,9 @@ class Split:
 
         SHA-256 of where the data came from and every random step since; of the values, where that is unknown.
         """
-        transforms = [t for t in self.provenance.get("transforms", []) if t.get("transform") != "standardize"]
-        if not self.provenance:
+        if "transforms" not in self.provenance:
             return self.checksum
+        transforms = [t for t in self.provenance["transforms"] if t["transform"] != "standardize"]
         said = json.dumps([{**self.provenance, "transforms": transforms}, self.index.tolist()], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ppl_vae.draws import Draws, draws
 from ppl_vae.evaluation.result import Evaluation

@@ -52,7 +52,7 @@ class Evaluation:
     def summary(self) -> pd.DataFrame:
         """Mean over the data and its standard error, for `nll` and every column in nats or bits.
 
-        The standard error is of the mean over data, Monte Carlo error included; add the square of nothing.
+        The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread.
         """
         columns = [c for c in self.per_datum if c not in ("log_px_mcse", "ess", "pareto_k")]
         table = self.per_datum[columns].rename(columns={"log_px": "nll"})
@@ -95,7 +95,7 @@ class Evaluation:
         if self.num_samples >= 25:
             lines.append(
                 f"  k-hat > {self.good_k:.2f} for {self.unreliable:.1%} of the data: "
-                + ("log p(x) can be believed" if self.unreliable < 0.05 else "there log p(x) may be too low")
+                + ("there log p(x) may be too low" if self.unreliable else "log p(x) and its error can be believed")
                 + f" (S={self.num_samples}, seed {self.seed})"
             )
         return "\n".join(lines)

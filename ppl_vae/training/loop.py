@@ -13,7 +13,7 @@ import torch
 from pyro.infer import ELBO, SVI
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.objectives import Beta
