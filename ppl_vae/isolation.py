@@ -13,7 +13,7 @@ import pyro
 import torch
 from torch import nn
 
-__all__ = ["evaluating", "isolated", "without_store"]
+__all__ = ["eval_mode", "evaluating", "isolated", "without_store"]
 
 
 @contextmanager
@@ -62,6 +62,18 @@ def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
     with isolated(module, seed) as seed_used, torch.no_grad():
         module.eval()
         yield seed_used
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """A scope in eval mode; gradients flow, and every submodule's mode is as before when it ends."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, mode in modes:
+            child.training = mode
 
 
 def without_store(module: nn.Module) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class GaussianMixture(Prior):
 
     def __init__(self, latent_dim: int, num_components: int = 10, site: str = "z") -> None:
         super().__init__(site)
+        _check_components(num_components)
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
@@ -141,6 +142,7 @@ class VampPrior(Prior):
         site: str = "z",
     ) -> None:
         super().__init__(site)
+        _check_components(num_components)
         self._components = posterior.given  # the bound method, so that the posterior is not registered twice
         inputs = torch.rand(num_components, *x_shape)
         if pseudo_inputs is not None:
@@ -228,3 +230,8 @@ class Flat(Prior):
     def given(self, *context: Tensor) -> TorchDistribution:
         """The improper density."""
         return Improper(constraints.real_vector, (), (self.latent_dim,))
+
+
+def _check_components(num: int) -> None:
+    if num < 1:
+        raise ValueError(f"a mixture expects num_components of 1 or more, got {num}; give at least 1")

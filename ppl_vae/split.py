@@ -107,6 +107,11 @@ class Split:
             if context or mask is not True:
                 raise TypeError("a split expects no context or mask beside it, got some; put them into the split")
             return x._finite()
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"data expect a tensor or a Split, got {type(x).__name__}; give data.test of a data set, or "
+                "torch.as_tensor(x) of an array"
+            )
         if len(x) == 0:
             raise ValueError("data expect at least one datum, got none; check the split or the selection")
         missing = None if mask is True else torch.as_tensor(mask)
@@ -135,19 +140,23 @@ class Split:
     def identity(self) -> str:
         """What two results must share to be of the same data, whatever units x is in.
 
-        SHA-256 of where the data came from and every random step since; of the values, where that is unknown.
+        SHA-256 of where the data came from and every step since that left its mark on them; of the values, where
+        that is unknown.
         """
         if "transforms" not in self.provenance:
             return self.checksum
-        transforms = [t for t in self.provenance["transforms"] if t["transform"] != "standardize"]
-        said = json.dumps([{**self.provenance, "transforms": transforms}, self.index.tolist()], sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()
+        steps = [t for t in self.provenance["transforms"] if t["transform"] not in ("standardize", "take")]
+        # what is drawn once is the same, whether or not the training data are drawn afresh
+        steps = [{**t, "mode": "drawn"} if t.get("mode") in ("static", "dynamic") else t for t in steps]
+        said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes")}
+        content = json.dumps([said, steps, self.index.tolist()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over values, shape and mask of x; equal exactly where two results are of the same data."""
+        """SHA-256 over values and shape of x, its mask and its context."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype))).encode())
-        for tensor in (self.x, *(() if self.mask is None else (self.mask,))):
+        for tensor in (self.x, *(() if self.mask is None else (self.mask,)), *self.context):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

@@ -300,7 +300,7 @@ def test_programs_keep_their_own_parameters():
         assert loss(copied, [x]) == first
     programs[1].load_state_dict(programs[0].state_dict())
     assert loss(programs[1], [x]) == first
-    assert sorted(n for n, _ in programs[0].named_parameters()) == ["params.model/loc", "params.scale"]
+    assert sorted(n for n, _ in programs[0].named_parameters()) == ["params.pyro:model%2Eloc", "params.pyro:scale"]
 
 
 def test_program_scales_latents_and_finds_networks():

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ppl_vae import likelihoods, nets, posteriors, priors
 from ppl_vae.domain import Domain
@@ -55,6 +56,7 @@ def build(
     posterior: Factory = DiagonalNormal,
     encoder: Factory = MLP,
     decoder: Factory = MLP,
+    seed: int | None = None,
 ) -> VAE:
     """A VAE for some data, its parts sized and linked.
 
@@ -73,16 +75,21 @@ def build(
         domain.
     encoder, decoder
         Networks, `net(in_shape, out_shape)`.
+    seed
+        Seed of the weights. If `None` they are drawn, as those of any torch module, from torch's random numbers of
+        the moment: the one call of the library that moves these on.
 
     Returns
     -------
     VAE
-        Untrained, on the CPU, its weights drawn from torch's random numbers of the moment.
+        Untrained, on the CPU.
 
     Raises
     ------
+    TypeError
+        If a part is no class, or partial of one.
     ValueError
-        If the likelihood is no distribution on the data's domain.
+        If the likelihood is no distribution on the data's domain, or latent_dim is below 1.
 
     Examples
     --------
@@ -93,6 +100,19 @@ def build(
     q(z | x) = DiagonalNormal
     VAE(...
     """
+    if seed is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return build(
+                data,
+                latent_dim=latent_dim,
+                prior=prior,
+                likelihood=likelihood,
+                posterior=posterior,
+                encoder=encoder,
+                decoder=decoder,
+            )
+    _check_parts(latent_dim, prior=prior, likelihood=likelihood, posterior=posterior, encoder=encoder, decoder=decoder)
     kind = data.domain.kind
     chosen = likelihood or getattr(data, "likelihood", None) or _USUAL.get(kind)
     if chosen is None:
@@ -135,10 +155,10 @@ def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     ValueError
         If the recipe names a class that is neither one of `ppl_vae` nor handed over.
     """
-    known = {**COMPONENTS, **{c.__name__: c for c in classes}}
 
     def part(entry: Mapping[str, Any]) -> Factory:
-        name = entry["class"]
+        name, ours = entry["class"], entry["module"].partition(".")[0] == "ppl_vae"
+        known = COMPONENTS if ours else {c.__name__: c for c in classes}
         if name not in known:
             raise ValueError(
                 f"a recipe expects classes of ppl_vae or ones handed over, got {name!r}; "
@@ -148,7 +168,8 @@ def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
 
     described = _Stored(tuple(recipe["x_shape"]), tuple(map(tuple, recipe["context"])), Domain(**recipe["domain"]))
     parts = ("prior", "likelihood", "posterior", "encoder", "decoder")
-    return build(described, latent_dim=recipe["latent_dim"], **{name: part(recipe[name]) for name in parts})
+    made: dict[str, Any] = {name: part(recipe[name]) for name in parts}
+    return build(described, latent_dim=recipe["latent_dim"], **made)
 
 
 class _Stored:
@@ -156,6 +177,17 @@ class _Stored:
 
     def __init__(self, x_shape: tuple[int, ...], context_shapes: tuple[tuple[int, ...], ...], domain: Domain) -> None:
         self.x_shape, self.context_shapes, self.domain = x_shape, context_shapes, domain
+
+
+def _check_parts(latent_dim: int, **parts: Any) -> None:
+    if latent_dim < 1:
+        raise ValueError(f"build expects latent_dim of 1 or more, got {latent_dim}; give the dimension of z")
+    for name, part in parts.items():
+        if part is not None and (not callable(part) or isinstance(part, nn.Module)):
+            raise TypeError(
+                f"build expects {name} to be a class, or a functools.partial of one, got {part!r}; give the class "
+                "itself, and its settings with partial(Class, setting=...)"
+            )
 
 
 def _make(factory: Factory, known: Mapping[str, Callable[[], Any]]) -> Any:
@@ -202,4 +234,4 @@ def _described(factory: Factory) -> dict[str, Any] | Factory:
     args = factory.keywords if isinstance(factory, partial) else {}
     if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
-    return {"class": made_of.__name__, "args": args}
+    return {"class": made_of.__name__, "module": made_of.__module__, "args": args}

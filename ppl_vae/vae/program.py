@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ class Program(nn.Module):
     >>> program = Program(model, guide)
     >>> program.guide(torch.zeros(3))
     >>> [name for name, _ in program.named_parameters()]
-    ['params.scale']
+    ['params.pyro:scale']
     """
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], *modules: nn.Module) -> None:
@@ -74,7 +75,14 @@ class Program(nn.Module):
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
     ) -> Any:
         with _OwnParams(self.params, self._constraints), _ScaledLatents(beta):
-            return f(x, *context) if mask is True else f(x, *context, mask=mask)
+            if mask is True:
+                return f(x, *context)
+            if "mask" not in inspect.signature(f).parameters:
+                raise TypeError(
+                    f"data with missing elements expect functions with a mask argument, got {f.__name__}"
+                    f"{inspect.signature(f)}; add mask=True to it, and score x with dist.mask(mask)"
+                )
+            return f(x, *context, mask=mask)
 
 
 class _OwnParams(Messenger):
@@ -85,7 +93,8 @@ class _OwnParams(Messenger):
         self.params, self.constraints = params, constraints
 
     def _pyro_param(self, msg: dict[str, Any]) -> None:
-        key = msg["name"].replace(".", "/")  # a parameter's name in a module may not contain a dot
+        # a parameter's name in a module may not contain a dot, nor be that of a method
+        key = "pyro:" + msg["name"].replace("%", "%25").replace(".", "%2E")
         if key not in self.params:
             with pyro.get_param_store().scope():
                 value = msg["fn"](*msg["args"], **msg["kwargs"])

@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae.conditional import Chain
-from ppl_vae.isolation import evaluating, without_store
+from ppl_vae.isolation import eval_mode, evaluating, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
@@ -50,6 +50,8 @@ class VAE(nn.Module):
 
     def __init__(self, prior: Prior | Chain, likelihood: Likelihood, posterior: Posterior | Chain) -> None:
         super().__init__()
+        if any("data" in getattr(part, "sites", [getattr(part, "site", "")]) for part in (prior, likelihood, posterior)):
+            raise ValueError("a VAE expects sites named otherwise than its plate, got 'data'; rename the site")
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
@@ -73,18 +75,25 @@ class VAE(nn.Module):
             self.posterior(self.likelihood.standardize(_observed(x, mask)), *context)
 
     def encode(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
-        """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,)."""
-        return self.posterior.given(self.likelihood.standardize(_observed(x, mask)), *context)
+        """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,); networks in eval mode."""
+        if not hasattr(self.posterior, "given"):
+            raise TypeError(
+                f"encode expects a posterior with one distribution to give, got {type(self.posterior).__name__}; "
+                "read its sites from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"
+            )
+        x, *rest = self._here(_observed(x, mask), *context)
+        with eval_mode(self):
+            return self.posterior.given(self.likelihood.standardize(x), *rest)
 
     def decode(self, z: Tensor, *context: Tensor) -> TorchDistribution:
-        """p(x | z, context), batch_shape (*leading,), event_shape x_shape."""
-        return self.likelihood.given(z, *context)
+        """p(x | z, context), batch_shape (*leading,), event_shape x_shape; networks in eval mode."""
+        with eval_mode(self):
+            return self.likelihood.given(*self._here(z, *context))
 
     def reconstruct(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: int | None = None) -> Tensor:
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape)."""
         with evaluating(self, seed):
-            z = self.posterior_draw(x, *context, mask=mask)
-            return self.decode(z, *context).mean
+            return self.decode(self.posterior_draw(x, *context, mask=mask), *context).mean
 
     def sample(self, n: int, *context: Tensor, seed: int | None = None, mean: bool = False) -> Tensor:
         """n draws of x ~ p(x), or of its mean given z; (n, *x_shape).
@@ -100,6 +109,12 @@ class VAE(nn.Module):
         mean
             Give E[x | z] for z ~ p(z), as papers show it, instead of x ~ p(x | z).
         """
+        if n < 1 or any(len(c) != n for c in context):
+            raise ValueError(
+                f"sample expects one draw or more and a context for each, got n={n} and contexts of lengths "
+                f"{[len(c) for c in context]}; give {n if n > 0 else 'n >= 1'} of each"
+            )
+        context = self._here(*context)
         with evaluating(self, seed):
             with pyro.plate("data", n, dim=-1):
                 z = self.prior(*context)
@@ -107,9 +122,15 @@ class VAE(nn.Module):
             return x.mean if mean else x.sample()
 
     def posterior_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
-        """The last latent of one draw from the guide, (batch, latent_dim), by torch's random numbers of the moment."""
+        """What the likelihood is given for one draw from the guide, (batch, latent_dim).
+
+        The prior is replayed on the guide's draw, in whatever order that sampled its sites. By torch's random numbers
+        of the moment.
+        """
+        x, *rest = self._here(_observed(x, mask), *context)
         with pyro.plate("data", len(x), dim=-1):
-            return self.posterior(self.likelihood.standardize(_observed(x, mask)), *context)
+            guide = poutine.trace(self.posterior).get_trace(self.likelihood.standardize(x), *rest)
+            return poutine.replay(self.prior, trace=guide)(*rest)
 
     def __repr__(self) -> str:
         context = ("c",) if (self.recipe or {}).get("context") else ()
@@ -130,6 +151,11 @@ class VAE(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return without_store(self)
+
+    def _here(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Tensors where the parameters are, real numbers in their precision."""
+        like = next(self.parameters(), torch.zeros(()))
+        return tuple(t.to(like.device, like.dtype if t.is_floating_point() else None) for t in tensors)
 
     def _register(self) -> None:
         """Make the parameters known to Pyro, as `pyro.module` would, but refuse those of another model.
