@@ -1,6 +1,7 @@
 import os
 import random
 
+import hypothesis
 import matplotlib as mpl
 import numpy as np
 import pyro
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 mpl.use("Agg")
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 torch.set_num_threads(1)  # tiny tensors, few cores
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl_vae import Domain
@@ -22,7 +22,6 @@ def test_a_discretized_logistic_has_mass_one_and_a_mean_within_its_levels(loc, s
     assert abs(p.mean - (mass * torch.arange(levels)).sum()) < 1e-6
 
 
-@settings(deadline=None)
 @given(st.lists(FINITE, min_size=6, max_size=6), st.lists(SCALE, min_size=6, max_size=6), st.floats(-5, 5))
 def test_a_mixture_lies_between_its_components(loc, scale, at):
     loc, scale = (torch.tensor(v).double().reshape(3, 2) for v in (loc, scale))
@@ -34,7 +33,6 @@ def test_a_mixture_lies_between_its_components(loc, scale, at):
     assert each.min() - slack <= mixed <= each.max() + slack
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31 - 1), st.floats(0.1, 3.0), FINITE)
 def test_a_constant_factor_of_the_weights_moves_log_p_and_nothing_else(seed, spread, shift):
     log_w = spread * torch.randn(60, 3, generator=torch.Generator().manual_seed(seed)).double()
