@@ -16,7 +16,7 @@ from ppl_vae.likelihoods import (
 from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior
 from ppl_vae.priors import Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
-from ppl_vae.training import Fit, OneCycle, Run, fit, load
+from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, load
 from ppl_vae.vae import VAE, Program, build
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "MLP",
     "VAE",
     "Amortized",
+    "Batch",
     "Bernoulli",
     "Categorical",
     "Chain",

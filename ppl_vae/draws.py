@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ppl_vae import traces
 from ppl_vae.split import Split
 
-__all__ = ["Draws", "arguments", "draws"]
+__all__ = ["Draws", "arguments", "by_datum", "check_program", "draws", "look"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Draws:
         log q(z | x) and log p(z) by site, (S, n), in nats; scales removed, masks kept.
     log_likelihood
         log p(x | z), (S, n), in nats.
-    discrete
-        Whether log p(x | z) is a mass; a density otherwise.
+    discrete, discrete_q
+        Whether log p(x | z) is a mass, and whether all of q is; a density otherwise.
     singular, improper
         Whether q is a point mass somewhere, and p(z) improper: then there are no weights.
+    observed
+        What the model observed, by site, (n, *x_shape).
     predicted
         x' ~ p(x | z) for the first `num_predictive` draws, by observed site, (num_predictive, n, *x_shape).
     """
@@ -41,8 +43,10 @@ class Draws:
     log_p: dict[str, Tensor]
     log_likelihood: Tensor
     discrete: bool
+    discrete_q: bool
     singular: bool
     improper: bool
+    observed: dict[str, Tensor]
     predicted: dict[str, Tensor]
 
     @property
@@ -56,7 +60,9 @@ def draws(
 ) -> Iterator[tuple[slice, Draws]]:
     """Draw from the guide and score, some data at a time, in bounded memory.
 
-    Each datum is encoded once, whatever the number of samples. Call it inside `isolation.evaluating`.
+    Each datum is encoded once, whatever the number of samples. The model is run on at most `max_rows` pairs at once,
+    but q is drawn for all S at once: of one datum at least, memory for S times the latents' size is needed. Call it
+    inside `isolation.evaluating`.
 
     Parameters
     ----------
@@ -80,24 +86,52 @@ def draws(
     Raises
     ------
     ValueError
-        For whatever `traces.check_pair` refuses, data outside the likelihood's support first of all.
+        For `max_rows` below 1, and for whatever `traces.check_pair` refuses, data outside the likelihood's support
+        first of all.
     """
-    where = None
+    if max_rows < 1:
+        raise ValueError(f"max_rows expects one row or more, got {max_rows}; give max_rows=1 or more")
+    where = look(program, data)
     chunk = max(1, max_rows // num_samples)
     for start in range(0, len(data), chunk):
         rows = slice(start, min(start + chunk, len(data)))
-        if where is None:
-            few, mask = arguments(program, data[rows][:2])  # enough to see the sites and their plates
-            where = traces.check_pair(*traces.pair(program, *few, mask=mask), len(few[0]))
         yield rows, _scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
 
 
 def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
-    """Data as a program takes them, (x, *context) and mask: on its device, real numbers in its precision."""
+    """Data as a program takes them, (x, *context) and mask: on its device, in its precision.
+
+    x is cast whatever its dtype; a context of whole numbers stays, which may be indices.
+    """
     parameter = next(program.parameters(), torch.zeros(()))
     data = data.to(parameter.device)
-    args = (t.to(parameter.dtype) if t.is_floating_point() else t for t in (data.x, *data.context))
-    return tuple(args), True if data.mask is None else data.mask
+    context = (c.to(parameter.dtype) if c.is_floating_point() else c for c in data.context)
+    return (data.x.to(parameter.dtype), *context), True if data.mask is None else data.mask
+
+
+def check_program(caller: str, program: Any) -> None:
+    """Refuse what has no model and guide, or no modes and device to look after.
+
+    Raises
+    ------
+    TypeError
+        Naming the class that came.
+    """
+    if not (isinstance(program, nn.Module) and hasattr(program, "model") and hasattr(program, "guide")):
+        raise TypeError(
+            f"{caller} expects a module with .model and .guide, got {type(program).__name__}; "
+            "make one of two Pyro functions: Program(model, guide)"
+        )
+
+
+def look(program: Any, data: Split) -> traces.Plates:
+    """Where the data lie in a program's plates, seen on three data and on two; it checks the pair as well.
+
+    Two sizes tell the plate over the data from one that happens to be as long. Fewer data are repeated.
+    """
+    few, fewer = (arguments(program, data[torch.arange(size) % len(data)]) for size in (3, 2))
+    other, _ = traces.pair(program, *fewer[0], mask=fewer[1])
+    return traces.check_pair(*traces.pair(program, *few[0], mask=few[1]), 3, other)
 
 
 def _scored(
@@ -133,21 +167,30 @@ def _scored(
         log_likelihood.append(torch.stack([traces.log_prob(s, where, size) for s in seen.values()]).sum(0))
         if start < num_predictive:
             for name, site in seen.items():
-                x = _by_datum(site["fn"].sample(), site, where)
+                x = by_datum(site["fn"].sample(), site, where)
                 predicted.setdefault(name, []).append(x[: num_predictive - start])
     return Draws(
-        z={name: _by_datum(site["value"], site, where) for name, site in q.items()},
+        z={name: by_datum(site["value"], site, where) for name, site in q.items()},
         log_q=log_q,
         log_p={name: torch.cat(parts) for name, parts in log_p.items()},
         log_likelihood=torch.cat(log_likelihood),
-        discrete=all(site["fn"].support.is_discrete for site in seen.values()),
+        discrete=all(map(traces.discrete, seen.values())),
+        discrete_q=all(map(traces.discrete, q.values())),
         singular=any(map(traces.singular, q.values())),
         improper=any(traces.improper(model.nodes[name]) for name in q),
+        observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat(parts) for name, parts in predicted.items()},
     )
 
 
-def _by_datum(value: Tensor, site: dict[str, Any], where: traces.Plates) -> Tensor:
+def _observed(site: dict[str, Any], where: traces.Plates) -> Tensor:
+    value = site["value"]
+    missing = where.depth + 1 + len(site["fn"].event_shape) - value.dim()  # data are not repeated for every draw
+    value = by_datum(value[(None,) * missing], site, where)[0]
+    return value.expand(where.size, *value.shape[1:])
+
+
+def by_datum(value: Tensor, site: dict[str, Any], where: traces.Plates) -> Tensor:
     """A site's values (draws, ..., *event_shape) as (draws, n, ...), whatever plates it lies in besides."""
     batch = value.dim() - len(site["fn"].event_shape)
     value = value.movedim(batch + where.data, 1)

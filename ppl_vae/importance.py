@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["LogMarginal", "good_k", "log_marginal", "psis"]
+__all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis"]
+
+FEWEST = 25  # draws that leave a tail to fit
 
 
 class LogMarginal(NamedTuple):
@@ -63,10 +65,17 @@ def log_marginal(log_w: Tensor) -> LogMarginal:
 def good_k(num_draws: int) -> float:
     """The largest k-hat at which that many draws can be believed: min(1 - 1 / log10 S, 0.7).
 
+    Raises
+    ------
+    ValueError
+        For fewer than 25 draws, of which there is no k-hat.
+
     References
     ----------
     Vehtari et al. 2024, arXiv:1507.02646, section 3.2.4.
     """
+    if num_draws < FEWEST:
+        raise ValueError(f"good_k expects at least {FEWEST} draws, got {num_draws}; draw more")
     return min(1 - 1 / math.log10(num_draws), 0.7)
 
 
@@ -99,8 +108,8 @@ def psis(log_w: Tensor, *, constant: float = 1e-3) -> tuple[Tensor, Tensor]:
     Vehtari et al. 2024, arXiv:1507.02646; Zhang & Stephens 2009, doi:10.1198/tech.2009.08017 (the fit).
     """
     num_draws = len(log_w)
-    if num_draws < 25:
-        raise ValueError(f"psis expects at least 25 draws, got {num_draws}; draw more")
+    if num_draws < FEWEST:
+        raise ValueError(f"psis expects at least {FEWEST} draws, got {num_draws}; draw more")
     log_w = log_w.double()
     log_w = log_w - log_w.max(0).values
     tail_length = math.ceil(min(0.2 * num_draws, 3 * math.sqrt(num_draws)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
+from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -121,13 +121,14 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     Raises
     ------
     ValueError
-        For a guide that samples its sites in another order under `TraceMeanField_ELBO`; a scaled site under IWAE or
-        Rényi; an enumerated site under anything but `TraceEnum_ELBO`; a point mass under IWAE, Rényi or free bits; a
-        site without reparametrized draws under IWAE or free bits.
+        For a guide that samples its sites in another order under `TraceMeanField_ELBO`; a scaled site under IWAE,
+        Rényi or the tail-adaptive objective; an enumerated site under anything but `TraceEnum_ELBO`; a point mass
+        under these three or free bits; a site without reparametrized draws under IWAE, the tail-adaptive objective
+        or free bits.
     """
     name = type(objective).__name__
     q = traces.latents(guide)
-    weighted = isinstance(objective, IWAE | RenyiELBO)
+    weighted = isinstance(objective, IWAE | RenyiELBO | TraceTailAdaptive_ELBO)
     if isinstance(objective, TraceMeanField_ELBO) and list(q) != list(traces.latents(model)):
         raise ValueError(
             f"{name} expects model and guide to sample their sites in the same order, got "
@@ -145,7 +146,7 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             f"{name} expects a posterior with a density, got a point mass (Point): its weights and its KL do not "
             "exist; use Trace_ELBO, or another posterior"
         )
-    if isinstance(objective, _PerDatum) and not all(s["fn"].has_rsample for s in q.values()):
+    if isinstance(objective, _PerDatum | TraceTailAdaptive_ELBO) and not all(s["fn"].has_rsample for s in q.values()):
         raise ValueError(
             f"{name} expects reparametrized draws, got {[n for n, s in q.items() if not s['fn'].has_rsample]} without: "
             "the gradient through what is drawn would be lost; use Trace_ELBO"

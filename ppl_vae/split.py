@@ -148,7 +148,7 @@ class Split:
         steps = [t for t in self.provenance["transforms"] if t["transform"] not in ("standardize", "take")]
         # what is drawn once is the same, whether or not the training data are drawn afresh
         steps = [{**t, "mode": "drawn"} if t.get("mode") in ("static", "dynamic") else t for t in steps]
-        said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes")}
+        said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes", "path")}
         content = json.dumps([said, steps, self.index.tolist()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 

@@ -26,6 +26,7 @@ __all__ = [
     "call",
     "check_pair",
     "check_support",
+    "discrete",
     "enumerated",
     "improper",
     "latents",
@@ -92,20 +93,39 @@ def observed(trace: Trace) -> dict[str, Site]:
     return {name: site for name, site in _sampled(trace) if site["is_observed"]}
 
 
-def plates(trace: Trace, size: int) -> Plates:
+def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
     """Find the data plate: the one that every site lies in and that is as long as the data.
+
+    Parameters
+    ----------
+    trace
+        A trace of the model.
+    size
+        Number of data in it.
+    other
+        A trace for another number of data: a plate that is as long there is not the data's.
 
     Raises
     ------
     ValueError
-        If a site lies outside it, so that nothing can be said of a single datum.
+        If a site lies outside it, so that nothing can be said of a single datum, or if several plates fit.
     """
     sites = dict(_sampled(trace))
-    frames = [f for site in sites.values() for f in site["cond_indep_stack"] if f.vectorized]
-    candidates = {f.name: f.dim for f in frames if f.size == size and f.name != PARTICLES}
-    for name, dim in candidates.items():
-        if all(any(f.name == name for f in site["cond_indep_stack"]) for site in sites.values()):
-            return Plates(size, dim, max(-f.dim for f in frames if f.name != PARTICLES))
+    frames = _frames(trace)
+    fixed = {f.name for f in _frames(other) if f.size == size} if other else set()
+    candidates = {f.name: f.dim for f in frames if f.size == size and f.name not in fixed}
+    around = [
+        name
+        for name in candidates
+        if all(any(f.name == name for f in site["cond_indep_stack"]) for site in sites.values())
+    ]
+    if len(around) > 1 and size > 1:  # over one datum they are the same
+        raise ValueError(
+            f"per-datum results expect one plate over the {size} data around every site, got {around}, each as long; "
+            "keep one of them, or give another number of data if one of them just happens to be as long"
+        )
+    if around:
+        return Plates(size, candidates[around[0]], max(-f.dim for f in frames))
     outside = [name for name, site in sites.items() if not any(f.name in candidates for f in site["cond_indep_stack"])]
     raise ValueError(
         f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "
@@ -115,10 +135,7 @@ def plates(trace: Trace, size: int) -> Plates:
 
 def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
     """Log density of a site per particle and datum, (num_particles, size), in nats."""
-    lp = site.get("unscaled_log_prob")
-    if lp is None:
-        lp = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    lp = scale_and_mask(lp, mask=site["mask"])
+    lp = _unscaled(site)
     lp = lp.reshape(*[1] * (where.depth + 1 - lp.dim()), *lp.shape)
     others = [d for d in range(-where.depth, 0) if d != where.data]
     if others:
@@ -128,10 +145,7 @@ def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
 
 def total(site: Site) -> Tensor:
     """Log density of a site summed over everything, in nats; 0-dimensional."""
-    lp = site.get("unscaled_log_prob")
-    if lp is None:
-        lp = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    return scale_and_mask(lp, mask=site["mask"]).sum()
+    return _unscaled(site).sum()
 
 
 def analytic_kl(q: Site, p: Site) -> Tensor | None:
@@ -153,19 +167,27 @@ def improper(site: Site) -> bool:
     return any(isinstance(fn, dist.ImproperUniform) for fn in _layers(site["fn"]))
 
 
+def discrete(site: Site) -> bool:
+    """Whether a site's distribution is a mass; one that names no support counts as a density."""
+    try:
+        return bool(site["fn"].support.is_discrete)
+    except NotImplementedError:
+        return False
+
+
 def enumerated(site: Site) -> bool:
     """Whether a site asks to be summed over."""
     return bool(site["infer"].get("enumerate"))
 
 
-def check_pair(model: Trace, guide: Trace, size: int) -> Plates:
-    """What every use of a model and guide relies on, checked once.
+def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None) -> Plates:
+    """What every use of a model and guide relies on, checked once; for `other` see `plates`.
 
     Raises
     ------
     ValueError
-        If they sample different sites, if a site lies outside the data plate, if observed values lie outside their
-        distribution's support, or if an improper prior meets a posterior with a density.
+        If they sample different sites, if a site lies outside the data plate or several plates fit, if observed
+        values lie outside their distribution's support, or if an improper prior meets a posterior with a density.
     """
     of_model, of_guide = latents(model), latents(guide)
     if set(of_model) != set(of_guide):
@@ -184,7 +206,19 @@ def check_pair(model: Trace, guide: Trace, size: int) -> Plates:
             )
     for site in observed(model).values():
         check_support(site)
-    return plates(model, size)
+    return plates(model, size, other)
+
+
+def _frames(trace: Trace) -> list[Any]:
+    """A program's own vectorized plates, once for each site in them."""
+    return [f for _, site in _sampled(trace) for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
+
+
+def _unscaled(site: Site) -> Tensor:
+    lp = site.get("unscaled_log_prob")
+    if lp is None:
+        lp = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    return scale_and_mask(lp, mask=site["mask"])
 
 
 def _sampled(trace: Trace) -> Iterator[tuple[str, Site]]:

@@ -1,4 +1,6 @@
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,16 +130,149 @@ def test_classes_of_your_own_come_from_a_file_you_name(tmp_path, monkeypatch, ca
     assert run("evaluate", "--import", tmp_path / "my_priors.py", tmp_path / "run", "--num-samples", 30) == 0
 
 
-@pytest.mark.parametrize("where", ["command line", "file"])
-def test_a_configuration_imports_nothing(where, tmp_path, monkeypatch, capsys):
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass X: pass\n")
-    (tmp_path / "evil.yaml").write_text("prior:\n  class_path: evil.X\n")
+EVIL = {
+    "typed": ["--prior", "evil.X"],
+    "typed dotted": ["--prior.class_path", "evil.X"],
+    "help": ["--prior.help", "evil.X"],
+    "nested": ["--config", "prior:\n  class_path: evil.X\n"],
+    "inline": ["--config", "prior: evil.X"],
+    "dotted": ["--config", "prior.class_path: evil.X"],
+    "file": ["--config", "nested.yaml"],
+    "included": ["--config", "outer.yaml"],
+    "component file": ["--prior", "nested_prior.yaml"],
+    "argument": ["--encoder.activation", "evil.X"],
+    "through ours": ["--prior", "ppl_vae.data.named.os.evil"],
+    "abbreviated": ["--conf", "nested.yaml"],
+}
+
+
+@pytest.mark.parametrize(("route", "words"), EVIL.items(), ids=EVIL)
+def test_a_configuration_imports_nothing(route, words, tmp_path, monkeypatch, capsys):
+    (tmp_path / "evil.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom ppl_vae import StandardNormal\nclass X(StandardNormal): pass\n"
+    )
+    (tmp_path / "nested.yaml").write_text("prior:\n  class_path: evil.X\n")
+    (tmp_path / "nested_prior.yaml").write_text("class_path: evil.X\n")
+    (tmp_path / "outer.yaml").write_text("config: nested.yaml\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    words = ["--prior", "evil.X"] if where == "command line" else ["--config", tmp_path / "evil.yaml"]
-    assert run("train", *TINY, *words) == 1
-    assert "expects the short name of a class, got 'evil.X'" in capsys.readouterr().err
+    if route in ("argument", "through ours", "abbreviated"):
+        with pytest.raises(SystemExit) as stop:
+            run("train", *TINY, *words)
+        assert stop.value.code == 2
+    else:
+        assert run("train", *TINY, *words) == 1
+        assert "expects the short name of a class, got 'evil.X'" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+    assert "evil" not in sys.modules
+
+
+def test_an_imported_file_replaces_no_module(tmp_path, capsys):
+    (tmp_path / "json.py").write_text("from ppl_vae import StandardNormal\nclass Json(StandardNormal):\n    pass\n")
+    words = ["--import", tmp_path / "json.py"]
+    assert run("train", *words, *TINY, "--prior", "Json", "--run", tmp_path / "run") == 0
+    assert sys.modules["json"] is json
+    options = ["--config", tmp_path / "run" / "options.yaml", "--run", tmp_path / "again"]
+    assert run("train", *words, *options) == 0
+    assert run("sample", *words, tmp_path / "again", "--num", 2) == 0
+
+
+def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
+    (tmp_path / "e.yaml").write_text("objective.class_path: IWAE\n")
+    with pytest.raises(SystemExit):
+        run("train", "--config", tmp_path / "e.yaml", "--print-config")
+    assert yaml.safe_load(capsys.readouterr().out)["objective"]["init_args"] == {"num_particles": 5}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--prior.num_components", 7],
+            "--prior.num_components expects a class with this argument, got Standard",
+        ),
+        (["--beta", 4], "--beta expects one of Constant, Linear, Cyclical, got '4'; name one of them"),
+        (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
+    ],
+)
+def test_a_wrong_component_is_explained(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("train", *words)
+    assert stop.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Subtypes" not in shown
+
+
+def test_flags_of_a_file_can_be_undone(tmp_path, capsys):
+    (tmp_path / "e.yaml").write_text("conditional: true\n")
+    for words, expected in (([], True), (["--no-conditional"], False)):
+        with pytest.raises(SystemExit):
+            run("train", "--config", tmp_path / "e.yaml", *words, "--print-config")
+        assert yaml.safe_load(capsys.readouterr().out)["conditional"] is expected
+
+
+def test_refusals_leave_no_folder_and_no_traceback(trained, tmp_path, monkeypatch, capsys):
+    def refused(message, *words):
+        assert run(*words) == 1
+        assert message in capsys.readouterr().err
+
+    refused("Flat", "train", *TINY, "--prior", "Flat", "--run", tmp_path / "flat")
+    assert not (tmp_path / "flat").exists()
+    refused("--take expects 1 or more, got 0", "train", "--take", 0, "--run", tmp_path / "none")
+    folder = trained("conditional", "--conditional")
+    refused("--take expects 1 or more, got 0", "evaluate", folder, "--take", 0)
+    refused("diagnose expects 2 data or more", "diagnose", folder, "--take", 1)
+    refused("--num expects 1 or more, got 0", "sample", folder, "--num", 0)
+    for label in (99, -1):
+        refused(f"--label expects 0 to 9, got {label}", "sample", folder, f"--label={label}")
+    (folder / "evaluation.json").write_text("{}")
+    refused("evaluate the runs again", "compare", folder)
+    (folder / "config.json").write_text("{}")
+    refused("KeyError", "evaluate", folder)
+
+    def fails(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    refused("no network", "train", *TINY, "--download")
+
+
+def test_runs_of_one_name_are_two_rows(trained, capsys):
+    folders = [trained("a/r"), trained("b/r", "--seed", 1)]
+    for folder in folders:
+        assert run("evaluate", folder, "--num-samples", 30, "--take", 20) == 0
+    capsys.readouterr()
+    assert run("compare", *folders) == 0
+    assert {str(f) for f in folders} <= set(capsys.readouterr().out.split())
+
+
+def test_options_tell_of_the_last_training(trained):
+    folder = trained("run")
+    assert run("train", *TINY, "--run", folder, "--resume", "--epochs", 3) == 0
+    assert yaml.safe_load((folder / "options.yaml").read_text())["epochs"] == 3
+
+
+def test_data_of_your_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", x=np.random.default_rng(0).normal(7.0, 2.0, size=(60, 4)))
+    tiny = [*TINY, "--data", "own.npz", "--take", 5, "--run", "o"]
+    assert run("train", *tiny) == 0
+    assert "Gaussian(x | z" in capsys.readouterr().out
+    assert run("evaluate", "o", "--num-samples", 30) == 0
+    (tmp_path / "moved").mkdir()
+    Path("own.npz").rename("moved/own.npz")
+    assert run("evaluate", "o") == 1
+    assert "--data" in capsys.readouterr().err
+    assert run("evaluate", "o", "--num-samples", 30, "--data", "moved/own.npz") == 0
+    assert run("sample", "o", "--num", 3) == 0  # needs no data, and no picture
+    assert np.load("o/samples.npy").shape == (3, 4)
+
+
+def test_samples_are_in_raw_units(trained):
+    folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
+    assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0
+    assert 3 < np.load(folder / "x.npy").mean() < 7  # of grey levels up to 16; standardized, it is 0
 
 
 def test_help_and_mistakes(capsys):

@@ -26,6 +26,7 @@ from ppl_vae.data import (
     Split,
     Standardize,
     Threshold,
+    again,
     from_arrays,
     from_file,
     load,
@@ -179,8 +180,8 @@ def test_standardize_has_mean_zero_and_sd_one(unit):
     assert (float(x.mean()), float(x.std(correction=0))) == pytest.approx((0, 1), abs=1e-5)
     assert torch.allclose(data.domain.raw(data.test.x), unit.test.x, atol=1e-6)
     assert data.domain.kind == "real"
-    again = data.standardize()
-    assert again.domain.span == pytest.approx(data.domain.span, rel=1e-5)
+    repeated = data.standardize()
+    assert repeated.domain.span == pytest.approx(data.domain.span, rel=1e-5)
 
 
 def test_standardize_of_dequantized_data_gives_back_bits(grey):
@@ -316,13 +317,13 @@ def test_provenance_is_json_and_checksums_see_what_is_pending(grey):
     "transform", [SampleBinary(255.0), Threshold(0.2, 255.0), Dequantize(256), Standardize(3.0, 2.0)]
 )
 def test_transforms_can_be_pickled(transform):
-    again = pickle.loads(pickle.dumps(transform))
-    assert again == transform
+    repeated = pickle.loads(pickle.dumps(transform))
+    assert repeated == transform
     x = torch.full((2, 3), 7.0)
     torch.manual_seed(0)
     first = transform(x)
     torch.manual_seed(0)
-    assert torch.equal(first, again(x))
+    assert torch.equal(first, repeated(x))
     assert first.dtype == x.dtype
 
 
@@ -809,3 +810,16 @@ def test_collected_splits_are_data():
     data = collect("zeros", split, split, split, domain=Domain("binary"), note=1)
     assert isinstance(data, Data)
     assert data.provenance["note"] == 1
+
+
+def test_data_from_a_file_are_found_again_and_may_move(tmp_path):
+    file = tmp_path / "own.npy"
+    np.save(file, np.random.default_rng(0).normal(size=(30, 2)))
+    data = load(file).standardize()
+    assert data.provenance["path"] == str(file)
+    assert again(data.provenance).test.identity == data.test.identity
+    (tmp_path / "moved").mkdir()
+    moved = file.rename(tmp_path / "moved" / "own.npy")
+    with pytest.raises(FileNotFoundError, match=r"expected the data of the run at .*own.npy', got nothing.*--data"):
+        again(data.provenance)
+    assert again(data.provenance, name=moved).test.identity == data.test.identity

@@ -2,11 +2,26 @@ import warnings
 
 import arviz as az
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
-from ppl_vae import VAE, Bernoulli, Chain, DiagonalNormal, Flat, Gaussian, Point, StandardNormal, build, data, to_arviz
-from ppl_vae.diagnostics import groups, open_tree
+from ppl_vae import (
+    VAE,
+    Bernoulli,
+    Chain,
+    DiagonalNormal,
+    Flat,
+    Gaussian,
+    Point,
+    Program,
+    StandardNormal,
+    build,
+    data,
+    to_arviz,
+)
+from ppl_vae.diagnostics import good_k, groups, open_tree
 from ppl_vae.nets import MLP
 
 IS_1 = int(az.__version__.split(".")[0]) >= 1
@@ -101,12 +116,55 @@ def test_hierarchies_contexts_and_masks():
     assert tree["posterior_predictive"]["x"].dtype == np.float32
 
 
+def two_sites(x):
+    with pyro.plate("views", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        pyro.sample("image", dist.Normal(z.sum(-1)[..., None, None, None], 1.0).to_event(3), obs=x)
+        pyro.sample("bright", dist.Bernoulli(logits=z[..., 0]), obs=(x.sum((1, 2, 3)) > 0).float())
+
+
+def guide(x):
+    with pyro.plate("views", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
+        pyro.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+
+
+def test_every_observed_site_has_its_own_data():
+    x = torch.randn(5, 1, 1, 1).requires_grad_()
+    tree = to_arviz(Program(two_sites, guide), x, num_samples=30, seed=0)
+    observed = tree["observed_data"]
+    np.testing.assert_array_equal(observed["image"], x.detach())
+    np.testing.assert_array_equal(observed["bright"], x.detach().flatten() > 0)
+    assert tree["posterior"]["z"].shape == (1, 30, 5, 2, 3)
+    assert tree["prior"]["z"].shape == (1, 30, 2, 3)
+    assert tree["prior_predictive"]["bright"].shape == (1, 30, 2)
+    assert tree["posterior_predictive"]["image"].shape == (1, 30, 5, 2, 1, 1, 1)
+    assert tree["posterior"].attrs["model"] == "Program"
+
+
+def test_the_limit_counts_every_group(digits):
+    vae = build(digits, latent_dim=3)
+    call = {"num_samples": 30, "num_predictive": 2, "seed": 0}
+    latents, stats, images, table = 30 * 3 * 4, 30 * (3 * 4 + 8), 3 * 64 * 4, 8 * 8
+    per_datum = latents + stats + images + table + digits.test.y.element_size()
+    total = 12 * per_datum + 2 * (3 + 64) * 4
+    to_arviz(vae, digits.test, max_bytes=total, **call)
+    with pytest.raises(ValueError, match="give 11 data or fewer"):
+        to_arviz(vae, digits.test, max_bytes=total - 1, **call)
+
+
 def test_bad_calls(digits):
     vae = build(digits, latent_dim=3)
     with pytest.raises(ValueError, match="at least 25 samples, got 10"):
         to_arviz(vae, digits.test, num_samples=10)
     with pytest.raises(ValueError, match=r"at most 0 MiB, got 12 data of .* MiB each; give \d+ data or fewer"):
         to_arviz(vae, digits.test, max_bytes=10_000)
+    for num in (0, 31):
+        with pytest.raises(ValueError, match=rf"num_predictive from 1 to the 30 samples, got {num}; .* give fewer"):
+            to_arviz(vae, digits.test, num_samples=30, num_predictive=num)
+    with pytest.raises(TypeError, match=r"to_arviz expects a module with .model and .guide, got object; make"):
+        to_arviz(object(), digits.test)
+    with pytest.raises(ValueError, match="at least 25 draws, got 24"):
+        good_k(24)
     point = build(digits, latent_dim=3, prior=Flat, posterior=Point)
     with pytest.raises(ValueError, match="an autoencoder has a reconstruction only"):
         to_arviz(point, digits.test, num_samples=30)

@@ -1,5 +1,7 @@
 import json
 import math
+import re
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -117,7 +119,7 @@ def test_each_datum_is_encoded_once_and_gets_exactly_the_samples_asked_for():
     vae.posterior.net.register_forward_hook(count("encoder"))
     vae.likelihood.net.register_forward_hook(count("decoder"))
     evaluate(vae, x[:50], num_samples=37, seed=0, max_rows=100)
-    few = 2  # looked at first, to see the sites
+    few = 3 + 2  # looked at first, to see the sites and their plates
     assert rows["encoder"] == 50 + few
     assert rows["decoder"] == 50 * 37 + few
     assert rows["most"] <= 100
@@ -306,3 +308,154 @@ def test_bad_calls():
         evaluate(vae, x, mask=torch.ones_like(x))
     with pytest.raises(TypeError, match="no context or mask beside it"):
         evaluate(vae, Split.of(x), mask=torch.ones_like(x) > 0)
+
+
+def normals(views=None, prior=None, posterior=lambda x: dist.Normal(x / 2, math.sqrt(0.5)), mean=lambda z: z):
+    """x ~ N(z, 1) in a plate over the data, and maybe one of views around it; with an exact posterior at first."""
+
+    def over(x):
+        stack = ExitStack()
+        if views:
+            stack.enter_context(pyro.plate("views", views, dim=-2))
+        stack.enter_context(pyro.plate("data", len(x), dim=-1))
+        return stack
+
+    def model(x):
+        with over(x):
+            z = pyro.sample("z", prior or dist.Normal(torch.zeros(()).double(), 1.0))
+            pyro.sample("x", dist.Normal(mean(z), 1.0), obs=x)
+
+    def guide(x):
+        with over(x):
+            pyro.sample("z", posterior(x))
+
+    return Program(model, guide, nn.Linear(1, 1).double())  # whose precision counts
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("views", [None, 1, 2, 3])
+def test_a_plate_around_the_data_is_not_taken_for_theirs(n, views):
+    x = torch.linspace(-2, 1, n)
+    exact = (views or 1) * dist.Normal(0.0, math.sqrt(2)).log_prob(x).numpy()
+    kl = (views or 1) * 0.5 * (0.5 + x.square() / 4 - 1 - math.log(0.5)).mean()
+    result = evaluate(normals(views), x, num_samples=30, seed=0)
+    np.testing.assert_allclose(result.per_datum.log_px, exact, rtol=1e-6)
+    values, label = kl_per_unit(normals(views), x, seed=0)["z"]
+    assert (values.shape, label) == ((views or 1,), "KL")
+    assert values.sum() == pytest.approx(kl.item(), rel=1e-6)
+    assert len(result.unit_variance["z"]) == (views or 1)
+
+
+def test_two_plates_over_the_data_are_refused():
+    def model(x):
+        with pyro.plate("rows", len(x), dim=-2), pyro.plate("columns", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("rows", len(x), dim=-2), pyro.plate("columns", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(
+        ValueError, match=r"one plate over the 3 data .*, got \['rows', 'columns'\], each as long; keep"
+    ):
+        evaluate(Program(model, guide), torch.zeros(4))
+
+
+def test_too_few_draws_say_nothing_of_active_units():
+    collapsed = normals(posterior=lambda x: dist.Normal(torch.zeros_like(x), 1.0))
+    x = torch.randn(200)
+    few, enough = (evaluate(collapsed, x, num_samples=s, seed=0) for s in (24, 25))
+    assert math.isnan(few.active_units["z"])
+    assert "active units: not known from fewer than 25 draws" in repr(few)
+    assert math.isnan(compare({"few": few}).active_units["few"])
+    assert enough.active_units == {"z": 0}
+    one = evaluate(collapsed, x, num_samples=1, seed=0)
+    assert one.per_datum[["kl_gap", "log_px_mcse", "pareto_k"]].isna().all(axis=None)
+    assert "KL from q" not in repr(one)
+
+
+def test_a_discrete_q_has_no_k_hat_and_no_marginal_densities():
+    p, loc = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([-1.0, 0.0, 2.0]).double()
+
+    def posterior(x):
+        joint = p.log() + dist.Normal(loc, 1.0).log_prob(x[..., None])
+        return dist.OneHotCategorical(logits=joint)
+
+    mixture = normals(prior=dist.OneHotCategorical(p), posterior=posterior, mean=lambda z: z @ loc)
+    x = torch.randn(30)
+    exact = (p.log() + dist.Normal(loc, 1.0).log_prob(x[:, None].double())).logsumexp(-1)
+    result = evaluate(mixture, x, num_samples=100, seed=0)
+    np.testing.assert_allclose(result.per_datum.log_px, exact, rtol=1e-6)
+    assert result.per_datum.pareto_k.isna().all()
+    assert "no k-hat: the weights of a discrete q have no tail" in repr(result)
+    with pytest.raises(ValueError, match="densities at 'z', got the discrete OneHotCategorical"):
+        kl_per_unit(mixture, x)
+
+
+def test_the_gap_and_what_is_said_of_it():
+    vae, x, _ = ppca(s=1.1)
+    result = evaluate(vae, x, num_samples=1000, seed=0)
+    table = result.per_datum
+    np.testing.assert_array_equal(table.kl_gap, table.log_px - table.elbo)
+    assert table.kl_gap.mean() == pytest.approx(0.5 * L * (1.1**2 - 1 - 2 * math.log(1.1)), abs=0.005)
+    assert compare({"a": result}).kl["a"] == pytest.approx(table.kl_z.mean())
+    assert re.search(r"KL from q\(z \| x\) to p\(z \| x\): 0.0\d+ ± 0.\d+ nats per datum\n", repr(result))
+    assert "for 0.0% of the data: no sign that log p(x) is off; modes that q never visits are not seen" in repr(result)
+    assert "unsteady" not in repr(result)
+    bad = repr(evaluate(ppca(s=0.2)[0], x, num_samples=30, seed=0))
+    assert "there log p(x) may be too low and its error too small" in bad
+    assert "nats per datum, a lower bound\n" in bad
+    assert "unsteady for S < 100" in bad
+
+
+def test_a_file_is_json_whatever_the_numbers(tmp_path):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    vae, x, _ = ppca(s=1.2)
+    result = evaluate(vae, x[:3], num_samples=5, seed=0)
+    result.per_datum.loc[0, "log_px"] = -math.inf
+    result.save(tmp_path / "evaluation.json")
+    content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refuse)
+    assert content["per_datum"]["pareto_k"] == [None] * 3
+    again = Evaluation.load(tmp_path / "evaluation.json")
+    pd.testing.assert_frame_equal(result.per_datum, again.per_datum)
+    assert np.isnan(again.unit_variance["z"]).all()
+    assert [f.name for f in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_a_datum_without_observed_elements_has_no_bits():
+    vae, x, _ = ppca(s=1.1, n=10)
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[0] = False
+    split = Split(x, torch.arange(10), Domain("levels", 256).rescaled(0.0, 256.0, kind="unit"), mask=mask)
+    result = evaluate(vae, split, num_samples=30, seed=0)
+    bits = result.per_datum.bits_per_dim
+    assert bits.isna().tolist() == [True] + [False] * 9
+    np.testing.assert_allclose(
+        result.summary.loc["bits_per_dim"], [bits[1:].mean(), bits[1:].std(ddof=1) / 3], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float32])
+def test_x_takes_the_precision_of_the_parameters(dtype):
+    x = torch.tensor([0, 1, 1]).to(dtype)
+    a, b = (evaluate(normals(), v, num_samples=5, seed=0).per_datum for v in (x, x.double()))
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_what_cannot_be_evaluated_is_named():
+    vae, x, _ = ppca()
+    for f in (evaluate, kl_per_unit):
+        for program in (object(), nn.Linear(1, 1)):
+            with pytest.raises(TypeError, match=rf"{f.__name__} expects a module with .model and .guide, got .*; make"):
+                f(program, x)
+        with pytest.raises(TypeError, match="got ndarray"):
+            f(vae, x.numpy())
+    with pytest.raises(TypeError, match="got Data"):
+        evaluate(vae, data.load("digits"))
+    with pytest.raises(ValueError, match="max_rows expects one row or more, got 0; give"):
+        evaluate(vae, x, max_rows=0)
+    with pytest.raises(ValueError, match="batch_size of one or more, got 0; give"):
+        kl_per_unit(vae, x, batch_size=0)
+    assert evaluate(normals(), x[:, 0], num_samples=2, seed=0).formula == "Program"

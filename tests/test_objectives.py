@@ -9,7 +9,7 @@ import pytest
 import torch
 from matrix import loss
 from pyro import poutine
-from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceTailAdaptive_ELBO
 from torch.testing import assert_close
 
 from ppl_vae import VAE, Chain, DiagonalNormal, FullRankNormal, Gaussian, Program, StandardNormal, traces
@@ -226,7 +226,7 @@ def test_check_refuses_what_would_lie():
     vae, x, _ = pca()
     scaled = traces.pair(vae, x, beta=0.5)
     subsampled = traces.pair(program(normal, size=80, subsample=torch.arange(N)), X1)
-    for objective in IWAE(), RenyiELBO(0, num_particles=2):
+    for objective in IWAE(), RenyiELBO(0, num_particles=2), TraceTailAdaptive_ELBO(vectorize_particles=True):
         check(objective, *traces.pair(vae, x))
         for pair in scaled, subsampled:
             with pytest.raises(ValueError, match=r"expects unscaled sites.*train with beta=1"):
@@ -239,12 +239,13 @@ def test_check_refuses_what_would_lie():
             check(objective, *discrete)
     drawn = traces.pair(program(lambda x: dist.Poisson(torch.ones(()))), X1)
     check(Trace_ELBO(), *drawn)
-    for objective in IWAE(), FreeBits():
+    for objective in IWAE(), FreeBits(), TraceTailAdaptive_ELBO(vectorize_particles=True):
         with pytest.raises(ValueError, match=r"expects reparametrized draws, got \['z'\].*use Trace_ELBO"):
             check(objective, *drawn)
     point = traces.pair(program(lambda x: dist.Delta(x)), X1)
+    tail = TraceTailAdaptive_ELBO(vectorize_particles=True)
     check(Trace_ELBO(), *point)
-    for objective in IWAE(), FreeBits(), RenyiELBO(0, num_particles=2):
+    for objective in IWAE(), FreeBits(), RenyiELBO(0, num_particles=2), tail:
         with pytest.raises(ValueError, match=r"got a point mass \(Point\)"):
             check(objective, *point)
 

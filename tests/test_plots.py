@@ -345,7 +345,7 @@ class TestParetoK:
         [
             (0.5, {}, r"shape \(obs,\), got \(\); give one value"),
             ([0.5], {"obs": [1, 2]}, r"obs expects shape \(1,\), got \(2,\); give"),
-            ([0.5], {"num_samples": 1}, r"num_samples >= 11, got 1; k-hat needs more"),
+            ([0.5], {"num_samples": 1}, r"num_samples >= 25, got 1; k-hat needs more"),
         ],
     )
     def test_refuses(self, k, arguments, message):

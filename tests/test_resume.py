@@ -217,6 +217,15 @@ def test_a_finished_training_stays_finished(tmp_path):
     assert first.history.equals(again.history)
 
 
+def test_another_patience_is_recorded(tmp_path):
+    how = {"validation": GREY.round(), "optimizer": partial(SGD, lr=1e-20), "run": tmp_path}
+    fit(vae(), GREY.round(), epochs=20, patience=2, **how)
+    more = fit(vae(), GREY.round(), epochs=20, patience=4, checkpoint_every=3, resume=True, **how)
+    assert (more.stopped, len(more.history)) == ("patience", 5)
+    settings = load(tmp_path).config["fit"]
+    assert (settings["patience"], settings["checkpoint_every"]) == (4, 3)
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -290,6 +299,26 @@ def test_a_run_is_read_back(tmp_path):
         load(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["config.json", "history.jsonl", "best-000001.safetensors"])
+def test_a_part_of_a_run_is_refused(name, tmp_path):
+    fit(vae(), GREY.round(), epochs=1, run=tmp_path)
+    (tmp_path / name).unlink()
+    message = f"expects a {name}, got .* without one; copy the whole folder"
+    with pytest.raises(FileNotFoundError, match=message):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=message):
+        fit(vae(), GREY.round(), epochs=2, run=tmp_path, resume=True)
+
+
+def test_a_run_is_read_to_a_device(tmp_path):
+    fit(vae(), GREY.round(), epochs=1, run=tmp_path, device="cpu")
+    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert {p.device.type for p in load(tmp_path, device="auto").vae.parameters()} == {kind}
+    for device in ("abacus", "cuda:99", "cuda:x", "cpu:"):
+        with pytest.raises(ValueError, match=f"device expects .*got '{device}'; choose one"):
+            load(tmp_path, device=device)
+
+
 def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
     program = Program(model, guide)
     fit(program, GREY, epochs=2, run=tmp_path)
@@ -300,7 +329,7 @@ def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
         load(tmp_path, vae=other)
     other.guide(GREY), other.model(GREY)
     load(tmp_path, vae=other)
-    assert torch.equal(other.params["noise/scale"], program.params["noise/scale"])
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), program.parameters(), strict=True))
 
 
 def test_state_is_kept_by_name(tmp_path):
@@ -332,7 +361,7 @@ def run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("part", ["prior", "encoder"])
 def test_a_hostile_class_imports_nothing(run, part, name):
     config = json.loads((run / "config.json").read_text())
-    config["recipe"][part] = {"class": name, "args": {}}
+    config["recipe"][part] = {"class": name, "module": "ppl_vae.priors", "args": {}}
     (run / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="ones handed over"):
         load(run)

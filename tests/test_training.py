@@ -11,7 +11,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import JitTrace_ELBO, TraceEnum_ELBO
+from pyro.infer import (
+    EnergyDistance,
+    JitTrace_ELBO,
+    ReweightedWakeSleep,
+    Trace_MMD,
+    TraceEnum_ELBO,
+    TraceTailAdaptive_ELBO,
+)
 from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import MultiStepLR
@@ -31,7 +38,7 @@ from ppl_vae.evaluation import evaluate
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import IWAE, FreeBits, Linear, Trace_ELBO, TraceMeanField_ELBO
 from ppl_vae.split import Split
-from ppl_vae.training import OneCycle, fit
+from ppl_vae.training import Batch, OneCycle, fit
 
 STILL = partial(SGD, lr=1e-20)
 FAST = partial(Adam, lr=3e-3, fused=True)
@@ -93,6 +100,12 @@ def test_nothing_global_changes():
     pickle.loads(pickle.dumps(vae_))
 
 
+def test_no_gpu_is_reseeded(monkeypatch):
+    vae_ = vae()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was reseeded"))
+    fit(vae_, X, validation=X, epochs=2, device="cpu")
+
+
 def test_history_is_weighted_by_size_and_at_beta_one():
     """Against the terms computed outside, from a last batch smaller than the others."""
     vae_ = vae()
@@ -119,6 +132,7 @@ def test_history_is_weighted_by_size_and_at_beta_one():
         FreeBits(0.1),
         TraceMeanField_ELBO,
         JitTrace_ELBO,
+        TraceTailAdaptive_ELBO(num_particles=3, vectorize_particles=True),
     ],
     ids=str,
 )
@@ -156,6 +170,12 @@ FORMS = {
     "int": X.int(),
     "double": X.double(),
     "context": (X, C),
+    "array": X.double().numpy(),
+    "array, context": (X.numpy()[::-1], C.numpy()),
+    "loader of ints": DataLoader(TensorDataset(X.int()), batch_size=20),
+    "loader of bools": DataLoader(TensorDataset(X.bool()), batch_size=20),
+    "iterable of batches": [Batch(X, mask=X < 2)],
+    "iterable of arrays": [X.numpy()],
     "split": Split(X, WHOLE),
     "split, context": Split(X, WHOLE, context=(C,)),
     "mask": Split(X, WHOLE, mask=X < 2),
@@ -182,6 +202,22 @@ def generator():
     yield X
 
 
+def masked(mask):
+    """Data of such a mask, in memory, with preprocessing to come, from a loader, and for validation."""
+    tensor = mask if isinstance(mask, torch.Tensor) else torch.full(X.shape, mask)
+    pending = Split(X, WHOLE, mask=tensor, pending=(SampleBinary(),))
+    batch = [Batch(X, mask=mask)]
+    return (Split(X, WHOLE, mask=tensor), {}), (pending, {}), (batch, {}), (X, {"validation": batch})
+
+
+MASKS = [
+    (X[:, 0] < 2, r"shape of x, \(50, 6\), got \(50,\); give one value an element"),
+    (torch.ones_like(X), "expects booleans.*got torch.float32; convert it: mask > 0"),
+    (X > 2, "got False everywhere; .*its inverse"),
+    (False, "got False everywhere"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -206,6 +242,14 @@ def generator():
         ({"data": Endless(X), "schedule": OneCycle()}, ValueError, "known length"),
         ({"data": Endless(X), "beta": Linear(2)}, ValueError, "known length"),
         ({"objective": IWAE(2), "beta": 0.5}, ValueError, "no bound"),
+        ({"objective": ReweightedWakeSleep}, ValueError, "with one loss, got ReweightedWakeSleep.*use objectives.IWAE"),
+        ({"objective": EnergyDistance()}, TypeError, "expects an ELBO with a loss.*got EnergyDistance; use Trace_ELBO"),
+        ({"objective": "elbo"}, TypeError, "expects an ELBO with a loss.*got str; use Trace_ELBO"),
+        ({"objective": Trace_MMD}, TypeError, "needs no arguments, got Trace_MMD.*'kernel'.*give one that is made"),
+        ({"objective": TraceTailAdaptive_ELBO}, ValueError, "got vectorize_particles=False; give TraceTailAdaptive"),
+        ({"data": np.array(["a", "b"])}, TypeError, "arrays of numbers, got one of <U1; convert"),
+        ({"data": DataLoader(TensorDataset(X, WHOLE), 20)}, ValueError, r"\[\(20,\)\], taken as context.*give x alone"),
+        *[({"data": data, **more}, ValueError, message) for mask, message in MASKS for data, more in masked(mask)],
         ({"program": vae(kind="real", likelihood=Gaussian, prior=Flat), "data": X}, ValueError, "use Point"),
     ],
 )  # fmt: skip
@@ -243,7 +287,8 @@ def guide(x):
 def test_a_program_owns_its_params():
     program, other = Program(model, guide), Program(model, guide)
     fit(program, X, epochs=30, optimizer=partial(SGD, lr=1e-3))
-    assert program.params["noise/scale"].exp() != 2.0
+    (scale,) = [p for name, p in program.named_parameters() if "scale" in name]
+    assert scale.exp() != 2.0
     assert len(other.params) == 0
     assert not list(pyro.get_param_store().keys())
 
@@ -273,8 +318,24 @@ def test_a_module_of_ones_own_with_an_enumerated_site():
     assert history.validation_elbo[3] > history.validation_elbo[1]
     with pytest.raises(ValueError, match="TraceEnum_ELBO"):
         fit(Own(), X, epochs=1)
-    warm = fit(Own(), X, epochs=2, objective=TraceEnum_ELBO, beta=1.0).history
-    assert warm.train_elbo.notna().all()
+
+
+def test_enumerated_sites_have_every_column_in_a_warm_up():
+    torch.manual_seed(0)
+    own = Own()
+    program = Program(own.model, own.guide)
+    parts = {"objective": TraceEnum_ELBO, "beta": Linear(2), "batch_size": 5, "optimizer": STILL}
+    history = fit(program, X, validation=X, epochs=40, **parts).history
+    assert history.notna().all(axis=None)
+    exact = -TraceEnum_ELBO(max_plate_nesting=1).loss(program.model, program.guide, X) / 50
+    warm, cold = history.train_elbo[1], history.train_elbo[3]
+    for part in ("train", "validation"):
+        drawn = history[f"{part}_reconstruction"] - history[f"{part}_kl_k"]
+        if part == "train":
+            assert warm == pytest.approx(drawn[1])
+            assert drawn.mean() == pytest.approx(exact, abs=6 * drawn.std() / 40**0.5)
+        assert history[f"{part}_elbo"][3] == pytest.approx(exact, rel=1e-5)
+    assert cold != warm
 
 
 def bare(x):

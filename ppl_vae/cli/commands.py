@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jsonargparse import Namespace
-from pyro.infer import ELBO
+from torch import Tensor
 
 from ppl_vae import data
 from ppl_vae.cli.components import made, part
-from ppl_vae.cli.figures import draw, figures, save
+from ppl_vae.cli.figures import draw, figures, raw, save
 from ppl_vae.diagnostics import to_arviz
 from ppl_vae.evaluation import Evaluation, compare, evaluate
-from ppl_vae.likelihoods import Likelihood
-from ppl_vae.nets import Network
-from ppl_vae.objectives import Beta
-from ppl_vae.posteriors import Posterior
-from ppl_vae.priors import Prior
+from ppl_vae.likelihoods import Bernoulli, Gaussian
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, Run, fit, load
 from ppl_vae.vae import VAE, build
@@ -29,40 +26,29 @@ __all__ = ["compare_runs", "diagnose", "evaluate_run", "sample", "train"]
 
 def train(options: Namespace) -> None:
     """Load, build, fit; the options are kept beside the checkpoint."""
-    likelihood = part(options.likelihood, Likelihood)
-    loaded = data.load(
-        options.data,
-        data_dir=options.data_dir,
-        likelihood=likelihood,
-        binarize=options.binarize,
-        conditional=options.conditional,
-        download=options.download,
-        seed=options.data_seed,
-    )
-    if options.take:
-        loaded = loaded.take(*(min(options.take, len(s)) for s in loaded.splits.values()))
+    loaded = _prepared(options)
     torch.manual_seed(options.seed)
     vae = build(
         loaded,
         latent_dim=options.latent_dim,
-        prior=part(options.prior, Prior),
-        likelihood=likelihood,
-        posterior=part(options.posterior, Posterior),
-        encoder=part(options.encoder, Network),
-        decoder=part(options.decoder, Network),
+        prior=part(options.prior),
+        posterior=part(options.posterior),
+        encoder=part(options.encoder),
+        decoder=part(options.decoder),
     )
     print("\n".join(repr(vae).splitlines()[:2]))
-    folder = Path(options.run or default_folder(options))
-    if not (folder / "checkpoint.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(options.run or default_folder(options, loaded))
+
+    def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing
         (folder / "options.yaml").write_text(options.yaml)
+
     fitted = fit(
         vae,
         loaded,
         epochs=options.epochs,
         batch_size=options.batch_size,
-        objective=made(options.objective, ELBO),
-        beta=made(options.beta, Beta),
+        objective=made(options.objective),
+        beta=made(options.beta),
         optimizer=partial(torch.optim.Adam, lr=options.learning_rate, fused=True),
         schedule=OneCycle(options.one_cycle) if options.one_cycle else None,
         clip_norm=options.clip_norm,
@@ -71,14 +57,31 @@ def train(options: Namespace) -> None:
         device=options.device,
         run=folder,
         resume=options.resume,
+        callbacks=[keep_options],
     )
     print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
 
 
-def default_folder(options: Namespace) -> Path:
+def _prepared(options: Namespace) -> data.Data:
+    """The data, as the likelihood scores them: the chosen one, or the usual one of the command line."""
+    _at_least_one(options, "take")
+    loaded = data.load(
+        options.data,
+        data_dir=options.data_dir,
+        binarize=options.binarize,
+        download=options.download,
+        seed=options.data_seed,
+    )
+    usual = Gaussian if loaded.domain.kind == "real" else Bernoulli
+    loaded = loaded.suit(part(options.likelihood) or usual, seed=options.data_seed)
+    loaded = loaded.condition_on_labels() if options.conditional else loaded
+    return loaded.take(*(min(options.take, len(s)) for s in loaded.splits.values())) if options.take else loaded
+
+
+def default_folder(options: Namespace, loaded: data.Data) -> Path:
     """`runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED`."""
-    classes = (options.prior, options.likelihood, options.posterior)
-    names = [chosen.class_path.rpartition(".")[2] for chosen in classes]
+    classes: tuple[Any, ...] = (part(options.prior), loaded.likelihood, part(options.posterior))
+    names = [getattr(chosen, "func", chosen).__name__ for chosen in classes]
     return Path("runs") / "-".join([Path(options.data).stem, *names, str(options.seed)])
 
 
@@ -93,6 +96,8 @@ def evaluate_run(options: Namespace) -> None:
 def diagnose(options: Namespace) -> None:
     """Write the ArviZ tree and the figures, and say what they show."""
     run, vae, split = _opened(options)
+    if len(split) < 2:
+        raise ValueError("diagnose expects 2 data or more, for their spread, got 1; give a larger --take")
     result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
     print(result)
     if "log_px" in result.per_datum:
@@ -114,28 +119,50 @@ def verdict(result: Evaluation) -> str:
 
 
 def sample(options: Namespace) -> None:
-    """Draw data from the prior and the likelihood."""
-    run, vae, split = _opened(options)
-    context = [c[:1].expand(options.num, *c.shape[1:]).clone() for c in split.context]
-    if options.label is not None:
-        if not context:
-            raise ValueError("--label expects a conditional run, got one without a condition; leave it out")
-        context[-1].zero_()[:, options.label] = 1
-    elif context:
-        context = [c[torch.arange(options.num) % len(c)] for c in split.context]
+    """Draw data from the prior and the likelihood, in raw units."""
+    _at_least_one(options, "num")
+    run, vae = _loaded(options)
     device = next(vae.parameters()).device
-    x = vae.sample(options.num, *(c.to(device) for c in context), seed=options.seed, mean=options.mean).cpu()
-    out = Path(options.out or run.path / "samples.png")
+    context = (c.to(device) for c in _condition(run, options))
+    x = raw(vae, vae.sample(options.num, *context, seed=options.seed, mean=options.mean))
+    out = Path(options.out or run.path / ("samples.png" if x.dim() == 4 else "samples.npy"))
     if out.suffix == ".npy":
+        out.parent.mkdir(parents=True, exist_ok=True)
         np.save(out, x.numpy(), allow_pickle=False)
     else:
         save(draw("samples", x), out)
     print(f"wrote {out}")
 
 
+def _condition(run: Run, options: Namespace) -> list[Tensor]:
+    """What to condition on, each (num, ...): one label, or the conditions of the test data in turn."""
+    if not run.config["recipe"]["context"]:
+        if options.label is not None:
+            raise ValueError("--label expects a conditional run, got one without a condition; leave it out")
+        return []
+    context = _split(run, options).context
+    if options.label is None:
+        return [c[torch.arange(options.num) % len(c)] for c in context]
+    classes = context[-1].shape[-1]
+    if not 0 <= options.label < classes:
+        raise ValueError(f"--label expects 0 to {classes - 1}, got {options.label}; choose one of these labels")
+    context = tuple(c[:1].expand(options.num, *c.shape[1:]).clone() for c in context)
+    context[-1].zero_()[:, options.label] = 1
+    return list(context)
+
+
 def compare_runs(options: Namespace) -> None:
     """Print the table of several runs, best first."""
-    table = compare({Path(run).name: run for run in options.runs})
+    names = [Path(run).resolve().name for run in options.runs]
+    full = {name for name in names if names.count(name) > 1}  # a/r and b/r are two runs
+    runs = {str(run) if name in full else name: run for name, run in zip(names, options.runs, strict=True)}
+    try:
+        table = compare(runs)
+    except KeyError as error:
+        raise ValueError(
+            f"compare expects what `ppl-vae evaluate` writes, got an evaluation.json without {error}; "
+            "evaluate the runs again"
+        ) from error
     print(table.to_string(float_format="{:.3f}".format))
     if options.figure:
         save(draw("nll_with_errors", table), Path(options.figure))
@@ -144,13 +171,29 @@ def compare_runs(options: Namespace) -> None:
 
 def _opened(options: Namespace) -> tuple[Run, VAE, Split]:
     """A run, its VAE and the split of its data that is asked for."""
+    _at_least_one(options, "take")
+    run, vae = _loaded(options)
+    return run, vae, _split(run, options)[: options.take]
+
+
+def _loaded(options: Namespace) -> tuple[Run, VAE]:
     run = load(options.run, options.classes, device=options.device)
-    if not isinstance(run.vae, VAE) or not run.config["data"][0]:
+    if not isinstance(run.vae, VAE):
+        raise ValueError("this command expects a run of a VAE, got another; load the run in Python")
+    return run, run.vae
+
+
+def _split(run: Run, options: Namespace) -> Split:
+    if not run.config["data"][0]:
         raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
-    loaded = data.again(run.config["data"][0], name=getattr(options, "data", None), data_dir=options.data_dir)
+    loaded = data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
     which = getattr(options, "split", "test")
     if which not in loaded.splits:
         raise ValueError(f"--split expects train, validation or test, got {which!r}; choose one of these")
-    split = loaded.splits[which].fixed(options.seed)
-    take = getattr(options, "take", None)
-    return run, run.vae, split[:take] if take else split
+    return loaded.splits[which].fixed(options.seed)
+
+
+def _at_least_one(options: Namespace, name: str) -> None:
+    value = getattr(options, name)
+    if value is not None and value < 1:
+        raise ValueError(f"--{name} expects 1 or more, got {value}; give a larger number, or leave it out")

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from ppl_vae import evaluation
+from ppl_vae.domain import Domain
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.isolation import evaluating
 from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["draw", "figures", "overview", "save"]
+__all__ = ["draw", "figures", "overview", "raw", "save"]
 
 
 def figures(
@@ -38,11 +39,11 @@ def figures(
     if images:
         few = split[:10]
         shown = vae.reconstruct(few.x.to(codes.device), *_context(few, codes), mask=_mask(few, codes), seed=seed)
-        made["reconstructions"] = lambda: draw("reconstructions", few.x, shown.cpu())
+        made["reconstructions"] = lambda: draw("reconstructions", raw(vae, few.x), raw(vae, shown))
         made["traversals"] = lambda: _traversals(vae, split, codes)
     if images and bounded:
         context = tuple(c[torch.arange(64) % len(c)] for c in _context(split, codes))
-        made["samples"] = lambda: draw("samples", vae.sample(64, *context, seed=seed, mean=True).cpu())
+        made["samples"] = lambda: draw("samples", raw(vae, vae.sample(64, *context, seed=seed, mean=True)))
     if codes.shape[-1] > 1:
         made["latent_space"] = lambda: draw("latent_space", codes.cpu(), split.y)
     flat = codes.shape[-1] == 2 and not split.context
@@ -75,6 +76,11 @@ def overview(runs: Mapping[str, tuple[VAE, Split, Evaluation]], path: Path, *, s
         middle.set_title("aggregate posterior over the prior")
         right.set_title(f"NLL {nll:.2f} ± {se:.2f} nats per datum")
     save(rows[0, 0], path)
+
+
+def raw(vae: VAE, x: Tensor) -> Tensor:
+    """Values x of the VAE's data in the units of the file they came from, on the CPU."""
+    return (Domain(**vae.recipe["domain"]).raw(x) if vae.recipe else x).cpu()
 
 
 def draw(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -144,7 +150,7 @@ def _manifold(vae: VAE, codes: Tensor, side: int = 20, **kwargs: Any) -> Any:
 
 def _decoded(vae: VAE, z: Tensor, *context: Tensor) -> np.ndarray:
     with evaluating(vae):
-        return vae.decode(z, *context).mean.cpu().numpy()
+        return raw(vae, vae.decode(z, *context).mean).numpy()
 
 
 def _context(split: Split, like: Tensor) -> tuple[Tensor, ...]:

@@ -6,15 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from pyro.infer import ELBO
 
 from ppl_vae import data
 from ppl_vae.cli import commands
-from ppl_vae.cli.components import add_component, classes_named, import_file, refuse_imports
+from ppl_vae.cli.components import Parser, add_component, allow_imports, import_file
 from ppl_vae.cli.demo import demo
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.nets import Network
@@ -26,14 +25,13 @@ __all__ = ["main"]
 
 _COMPONENTS = {
     "prior": "StandardNormal",
-    "likelihood": "Bernoulli",
     "posterior": "DiagonalNormal",
     "encoder": "MLP",
     "decoder": "MLP",
     "objective": "Trace_ELBO",
     "beta": "Constant",
 }
-"""Components, and the class where none is chosen."""
+"""Components, and the class where none is chosen; the likelihood is the usual one of the data."""
 
 _ABOUT = {
     "train": "train a VAE and store the run",
@@ -51,18 +49,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] not in _ABOUT:
         return _overview(words)
     command, rest = words[0], words[1:]
-    parser = _PARSERS[command]()
     try:
         rest, classes = _imported(rest)
-        if command == "train":  # a default set any earlier would lend its arguments to the class that is chosen
-            chosen_for = dict(classes_named(rest, list(_COMPONENTS)))
-            parser.set_defaults({n: {"class_path": c} for n, c in _COMPONENTS.items() if n not in chosen_for})
-        chosen = parser.parse_args(rest)
+        parser, chosen = _parsed(command, rest)
         chosen.classes, chosen.yaml = classes, parser.dump(chosen)
         return _RUN[command](chosen) or 0
-    except (ValueError, TypeError, FileNotFoundError, FloatingPointError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
         print(f"ppl-vae {command}: {error}", file=sys.stderr)
         return 1
+    except LookupError as error:  # its text is a key or an index, and says nothing alone
+        print(
+            f"ppl-vae {command}: expected whole files, got {type(error).__name__}: {error}; check the run folder and "
+            "the data, or report this as a bug",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _parsed(command: str, words: list[str]) -> tuple[ArgumentParser, Namespace]:
+    """What the words say, and the parser that read them.
+
+    A default class would lend its arguments to the class that is chosen instead, IWAE the one particle of
+    Trace_ELBO. So a first reading finds what is chosen, and the second one has the other defaults only.
+    """
+    parser = _PARSERS[command]()
+    if command == "train":
+        parser.set_defaults({name: {"class_path": cls} for name, cls in _COMPONENTS.items()})
+        first = parser.parse_args([word for word in words if not word.startswith("--print-config")])
+        same = {n: c for n, c in _COMPONENTS.items() if first[n] and first[n].class_path.rpartition(".")[2] == c}
+        parser = _PARSERS[command]()
+        parser.set_defaults({name: {"class_path": cls} for name, cls in same.items()})
+    return parser, parser.parse_args(words)
 
 
 def _overview(words: Sequence[str]) -> int:
@@ -80,25 +97,23 @@ def _overview(words: Sequence[str]) -> int:
 
 def _imported(words: list[str]) -> tuple[list[str], list[type]]:
     """Carry out every `--import FILE`, and see that nothing else is imported; what is left, and the classes."""
-    modules: list[str] = []
+    allow_imports("ppl_vae", "pyro.infer")
     classes: list[type] = []
     rest: list[str] = []
     remaining = iter(words)
     for word in remaining:
         option, equals, value = word.partition("=")
         if option == "--import":
-            path = value if equals else next(remaining, "")
-            classes += import_file(path)
-            modules.append(Path(path).stem)
+            classes += import_file(value if equals else next(remaining, ""))
         else:
             rest.append(word)
-    refuse_imports(rest, list(_COMPONENTS), ["ppl_vae", "pyro.infer", *modules])
     return rest, classes
 
 
 def _parser(command: str) -> ArgumentParser:
     about = _ABOUT[command]
-    parser = ArgumentParser(prog=f"ppl-vae {command}", description=f"{about}.", print_config="--print-%s")
+    prog = f"ppl-vae {command}"
+    parser = Parser(prog=prog, description=f"{about}.", print_config="--print-%s", allow_abbrev=False)
     if command not in ("compare", "demo"):
         parser.add_argument("--import", metavar="FILE", help="Python file with classes of your own; only ever typed")
     return parser
@@ -115,7 +130,8 @@ def _train() -> ArgumentParser:
     _add(parser, "--download", type=bool, default=False, help="download missing data")
     _add(parser, "--latent-dim", type=int, default=8, help="dimension of z")
     add_component(parser, Prior, "prior")
-    add_component(parser, Likelihood, "likelihood", skip=["levels"])
+    usual = " (Gaussian for real data, else Bernoulli)"
+    add_component(parser, Likelihood, "likelihood", skip=["levels"], usual=usual)
     add_component(parser, Posterior, "posterior")
     add_component(parser, Network, "encoder")
     add_component(parser, Network, "decoder")
@@ -149,7 +165,12 @@ def _sample() -> ArgumentParser:
     _add(parser, "--num", type=int, default=64, help="how many")
     _add(parser, "--mean", type=bool, default=False, help="E[x | z] instead of draws of x")
     _add(parser, "--label", type=int | None, help="label to condition on, for a conditional run")
-    _add(parser, "--out", type=str | None, help="file to write, .png or .npy (RUN/samples.png)")
+    _add(
+        parser,
+        "--out",
+        type=str | None,
+        help="file to write (RUN/samples.png, or .npy where the data are no images)",
+    )
     return parser
 
 
@@ -172,7 +193,7 @@ def _demo() -> ArgumentParser:
 def _of_run(command: str) -> ArgumentParser:
     parser = _parser(command)
     parser.add_argument("run", help="run folder")
-    _add(parser, "--data", type=str | None, help="path of the data, if they did not come by name")
+    _add(parser, "--data", type=str | None, help="path of the data, if it is not what it was in training")
     _add(parser, "--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     _add(parser, "--seed", type=int, default=0, help="of the draws")
     _add(parser, "--device", default="cpu", help="cpu, cuda or mps")
@@ -180,10 +201,10 @@ def _of_run(command: str) -> ArgumentParser:
 
 
 def _add(parser: ArgumentParser, name: str, **kwargs: Any) -> None:
-    """An option that may be written with dashes or underscores, a flag if it is a bool."""
+    """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool."""
     aliases = dict.fromkeys([name, name.replace("-", "_").replace("__", "--")])
     if kwargs.get("type") is bool:
-        kwargs = {k: v for k, v in kwargs.items() if k not in ("type", "default")} | {"action": "store_true"}
+        kwargs = {k: v for k, v in kwargs.items() if k != "type"} | {"action": ActionYesNo(no_prefix="no-")}
     parser.add_argument(*aliases, **kwargs)
 
 

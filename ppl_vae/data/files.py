@@ -60,9 +60,14 @@ def from_file(
         x, y = read_images(path)
         # pictures have 256 levels, also where these few happen to be black and white
         levels = domain or Domain("levels", levels=256)
-        return from_arrays(x, y, domain=levels, seed=seed, fractions=fractions, name=path.name)
+        data = from_arrays(x, y, domain=levels, seed=seed, fractions=fractions, name=path.name)
+        return _located(data, path)
     data = from_arrays(**_arrays(path), domain=domain, seed=seed, fractions=fractions, name=path.stem)
-    return replace(data, provenance={**data.provenance, "md5": {path.name: md5_of(path)}})
+    return _located(data, path, md5={path.name: md5_of(path)})
+
+
+def _located(data: Data, path: Path, **known: Any) -> Data:
+    return replace(data, provenance={**data.provenance, **known, "path": str(path.resolve())})
 
 
 def _arrays(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +111,7 @@ def again(
     provenance
         `Data.provenance`, or that of one of its splits, as JSON gives it back.
     name
-        Where to load from, for data that did not come by name: the path of the file or folder.
+        Where to load from, for data whose file or folder is not where it was: its path now.
     data_dir
         Folder of the data; see `load`.
 
@@ -121,21 +122,36 @@ def again(
     Raises
     ------
     ValueError
-        If the data or a step are not what was recorded; for data that were in memory.
+        If the data or a step are not what was recorded.
+    FileNotFoundError
+        If the file or folder is not where it was, and for data that were in memory.
     """
-    data = load(name or provenance.get("name", ""), data_dir=data_dir, seed=provenance.get("split_seed", 0))
+    data = load(name or _source(provenance), data_dir=data_dir, seed=provenance.get("split_seed", 0))
     for record in provenance.get("transforms", []):
         step = getattr(data, record["transform"], None) if record["transform"] in _STEPS else None
         if step is None:
             raise ValueError(f"again expects steps of Data, {', '.join(_STEPS)}, got {record!r}; load the data in code")
         data = step(**{k: v for k, v in record.items() if k in inspect.signature(step).parameters})
-    different = [k for k, v in data.provenance.items() if k in provenance and provenance[k] != v]
+    said = {k: v for k, v in data.provenance.items() if k != "path"}
+    different = [k for k, v in said.items() if k in provenance and provenance[k] != v]
     if different:
         raise ValueError(
             f"again expects the data that were recorded, got others, which differ in {different}: "
             f"{data.provenance[different[0]]} where there was {provenance[different[0]]}; find the original files"
         )
-    return data
+    if "path" in provenance:  # where the file lies now does not make other data of it
+        said["path"] = provenance["path"]
+    return replace(data, provenance=said)
+
+
+def _source(provenance: Mapping[str, Any]) -> str:
+    source = str(provenance.get("path") or provenance.get("name", ""))
+    if source not in _SOURCES and not Path(source).exists():
+        raise FileNotFoundError(
+            f"expected the data of the run at {source!r}, got nothing there; say where they are now by name= "
+            "(on the command line --data), or load data that were in memory in code"
+        )
+    return source
 
 
 _STEPS = ("binarize", "dequantize", "standardize", "condition_on_labels", "take", "hide")

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.arviz_io import to_tree
-from ppl_vae.draws import Draws, arguments, draws
-from ppl_vae.evaluation.evaluate import per_datum
-from ppl_vae.importance import psis
+from ppl_vae.draws import Draws, arguments, by_datum, check_program, draws, look
+from ppl_vae.evaluation.evaluate import formula, per_datum
+from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
@@ -30,7 +30,7 @@ def to_arviz(
     *context: Tensor,
     mask: Tensor | bool = True,
     num_samples: int = 1000,
-    num_predictive: int = 100,
+    num_predictive: int | None = None,
     seed: int | None = None,
     max_rows: int = 10_000,
     max_bytes: int = 2**29,
@@ -41,7 +41,7 @@ def to_arviz(
     no Markov chain: R-hat and ESS of them mean nothing. `posterior_predictive`, `prior`, `prior_predictive`,
     `observed_data` and `constant_data` (labels) are ArviZ's usual ones. `diagnostics` holds per datum `elbo`,
     `log_px` and its Monte Carlo error, `kl_gap` = log_px - elbo (the KL from q to the posterior, where pareto_k is
-    low), `ess` and `pareto_k`.
+    low), `ess` and `pareto_k` (NaN for a discrete q, whose weights are not smoothed either).
 
     There is no `log_likelihood` group: with a latent for each datum, `az.loo` of log p(x | z) is the harmonic mean
     estimator, wrong by nats, and does not run without the group.
@@ -59,13 +59,13 @@ def to_arviz(
     num_samples
         Draws from q a datum; at least 25.
     num_predictive
-        Draws of the predictive groups and of the prior.
+        Draws of the predictive groups and of the prior, 1 to `num_samples`; 100, or as many as there are, if `None`.
     seed
         Seed of all draws; fresh entropy, recorded, if `None`.
     max_rows
         Pairs of draw and datum decoded at once.
     max_bytes
-        Largest tree that is made.
+        Largest tree that is made, all its groups together.
 
     Returns
     -------
@@ -76,10 +76,19 @@ def to_arviz(
     ------
     ValueError
         If the tree would be larger than `max_bytes`; if q is a point mass or the prior improper, for which there
-        is no posterior to describe.
+        is no posterior to describe; for too few samples, or predictions that are not one to each of some samples.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
     """
-    if num_samples < 25:
-        raise ValueError(f"to_arviz expects at least 25 samples, got {num_samples}; k-hat has no tail in fewer")
+    check_program("to_arviz", program)
+    if num_samples < FEWEST:
+        raise ValueError(f"to_arviz expects at least {FEWEST} samples, got {num_samples}; k-hat has no tail in fewer")
+    num_predictive = min(100, num_samples) if num_predictive is None else num_predictive
+    if not 1 <= num_predictive <= num_samples:
+        raise ValueError(
+            f"to_arviz expects num_predictive from 1 to the {num_samples} samples, got {num_predictive}; data are "
+            "predicted from draws of q: give fewer, or more num_samples"
+        )
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
@@ -90,22 +99,22 @@ def to_arviz(
                     "to_arviz expects a posterior and a prior with densities, got a point mass (Point) or an "
                     "improper prior (Flat): an autoencoder has a reconstruction only; use another posterior and prior"
                 )
-            if not parts:
-                _check_size(drawn, len(split), max_bytes)
             parts.append(_kept(drawn))
+            if len(parts) == 1:
+                _check_size(parts[0], split, num_predictive, max_bytes)
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {
         "inference_library": "pyro-ppl",
         "inference_library_version": version("pyro-ppl"),
         "creation_library": "ppl_vae",
         "created_at": datetime.now(UTC).isoformat(),
-        "model": " ".join(repr(program).splitlines()[:2]),
+        "model": " ".join(formula(program).splitlines()),
         "base_measure": "mass" if drawn.discrete else "density",
         "data": split.identity,
         "seed": used,
         "num_samples": num_samples,
     }
-    datasets = {**_by_obs(parts, split), **prior, **_data(split, set(drawn.predicted))}
+    datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
 
 
@@ -113,14 +122,15 @@ def _kept(drawn: Draws) -> dict[str, dict[str, Tensor]]:
     """What is kept of some draws, by group, on the CPU; the data axis is the last but the event's."""
     log_w = drawn.log_weights
     log_q = torch.stack(list(drawn.log_q.values())).sum(0)
-    log_psis, _ = psis(log_w)
+    log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q else psis(log_w)[0]
     groups = {
         "posterior": drawn.z,
         "sample_stats": {"lp": log_w + log_q, "log_q": log_q, "log_weight": log_w, "log_weight_psis": log_psis},
         "posterior_predictive": drawn.predicted,
+        "observed_data": drawn.observed,
         "diagnostics": per_datum(drawn),
     }
-    return {group: {name: v.cpu() for name, v in variables.items()} for group, variables in groups.items()}
+    return {group: {name: v.detach().cpu() for name, v in vs.items()} for group, vs in groups.items()}
 
 
 def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -> dict[str, xr.Dataset]:
@@ -128,24 +138,24 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
     obs = {"obs": split.index.tolist()}
     datasets = {}
     for group, variables in parts[0].items():
-        per_draw = group != "diagnostics"
+        per_draw = group not in _PER_DATUM
         joined = {name: torch.cat([p[group][name] for p in parts], int(per_draw)) for name in variables}
         leading = ("chain", "draw", "obs") if per_draw else ("obs",)
         data = {name: (v.unsqueeze(0) if per_draw else v) for name, v in joined.items()}
         datasets[group] = _dataset(data, leading, obs, _is_data(group))
-    verdict = datasets["diagnostics"]
-    verdict = verdict.assign(kl_gap=verdict["log_px"] - verdict["elbo"])
-    for name, variable in verdict.data_vars.items():
+    for name, variable in datasets["diagnostics"].data_vars.items():
         variable.attrs["units"] = _UNITS.get(str(name), "nats")
-    datasets["diagnostics"] = verdict
     return datasets
 
 
 def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
     """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
+    where = look(program, split)
     args, _ = arguments(program, split[torch.arange(num) % len(split)])
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
-    values = {name: site["value"].cpu().unsqueeze(0) for name, site in traces.latents(trace).items()}
+    values = {
+        name: by_datum(site["value"][None], site, where).detach().cpu() for name, site in traces.latents(trace).items()
+    }
     prior = {name: v for name, v in values.items() if name in latents}
     predicted = {name: v for name, v in values.items() if name not in latents}
     return {
@@ -154,17 +164,17 @@ def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str,
     }
 
 
-def _data(split: Split, sites: set[str]) -> dict[str, xr.Dataset]:
-    """The data themselves, and what else is known of them."""
-    obs = {"obs": split.index.tolist()}
+def _known(split: Split) -> dict[str, Tensor]:
+    """What else is known of the data."""
     constant = {f"context_{i}": c for i, c in enumerate(split.context)}
     constant |= {} if split.y is None else {"label": split.y}
     constant |= {} if split.mask is None else {"mask": split.mask}
-    x = dict.fromkeys(sorted(sites)[:1], split.x)
-    groups = {"observed_data": _dataset(x, ("obs",), obs, True)}
-    if constant:
-        groups["constant_data"] = _dataset({n: c.cpu() for n, c in constant.items()}, ("obs",), obs, False)
-    return groups
+    return {name: c.detach().cpu() for name, c in constant.items()}
+
+
+def _constant(split: Split) -> dict[str, xr.Dataset]:
+    known = _known(split)
+    return {"constant_data": _dataset(known, ("obs",), {"obs": split.index.tolist()}, False)} if known else {}
 
 
 def _dataset(
@@ -181,7 +191,7 @@ def _dataset(
 
 
 def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str, ...]:
-    if is_data and num == 3:
+    if is_data and num == 3 and not several:  # of several sites the sizes may differ
         return ("channel", "height", "width")
     if num == 1 and not is_data:
         return (f"latent_{name}" if several else "latent",)
@@ -190,6 +200,7 @@ def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str,
 
 def _narrow(x: Tensor) -> np.ndarray:
     """Whole numbers in few bytes; not uint8, which ArviZ's predictive plots reject."""
+    x = x.to(torch.int8) if x.dtype == torch.bool else x
     whole = bool((x == x.round()).all()) and x.abs().max() < 2**15
     if not whole:
         return x.numpy().astype(np.float32)
@@ -197,17 +208,23 @@ def _narrow(x: Tensor) -> np.ndarray:
 
 
 def _is_data(group: str) -> bool:
-    return group == "posterior_predictive"
+    return group in ("posterior_predictive", "observed_data")
 
 
-def _check_size(drawn: Draws, n: int, max_bytes: int) -> None:
-    per_obs = sum(t[:, 0].numel() * t.element_size() for t in (*drawn.z.values(), *drawn.predicted.values()))
-    if n * per_obs > max_bytes:
+def _check_size(part: Mapping[str, Mapping[str, Tensor]], split: Split, num_predictive: int, max_bytes: int) -> None:
+    """Refuse a tree that is too large; a draw from the prior is as large as one from q for one datum."""
+    rows = len(part["diagnostics"]["elbo"])
+    per_obs = sum(t.nbytes for group in part.values() for t in group.values()) // rows
+    per_obs += sum(t.nbytes for t in _known(split).values()) // len(split)
+    likewise = (*part["posterior"].values(), *part["posterior_predictive"].values())
+    prior = num_predictive * sum(t[0, 0].nbytes for t in likewise)
+    if len(split) * per_obs + prior > max_bytes:
         raise ValueError(
-            f"to_arviz expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {n} data of "
-            f"{per_obs / 2**20:.2f} MiB each; give {max(1, int(max_bytes // per_obs))} data or fewer, lower "
-            "num_samples or num_predictive, or raise max_bytes"
+            f"to_arviz expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {len(split)} data of "
+            f"{per_obs / 2**20:.2f} MiB each; give {max(1, (max_bytes - prior) // per_obs)} data or fewer, lower "
+            f"num_samples or num_predictive ({prior / 2**20:.2f} MiB of draws from the prior), or raise max_bytes"
         )
 
 
+_PER_DATUM = ("observed_data", "diagnostics")
 _UNITS = {"ess": "draws", "pareto_k": "1"}

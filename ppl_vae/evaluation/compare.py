@@ -27,7 +27,7 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     DataFrame
         Indexed by name: `nll` and `nll_se`, in nats per datum; `difference` from the best and `difference_se`, over
         the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are any; `active_units`;
-        `unreliable`, the share of data whose k-hat is too high; `num_samples`.
+        `unreliable`, the share of data whose k-hat is too high; `num_samples`. NaN for what is not known.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:
         "difference": difference.mean(),
         "difference_se": difference.std(ddof=1) / np.sqrt(len(difference)),
         "elbo": summary.loc["elbo", "mean"],
-        "kl": table.filter(like="kl_").sum(axis=1).mean(),
+        "kl": table.filter(regex="^kl_(?!gap$)").sum(axis=1).mean(),
         "active_units": sum(result.active_units.values()),
         "unreliable": result.unreliable,
         "num_samples": result.num_samples,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ppl_vae.draws import Draws, draws
+from ppl_vae.draws import Draws, check_program, draws
 from ppl_vae.evaluation.result import Evaluation
-from ppl_vae.importance import log_marginal, psis
+from ppl_vae.importance import FEWEST, log_marginal, psis
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
-__all__ = ["evaluate", "per_datum"]
+__all__ = ["evaluate", "formula", "per_datum"]
 
 
 def evaluate(
@@ -46,11 +47,11 @@ def evaluate(
     mask
         False where an element of x is missing.
     num_samples
-        Draws S a datum; k-hat needs 25, and some 1,000 to be steady.
+        Draws S a datum; k-hat and active units need 25, k-hat some 1,000 to be steady.
     seed
         Seed of the draws; fresh entropy, recorded in the result, if `None`.
     max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
+        Pairs of draw and datum decoded at once, 1 or more; bounds the memory.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -62,7 +63,10 @@ def evaluate(
     Raises
     ------
     ValueError
-        For data outside the likelihood's support: the score of grey pixels under a Bernoulli is no log-likelihood.
+        For data outside the likelihood's support: the score of grey pixels under a Bernoulli is no log-likelihood;
+        for sites outside one plate over the data; for no samples or rows.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
     References
     ----------
@@ -77,10 +81,12 @@ def evaluate(
     >>> bool((result.per_datum.elbo <= result.per_datum.log_px).all())
     True
     """
+    check_program("evaluate", program)
     if num_samples < 1:
         raise ValueError(f"evaluate expects one sample or more, got {num_samples}; give num_samples=1 or more")
     split = Split.of(x, *context, mask=mask)
-    columns: dict[str, list[Tensor]] = {}
+    # laid out at once: small results kept from every chunk would leave the heap in pieces that no chunk fits into
+    columns: dict[str, Tensor] = {}
     moments: dict[str, _Moments] = {}
     with evaluating(program, seed) as used:
         split = split.fixed(used)
@@ -88,27 +94,34 @@ def evaluate(
         with bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
                 for name, values in per_datum(drawn).items():
-                    columns.setdefault(name, []).append(values.double().cpu())
+                    columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = values.double().cpu()
                 for name, z in drawn.z.items():
-                    moments.setdefault(name, _Moments()).add(z)
+                    moments.setdefault(name, _Moments(z)).add(z)
                 bar.update(rows.stop - rows.start)
-    table = pd.DataFrame({name: torch.cat(parts).numpy() for name, parts in columns.items()})
+    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
     table.index = pd.Index(split.index.tolist(), name="obs")
     return Evaluation(
         per_datum=_in_original_units(table, split),
-        unit_variance={name: m.variance_of_means().tolist() for name, m in moments.items()},
+        unit_variance={name: m.variance_of_means(num_samples).tolist() for name, m in moments.items()},
         num_samples=num_samples,
         seed=used,
         base_measure="mass" if drawn.discrete else "density",
         data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
-        formula="\n".join(repr(program).splitlines()[:2]),
+        formula=formula(program),
     )
 
 
-def per_datum(drawn: Draws) -> dict[str, Tensor]:
-    """ELBO, reconstruction, KL per site, log p(x) with its error, ESS and k-hat, each (n,), in units of x.
+def formula(program: nn.Module) -> str:
+    """What a program says of itself, if that is p(x, z) and q(z | x), in two lines; else the name of its class."""
+    said = repr(program)
+    return "\n".join(said.splitlines()[:2]) if said.startswith("p(") else type(program).__name__
 
-    Of a point mass or an improper prior the reconstruction alone.
+
+def per_datum(drawn: Draws) -> dict[str, Tensor]:
+    """ELBO, reconstruction, KL per site, log p(x) with its error and gap, ESS and k-hat, each (n,), in units of x.
+
+    Of a point mass or an improper prior the reconstruction alone. NaN where there is nothing to say: one draw has no
+    error and no gap, few draws have no k-hat, and neither has a discrete q, whose weights have no tail.
     """
     num_samples = len(drawn.log_likelihood)
     reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0)}
@@ -117,36 +130,42 @@ def per_datum(drawn: Draws) -> dict[str, Tensor]:
     log_w = drawn.log_weights
     log_px, mcse, ess = log_marginal(log_w)
     nothing = torch.full_like(log_px, math.nan)
+    elbo = log_w.double().mean(0)
+    has_tail = num_samples >= FEWEST and not drawn.discrete_q
     return {
-        "elbo": log_w.double().mean(0),
+        "elbo": elbo,
         **reconstruction,
         **{f"kl_{name}": (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
         "log_px": log_px,
         "log_px_mcse": mcse if num_samples > 1 else nothing,
+        "kl_gap": log_px - elbo if num_samples > 1 else nothing,
         "ess": ess,
-        "pareto_k": psis(log_w)[1] if num_samples >= 25 else nothing,
+        "pareto_k": psis(log_w)[1] if has_tail else nothing,
     }
 
 
 class _Moments:
     """Running sums of posterior means over the data, of every latent unit."""
 
-    def __init__(self) -> None:
-        self.n, self.noise = 0, torch.zeros(())
-        self.total, self.square = torch.zeros(()), torch.zeros(())
+    def __init__(self, z: Tensor) -> None:
+        self.n = 0
+        self.total, self.square, self.noise = torch.zeros(3, z[0, 0].numel(), dtype=torch.float64)
 
     def add(self, z: Tensor) -> None:
         """Take in draws (S, n, *event)."""
         z = z.double().flatten(2) if z.dim() > 2 else z.double().unsqueeze(-1)
         mean = z.mean(0).cpu()
         if len(z) > 1:
-            self.noise = self.noise + (z.var(0) / len(z)).sum(0).cpu()
+            self.noise += (z.var(0) / len(z)).sum(0).cpu()
         self.n += len(mean)
-        self.total, self.square = self.total + mean.sum(0), self.square + mean.square().sum(0)
+        self.total += mean.sum(0)
+        self.square += mean.square().sum(0)
 
-    def variance_of_means(self) -> Tensor:
-        """Variance over the data, less what the finite number of draws adds; (units,)."""
+    def variance_of_means(self, num_samples: int) -> Tensor:
+        """Variance over the data, less what the finite number of draws adds; (units,), NaN for too few draws."""
         mean = self.total / self.n
+        if num_samples < FEWEST:  # the noise of so few draws is as large as what is sought
+            return torch.full_like(mean, math.nan)
         return (self.square / self.n - mean.square() - self.noise / self.n).clamp_min(0)
 
 
@@ -161,5 +180,5 @@ def _in_original_units(table: pd.DataFrame, split: Split) -> pd.DataFrame:
     shifted = {c: table[c] - elements * domain.log_volume for c in ("elbo", "reconstruction", "log_px") if c in table}
     table = table.assign(**shifted)
     if "log_px" in table and (domain.discrete or domain.levels):
-        table["bits_per_dim"] = -table["log_px"] / (elements * math.log(2))
+        table["bits_per_dim"] = -table["log_px"] / np.where(elements, elements * math.log(2), np.nan)
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppl_vae.importance import good_k
+from ppl_vae.importance import FEWEST, good_k
 
 __all__ = ["Evaluation"]
 
@@ -25,11 +26,12 @@ class Evaluation:
     ----------
     per_datum
         Indexed by `obs`, the position in the data set. Columns in nats: `elbo`, `reconstruction`, `kl_<site>`,
-        `log_px` (importance sampling) and `log_px_mcse`, its Monte Carlo standard error. Then `ess`, the effective
-        number of samples; `pareto_k`, above `good_k` where log_px and its error cannot be believed; and
+        `log_px` (importance sampling) and `log_px_mcse`, its Monte Carlo standard error; `kl_gap` = log_px - elbo,
+        the KL from q(z | x) to p(z | x), a lower bound of it where k-hat is high. Then `ess`, the effective number of
+        samples; `pareto_k`, above `good_k` where log_px and its error cannot be believed, NaN for a discrete q; and
         `bits_per_dim`, where the domain has them. For a point-mass posterior `reconstruction` alone.
     unit_variance
-        Variance over the data of the posterior mean of each latent unit, by site.
+        Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
     num_samples, seed
         How many draws a datum, from which seed.
     base_measure
@@ -52,69 +54,109 @@ class Evaluation:
     def summary(self) -> pd.DataFrame:
         """Mean over the data and its standard error, for `nll` and every column in nats or bits.
 
-        The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread.
+        The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread. Data
+        without bits per dimension, because none of their elements was observed, are left out of its mean.
         """
         columns = [c for c in self.per_datum if c not in ("log_px_mcse", "ess", "pareto_k")]
         table = self.per_datum[columns].rename(columns={"log_px": "nll"})
         if "nll" in table:
             table["nll"] = -table["nll"]
-        n = len(table)
-        se = table.std(ddof=1) / np.sqrt(n) if n > 1 else table.iloc[0] * np.nan
-        return pd.DataFrame({"mean": table.mean(), "se": se})
+        with np.errstate(invalid="ignore"):  # where a datum has log p(x) = -inf, the error of the mean is NaN
+            return pd.DataFrame({"mean": table.mean(), "se": table.std(ddof=1) / np.sqrt(table.count())})
 
     @property
-    def active_units(self) -> dict[str, int]:
-        """Latent units whose posterior mean varies over the data by more than 0.01, by site.
+    def active_units(self) -> dict[str, float]:
+        """Number of latent units whose posterior mean varies over the data by more than 0.01, by site; NaN: not known.
 
         References
         ----------
         Burda et al. 2016, arXiv:1509.00519, section 5.2.
         """
-        return {site: sum(v > 0.01 for v in variance) for site, variance in self.unit_variance.items()}
+        return {
+            site: math.nan if any(map(math.isnan, variance)) else sum(v > 0.01 for v in variance)
+            for site, variance in self.unit_variance.items()
+        }
 
     @property
     def good_k(self) -> float:
         """The largest k-hat at which this many samples can be believed; NaN for fewer than 25."""
-        return good_k(self.num_samples) if self.num_samples >= 25 else float("nan")
+        return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
 
     @property
     def unreliable(self) -> float:
         """Share of the data whose k-hat is above `good_k`; NaN where there is none."""
         k = self.per_datum.get("pareto_k")
-        return float("nan") if k is None or k.isna().all() else float((k > self.good_k).mean())
+        return math.nan if k is None or k.isna().all() else float((k > self.good_k).mean())
 
     def __repr__(self) -> str:
         lines = [f"{self.formula.splitlines()[0]}: {len(self.per_datum)} data, {self.base_measure}"]
-        for name, (mean, se) in self.summary.iterrows():
+        for name, (mean, se) in self.summary.drop(index="kl_gap", errors="ignore").iterrows():
             unit = "bits per dimension" if name == "bits_per_dim" else "nats per datum"
             lines.append(f"  {name:<16}{mean:>10.3f} ± {se:.3f} {unit}")
         if "log_px" not in self.per_datum:
             return "\n".join([*lines, "  a point-mass posterior has no ELBO, log p(x), KL or k-hat"])
-        units = ", ".join(f"{n} of {len(self.unit_variance[s])} in {s}" for s, n in self.active_units.items())
-        lines.append(f"  active units: {units}")
-        if self.num_samples >= 25:
-            lines.append(
-                f"  k-hat > {self.good_k:.2f} for {self.unreliable:.1%} of the data: "
-                + ("there log p(x) may be too low" if self.unreliable else "log p(x) and its error can be believed")
-                + f" (S={self.num_samples}, seed {self.seed})"
-            )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._gap(), f"  active units: {self._active()}", *self._verdict()])
+
+    def _gap(self) -> list[str]:
+        gap = self.summary.T.get("kl_gap")
+        if gap is None or math.isnan(gap["mean"]):
+            return []
+        bound = "" if self.unreliable == 0 else ", a lower bound"
+        return [f"  KL from q(z | x) to p(z | x): {gap['mean']:.3f} ± {gap['se']:.3f} nats per datum{bound}"]
+
+    def _active(self) -> str:
+        if any(map(math.isnan, self.active_units.values())):
+            return f"not known from fewer than {FEWEST} draws a datum"
+        return ", ".join(f"{n} of {len(self.unit_variance[s])} in {s}" for s, n in self.active_units.items())
+
+    def _verdict(self) -> list[str]:
+        """Whether log p(x) can be believed, and what that does not see."""
+        if math.isnan(self.good_k):
+            return []
+        unseen = f"modes that q never visits are not seen (S={self.num_samples}, seed {self.seed})"
+        if math.isnan(self.unreliable):
+            return [f"  no k-hat: the weights of a discrete q have no tail to judge log p(x) by; {unseen}"]
+        sign = "there log p(x) may be too low and its error too small" if self.unreliable else _NO_SIGN
+        steady = "" if self.num_samples >= 100 else "; k-hat is unsteady for S < 100"
+        return [f"  k-hat > {self.good_k:.2f} for {self.unreliable:.1%} of the data: {sign}; {unseen}{steady}"]
 
     def save(self, path: str | Path) -> None:
-        """Write everything as JSON."""
+        """Write everything as JSON: NaN as null, infinity as a string; whole, or not at all."""
         content = {**vars(self), "per_datum": {"obs": self.per_datum.index.tolist(), **_columns(self.per_datum)}}
         content["summary"] = {name: {"mean": m, "se": s} for name, (m, s) in self.summary.iterrows()}
         content["active_units"] = self.active_units
         content["unreliable"] = self.unreliable
-        Path(path).write_text(json.dumps(content, indent=1))
+        temporary = Path(path).with_name(Path(path).name + ".tmp")
+        temporary.write_text(json.dumps(_plain(content), indent=1, allow_nan=False))
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Evaluation:
         """Read what `save` wrote."""
         content = json.loads(Path(path).read_text())
-        table = pd.DataFrame(content.pop("per_datum")).set_index("obs")
-        return cls(per_datum=table, **{k: content[k] for k in cls.__dataclass_fields__ if k != "per_datum"})
+        table = pd.DataFrame({name: _numbers(values) for name, values in content.pop("per_datum").items()})
+        content["unit_variance"] = {site: _numbers(v).tolist() for site, v in content["unit_variance"].items()}
+        rest = {k: content[k] for k in cls.__dataclass_fields__ if k != "per_datum"}
+        return cls(per_datum=table.set_index("obs"), **rest)
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
     return {str(name): column.tolist() for name, column in table.items()}
+
+
+def _plain(content: Any) -> Any:
+    """What JSON has no number for as null; infinities as text, since a mean must not skip them once they are read."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    if not isinstance(content, float) or math.isfinite(content):
+        return content
+    return None if math.isnan(content) else str(content)
+
+
+def _numbers(values: list[Any]) -> np.ndarray:
+    return np.array([math.nan if v is None else float(v) if isinstance(v, str) else v for v in values])
+
+
+_NO_SIGN = "no sign that log p(x) is off"

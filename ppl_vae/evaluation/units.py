@@ -12,7 +12,7 @@ from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.draws import arguments
+from ppl_vae.draws import arguments, by_datum, check_program, look
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
@@ -32,6 +32,7 @@ def kl_per_unit(
     ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
     by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum.
+    A site that lies in a plate beside the data's has its units once for each member of it.
 
     Parameters
     ----------
@@ -46,56 +47,79 @@ def kl_per_unit(
     seed
         Seed of the draws; fresh entropy if `None`.
     batch_size
-        Data encoded at once.
+        Data encoded at once, 1 or more.
 
     Raises
     ------
     ValueError
-        For a point-mass posterior or an improper prior, which have no KL.
+        For a point-mass posterior or an improper prior, which have no KL; for a discrete site, of which no density
+        can be estimated; for sites outside one plate over the data.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
     References
     ----------
     Chen et al. 2018, arXiv:1802.04942 (the dimension-wise KL).
     """
+    check_program("kl_per_unit", program)
+    if batch_size < 1:
+        raise ValueError(
+            f"kl_per_unit expects a batch_size of one or more, got {batch_size}; give batch_size=1 or more"
+        )
     split = Split.of(x, *context, mask=mask)
     exact: dict[str, list[Tensor]] = {}
     drawn: dict[str, list[tuple[Tensor, Tensor]]] = {}
     with evaluating(program, seed) as used:
         split = split.fixed(used)
+        where = look(program, split)
         for start in range(0, len(split), batch_size):
             args, seen = arguments(program, split[start : start + batch_size])
             model, guide = traces.pair(program, *args, mask=seen)
-            traces.check_pair(model, guide, len(args[0]))
             for name, q in traces.latents(guide).items():
-                p = model.nodes[name]
-                if traces.singular(q) or traces.improper(p):
-                    raise ValueError(
-                        f"kl_per_unit expects densities at {name!r}, got a point mass or an improper prior, which "
-                        "have no KL; use another posterior and prior"
-                    )
+                _check_densities(name, q, model.nodes[name])
             free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
             for name, q in traces.latents(guide).items():
-                p = model.nodes[name]
-                kl = _factorized(q["fn"], p["fn"])
+                kl = _factorized(q["fn"], model.nodes[name]["fn"])
                 if kl is not None:
-                    exact.setdefault(name, []).append(kl.cpu())
-                drawn.setdefault(name, []).append((q["value"].cpu(), free.nodes[name]["value"].cpu()))
+                    exact.setdefault(name, []).append(_units(kl, q, where))
+                pair = _units(q["value"], q, where), _units(free.nodes[name]["value"], q, where)
+                drawn.setdefault(name, []).append(pair)
     return {name: _per_unit(exact.get(name), pairs) for name, pairs in drawn.items()}
+
+
+def _check_densities(name: str, q: traces.Site, p: traces.Site) -> None:
+    if traces.singular(q) or traces.improper(p):
+        raise ValueError(
+            f"kl_per_unit expects densities at {name!r}, got a point mass or an improper prior, which have no KL; "
+            "use another posterior and prior"
+        )
+    if traces.discrete(q):
+        raise ValueError(
+            f"kl_per_unit expects densities at {name!r}, got the discrete {type(q['fn']).__name__}, whose units have "
+            f"none to estimate; see `kl_{name}` of evaluate(...).per_datum"
+        )
+
+
+def _units(value: Tensor, site: traces.Site, where: traces.Plates) -> Tensor:
+    """A value with the batch and event shape of a site as (n, units), on the CPU."""
+    value = by_datum(value[None], site, where)[0]
+    return value.reshape(len(value), -1).cpu()
 
 
 def _per_unit(exact: list[Tensor] | None, drawn: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, str]:
     if exact is not None:
         return torch.cat(exact).double().mean(0).numpy(), "KL"
-    q, p = (torch.cat([pair[i] for pair in drawn]).double().flatten(1).numpy() for i in (0, 1))
+    q, p = (torch.cat([pair[i] for pair in drawn]).double().numpy() for i in (0, 1))
     return np.array([_marginal_kl(q[:, j], p[:, j]) for j in range(q.shape[1])]), "dimension-wise KL"
 
 
 def _factorized(q: Any, p: Any) -> Tensor | None:
-    """KL of each unit and datum, (n, units), if both are independent over them and it is known."""
-    if not all(isinstance(fn, dist.Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
+    """KL of each unit and datum, (*batch, *units), if both are independent over them and it is known."""
+    q, p = (fn.base_dist if isinstance(fn, dist.Independent) else fn for fn in (q, p))
+    if q.event_shape or p.event_shape:
         return None
     try:
-        return torch.distributions.kl_divergence(q.base_dist, p.base_dist)
+        return torch.distributions.kl_divergence(q, p)
     except NotImplementedError:
         return None
 

@@ -35,7 +35,7 @@ def pareto_k(
     obs
         Number of each datum (obs,); by default 0, 1, 2, ...
     num_samples
-        Importance samples for each datum, at least 11.
+        Importance samples for each datum, at least 25.
     ax
         Axes to draw into; by default a new figure's.
     **kwargs
@@ -48,7 +48,7 @@ def pareto_k(
     Raises
     ------
     ValueError
-        `k` is not (obs,), `obs` has another length, or `num_samples` is below 11.
+        `k` is not (obs,), `obs` has another length, or `num_samples` is below 25.
 
     References
     ----------
@@ -102,6 +102,6 @@ def trusted(num_samples: int | None) -> float:
     """Largest k-hat at which an estimate from `num_samples` draws is reliable (Vehtari et al., 2024)."""
     if num_samples is None:
         return 0.7
-    if num_samples < 11:
-        raise ValueError(f"pareto_k expects num_samples >= 11, got {num_samples}; k-hat needs more draws.")
+    if num_samples < 25:
+        raise ValueError(f"pareto_k expects num_samples >= 25, got {num_samples}; k-hat needs more draws.")
     return min(1 - 1 / np.log10(num_samples), 0.7)

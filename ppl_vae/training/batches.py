@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -31,17 +32,26 @@ _SAMPLERS = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler
 
 
 class Batch(NamedTuple):
-    """What a model and guide are called with."""
+    """What a model and guide are called with; from a loader of your own, the way to give a mask.
+
+    Parameters
+    ----------
+    x
+        Data, (batch, *x_shape).
+    context
+        What they are conditioned on, each (batch, ...).
+    mask
+        True where an element of x was observed, (batch, *x_shape); `True` where all were.
+    """
 
     x: Tensor
     context: tuple[Tensor, ...] = ()
     mask: Tensor | bool = True
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
-        """The batch on a device, real numbers in the precision of the model."""
-        x, *context = (
-            t.to(device, dtype if t.is_floating_point() else None, non_blocking=True) for t in (self.x, *self.context)
-        )
+        """The batch on a device, x in the precision of the model, and so are real contexts; labels stay whole."""
+        x = self.x.to(device, dtype, non_blocking=True)
+        context = (c.to(device, dtype if c.is_floating_point() else None, non_blocking=True) for c in self.context)
         return Batch(x, tuple(context), self.mask.to(device) if isinstance(self.mask, Tensor) else self.mask)
 
 
@@ -177,7 +187,7 @@ class Loader(Batches):
 
 
 def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype, *, shuffle: bool = True) -> Batches:
-    """Batches of a `Split`, a tensor, a tuple of tensors (x, *context), or of an iterable of batches.
+    """Batches of a `Split`, a tensor or array, a tuple of these (x, *context), or of an iterable of batches.
 
     Raises
     ------
@@ -206,13 +216,15 @@ def split_of(data: Any) -> Split | None:
 
     Raises
     ------
+    TypeError
+        For arrays of anything but numbers.
     ValueError
         If there are none.
     """
-    if isinstance(data, Tensor):
+    if isinstance(data, Tensor | np.ndarray):
         data = (data,)
-    if isinstance(data, tuple) and data and all(isinstance(t, Tensor) for t in data):
-        x, *context = data
+    if isinstance(data, tuple) and data and all(isinstance(t, Tensor | np.ndarray) for t in data):
+        x, *context = map(_tensor, data)
         data = Split(x, torch.arange(len(x)), context=tuple(context))
     if not isinstance(data, Split):
         return None
@@ -225,13 +237,25 @@ def _batch(item: Any) -> Batch:
     if isinstance(item, Batch):
         return item
     tensors = tuple(item) if isinstance(item, tuple | list) else (item,)
-    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
+    if not tensors or not all(isinstance(t, Tensor | np.ndarray) for t in tensors):
         raise TypeError(
             f"training expects batches x or (x, *context) of tensors, got {type(item).__name__} of "
             f"{[type(t).__name__ for t in tensors]}; make such tuples of them (DataLoader: collate_fn)"
         )
-    x, *context = tensors
+    x, *context = map(_tensor, tensors)
     return Batch(x, tuple(context))
+
+
+def _tensor(values: Tensor | np.ndarray) -> Tensor:
+    """A tensor as it is; an array as a tensor, copied only where torch could not share it."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        return torch.as_tensor(np.require(values, requirements=["C", "W"]))
+    except TypeError as error:
+        raise TypeError(
+            f"data expect arrays of numbers, got one of {values.dtype}; convert it: array.astype('float32')"
+        ) from error
 
 
 def _samplers(loader: DataLoader[Any]) -> list[Any]:

@@ -70,9 +70,13 @@ class Checkpoint:
         """The plain state."""
         return read_json(self.folder / "checkpoint.json")
 
+    def config(self) -> dict[str, Any]:
+        """What the training was called with."""
+        return read_json(self.folder / "config.json")
+
     def history(self) -> list[dict[str, float]]:
         """One row an epoch, as far as the checkpoint has come; a kill may leave a row more in the file."""
-        lines = (self.folder / "history.jsonl").read_text().splitlines()
+        lines = _there(self.folder / "history.jsonl").read_text().splitlines()
         rows = [{k: math.nan if v is None else v for k, v in json.loads(line).items()} for line in lines]
         return rows[: self.read()["epoch"]]
 
@@ -81,12 +85,14 @@ class Checkpoint:
 
         Raises
         ------
+        FileNotFoundError
+            If the file is gone.
         ValueError
             If the folder names a file of another folder, or one that is no safetensors file.
         """
         name = self._files()[which]
         try:
-            return safetensors.torch.load_file(self.folder / name)
+            return safetensors.torch.load_file(_there(self.folder / name))
         except SafetensorError as error:
             raise ValueError(
                 f"a checkpoint expects {name} to be a safetensors file, got something else ({error}); it was "
@@ -143,8 +149,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON."""
-    return json.loads(path.read_text())
+    """Read JSON of a run folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    return json.loads(_there(path).read_text())
 
 
 @contextmanager
@@ -155,6 +167,15 @@ def renamed(path: Path) -> Iterator[Path]:
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"a run folder expects a {path.name}, got {str(path.parent)!r} without one; copy the whole folder that "
+            "fit wrote, or train again into another"
+        )
+    return path
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -7,15 +7,74 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO
 from pyro.poutine import Trace
-from torch import nn
+from torch import Tensor, nn
 
 from ppl_vae import objectives, traces
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.terms import Pair, not_finite
 
-__all__ = ["check_first", "explained"]
+__all__ = ["an_elbo", "check_first", "check_mask", "explained"]
+
+
+def an_elbo(objective: Any) -> ELBO:
+    """The objective, made if it is a class, as far as it can be judged without a program.
+
+    Raises
+    ------
+    TypeError
+        For what is no ELBO, or a class of one that needs arguments.
+    ValueError
+        For an ELBO without one loss to step by.
+    """
+    name = objective.__name__ if isinstance(objective, type) else type(objective).__name__
+    try:
+        made = objective() if isinstance(objective, type) else objective
+    except TypeError as error:
+        raise TypeError(
+            f"fit expects an ELBO, or a class of one that needs no arguments, got {name} ({error}); "
+            f"give one that is made, {name}(...), or use Trace_ELBO"
+        ) from error
+    if not isinstance(made, ELBO) or not hasattr(made, "loss_and_grads"):
+        raise TypeError(
+            f"fit expects an ELBO with a loss and its gradient, got {name}; use Trace_ELBO or another ELBO of "
+            "pyro.infer, or train with pyro.infer.SVI yourself"
+        )
+    if isinstance(made, ReweightedWakeSleep):
+        raise ValueError(
+            f"fit expects an objective with one loss, got {name}, which has one of the model and another of the "
+            "guide; use objectives.IWAE, or train with pyro.infer.SVI yourself"
+        )
+    if isinstance(made, TraceTailAdaptive_ELBO) and not made.vectorize_particles:
+        raise ValueError(
+            f"{name} expects vectorized particles, got vectorize_particles=False; "
+            f"give {name}(num_particles=10, vectorize_particles=True)"
+        )
+    return made
+
+
+def check_mask(x: Tensor, mask: Tensor | bool) -> None:
+    """Refuse a mask that Pyro would broadcast to elements it was not meant for.
+
+    Raises
+    ------
+    ValueError
+        For a mask that is not boolean or not of the shape of x, and for one of which nothing is left.
+    """
+    if not isinstance(mask, bool) and getattr(mask, "dtype", None) != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask expects booleans, True where an element was observed, got {got}; convert it: mask > 0")
+    if isinstance(mask, Tensor) and mask.shape != x.shape:
+        raise ValueError(
+            f"mask expects the shape of x, {tuple(x.shape)}, got {tuple(mask.shape)}; give one value an element, "
+            "for whole data: mask.reshape(-1, *[1] * (x.dim() - 1)).expand_as(x)"
+        )
+    if not torch.as_tensor(mask).any():
+        raise ValueError(
+            "mask expects True where an element was observed, got False everywhere; if it says what is missing, "
+            "give its inverse, ~mask; else leave such data out"
+        )
 
 
 def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) -> Pair:
@@ -24,9 +83,11 @@ def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) 
     Raises
     ------
     ValueError
-        See `traces.check_pair` and `objectives.check`; and for parameters in Pyro's global store.
+        See `check_mask`, `traces.check_pair` and `objectives.check`; for a program that fails on the context of
+        the batch, and for parameters in Pyro's global store.
     """
-    model, guide = _drawn(program, batch, beta)
+    check_mask(batch.x, batch.mask)
+    model, guide = _first_drawn(program, batch, beta)
     where = traces.check_pair(model, guide, len(batch.x))
     objectives.check(objective, model, guide)
     own = {id(p) for p in program.parameters()}
@@ -64,6 +125,21 @@ def explained(
         return ValueError(f"{clearer} (seen in {where})")
     culprit = not_finite([*pairs, redrawn])
     return error if culprit is None else _broken(culprit, where)
+
+
+def _first_drawn(program: nn.Module, batch: Batch, beta: float) -> Pair:
+    try:
+        return _drawn(program, batch, beta)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if not batch.context:
+            raise
+        shapes = [tuple(c.shape) for c in batch.context]
+        first = str(error).partition("\n")[0].strip()  # Pyro appends a table of shapes
+        raise ValueError(
+            f"a program expects the context it was made for, got the tensors after x of each batch, {shapes}, taken "
+            f"as context, and failed on them ({first}); give x alone where they are labels not to condition on "
+            "(DataLoader: collate_fn), else build with context= for each"
+        ) from error
 
 
 def _broken(what: str, where: str) -> FloatingPointError:

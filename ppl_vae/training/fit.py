@@ -19,6 +19,8 @@ from ppl_vae.isolation import isolated
 from ppl_vae.objectives import Beta, Constant
 from ppl_vae.training.batches import batches, split_of
 from ppl_vae.training.checkpoint import load_weights
+from ppl_vae.training.checks import an_elbo, check_mask
+from ppl_vae.training.device import chosen_device
 from ppl_vae.training.loop import Callback, Training
 from ppl_vae.training.optim import NamedOptim
 from ppl_vae.training.store import Store, described
@@ -87,8 +89,9 @@ def fit(
     program
         A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
     data
-        A data set with `.train` and `.validation`; or training data alone: a `Split`, a tensor x (n,
-        *x_shape), a tuple (x, *context), a `DataLoader` or any iterable of batches `(x, *context)`.
+        A data set with `.train` and `.validation`; or training data alone: a `Split`, a tensor or array x
+        (n, *x_shape), a tuple (x, *context), a `DataLoader` or any iterable of batches x, `(x, *context)` or,
+        with a mask, `Batch`.
     validation
         Validation data, in any of these forms; by default the data set's.
     epochs
@@ -96,7 +99,7 @@ def fit(
     batch_size
         Data a batch, for data in memory.
     objective
-        A Pyro ELBO, or a class of one.
+        A Pyro ELBO with one loss, or a class of one that needs no arguments.
     beta
         Weight of the KL: a number, or a warm-up such as `objectives.Linear(epochs=10)`. The history is of the
         ELBO, at beta = 1, all the same.
@@ -117,8 +120,8 @@ def fit(
         Folder for configuration, history and checkpoints.
     resume
         Go on from the checkpoint in `run`, if there is one; on a CPU the result is bit for bit that of a
-        training never interrupted, for data in memory or from a map-style `DataLoader`. Without a schedule
-        there may be more epochs than before.
+        training never interrupted, for data in memory or from a map-style `DataLoader`. Another `patience`
+        or `checkpoint_every`, and without a schedule more epochs than before, are recorded in its place.
     checkpoint_every
         Epochs between checkpoints.
     callbacks
@@ -134,10 +137,11 @@ def fit(
     Raises
     ------
     TypeError
-        For a program that is no module, or data that are neither tensors nor batches of them.
+        For a program that is no module, an objective that is no ELBO, or data that are neither tensors nor
+        batches of them.
     ValueError
         For a combination that would print a wrong number, for data outside the likelihood's support, for a
-        run folder that holds another training.
+        mask that does not fit x, for a run folder that holds another training.
     FloatingPointError
         If a loss or gradient is not finite, naming what went first, the epoch and the batch. As after any
         interruption the best weights so far are kept, and the last checkpoint is intact.
@@ -160,12 +164,15 @@ def fit(
         raise ValueError(f"fit expects one epoch or more, got {epochs}; give epochs=1 or more")
     if resume and run is None:
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
+    goal = an_elbo(objective)
     weight: Beta = Constant(beta) if isinstance(beta, int | float) else beta
-    target = _device(device)
+    target = chosen_device(device)
     sources = [
         getattr(data, "train", data),
         getattr(data, "validation", None) if validation is None else validation,
     ]
+    for source in sources:
+        _check_masked(source)
     dtype = next((p.dtype for p in program.parameters()), torch.get_default_dtype())
     train = batches(sources[0], batch_size, target, dtype)
     held_out = None if sources[1] is None else batches(_fixed(sources[1]), 1000, target, dtype, shuffle=False)
@@ -185,7 +192,6 @@ def fit(
 
     program.to(target)
     with isolated(program, seed):
-        goal = objective() if isinstance(objective, type) else objective
         training = Training(program, train, held_out, goal, weight, make_optim, seed)
         store = None
         if run is not None:
@@ -195,6 +201,8 @@ def fit(
                 "objective": _settings_of(goal),
                 "beta": weight,
                 "clip_norm": clip_norm,
+                "patience": patience,
+                "checkpoint_every": checkpoint_every,
                 "seed": seed,
                 "device": str(target),
             }
@@ -218,16 +226,11 @@ def fit(
     return Fit(history, state.best_epoch, state.stopped, None if run is None else Path(run))
 
 
-def _device(name: str) -> torch.device:
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    if not available.get(name.partition(":")[0]):
-        there = [kind for kind, is_there in available.items() if is_there]
-        raise ValueError(
-            f"fit expects device 'auto' or one of this machine's, {there}, got {name!r}; choose one of them"
-        )
-    return torch.device(name)
+def _check_masked(data: Any) -> None:
+    """Before anything is drawn: preprocessing that is pending goes by the mask."""
+    split = split_of(data)
+    if split is not None and split.mask is not None:
+        check_mask(split.x, split.mask)
 
 
 def _fixed(data: Any) -> Any:
@@ -236,5 +239,6 @@ def _fixed(data: Any) -> Any:
 
 
 def _settings_of(objective: ELBO) -> str:
-    settings = {k: v for k, v in vars(objective).items() if k in ("num_particles", "nats", "alpha")}
+    told = ("num_particles", "nats", "alpha", "mmd_scale", "tail_adaptive_beta")
+    settings = {k: v for k, v in vars(objective).items() if k in told}
     return f"{type(objective).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pyro.infer import ELBO, SVI
+from pyro.infer import ELBO, SVI, TraceTailAdaptive_ELBO
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from ppl_vae import traces
+from ppl_vae.isolation import evaluating
 from ppl_vae.objectives import Beta
 from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checkpoint import weights
-from ppl_vae.training.checks import check_first, explained
+from ppl_vae.training.checks import check_first, check_mask, explained
 from ppl_vae.training.optim import NamedOptim
-from ppl_vae.training.randomness import devices
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite
 
 __all__ = ["Callback", "State", "Training"]
@@ -177,8 +176,8 @@ class Training:
         if self.schedule is not None:
             self.schedule.step()
         pairs = self.watched.take()
-        if self.enumerated:
-            terms.add_loss(len(batch.x), loss if beta == 1 else math.nan)
+        if self.enumerated:  # the traces it drew have no one value of an enumerated site
+            terms.add(len(batch.x), [self._pair(batch)], loss=loss if beta == 1 else None)
         elif pairs:
             terms.add(len(batch.x), pairs, self.objective.num_particles)
         else:  # an objective that nothing can be seen of
@@ -187,7 +186,9 @@ class Training:
     def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         loss = self.objective.loss_and_grads(model, guide, *args, **kwargs)
         if not math.isfinite(loss):
-            raise FloatingPointError(not_finite(self.watched.pairs) or "the loss")
+            culprit = not_finite(self.watched.pairs)
+            if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
+                raise FloatingPointError(culprit or "the loss")
         return loss
 
     def _validate(self) -> dict[str, float]:
@@ -195,24 +196,20 @@ class Training:
         if self.validation is None:
             return {}
         terms = Terms(self.point)
-        self.program.eval()
-        with _own_randomness(self.program, self.validation), torch.no_grad():
-            torch.manual_seed(self.seed)
+        with evaluating(self.program, self.seed), self.validation.rewound():
             for number, batch in enumerate(self.validation, 1):
                 self._score(batch, terms, f"validation after epoch {self.state.epoch}, batch {number}")
         return terms.row("validation")
 
     def _score(self, batch: Batch, terms: Terms, where: str) -> None:
+        check_mask(batch.x, batch.mask)
         model, guide = self.program.model, self.program.guide
         try:
+            pair, loss = self._pair(batch), None
             if self.enumerated:
                 loss = self.objective.loss(model, guide, batch.x, *batch.context, **traces.call(batch.mask))
-                terms.add_loss(len(batch.x), loss)
-                culprit = None if math.isfinite(loss) else "the loss"
-            else:
-                pair = self._pair(batch)
-                terms.add(len(batch.x), [pair])
-                culprit = not_finite([pair])
+            terms.add(len(batch.x), [pair], loss=loss)
+            culprit = not_finite([pair]) or (None if loss is None or math.isfinite(loss) else "the loss")
             if culprit is not None:
                 raise FloatingPointError(culprit)
         except (FloatingPointError, ValueError) as error:
@@ -224,8 +221,8 @@ class Training:
             return traces.pair(self.program, batch.x, *batch.context, mask=batch.mask)
 
     def _first_pair(self) -> Pair:
-        self.program.eval()  # a look is no training: batch statistics stay as they are
-        with _own_randomness(self.program, self.train):
+        # a look is no training: batch statistics stay as they are
+        with evaluating(self.program, self.seed), self.train.rewound():
             return check_first(self.program, self.objective, next(iter(self.train)), self.beta(0, 1))
 
 
@@ -233,10 +230,3 @@ def _asked(callbacks: Sequence[Any], state: State) -> bool:
     """Whether some callback says stop; each is called."""
     answers = [getattr(callback, "on_epoch_end", callback)(state) for callback in callbacks]
     return any(answers)
-
-
-@contextmanager
-def _own_randomness(program: nn.Module, data: Batches) -> Iterator[None]:
-    """A scope whose draws, and those of the data's own generators, leave no trace."""
-    with torch.random.fork_rng(devices=devices(program)), data.rewound():
-        yield

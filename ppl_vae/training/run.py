@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ppl_vae.training.checkpoint import Checkpoint, load_weights, read_json
+from ppl_vae.training.checkpoint import Checkpoint, load_weights
+from ppl_vae.training.device import chosen_device
 from ppl_vae.vae.build import rebuild
 
 __all__ = ["Run", "load"]
@@ -51,7 +52,7 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
     vae
         A VAE or Program of the same structure to put the weights into, for one that `build` did not make.
     device
-        Where the weights go.
+        Where the weights go: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
     Returns
     -------
@@ -60,19 +61,19 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
     Raises
     ------
     FileNotFoundError
-        If the folder holds no run.
+        If the folder holds no run, or only a part of one.
     ValueError
-        If the run names a class that is neither one of `ppl_vae` nor handed over, was not made by `build`, or
-        was tampered with.
+        For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor handed over,
+        was not made by `build`, or was tampered with.
     """
-    folder = Path(run)
+    folder, target = Path(run), chosen_device(device)
     checkpoint = Checkpoint(folder)
     if not checkpoint.exists():
         raise FileNotFoundError(
             f"load expects a run folder with a checkpoint.json, got {str(folder)!r} without one; "
             "give the folder that fit(run=...) or `ppl-vae train` wrote"
         )
-    config, best = read_json(folder / "config.json"), checkpoint.tensors("best")
+    config, best = checkpoint.config(), checkpoint.tensors("best")
     if vae is None:
         if config["recipe"] is None:
             raise ValueError(
@@ -85,4 +86,4 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
     load_weights(vae, best)
     rows = checkpoint.history()  # none, if it was killed in its first epoch
     history = pd.DataFrame(rows, columns=None if rows else ["epoch"]).set_index("epoch")
-    return Run(vae.to(device).eval(), history, config, folder)
+    return Run(vae.to(target).eval(), history, config, folder)

@@ -16,11 +16,15 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
-from ppl_vae.training.checkpoint import Checkpoint, load_weights, read_json, weights, write_json
+from ppl_vae.training.checkpoint import Checkpoint, load_weights, weights, write_json
 from ppl_vae.training.loop import Training
 from ppl_vae.training.randomness import devices, random_states, set_random_states
 
 __all__ = ["Store", "described"]
+
+
+# when a training stops and how often it is stored change no step of it, and nor do more epochs without a schedule
+_FREE = ("fit.patience", "fit.checkpoint_every")
 
 
 class Store:
@@ -103,11 +107,11 @@ class Store:
         set_random_states(_part(tensors, "random"), stored["python_random"], devices(training.program))
 
     def _refuse_another(self) -> None:
-        stored, now = read_json(self.checkpoint.folder / "config.json"), self.config
+        stored, now = self.checkpoint.config(), self.config
         for part in ("recipe", "fit", "data"):
             for name, old, new in _differences(stored[part], now[part], part):
-                if name == "fit.epochs" and self.training.schedule is None:
-                    continue  # more epochs of the same
+                if name in _FREE or (name == "fit.epochs" and self.training.schedule is None):
+                    continue
                 raise ValueError(
                     f"resume expects the training that the folder holds, got another {name}: {new!r}, not "
                     f"{old!r}; call fit with what config.json says, or choose another folder"

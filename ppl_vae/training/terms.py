@@ -64,28 +64,27 @@ class Terms:
     def __init__(self, point: bool) -> None:
         self.point = point
         self.size = 0
-        self.loss = 0.0
+        self.gap = 0.0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, size: int, pairs: Sequence[Pair], num_particles: int = 1) -> None:
-        """Add the terms of a batch, the mean over its particles."""
+    def add(self, size: int, pairs: Sequence[Pair], num_particles: int = 1, loss: float | None = None) -> None:
+        """Add the terms of a batch, the mean over its particles.
+
+        `loss` is minus the ELBO where it is better known than from the pairs: the sum over enumerated sites.
+        """
         self.size += size
         for model, guide in pairs:
-            for name, value in _terms(model, guide).items():
-                value = value.detach() / num_particles
+            terms = {name: value.detach() / num_particles for name, value in _terms(model, guide).items()}
+            for name, value in terms.items():
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
-
-    def add_loss(self, size: int, loss: float) -> None:
-        """Add a batch of which only the loss is known: enumerated sites have no one draw to look at."""
-        self.size += size
-        self.loss += loss
+            if loss is not None:
+                self.gap += loss / len(pairs) + _elbo({name: float(value) for name, value in terms.items()})
 
     def row(self, prefix: str) -> dict[str, float]:
         """The columns of the history, in nats per datum."""
         means = {name: float(value) / self.size for name, value in self.sums.items()}
-        kls = {name: value for name, value in means.items() if name.startswith("kl_")}
-        elbo = means.get("reconstruction", 0.0) - sum(kls.values()) - self.loss / self.size
-        shown = {name: v for name, v in means.items() if not (self.point and name in kls)}
+        elbo = _elbo(means) - self.gap / self.size
+        shown = {name: v for name, v in means.items() if not (self.point and name.startswith("kl_"))}
         return {f"{prefix}_elbo": elbo, **{f"{prefix}_{name}": v for name, v in shown.items()}}
 
 
@@ -96,7 +95,7 @@ def not_finite(pairs: Sequence[Pair]) -> str | None:
         named += [(f"log p of latent site {n!r}", s) for n, s in traces.latents(model).items()]
         named += [(f"the log-likelihood of site {n!r}", s) for n, s in traces.observed(model).items()]
         for name, site in named:
-            if not math.isfinite(traces.total(site)):
+            if not math.isfinite(traces.total(site).detach()):
                 return name
     return None
 
@@ -108,6 +107,10 @@ def _terms(model: Trace, guide: Trace) -> dict[str, Tensor]:
             "reconstruction": sum((_total(s) for s in traces.observed(model).values()), torch.zeros(())),
             **{f"kl_{n}": _total(s) - _total(model.nodes[n]) for n, s in traces.latents(guide).items()},
         }
+
+
+def _elbo(terms: dict[str, float]) -> float:
+    return terms["reconstruction"] - sum(value for name, value in terms.items() if name.startswith("kl_"))
 
 
 def _total(site: dict[str, Any]) -> Tensor:
