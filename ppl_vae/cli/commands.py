@@ -27,7 +27,6 @@ __all__ = ["compare_runs", "diagnose", "evaluate_run", "sample", "train"]
 def train(options: Namespace) -> None:
     """Load, build, fit; the options are kept beside the checkpoint."""
     loaded = _prepared(options)
-    torch.manual_seed(options.seed)
     vae = build(
         loaded,
         latent_dim=options.latent_dim,
@@ -35,6 +34,7 @@ def train(options: Namespace) -> None:
         posterior=part(options.posterior),
         encoder=part(options.encoder),
         decoder=part(options.decoder),
+        seed=options.seed,
     )
     print("\n".join(repr(vae).splitlines()[:2]))
     folder = Path(options.run or default_folder(options, loaded))

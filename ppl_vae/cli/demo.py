@@ -6,7 +6,6 @@ import shutil
 import time
 from pathlib import Path
 
-import torch
 from jsonargparse import Namespace
 
 from ppl_vae import data
@@ -56,8 +55,7 @@ def _one(
 ) -> tuple[VAE, Evaluation]:
     folder = out / f"{prior.__name__}-{likelihood.__name__}"
     shutil.rmtree(folder, ignore_errors=True)
-    torch.manual_seed(options.seed)
-    vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood)
+    vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)
     fitted = fit(vae, digits, epochs=options.epochs, beta=Linear(options.epochs / 10), seed=options.seed, run=folder)
     result = evaluate(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
     result.save(folder / "evaluation.json")

@@ -157,7 +157,7 @@ def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     """
 
     def part(entry: Mapping[str, Any]) -> Factory:
-        name, ours = entry["class"], entry["module"].partition(".")[0] == "ppl_vae"
+        name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
         known = COMPONENTS if ours else {c.__name__: c for c in classes}
         if name not in known:
             raise ValueError(

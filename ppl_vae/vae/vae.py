@@ -50,9 +50,8 @@ class VAE(nn.Module):
 
     def __init__(self, prior: Prior | Chain, likelihood: Likelihood, posterior: Posterior | Chain) -> None:
         super().__init__()
-        if any(
-            "data" in getattr(part, "sites", [getattr(part, "site", "")]) for part in (prior, likelihood, posterior)
-        ):
+        parts = (prior, likelihood, posterior)
+        if any("data" in getattr(part, "sites", [getattr(part, "site", "")]) for part in parts):
             raise ValueError("a VAE expects sites named otherwise than its plate, got 'data'; rename the site")
         self.prior = prior
         self.likelihood = likelihood
