@@ -171,7 +171,38 @@ class Gaussian(Likelihood):
         return f"scale={self.scale}"
 
 
-class DiscretizedLogistic(Likelihood):
+class _OnLevels(Likelihood):
+    """A likelihood of whole numbers 0, ..., levels - 1."""
+
+    base_measure = "mass"
+
+    def __init__(
+        self,
+        latent_dim: int,
+        x_shape: Shape,
+        net: Net = MLP,
+        levels: int = 256,
+        context: Sequence[Shape] = (),
+        site: str = "x",
+    ) -> None:
+        super().__init__(latent_dim, x_shape, net, context, site, num_params=self.rows(levels))
+        self.levels = levels
+
+    @staticmethod
+    @abc.abstractmethod
+    def rows(levels: int) -> int:
+        """Number of parameters of one element's distribution."""
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Levels scaled to [0, 1]."""
+        return x / (self.levels - 1)
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return f"levels={self.levels}"
+
+
+class DiscretizedLogistic(_OnLevels):
     """p(x_i | z): a logistic's mass around the grey levels 0, ..., levels - 1.
 
     The scale is at least half a level: below that one level takes all the mass, and gradients vanish.
@@ -191,19 +222,11 @@ class DiscretizedLogistic(Likelihood):
     """
 
     kinds = ("levels",)
-    base_measure = "mass"
 
-    def __init__(
-        self,
-        latent_dim: int,
-        x_shape: Shape,
-        net: Net = MLP,
-        levels: int = 256,
-        context: Sequence[Shape] = (),
-        site: str = "x",
-    ) -> None:
-        super().__init__(latent_dim, x_shape, net, context, site, num_params=2)
-        self.levels = levels
+    @staticmethod
+    def rows(levels: int) -> int:
+        """Location and scale."""
+        return 2
 
     def elementwise(self, *params: Tensor) -> TorchDistribution:
         """From locations, 0 the middle and 2 the width of the range, and unconstrained scales."""
@@ -212,16 +235,8 @@ class DiscretizedLogistic(Likelihood):
         scale = 0.5 + positive(raw_scale) * (self.levels / 16)
         return distributions.DiscretizedLogistic(loc, scale, self.levels)
 
-    def standardize(self, x: Tensor) -> Tensor:
-        """Grey levels scaled to [0, 1]."""
-        return x / (self.levels - 1)
 
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return f"levels={self.levels}"
-
-
-class Categorical(Likelihood):
+class Categorical(_OnLevels):
     """p(x_i | z) = Categorical(x_i; softmax(logits_i)), any distribution over the levels 0, ..., levels - 1.
 
     Parameters
@@ -239,28 +254,12 @@ class Categorical(Likelihood):
     """
 
     kinds = ("levels", "binary")
-    base_measure = "mass"
 
-    def __init__(
-        self,
-        latent_dim: int,
-        x_shape: Shape,
-        net: Net = MLP,
-        levels: int = 256,
-        context: Sequence[Shape] = (),
-        site: str = "x",
-    ) -> None:
-        super().__init__(latent_dim, x_shape, net, context, site, num_params=levels)
-        self.levels = levels
+    @staticmethod
+    def rows(levels: int) -> int:
+        """One logit a level."""
+        return levels
 
     def elementwise(self, *params: Tensor) -> TorchDistribution:
         """From one logit a level."""
         return distributions.Levels(logits=torch.stack(params, -1))
-
-    def standardize(self, x: Tensor) -> Tensor:
-        """Levels scaled to [0, 1]."""
-        return x / (self.levels - 1)
-
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return f"levels={self.levels}"

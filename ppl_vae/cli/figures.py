@@ -53,8 +53,10 @@ def figures(
         made["aggregate_posterior"] = lambda: _aggregate_posterior(vae, codes, split)
     if bounded:
         for site, (kl, label) in evaluation.kl_per_unit(vae, split, seed=seed).items():
-            active = np.array(result.unit_variance[site]) > 0.01
+            variance = np.array(result.unit_variance[site])
+            active = None if np.isnan(variance).any() else variance > 0.01
             made[f"kl_per_unit_{site}"] = partial(draw, "kl_per_unit", kl, labelled=label, active=active)
+    if bounded and result.per_datum.pareto_k.notna().any():
         made["pareto_k"] = lambda: _pareto_k(result)
     for name, drawn in made.items():
         save(drawn(), folder / f"{name}.png")
