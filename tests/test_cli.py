@@ -88,7 +88,7 @@ def test_a_run_from_training_to_figures(trained, capsys):
     kept = {"config.json", "options.yaml", "history.jsonl", "checkpoint.json", "evaluation.json", "posterior.nc"}
     assert kept <= {p.name for p in folder.iterdir()}
     assert run("train", *TINY, "--run", folder) == 1
-    assert "pass resume=True" in capsys.readouterr().err
+    assert "pass resume=True (--resume)" in capsys.readouterr().err
 
 
 def test_options_can_come_from_a_file(trained, tmp_path, capsys):

@@ -36,7 +36,8 @@ def train(options: Namespace) -> None:
         decoder=part(options.decoder),
         seed=options.seed,
     )
-    print("\n".join(repr(vae).splitlines()[:2]))
+    steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]
+    print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", *repr(vae).splitlines()[:2]]))
     folder = Path(options.run or default_folder(options, loaded))
 
     def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing

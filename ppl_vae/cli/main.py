@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser, chosen = _parsed(command, rest)
         chosen.classes, chosen.yaml = classes, parser.dump(chosen)
         return _RUN[command](chosen) or 0
+    except KeyboardInterrupt:
+        print(f"ppl-vae {command}: interrupted; a training goes on from its last epoch with --resume", file=sys.stderr)
+        return 130
     except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
         print(f"ppl-vae {command}: {error}", file=sys.stderr)
         return 1
@@ -115,7 +118,9 @@ def _parser(command: str) -> ArgumentParser:
     prog = f"ppl-vae {command}"
     parser = Parser(prog=prog, description=f"{about}.", print_config="--print-%s", allow_abbrev=False)
     if command not in ("compare", "demo"):
-        parser.add_argument("--import", metavar="FILE", help="Python file with classes of your own; only ever typed")
+        parser.add_argument(
+            "--import", metavar="FILE", help="Python file with classes of your own; read from the command line alone"
+        )
     return parser
 
 
@@ -137,7 +142,7 @@ def _train() -> ArgumentParser:
     add_component(parser, Network, "decoder")
     add_component(parser, ELBO, "objective", skip=_PYRO_ONLY)
     add_component(parser, Beta, "beta")
-    _add(parser, "--epochs", type=int, default=100, help="passes over the data")
+    _add(parser, "--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
     _add(parser, "--batch-size", type=int, default=128, help="data a batch")
     _add(parser, "--learning-rate", type=float, default=1e-3, help="of Adam; with --one-cycle, where it starts from")
     _add(parser, "--one-cycle", type=float | None, help="peak of a one-cycle learning rate")

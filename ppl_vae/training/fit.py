@@ -52,7 +52,9 @@ class Fit:
 
     def __repr__(self) -> str:
         best = self.history.loc[self.best_epoch]
-        which = "validation_elbo" if "validation_elbo" in best else "train_elbo"
+        bound = any(str(name).startswith("train_kl_") for name in self.history)
+        term = "elbo" if bound else "reconstruction"  # a point mass has no ELBO
+        which = next(f"{split}_{term}" for split in ("validation", "train") if f"{split}_{term}" in best)
         return (
             f"Fit({len(self.history)} epochs, stopped by {self.stopped}; kept epoch {self.best_epoch}: "
             f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum)"

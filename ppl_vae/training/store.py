@@ -57,7 +57,7 @@ class Store:
             if not resume:
                 raise ValueError(
                     f"fit expects a run folder without a training, got {str(folder)!r}, which holds one; "
-                    "pass resume=True to go on with it, or choose another folder"
+                    "pass resume=True (--resume) to go on with it, or choose another folder"
                 )
             self._restore()
         folder.mkdir(parents=True, exist_ok=True)

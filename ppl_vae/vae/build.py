@@ -162,7 +162,8 @@ def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
         if name not in known:
             raise ValueError(
                 f"a recipe expects classes of ppl_vae or ones handed over, got {name!r}; "
-                f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}]"
+                f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}], "
+                "or name its file with --import"
             )
         return partial(known[name], **entry["args"])
 
