@@ -13,7 +13,7 @@ import pyro
 import torch
 from torch import nn
 
-__all__ = ["eval_mode", "evaluating", "isolated", "without_store"]
+__all__ = ["eval_mode", "evaluating", "gpus", "isolated", "without_store"]
 
 
 @contextmanager
@@ -36,11 +36,10 @@ def isolated(module: nn.Module, seed: int | None = None) -> Iterator[int]:
         The seed in use.
     """
     seed = secrets.randbits(31) if seed is None else seed
-    modes = [(child, child.training) for child in module.modules()]
     states = np.random.get_state(), random.getstate()  # noqa: NPY002, users' transforms may draw from it
-    devices = sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
+    devices = gpus(module)
     try:
-        with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
+        with _modes_kept(module), torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
             for device in devices:
                 torch.cuda.default_generators[device].manual_seed(seed)
@@ -52,8 +51,6 @@ def isolated(module: nn.Module, seed: int | None = None) -> Iterator[int]:
     finally:
         np.random.set_state(states[0])  # noqa: NPY002
         random.setstate(states[1])
-        for child, mode in modes:
-            child.training = mode
 
 
 @contextmanager
@@ -67,13 +64,24 @@ def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
     """A scope in eval mode; gradients flow, and every submodule's mode is as before when it ends."""
+    with _modes_kept(module):
+        module.eval()
+        yield
+
+
+@contextmanager
+def _modes_kept(module: nn.Module) -> Iterator[None]:
     modes = [(child, child.training) for child in module.modules()]
-    module.eval()
     try:
         yield
     finally:
         for child, mode in modes:
             child.training = mode
+
+
+def gpus(module: nn.Module) -> list[int]:
+    """Numbers of the GPUs that a module's parameters are on."""
+    return sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
 
 
 def without_store(module: nn.Module) -> dict[str, Any]:

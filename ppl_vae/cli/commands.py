@@ -111,7 +111,7 @@ def diagnose(options: Namespace) -> None:
 
 def verdict(result: Evaluation) -> str:
     """How far q is from the posterior, and what that number cannot see."""
-    gap = (result.per_datum.log_px - result.per_datum.elbo).quantile([0.5, 0.95])
+    gap = result.per_datum.kl_gap.quantile([0.5, 0.95])
     return (
         f"KL from q(z | x) to p(z | x): median {gap[0.5]:.2f}, 95 % below {gap[0.95]:.2f} nats; a lower bound where "
         f"k-hat > {result.good_k:.2f} ({result.unreliable:.1%} of the data). A mode that q never visits is not seen "

@@ -77,14 +77,19 @@ def kl_per_unit(
             model, guide = traces.pair(program, *args, mask=seen)
             for name, q in traces.latents(guide).items():
                 _check_densities(name, q, model.nodes[name])
-            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
-            for name, q in traces.latents(guide).items():
-                kl = _factorized(q["fn"], model.nodes[name]["fn"])
+            of_guide = traces.latents(guide)
+            kls = {name: _factorized(q["fn"], model.nodes[name]["fn"]) for name, q in of_guide.items()}
+            for name, kl in kls.items():
                 if kl is not None:
-                    exact.setdefault(name, []).append(_units(kl, q, where))
+                    exact.setdefault(name, []).append(_units(kl, of_guide[name], where))
+            unknown = [name for name, kl in kls.items() if kl is None]
+            if unknown:
+                free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+            for name in unknown:
+                q = of_guide[name]
                 pair = _units(q["value"], q, where), _units(free.nodes[name]["value"], q, where)
                 drawn.setdefault(name, []).append(pair)
-    return {name: _per_unit(exact.get(name), pairs) for name, pairs in drawn.items()}
+    return {name: _per_unit(exact.get(name), drawn.get(name, [])) for name in kls}
 
 
 def _check_densities(name: str, q: traces.Site, p: traces.Site) -> None:

@@ -8,14 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["devices", "random_states", "set_random_states"]
-
-
-def devices(module: nn.Module) -> list[int]:
-    """Numbers of the GPUs that a module's parameters are on."""
-    return sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
+__all__ = ["random_states", "set_random_states"]
 
 
 def random_states(gpus: Sequence[int]) -> tuple[dict[str, Tensor], list[Any]]:

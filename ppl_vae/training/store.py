@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ppl_vae.isolation import gpus
 from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
 from ppl_vae.training.checkpoint import Checkpoint, load_weights, weights, write_json
 from ppl_vae.training.loop import Training
-from ppl_vae.training.randomness import devices, random_states, set_random_states
+from ppl_vae.training.randomness import random_states, set_random_states
 
 __all__ = ["Store", "described"]
 
@@ -69,7 +70,7 @@ class Store:
         """Write the training as it stands; called between epochs."""
         training = self.training
         state, optim = training.state, training.optim.get_state()
-        random, python_random = random_states(devices(training.program))
+        random, python_random = random_states(gpus(training.program))
         plain = {
             **{k: v for k, v in vars(state).items() if k not in ("program", "history")},
             "optimizer": {"values": optim["values"], "groups": optim["groups"]},
@@ -104,7 +105,7 @@ class Store:
         state.history = self.checkpoint.history()
         loader = _part(tensors, "loader")
         training.train.set_state([loader[str(i)] for i in range(len(loader))])
-        set_random_states(_part(tensors, "random"), stored["python_random"], devices(training.program))
+        set_random_states(_part(tensors, "random"), stored["python_random"], gpus(training.program))
 
     def _refuse_another(self) -> None:
         stored, now = self.checkpoint.config(), self.config
