@@ -31,6 +31,11 @@ class LogMarginal(NamedTuple):
     mcse: Tensor
     ess: Tensor
 
+    @property
+    def bias(self) -> Tensor:
+        """How far the estimate lies below log p(x) in the mean, to first order: negative, in nats."""
+        return -self.mcse.square() / 2
+
 
 def log_marginal(log_w: Tensor) -> LogMarginal:
     """Importance sampling's estimate of log p(x).

@@ -13,7 +13,7 @@ import pyro
 import torch
 from torch import nn
 
-__all__ = ["eval_mode", "evaluating", "gpus", "isolated", "without_store"]
+__all__ = ["eval_mode", "evaluating", "frozen", "gpus", "isolated", "without_store"]
 
 
 @contextmanager
@@ -59,6 +59,19 @@ def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
     with isolated(module, seed) as seed_used, torch.no_grad():
         module.eval()
         yield seed_used
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """A scope in which no parameter asks for a gradient: those of latents or of data alone are computed."""
+    wanting = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for parameter in wanting:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in wanting:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -135,6 +136,18 @@ class Split:
                 "fill them, or mark them missing with mask="
             )
         return self
+
+    @property
+    def elements(self) -> Tensor:
+        """Number of observed elements of each datum, (n,), in float64."""
+        if self.mask is None:
+            return torch.full((len(self),), math.prod(self.x.shape[1:]), dtype=torch.float64)
+        return self.mask.flatten(1).sum(1).double().cpu()
+
+    @property
+    def log_volume(self) -> Tensor:
+        """What to subtract from a log density of x for one of the raw data, (n,), in nats and float64."""
+        return self.elements * (self.domain.log_volume if self.domain else 0.0)
 
     @property
     def identity(self) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "Modelled",
     "Plates",
     "analytic_kl",
+    "by_particle",
     "call",
     "check_pair",
     "check_support",
@@ -135,12 +136,16 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
 
 def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
     """Log density of a site per particle and datum, (num_particles, size), in nats."""
-    lp = _unscaled(site)
-    lp = lp.reshape(*[1] * (where.depth + 1 - lp.dim()), *lp.shape)
+    return by_particle(_unscaled(site), where, num_particles)
+
+
+def by_particle(values: Tensor, where: Plates, num_particles: int = 1) -> Tensor:
+    """Values in the batch shape of a site, summed over every plate but the data's, as (num_particles, size)."""
+    values = values.reshape(*[1] * (where.depth + 1 - values.dim()), *values.shape)
     others = [d for d in range(-where.depth, 0) if d != where.data]
     if others:
-        lp = lp.sum(others, keepdim=True)
-    return lp.flatten().reshape(lp.shape[0], -1).expand(num_particles, where.size)
+        values = values.sum(others, keepdim=True)
+    return values.flatten().reshape(values.shape[0], -1).expand(num_particles, where.size)
 
 
 def total(site: Site) -> Tensor:

@@ -2,24 +2,22 @@ import json
 import math
 import re
 from contextlib import ExitStack
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
+import small_models
 import torch
 from pyro import poutine
 from torch import nn
 
 from ppl_vae import (
-    VAE,
     Bernoulli,
     Domain,
     Evaluation,
     Flat,
-    FullRankNormal,
     Gaussian,
     GaussianMixture,
     Point,
@@ -36,45 +34,10 @@ from ppl_vae.split import Split
 D, L, NOISE = 5, 2, 0.5
 
 
-def linear(weight, bias=None):
-    """A network factory whose one layer is given."""
-
-    def net(in_shape, out_shape):
-        layer = nn.Linear(weight.shape[1], weight.shape[0]).double()
-        with torch.no_grad():
-            layer.weight.copy_(weight)
-            layer.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
-        return nn.Sequential(layer, nn.Unflatten(-1, out_shape))
-
-    return net
-
-
-class FixedCovariance(FullRankNormal):
-    """q(z | x) = N(M x, s^2 C): the exact posterior of probabilistic PCA at s = 1."""
-
-    def __init__(self, mean_map, covariance, s=1.0, shift=0.0):
-        super().__init__((D,), L, partial(self._net, mean_map))
-        self.tril, self.shift = s * torch.linalg.cholesky(covariance), shift
-
-    @staticmethod
-    def _net(mean_map, in_shape, out_shape):
-        return linear(mean_map)(in_shape, (1, L))
-
-    def distribution(self, params):
-        return dist.MultivariateNormal(params[..., 0, :] + self.shift, scale_tril=self.tril)
-
-
 def ppca(s=1.0, shift=0.0, n=200):
     """Model, data and exact log p(x) of probabilistic PCA, with q's scale and mean off by a known amount."""
-    g = torch.Generator().manual_seed(1)
-    W = torch.randn(D, L, generator=g).double()
-    precision = torch.eye(L) + W.T @ W / NOISE**2
-    covariance = torch.linalg.inv(precision)
-    posterior = FixedCovariance(covariance @ W.T / NOISE**2, covariance, s, shift)
-    vae = VAE(StandardNormal(L), Gaussian(L, (D,), linear(W), scale=NOISE), posterior).double()
-    marginal = dist.MultivariateNormal(torch.zeros(D).double(), W @ W.T + NOISE**2 * torch.eye(D))
-    x = (torch.randn(n, L, generator=g).double() @ W.T) + NOISE * torch.randn(n, D, generator=g).double()
-    return vae, x, marginal.log_prob(x).numpy()
+    made = small_models.ppca(s, shift, n, dim=D, latent_dim=L, noise=NOISE)
+    return made.vae, made.x, made.log_px.numpy()
 
 
 def test_an_exact_posterior_gives_log_p_exactly_from_one_sample():

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from pyro import poutine
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.arviz_io import to_tree
+from ppl_vae.diagnostics.datasets import attributes, of_draws
 from ppl_vae.draws import Draws, arguments, by_datum, check_program, draws, look
-from ppl_vae.evaluation.evaluate import formula, per_datum
+from ppl_vae.evaluation.evaluate import per_datum
 from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
@@ -108,11 +108,8 @@ def to_arviz(
         "inference_library_version": version("pyro-ppl"),
         "creation_library": "ppl_vae",
         "created_at": datetime.now(UTC).isoformat(),
-        "model": " ".join(formula(program).splitlines()),
         "base_measure": "mass" if drawn.discrete else "density",
-        "data": split.identity,
-        "seed": used,
-        "num_samples": num_samples,
+        **attributes(program, split, used, num_samples=num_samples),
     }
     datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
@@ -142,7 +139,7 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
         joined = {name: torch.cat([p[group][name] for p in parts], int(per_draw)) for name in variables}
         leading = ("chain", "draw", "obs") if per_draw else ("obs",)
         data = {name: (v.unsqueeze(0) if per_draw else v) for name, v in joined.items()}
-        datasets[group] = _dataset(data, leading, obs, _is_data(group))
+        datasets[group] = of_draws(data, leading, obs, is_data=_is_data(group))
     for name, variable in datasets["diagnostics"].data_vars.items():
         variable.attrs["units"] = _UNITS.get(str(name), "nats")
     return datasets
@@ -159,8 +156,8 @@ def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str,
     prior = {name: v for name, v in values.items() if name in latents}
     predicted = {name: v for name, v in values.items() if name not in latents}
     return {
-        "prior": _dataset(prior, ("chain", "draw"), {}, False),
-        "prior_predictive": _dataset(predicted, ("chain", "draw"), {}, True),
+        "prior": of_draws(prior, ("chain", "draw"), {}),
+        "prior_predictive": of_draws(predicted, ("chain", "draw"), {}, is_data=True),
     }
 
 
@@ -174,37 +171,7 @@ def _known(split: Split) -> dict[str, Tensor]:
 
 def _constant(split: Split) -> dict[str, xr.Dataset]:
     known = _known(split)
-    return {"constant_data": _dataset(known, ("obs",), {"obs": split.index.tolist()}, False)} if known else {}
-
-
-def _dataset(
-    variables: Mapping[str, Tensor], leading: tuple[str, ...], coords: Mapping[str, Any], is_data: bool
-) -> xr.Dataset:
-    """Tensors as a dataset, the dimensions of their events named and numbered."""
-    arrays = {}
-    for name, value in variables.items():
-        event = _event_dims(name, value.dim() - len(leading), is_data, len(variables) > 1)
-        arrays[name] = xr.DataArray(_narrow(value) if is_data else value.numpy(), dims=leading + event)
-    dataset = xr.Dataset(arrays)
-    numbered = {dim: np.arange(size) for dim, size in dataset.sizes.items() if dim not in coords}
-    return dataset.assign_coords({**numbered, **coords})
-
-
-def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str, ...]:
-    if is_data and num == 3 and not several:  # of several sites the sizes may differ
-        return ("channel", "height", "width")
-    if num == 1 and not is_data:
-        return (f"latent_{name}" if several else "latent",)
-    return tuple(f"{name}_dim_{i}" for i in range(num))
-
-
-def _narrow(x: Tensor) -> np.ndarray:
-    """Whole numbers in few bytes; not uint8, which ArviZ's predictive plots reject."""
-    x = x.to(torch.int8) if x.dtype == torch.bool else x
-    whole = bool((x == x.round()).all()) and x.abs().max() < 2**15
-    if not whole:
-        return x.numpy().astype(np.float32)
-    return x.numpy().astype(np.int8 if x.abs().max() < 2**7 else np.int16)
+    return {"constant_data": of_draws(known, ("obs",), {"obs": split.index.tolist()})} if known else {}
 
 
 def _is_data(group: str) -> bool:

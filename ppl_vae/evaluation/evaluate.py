@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,7 +127,8 @@ def per_datum(drawn: Draws) -> dict[str, Tensor]:
     if drawn.singular or drawn.improper:
         return reconstruction
     log_w = drawn.log_weights
-    log_px, mcse, ess = log_marginal(log_w)
+    marginal = log_marginal(log_w)
+    log_px, mcse, ess = marginal
     nothing = torch.full_like(log_px, math.nan)
     elbo = log_w.double().mean(0)
     has_tail = num_samples >= FEWEST and not drawn.discrete_q
@@ -138,6 +138,7 @@ def per_datum(drawn: Draws) -> dict[str, Tensor]:
         **{f"kl_{name}": (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
         "log_px": log_px,
         "log_px_mcse": mcse if num_samples > 1 else nothing,
+        "log_px_bias": marginal.bias if num_samples > 1 else nothing,
         "kl_gap": log_px - elbo if num_samples > 1 else nothing,
         "ess": ess,
         "pareto_k": psis(log_w)[1] if has_tail else nothing,
@@ -174,11 +175,8 @@ def _in_original_units(table: pd.DataFrame, split: Split) -> pd.DataFrame:
     domain = split.domain
     if domain is None:
         return table
-    elements: Any = math.prod(split.x.shape[1:])
-    if split.mask is not None:
-        elements = split.mask.flatten(1).sum(1).cpu().numpy()
-    shifted = {c: table[c] - elements * domain.log_volume for c in ("elbo", "reconstruction", "log_px") if c in table}
-    table = table.assign(**shifted)
+    volume, elements = split.log_volume.numpy(), split.elements.numpy()
+    table = table.assign(**{c: table[c] - volume for c in ("elbo", "reconstruction", "log_px") if c in table})
     if "log_px" in table and (domain.discrete or domain.levels):
         table["bits_per_dim"] = -table["log_px"] / np.where(elements, elements * math.log(2), np.nan)
     return table

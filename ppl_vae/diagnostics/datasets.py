@@ -1,0 +1,73 @@
+"""Tensors as xarray datasets: dimensions named, units and origin kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from ppl_vae.evaluation.evaluate import formula
+from ppl_vae.split import Split
+
+__all__ = ["attributes", "narrow", "of_draws", "with_units"]
+
+
+def attributes(program: nn.Module, split: Split, seed: int, **more: Any) -> dict[str, Any]:
+    """Where a result came from, for the attrs of a tree or dataset."""
+    return {"model": " ".join(formula(program).splitlines()), "data": split.identity, "seed": seed, **more}
+
+
+def with_units(
+    variables: Mapping[str, tuple[tuple[str, ...], Any, str]],
+    coords: Mapping[str, Any],
+    *,
+    cannot_see: str,
+    **attrs: Any,
+) -> xr.Dataset:
+    """A result as a dataset: variables as (dimensions, values, units), and a sentence on what it cannot see."""
+    made = {}
+    for name, (dims, values, units) in variables.items():
+        values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        made[name] = xr.DataArray(values, dims=dims, attrs={"units": units})
+    dataset = xr.Dataset(made, attrs={"cannot_see": cannot_see, **attrs})
+    numbered = {dim: np.arange(size) for dim, size in dataset.sizes.items() if dim not in coords}
+    return dataset.assign_coords({**numbered, **coords})
+
+
+def of_draws(
+    variables: Mapping[str, Tensor], leading: tuple[str, ...], coords: Mapping[str, Any], *, is_data: bool = False
+) -> xr.Dataset:
+    """Tensors (*leading, *event) as a dataset, the dimensions of their events named and numbered.
+
+    A vector of a latent has dimension ``latent`` (``latent_<site>`` where there are several), an image ``channel``,
+    ``height``, ``width``, and everything else ``<site>_dim_<i>``. Data are kept in few bytes.
+    """
+    arrays = {}
+    for name, value in variables.items():
+        event = _event_dims(name, value.dim() - len(leading), is_data, len(variables) > 1)
+        value = value.detach().cpu()
+        arrays[name] = xr.DataArray(narrow(value) if is_data else value.numpy(), dims=leading + event)
+    dataset = xr.Dataset(arrays)
+    numbered = {dim: np.arange(size) for dim, size in dataset.sizes.items() if dim not in coords}
+    return dataset.assign_coords({**numbered, **coords})
+
+
+def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str, ...]:
+    if is_data and num == 3 and not several:  # of several sites the sizes may differ
+        return ("channel", "height", "width")
+    if num == 1 and not is_data:
+        return (f"latent_{name}" if several else "latent",)
+    return tuple(f"{name}_dim_{i}" for i in range(num))
+
+
+def narrow(x: Tensor) -> np.ndarray:
+    """Whole numbers in few bytes; not uint8, which ArviZ's predictive plots reject."""
+    x = x.to(torch.int8) if x.dtype == torch.bool else x
+    whole = bool((x == x.round()).all()) and x.abs().max() < 2**15
+    if not whole:
+        return x.numpy().astype(np.float32)
+    return x.numpy().astype(np.int8 if x.abs().max() < 2**7 else np.int16)
