@@ -89,10 +89,11 @@ def evaluate(
     moments: dict[str, _Moments] = {}
     with evaluating(program, seed) as used:
         split = split.fixed(used)
+        volume = split.log_volume
         bar = tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False)
         with bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
-                for name, values in per_datum(drawn).items():
+                for name, values in per_datum(drawn, volume[rows]).items():
                     columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = values.double().cpu()
                 for name, z in drawn.z.items():
                     moments.setdefault(name, _Moments(z)).add(z)
@@ -100,7 +101,7 @@ def evaluate(
     table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
     table.index = pd.Index(split.index.tolist(), name="obs")
     return Evaluation(
-        per_datum=_in_original_units(table, split),
+        per_datum=_with_bits(table, split),
         unit_variance={name: m.variance_of_means(num_samples).tolist() for name, m in moments.items()},
         num_samples=num_samples,
         seed=used,
@@ -116,14 +117,16 @@ def formula(program: nn.Module) -> str:
     return "\n".join(said.splitlines()[:2]) if said.startswith("p(") else type(program).__name__
 
 
-def per_datum(drawn: Draws) -> dict[str, Tensor]:
-    """ELBO, reconstruction, KL per site, log p(x) with its error and gap, ESS and k-hat, each (n,), in units of x.
+def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
+    """ELBO, reconstruction, KL per site, log p(x) with its error and gap, ESS and k-hat, each (n,).
 
-    Of a point mass or an improper prior the reconstruction alone. NaN where there is nothing to say: one draw has no
-    error and no gap, few draws have no k-hat, and neither has a discrete q, whose weights have no tail.
+    Log densities are of the raw data, `log_volume` (n,) below those of x. Of a point mass or an improper prior the
+    reconstruction alone. NaN where there is nothing to say: one draw has no error and no gap, few draws have no k-hat,
+    and neither has a discrete q, whose weights have no tail.
     """
     num_samples = len(drawn.log_likelihood)
-    reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0)}
+    log_volume = log_volume.to(drawn.log_likelihood.device)
+    reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
     if drawn.singular or drawn.improper:
         return reconstruction
     log_w = drawn.log_weights
@@ -133,10 +136,10 @@ def per_datum(drawn: Draws) -> dict[str, Tensor]:
     elbo = log_w.double().mean(0)
     has_tail = num_samples >= FEWEST and not drawn.discrete_q
     return {
-        "elbo": elbo,
+        "elbo": elbo - log_volume,
         **reconstruction,
         **{f"kl_{name}": (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
-        "log_px": log_px,
+        "log_px": log_px - log_volume,
         "log_px_mcse": mcse if num_samples > 1 else nothing,
         "log_px_bias": marginal.bias if num_samples > 1 else nothing,
         "kl_gap": log_px - elbo if num_samples > 1 else nothing,
@@ -170,13 +173,9 @@ class _Moments:
         return (self.square / self.n - mean.square() - self.noise / self.n).clamp_min(0)
 
 
-def _in_original_units(table: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """Densities per unit of the raw data, and bits per dimension where those are countable."""
-    domain = split.domain
-    if domain is None:
-        return table
-    volume, elements = split.log_volume.numpy(), split.elements.numpy()
-    table = table.assign(**{c: table[c] - volume for c in ("elbo", "reconstruction", "log_px") if c in table})
-    if "log_px" in table and (domain.discrete or domain.levels):
+def _with_bits(table: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Bits per dimension beside log p(x), where the raw data are countable and something of them was observed."""
+    if "log_px" in table and split.domain and (split.domain.discrete or split.domain.levels):
+        elements = split.elements.numpy()
         table["bits_per_dim"] = -table["log_px"] / np.where(elements, elements * math.log(2), np.nan)
     return table
