@@ -86,7 +86,9 @@ class DiagonalNormal(Posterior):
 
 
 class FullRankNormal(Posterior):
-    """q(z | x) = N(z; m(x), L(x) L(x)^T), L lower triangular.
+    """q(z | x) = N(z; m(x), L(x) L(x)^T), L = diag(s(x)) (I + N(x)) with N strictly lower triangular.
+
+    The rows are scaled as a whole, so that a unit whose scale shrinks loses the noise it shares with others too.
 
     Parameters
     ----------
@@ -96,14 +98,15 @@ class FullRankNormal(Posterior):
 
     @staticmethod
     def rows(latent_dim: int) -> int:
-        """Mean and the rows of L."""
+        """Mean, and the rows of a square matrix: unconstrained scales on its diagonal, N below."""
         return 1 + latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means and square matrices, (*leading, 1 + latent_dim, latent_dim)."""
         loc, square = params[..., 0, :], params[..., 1:, :]
-        diagonal = positive(square.diagonal(dim1=-2, dim2=-1))
-        return dist.MultivariateNormal(loc, scale_tril=square.tril(-1) + torch.diag_embed(diagonal))
+        scale = positive(square.diagonal(dim1=-2, dim2=-1))
+        unit = square.tril(-1) + torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+        return dist.MultivariateNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
 
 
 class IAF(Posterior):
