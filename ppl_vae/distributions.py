@@ -315,6 +315,8 @@ class _AffineAutoregressive(Transform):
         return shift + log_scale.exp() * x
 
     def _inverse(self, y: Tensor) -> Tensor:
+        if self.context is not None:  # the same y may be asked of many contexts, which the network does not broadcast
+            y = y.expand(torch.broadcast_shapes(y.shape, (*self.context.shape[:-1], 1)))
         x = list(torch.zeros_like(y).unbind(-1))
         for i in self.net.permutation.tolist():
             shift, log_scale = self._shift_and_log_scale(torch.stack(x, -1))

@@ -36,6 +36,8 @@ class Draws:
         What the model observed, by site, (n, *x_shape).
     predicted
         x' ~ p(x | z) for the first `num_predictive` draws, by observed site, (num_predictive, n, *x_shape).
+    log_predicted
+        log p(x' | z) of them, (num_predictive, n), in nats.
     """
 
     z: dict[str, Tensor]
@@ -48,6 +50,7 @@ class Draws:
     improper: bool
     observed: dict[str, Tensor]
     predicted: dict[str, Tensor]
+    log_predicted: Tensor
 
     @property
     def log_weights(self) -> Tensor:
@@ -101,12 +104,13 @@ def draws(
 def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
     """Data as a program takes them, (x, *context) and mask: on its device, in its precision.
 
-    x is cast whatever its dtype; a context of whole numbers stays, which may be indices.
+    x is cast whatever its dtype; a context of whole numbers stays, which may be indices. A program without parameters
+    has no precision of its own: real data keep theirs.
     """
-    parameter = next(program.parameters(), torch.zeros(()))
-    data = data.to(parameter.device)
-    context = (c.to(parameter.dtype) if c.is_floating_point() else c for c in data.context)
-    return (data.x.to(parameter.dtype), *context), True if data.mask is None else data.mask
+    like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
+    data = data.to(like.device)
+    context = (c.to(like.dtype) if c.is_floating_point() else c for c in data.context)
+    return (data.x.to(like.dtype), *context), True if data.mask is None else data.mask
 
 
 def check_program(caller: str, program: Any) -> None:
@@ -152,6 +156,7 @@ def _scored(
     log_p: dict[str, list[Tensor]] = {name: [] for name in q}
     log_likelihood = []
     predicted: dict[str, list[Tensor]] = {}
+    log_predicted = []
     step = max(1, max_rows // n)
     for start in range(0, num_samples, step):
         values = {name: site["value"][start : start + step] for name, site in q.items()}
@@ -166,9 +171,12 @@ def _scored(
             log_p[name].append(traces.log_prob(model.nodes[name], where, size))
         log_likelihood.append(torch.stack([traces.log_prob(s, where, size) for s in seen.values()]).sum(0))
         if start < num_predictive:
-            for name, site in seen.items():
-                x = by_datum(site["fn"].sample(), site, where)
+            sampled = {n: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for n, s in seen.items()}
+            for name, site in sampled.items():
+                x = by_datum(site["value"], site, where)
                 predicted.setdefault(name, []).append(x[: num_predictive - start])
+            densities = torch.stack([traces.log_prob(site, where, size) for site in sampled.values()]).sum(0)
+            log_predicted.append(densities[: num_predictive - start])
     return Draws(
         z={name: by_datum(site["value"], site, where) for name, site in q.items()},
         log_q=log_q,
@@ -180,6 +188,7 @@ def _scored(
         improper=any(traces.improper(model.nodes[name]) for name in q),
         observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat(parts) for name, parts in predicted.items()},
+        log_predicted=torch.cat(log_predicted) if log_predicted else log_likelihood[0][:0],
     )
 
 

@@ -126,7 +126,8 @@ def test_full_rank_normal_is_scipys():
     params = torch.randn(2, 4, 3).double()
     z = torch.randn(5, 2, 3).double()
     for i, (loc, *square) in enumerate(params):
-        L = torch.stack(square).tril(-1) + torch.diag(positive(torch.stack(square).diagonal()))
+        square = torch.stack(square)
+        L = torch.diag(positive(square.diagonal())) @ (torch.eye(3).double() + square.tril(-1))
         by_scipy = scipy.stats.multivariate_normal(loc, L @ L.T).logpdf(z[:, i])
         close(q.distribution(params).log_prob(z)[:, i], by_scipy)
         precise = numpyro_dist.MultivariateNormal(loc.numpy(), scale_tril=L.numpy())

@@ -1,0 +1,192 @@
+from functools import partial
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from small_models import CASES, ppca, two_sites
+
+from ppl_vae import Flat, Laplace, Point, Program, build, data
+from ppl_vae.diagnostics.log_joint import gradient, log_joints
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import draws
+
+
+def opened(case):
+    """The joint density of all data of a case."""
+    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
+        ((_, joint),) = log_joints(case.program, split, 7)
+        yield joint
+
+
+def log_joint(joint, u):
+    return joint(u).log_joint
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_densities_are_those_of_the_draws(make):
+    case = make()
+    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
+        ((_, joint),) = log_joints(case.program, split, 7)
+        torch.manual_seed(3)
+        u = joint.from_guide(7)
+        ((_, drawn),) = draws(case.program, split, 7)
+        torch.manual_seed(3)
+        ((_, drawn),) = draws(_Same(case.program), split, 7)
+        at = joint(u, guide=True)
+        torch.testing.assert_close(at.log_weight, drawn.log_weights)
+        torch.testing.assert_close(at.log_likelihood, drawn.log_likelihood)
+        for name, z in joint.values(u).items():
+            torch.testing.assert_close(z, drawn.z[name])
+
+
+class _Same(torch.nn.Module):
+    """A program whose first calls, made to look at it, draw nothing new: random numbers are set back."""
+
+    def __init__(self, program):
+        super().__init__()
+        self.program, self.calls = program, 0
+
+    def model(self, *args, **kwargs):
+        return self.program.model(*args, **kwargs)
+
+    def guide(self, *args, **kwargs):
+        self.calls += 1
+        if self.calls == 3:  # after those for two and for three data
+            torch.manual_seed(3)
+        return self.program.guide(*args, **kwargs)
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_the_same_points_for_every_datum(make):
+    case = make()
+    for joint in opened(case):
+        u = joint.from_prior(7)[:, :1]
+        shared, repeated = joint(u, guide=True), joint(u.expand(-1, len(case.x), -1), guide=True)
+        for name in ("log_prior", "log_likelihood", "log_guide"):
+            torch.testing.assert_close(getattr(shared, name), getattr(repeated, name))
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_the_gradient_of_a_datum_is_its_own(make):
+    case = make()
+    asked = [p.requires_grad for p in case.program.parameters()]
+    for joint in opened(case):
+        u = joint.from_guide(7)
+        _, slope = gradient(partial(log_joint, joint), u)
+        step = torch.zeros_like(u)
+        step[:, 0] = 1e-6
+        up, down = (joint(u + s * step).log_joint for s in (1, -1))
+        torch.testing.assert_close(up[:, 1:], down[:, 1:], atol=1e-12, rtol=0)
+        torch.testing.assert_close((up - down)[:, 0] / 2e-6, slope[:, 0].sum(-1), atol=1e-5, rtol=1e-5)
+    assert [p.requires_grad for p in case.program.parameters()] == asked
+    assert all(p.grad is None for p in case.program.parameters())
+
+
+def test_the_jacobian_is_counted():
+    """A positive latent: the density of its logarithm integrates to the same log p(x)."""
+    for joint in opened(two_sites()):
+        axis = torch.linspace(-6, 6, 300).double()
+        u = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2)
+        at = joint(u, guide=True)
+        area = 2 * torch.log(axis[1] - axis[0])
+        torch.testing.assert_close((at.log_guide.logsumexp(0) + area).exp(), torch.ones(6).double(), atol=1e-4, rtol=0)
+        prior = at.log_prior.logsumexp(0) + area
+        torch.testing.assert_close(prior, torch.zeros(6).double(), atol=1e-3, rtol=0)
+
+
+def test_plates_within_a_datum_and_supports_that_move():
+    """Three local factors a datum in a plate of their own, the second site bounded by the first."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-2), pyro.plate("factors", 3, dim=-1):
+            low = pyro.sample("low", dist.Normal(torch.zeros((), dtype=x.dtype), 1.0))
+            high = pyro.sample("high", dist.Uniform(low, low + 2))
+            pyro.sample("x", dist.Normal(high, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-2), pyro.plate("factors", 3, dim=-1):
+            low = pyro.sample("low", dist.Normal(0.5 * x, 0.9))
+            pyro.sample("high", dist.Uniform(low, low + 2))
+
+    x = torch.randn(5, 3).double()
+    program = Program(model, guide)
+    with diagnosing("test", program, x, seed=0) as (split, _):
+        ((_, joint),) = log_joints(program, split, 4)
+        u = joint.from_guide(4)
+        z = joint.values(u)
+    assert joint.dim == 6
+    assert {name: tuple(v.shape) for name, v in z.items()} == {"low": (4, 5, 3), "high": (4, 5, 3)}
+    assert ((z["low"] < z["high"]) & (z["high"] < z["low"] + 2)).all()
+    at = joint(u, guide=True)
+    low, high = z["low"], z["high"]
+    weight = dist.Normal(0.0, 1.0).log_prob(low) + dist.Normal(high, 1.0).log_prob(x)
+    weight = weight - dist.Normal(0.5 * x, 0.9).log_prob(low)
+    torch.testing.assert_close(at.log_weight, weight.sum(-1))
+
+
+def test_exact_posterior_density():
+    made = ppca(n=10)
+    with diagnosing("test", made.vae, made.x, seed=0) as (split, _):
+        for rows, joint in log_joints(made.vae, split, 5, max_rows=20):
+            at = joint(joint.from_prior(5), guide=True)
+            torch.testing.assert_close(at.log_weight, made.log_px[rows].expand(5, -1))
+
+
+def test_nothing_changes():
+    made = ppca(n=4)
+    before = torch.get_rng_state()
+    with diagnosing("test", made.vae, made.x, seed=0) as (split, _):
+        assert not any(p.requires_grad for p in made.vae.parameters())
+        next(log_joints(made.vae, split, 5))[1].from_guide(3)
+    assert all(p.requires_grad for p in made.vae.parameters())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("choice", [{"posterior": Point, "prior": Laplace}, {"posterior": Point, "prior": Flat}])
+def test_no_density_is_refused(choice):
+    digits = data.load("digits").binarize("threshold")
+    vae = build(digits, latent_dim=2, **choice, seed=0)
+    with (
+        diagnosing("test", vae, digits.test, seed=0) as (split, _),
+        pytest.raises(ValueError, match=r"expects a proper prior and a q with a density at 'z'.* use another"),
+    ):
+        next(log_joints(vae, split, 5))
+
+
+def test_discrete_latents_are_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=x))
+
+    program = Program(model, guide)
+    with (
+        diagnosing("test", program, torch.randn(3), seed=0) as (split, _),
+        pytest.raises(ValueError, match="got the discrete 'z'; sum over it"),
+    ):
+        next(log_joints(program, split, 5))
+
+
+def test_scales_are_removed():
+    made = ppca(n=3)
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vae = made.vae
+
+        def model(self, *args, **kwargs):
+            return poutine.scale(self.vae.model, scale=0.1)(*args, **kwargs)
+
+        def guide(self, *args, **kwargs):
+            return poutine.scale(self.vae.guide, scale=0.1)(*args, **kwargs)
+
+    with diagnosing("test", Scaled(), made.x, seed=0) as (split, _):
+        ((_, joint),) = log_joints(Scaled(), split, 2)
+        torch.testing.assert_close(joint(joint.from_guide(2), guide=True).log_weight, made.log_px.expand(2, -1))
