@@ -5,24 +5,41 @@ or restyles anything. Array arguments are whatever `numpy.asarray` takes: NumPy 
 CPU (detached), variables of an ArviZ tree.
 """
 
+from ppl_vae.plots.brackets import bounds
+from ppl_vae.plots.calibration import coverage, sbc_ecdf_difference
 from ppl_vae.plots.curves import elbo_curves
 from ppl_vae.plots.decoded import manifold, traversals
+from ppl_vae.plots.gaps import gap_decomposition, gaps_by_guide
 from ppl_vae.plots.latents import aggregate_posterior, latent_space
+from ppl_vae.plots.marginals import aggregate_marginals
 from ppl_vae.plots.pictures import images, reconstructions, samples
+from ppl_vae.plots.posteriors import posterior_against_reference
+from ppl_vae.plots.predictive import predictive_check
 from ppl_vae.plots.reliability import pareto_k
 from ppl_vae.plots.runs import nll_with_errors
-from ppl_vae.plots.units import kl_per_unit
+from ppl_vae.plots.units import kl_per_unit, unit_activity
+from ppl_vae.plots.worst import worst_fitted
 
 __all__ = [
+    "aggregate_marginals",
     "aggregate_posterior",
+    "bounds",
+    "coverage",
     "elbo_curves",
+    "gap_decomposition",
+    "gaps_by_guide",
     "images",
     "kl_per_unit",
     "latent_space",
     "manifold",
     "nll_with_errors",
     "pareto_k",
+    "posterior_against_reference",
+    "predictive_check",
     "reconstructions",
     "samples",
+    "sbc_ecdf_difference",
     "traversals",
+    "unit_activity",
+    "worst_fitted",
 ]

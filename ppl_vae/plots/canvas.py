@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-__all__ = ["COLOURS", "array", "axes"]
+__all__ = ["COLOURS", "array", "axes", "bulk", "numbers"]
 
 COLOURS = (
     "#3f90da",  # blue
@@ -43,3 +43,24 @@ def array(values: ArrayLike, name: str, dims: tuple[str, ...], fix: str) -> np.n
         expected = f"({dims[0]},)" if len(dims) == 1 else f"({', '.join(dims)})"
         raise ValueError(f"{name} expects a non-empty array of shape {expected}, got {found.shape}; {fix}.")
     return found
+
+
+def numbers(values: ArrayLike, name: str, shape: tuple[int, ...], fix: str) -> np.ndarray:
+    """`values` as floats of just this shape, finite or not.
+
+    Raises
+    ------
+    ValueError
+        The shape differs; the message ends with `fix`.
+    """
+    found = np.asarray(values, dtype=float)
+    if found.shape != shape:
+        raise ValueError(f"{name} expects shape {shape}, got {found.shape}; {fix}.")
+    return found
+
+
+def bulk(values: np.ndarray) -> tuple[float, float]:
+    """Range of finite values (n,), at most three interquartile ranges beyond their quartiles."""
+    lower, upper = np.quantile(values, [0.25, 0.75])
+    reach = 3 * (upper - lower) or np.inf
+    return max(values.min(), lower - reach), min(values.max(), upper + reach)

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, TransformedBbox
 
-from ppl_vae.plots.canvas import COLOURS, axes
+from ppl_vae.plots.canvas import COLOURS, axes, bulk
 
 __all__ = ["elbo_curves"]
 
@@ -145,13 +145,6 @@ def confine(ax: Axes, lines: list[Line2D], low: float, high: float, band: tuple[
     for line in lines:
         line.set_clip_path(None)
         line.set_clip_box(TransformedBbox(Bbox.from_extents(0, band[0], 1, 1), ax.transAxes))
-
-
-def bulk(curve: np.ndarray) -> tuple[float, float]:
-    """Range of a curve (epochs,), at most three interquartile ranges beyond its quartiles."""
-    lower, upper = np.quantile(curve, [0.25, 0.75])
-    reach = 3 * (upper - lower) or np.inf
-    return max(curve.min(), lower - reach), min(curve.max(), upper + reach)
 
 
 def best_epoch(ax: Axes, elbo: pd.Series) -> Line2D:

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from ppl_vae.plots.canvas import COLOURS, array, axes
+from ppl_vae.plots.grid import Extent, coordinates, density, levels
 
 __all__ = ["aggregate_posterior", "latent_space"]
 
@@ -79,7 +80,7 @@ def aggregate_posterior(
     z: ArrayLike,
     log_prior: ArrayLike | None = None,
     *,
-    extent: tuple[float, float, float, float] | None = None,
+    extent: Extent | None = None,
     labels: ArrayLike | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
@@ -194,24 +195,12 @@ def scatter(ax: Axes, z: np.ndarray, labels: ArrayLike | None, kwargs: dict[str,
     ]
 
 
-def contours(ax: Axes, log_prior: ArrayLike, extent: tuple[float, float, float, float]) -> Line2D:
+def contours(ax: Axes, log_prior: ArrayLike, extent: Extent) -> Line2D:
     """Contours that enclose `MASSES` of the prior; return the legend's handle."""
-    log_p = array(log_prior, "log_prior", ("rows", "columns"), "evaluate the prior on a regular grid")
-    log_p = log_p.astype(float)
-    if min(log_p.shape) < 2 or np.isnan(log_p).any() or not np.isfinite(log_p.max()):
-        raise ValueError(
-            f"log_prior expects log-densities on a grid of at least 2 x 2 points, -inf allowed, got shape "
-            f"{log_p.shape}, values from {log_p.min()} to {log_p.max()}; evaluate the prior on another grid."
-        )
-    density = np.exp(log_p - log_p.max())
-    ordered = np.sort(density, axis=None)[::-1]
-    within = np.searchsorted(ordered.cumsum() / ordered.sum(), MASSES)
-    levels = np.unique(ordered[np.minimum(within, ordered.size - 1)])
-    levels = levels[(levels > density.min()) & (levels < density.max())]  # a flat density has no contours
-    if levels.size:
-        z0 = np.linspace(extent[0], extent[1], log_p.shape[1])
-        z1 = np.linspace(extent[2], extent[3], log_p.shape[0])
-        ax.contour(z0, z1, density, levels=levels, colors="black", linewidths=1.2)
+    p = density(log_prior, "log_prior")
+    within = levels(p, MASSES)
+    if within.size:
+        ax.contour(*coordinates(p, extent), p, levels=within, colors="black", linewidths=1.2)
     masses = ", ".join(f"{100 * mass:.0f}" for mass in MASSES)
     return Line2D([], [], color="black", linewidth=1.2, label=f"prior: {masses} % of its mass")
 

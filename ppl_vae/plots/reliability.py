@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ppl_vae.plots.canvas import COLOURS, array, axes
+from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers
 
 __all__ = ["pareto_k"]
 
@@ -29,7 +29,7 @@ def pareto_k(
     ----------
     k
         k-hat (obs,), dimensionless. Values that are not finite count as above the threshold, and are drawn as
-        triangles at the top edge.
+        triangles at the top edge; so are values far above all others.
     threshold
         Largest trusted value; by default min(1 - 1 / log10(num_samples), 0.7), or 0.7 without `num_samples`.
     obs
@@ -63,21 +63,21 @@ def pareto_k(
     >>> plt.close(ax.figure)
     """
     k = array(k, "pareto_k", ("obs",), "give one value for each datum").astype(float)
-    obs = np.arange(len(k)) if obs is None else np.asarray(obs)
-    if obs.shape != k.shape:
-        raise ValueError(f"obs expects shape {k.shape}, got {obs.shape}; give one position for each value of k.")
+    obs = numbers(np.arange(len(k)) if obs is None else obs, "obs", k.shape, "give one position for each value of k")
     limit = trusted(num_samples) if threshold is None else threshold
     finite = np.isfinite(k)
     above = ~(finite & (k <= limit))
     ax = axes(ax, 7.5, 4)
     colours = np.where(above, COLOURS[2], COLOURS[0])[finite]
     size = float(np.clip(8000 / len(k), 5, 30))
+    low, high = span(k[finite], limit)
     style: dict[str, Any] = {"c": colours, "s": size, "alpha": 0.8, "linewidths": 0}
     ax.scatter(obs[finite], k[finite], **(style | kwargs))
     ax.axhline(limit, color="black", linestyle="--", linewidth=1, label=f"threshold {limit:.2f}")
     share = f"above: {above.sum()} of {len(k)} ({100 * above.mean():.1f} %)"
     ax.plot([], [], "o", color=COLOURS[2], label=share)
-    if not finite.all():
+    beyond = ~finite | (k > high)
+    if beyond.any():
         edge: dict[str, Any] = {
             "transform": ax.get_xaxis_transform(),
             "clip_on": False,
@@ -85,10 +85,9 @@ def pareto_k(
             "marker": "^",
             "linewidths": 0,
         }
-        label = f"of them not finite: {(~finite).sum()}"
-        ax.scatter(obs[~finite], np.full((~finite).sum(), 0.98), color=COLOURS[2], label=label, **edge)
-    shown = np.append(k[finite], [0.0, limit])
-    low, high = shown.min(), shown.max()
+        counts = {"not finite": (~finite).sum(), f"beyond {high:.2g}": (finite & beyond).sum()}
+        label = "of them " + ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
+        ax.scatter(obs[beyond], np.full(beyond.sum(), 0.98), color=COLOURS[2], label=label, **edge)
     margin = 0.02 * float(np.ptp(obs)) or 0.5
     ax.set_ylim(low - 0.25 * (high - low), high + 0.12 * (high - low))  # the legend goes below, triangles above
     ax.set_xlim(obs.min() - margin, obs.max() + margin)
@@ -96,6 +95,12 @@ def pareto_k(
     ax.set(xlabel="datum (obs)", ylabel=r"Pareto $\hat{k}$ (dimensionless)")
     ax.legend(loc="lower center", ncols=3, fontsize="small")
     return ax
+
+
+def span(k: np.ndarray, limit: float) -> tuple[float, float]:
+    """Range of k to draw: up to 2, or to the end of its bulk, so that one huge value does not flatten the rest."""
+    values = np.append(k, [0.0, limit])
+    return values.min(), values[values <= max(bulk(values)[1], 2.0, limit)].max()
 
 
 def trusted(num_samples: int | None) -> float:
