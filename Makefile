@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint format wheel clean
+.PHONY: demo test test-arviz1 lint format wheel clean
 
 demo: .venv/installed                 ## install, then train, evaluate and diagnose four VAEs on digits
 	$(BIN)/ppl-vae demo
@@ -13,6 +13,17 @@ test: .venv/installed-tests           ## lint, types, unit tests, doctests, expe
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# ArviZ 1.x needs Python 3.12, and its adapter no torch
+PYTHON312 ?= python3.12
+
+test-arviz1: .venv-arviz1/installed   ## the tests of the ArviZ adapter under ArviZ 1.x
+	.venv-arviz1/bin/python -m pytest --noconftest -c /dev/null --rootdir . -p no:cacheprovider tests/test_arviz_io.py
+
+.venv-arviz1/installed:
+	$(PYTHON312) -m venv .venv-arviz1
+	.venv-arviz1/bin/python -m pip install --quiet 'arviz>=1.2,<2' h5netcdf h5py matplotlib pandas pytest xarray
+	@touch $@
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -36,4 +47,4 @@ wheel: .venv/installed-tests
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-arviz1 build dist *.egg-info

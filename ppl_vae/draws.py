@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ppl_vae import traces
 from ppl_vae.split import Split
 
-__all__ = ["Draws", "arguments", "by_datum", "check_program", "draws", "look"]
+__all__ = ["Draws", "arguments", "by_datum", "check_program", "draws", "look", "scored"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def draws(
     chunk = max(1, max_rows // num_samples)
     for start in range(0, len(data), chunk):
         rows = slice(start, min(start + chunk, len(data)))
-        yield rows, _scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
+        yield rows, scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
 
 
 def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
@@ -138,7 +138,7 @@ def look(program: Any, data: Split) -> traces.Plates:
     return traces.check_pair(*traces.pair(program, *few[0], mask=few[1]), 3, other)
 
 
-def _scored(
+def scored(
     program: Any,
     args: tuple[Tensor, ...],
     mask: Tensor | bool,
@@ -147,6 +147,7 @@ def _scored(
     max_rows: int,
     where: traces.Plates,
 ) -> Draws:
+    """What `draws` yields for some data, from their `arguments`; gradients flow where they are enabled."""
     n = len(args[0])
     where = traces.Plates(n, where.data, where.depth)
     with traces.particles(num_samples, where.depth):
@@ -171,11 +172,11 @@ def _scored(
             log_p[name].append(traces.log_prob(model.nodes[name], where, size))
         log_likelihood.append(torch.stack([traces.log_prob(s, where, size) for s in seen.values()]).sum(0))
         if start < num_predictive:
-            sampled = {n: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for n, s in seen.items()}
-            for name, site in sampled.items():
+            drawn = {k: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for k, s in seen.items()}
+            for name, site in drawn.items():
                 x = by_datum(site["value"], site, where)
                 predicted.setdefault(name, []).append(x[: num_predictive - start])
-            densities = torch.stack([traces.log_prob(site, where, size) for site in sampled.values()]).sum(0)
+            densities = torch.stack([traces.log_prob(site, where, size) for site in drawn.values()]).sum(0)
             log_predicted.append(densities[: num_predictive - start])
     return Draws(
         z={name: by_datum(site["value"], site, where) for name, site in q.items()},

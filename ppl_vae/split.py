@@ -138,6 +138,11 @@ class Split:
         return self
 
     @property
+    def observed(self) -> Tensor:
+        """Where elements of x were observed, (n, *x_shape)."""
+        return torch.ones_like(self.x, dtype=torch.bool) if self.mask is None else self.mask
+
+    @property
     def elements(self) -> Tensor:
         """Number of observed elements of each datum, (n,), in float64."""
         if self.mask is None:

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import yaml
 
 from ppl_vae import likelihoods, nets, objectives, posteriors, priors
 from ppl_vae.cli import main
+from ppl_vae.diagnostics import groups, open_tree
 from ppl_vae.vae.build import COMPONENTS
 
 TINY = ["--data", "digits", "--take", "30", "--epochs", "2", "--latent-dim", "2", "--device", "cpu"]
@@ -69,26 +71,62 @@ def test_a_run_from_training_to_figures(trained, capsys):
     assert run("compare", folder, other, "--figure", folder / "table.png") == 0
     assert {"vamp", "standard"} <= set(capsys.readouterr().out.split())
     assert run("diagnose", folder, "--num-samples", 30, "--take", 20) == 0
-    assert "A mode that q never visits" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "How far is q?" in said
+    assert "on 2000 data simulated from the model" in said
     assert run("sample", folder, "--num", 5, "--out", folder / "x.npy") == 0
     assert np.load(folder / "x.npy").shape == (5, 1, 8, 8)
     assert run("sample", folder) == 0
     figures = {p.stem for p in (folder / "figures").iterdir()}
     assert figures == {
+        "active_units",
+        "aggregate_marginals",
         "aggregate_posterior",
+        "coverage_simulated",
         "elbo_curves",
         "kl_per_unit_z",
         "latent_space",
         "manifold",
         "pareto_k",
+        "predictive_check",
         "reconstructions",
         "samples",
+        "sbc",
         "traversals",
+        "worst_fitted",
     }
     kept = {"config.json", "options.yaml", "history.jsonl", "checkpoint.json", "evaluation.json", "posterior.nc"}
+    kept |= {"diagnosis.md"}
     assert kept <= {p.name for p in folder.iterdir()}
     assert run("train", *TINY, "--run", folder) == 1
     assert "pass resume=True (--resume)" in capsys.readouterr().err
+
+
+def test_a_full_diagnosis(trained, capsys):
+    folder = trained("full")
+    capsys.readouterr()
+    small = ("--num-samples", 30, "--take", 20, "--subset", 4, "--length", 50)
+    assert run("diagnose", folder, "--full", *small) == 0
+    said = capsys.readouterr().out
+    assert "left out" not in said
+    written = {line.removeprefix("wrote ") for line in said.splitlines() if line.startswith("wrote ")}
+    assert all((folder / path).exists() for path in written)
+    text = (folder / "diagnosis.md").read_text()
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert {"figures/inference_gaps.png", "figures/posteriors.png", "figures/coverage_real.png"} <= set(pictures)
+    assert all((folder / path).exists() for path in pictures)
+    for title in (
+        "the encoder, or the family",
+        "draws of the posterior",
+        "annealed from q",
+        "modes that q never visits",
+    ):
+        assert re.search(rf"^## .*{title}", text, re.M)
+    tree = open_tree(folder / "posterior.nc")
+    assert {"posterior", "inference_gaps", "ais_prior", "compare_posteriors", "active_units"} <= set(groups(tree))
+    obs = int(tree["posterior"]["obs"][0])
+    assert tree.sel(obs=obs)["inference_gaps"]["kl_gap"].shape == ()
+    assert set(groups(open_tree(folder / "hmc.nc"))) == {"posterior", "sample_stats", "diagnostics"}
 
 
 def test_options_can_come_from_a_file(trained, tmp_path, capsys):

@@ -19,6 +19,11 @@ TINY = {
     "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
+    "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",
+    "why_q.py": "--data digits --epochs 1 --take 5 --samples 10 300 --temperatures 2 8 --num-points 65 "
+    "--figure figure.png --out out.json",
+    "benchmarks/hmc.py": "--num-data 3 --latent-dim 2 --epochs 1 --warmup 50 --num-samples 30 --rounds 1 "
+    "--out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
 }
 TINY_NOTEBOOK = {
@@ -53,6 +58,35 @@ def swap_likelihoods(found, printed):
         assert run["bits/dim"] == pytest.approx(run["nll (nats/datum)"] / elements, abs=1e-3)
         assert found["data"][name]["checksum"]
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_guide(found, printed):
+    cells = found["cells"]
+    assert [(c["N"], c["S"]) for c in cells] == [(40, 30), (80, 30), (40, 60), (80, 60)]
+    assert all(c["seconds"] > 0 for c in cells)
+    assert found["largest"] == cells[-1]
+    assert set(found["exponents"]) == {"N", "S"}
+    assert "seconds ~ N^" in printed
+
+
+def why_q(found, printed):
+    assert len(found["panels"]) == 4
+    for title, methods in found["panels"].items():
+        assert set(methods) == {"prior", "q", "ais_prior", "ais_q"} | ({"grid"} if " 2 latent" in title else set())
+        for points in methods.values():
+            assert all(0 <= p["low"] <= p["median"] <= p["high"] for p in points)
+        assert methods["prior"][-1]["median"] > methods["q"][-1]["median"] or "digits" in title
+    two, eight, thirty_two = (points["prior"][-1]["median"] for points in list(found["panels"].values())[:3])
+    assert two < eight < thirty_two
+    assert found["grid_error"]["max"] < 0.1
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def hmc(found, printed):
+    ours, nuts = found["samplers"]["hmc"], found["samplers"]["NUTS"]
+    assert found["ratio"]["ESS/s"] == pytest.approx(ours["ESS/s"] / nuts["ESS/s"])
+    assert (ours["chains"], nuts["chains"]) == (4, 1)
+    assert f"{found['ratio']['ESS/s']:.1f} times the ESS/s" in printed
 
 
 def training_step(found, printed):

@@ -46,11 +46,21 @@ def test_psis_is_arvizs(tail, num_draws):
     assert_close(ours.logsumexp(0), torch.zeros(6).double(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("scale", [0.7, 0.9])
+def gaussian_pair(scale):
+    """Log weights of p = N(0, 1) under q = N(0, scale^2), one column for each of 20 seeds."""
+    draws = [torch.randn(100_000, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
+    z = scale * torch.stack(draws, 1).double()
+    return -0.5 * z.square() + 0.5 * (z / scale).square()
+
+
+@pytest.mark.parametrize("scale", [0.7, 0.8, 0.9])
 def test_psis_finds_the_shape_of_a_gaussian_pair(scale):
-    z = scale * torch.randn(100_000, 9).double()
-    log_w = -0.5 * z.square() + 0.5 * (z / scale).square()  # p = N(0, 1), q = N(0, scale^2)
-    assert abs(psis(log_w)[1].median() - (1 - scale**2)) < 0.05
+    assert abs(psis(gaussian_pair(scale))[1].median() - (1 - scale**2)) < 0.05
+
+
+@pytest.mark.parametrize("scale", [1.1, 1.5])
+def test_bounded_weights_have_a_negative_shape(scale):
+    assert psis(gaussian_pair(scale))[1].max() < 0
 
 
 def test_psis_of_equal_and_of_too_few_weights():

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from ppl_vae import data
 from ppl_vae.cli.components import made, part
+from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, raw, save
-from ppl_vae.diagnostics import to_arviz
-from ppl_vae.evaluation import Evaluation, compare, evaluate
+from ppl_vae.diagnostics import Diagnosis, diagnose
+from ppl_vae.evaluation import compare, evaluate
 from ppl_vae.likelihoods import Bernoulli, Gaussian
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, Run, fit, load
 from ppl_vae.vae import VAE, build
 
-__all__ = ["compare_runs", "diagnose", "evaluate_run", "sample", "train"]
+__all__ = ["compare_runs", "diagnose_run", "evaluate_run", "sample", "train"]
 
 
 def train(options: Namespace) -> None:
@@ -94,29 +95,33 @@ def evaluate_run(options: Namespace) -> None:
     print(f"{result}\nwrote {run.path / 'evaluation.json'}")
 
 
-def diagnose(options: Namespace) -> None:
-    """Write the ArviZ tree and the figures, and say what they show."""
+def diagnose_run(options: Namespace) -> None:
+    """Write the diagnosis in words, its trees and its figures, and print the verdict."""
     run, vae, split = _opened(options)
-    if len(split) < 2:
-        raise ValueError("diagnose expects 2 data or more, for their spread, got 1; give a larger --take")
-    result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
-    print(result)
-    if "log_px" in result.per_datum:
-        tree = to_arviz(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
-        tree.to_netcdf(str(run.path / "posterior.nc"))
-        print(verdict(result), f"wrote {run.path / 'posterior.nc'}", sep="\n")
+    if "log_px" not in evaluate(vae, split[:1], num_samples=1, seed=options.seed, progress=False).per_datum:
+        result = evaluate(vae, split, num_samples=1, seed=options.seed, max_rows=options.max_rows)
+        print(result)
+    else:
+        result = _diagnosed(run.path, vae, split, options).check.evaluation
     for name in figures(vae, split, run.history, result, run.path / "figures", seed=options.seed):
         print(f"wrote {name}")
 
 
-def verdict(result: Evaluation) -> str:
-    """How far q is from the posterior, and what that number cannot see."""
-    gap = result.per_datum.kl_gap.quantile([0.5, 0.95])
-    return (
-        f"KL from q(z | x) to p(z | x): median {gap[0.5]:.2f}, 95 % below {gap[0.95]:.2f} nats; a lower bound where "
-        f"k-hat > {result.good_k:.2f} ({result.unreliable:.1%} of the data). A mode that q never visits is not seen "
-        "by these numbers."
+def _diagnosed(folder: Path, vae: VAE, split: Split, options: Namespace) -> Diagnosis:
+    found = diagnose(
+        vae,
+        split,
+        full=options.full,
+        subset=options.subset,
+        length=options.length,
+        num_samples=options.num_samples,
+        seed=options.seed,
+        max_rows=options.max_rows,
     )
+    print(write_diagnosis(vae, split, found, folder))
+    for name, reason in found.left_out.items():
+        print(f"left out {name}: {reason}")
+    return found
 
 
 def sample(options: Namespace) -> None:

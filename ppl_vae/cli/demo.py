@@ -9,10 +9,10 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ppl_vae import data
-from ppl_vae.cli.commands import verdict
+from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, overview, save
-from ppl_vae.diagnostics import to_arviz
-from ppl_vae.evaluation import Evaluation, compare, evaluate
+from ppl_vae.diagnostics import diagnose
+from ppl_vae.evaluation import Evaluation, compare
 from ppl_vae.likelihoods import Bernoulli, Gaussian, Likelihood
 from ppl_vae.objectives import Linear
 from ppl_vae.priors import Prior, StandardNormal, VampPrior
@@ -45,8 +45,8 @@ def demo(options: Namespace) -> None:
     print(
         "\nThe two tables may not be ranked against each other: a Bernoulli gives binary data a mass, a Gaussian "
         "gives grey ones a density."
-        f"\n{out / 'overview.png'} shows all four; figures and posterior.nc are in {out}, one folder a run; "
-        f"{time.perf_counter() - start:.0f} s in all"
+        f"\n{out / 'overview.png'} shows all four; diagnosis.md, figures and posterior.nc are in {out}, one "
+        f"folder a run; {time.perf_counter() - start:.0f} s in all"
     )
 
 
@@ -57,11 +57,11 @@ def _one(
     shutil.rmtree(folder, ignore_errors=True)
     vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)
     fitted = fit(vae, digits, epochs=options.epochs, beta=Linear(options.epochs / 10), seed=options.seed, run=folder)
-    result = evaluate(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
+    found = diagnose(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
+    result = found.check.evaluation
     result.save(folder / "evaluation.json")
-    tree = to_arviz(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
-    tree.to_netcdf(str(folder / "posterior.nc"))
-    print(f"\n{result}\n{verdict(result)}")
+    write_diagnosis(vae, digits.test, found, folder)
+    print(f"\n{found.check.report()}")
     for _ in figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed):
         pass
     return vae, result

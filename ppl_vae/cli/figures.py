@@ -29,7 +29,7 @@ def figures(
     """Write every figure that fits the run as PNG; yields their paths.
 
     ELBO curves, reconstructions, samples, the latent space by label, traversals, the decoded manifold of a 2-D
-    latent and its aggregate posterior over the prior, KL per unit, and k-hat per datum.
+    latent and its aggregate posterior over the prior, and KL per unit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made: dict[str, Callable[[], Any]] = {"elbo_curves": lambda: draw("elbo_curves", history)}
@@ -56,8 +56,6 @@ def figures(
             variance = np.array(result.unit_variance[site])
             active = None if np.isnan(variance).any() else variance > 0.01
             made[f"kl_per_unit_{site}"] = partial(draw, "kl_per_unit", kl, labelled=label, active=active)
-    if bounded and result.per_datum.pareto_k.notna().any():
-        made["pareto_k"] = lambda: _pareto_k(result)
     for name, drawn in made.items():
         save(drawn(), folder / f"{name}.png")
         yield folder / f"{name}.png"

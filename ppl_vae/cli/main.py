@@ -165,6 +165,17 @@ def _on_split(command: str, take: int | None = None) -> ArgumentParser:
     return parser
 
 
+def _diagnose() -> ArgumentParser:
+    parser = _on_split("diagnose", take=1000)
+    _add(parser, "--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
+    about = "how long --full samples: temperatures of AIS, transitions of HMC"
+    _add(parser, "--length", type=int, default=500, help=about)
+    _add(
+        parser, "--subset", type=int, default=100, help="data of --full and of posterior.nc, from best to worst fitted"
+    )
+    return parser
+
+
 def _sample() -> ArgumentParser:
     parser = _of_run("sample")
     _add(parser, "--num", type=int, default=64, help="how many")
@@ -226,7 +237,7 @@ _PYRO_ONLY = [
 _PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "train": _train,
     "evaluate": partial(_on_split, "evaluate"),
-    "diagnose": partial(_on_split, "diagnose", take=200),
+    "diagnose": _diagnose,
     "sample": _sample,
     "compare": _compare,
     "demo": _demo,
@@ -235,7 +246,7 @@ _PARSERS: dict[str, Callable[[], ArgumentParser]] = {
 _RUN: dict[str, Callable[[Any], int | None]] = {
     "train": commands.train,
     "evaluate": commands.evaluate_run,
-    "diagnose": commands.diagnose,
+    "diagnose": commands.diagnose_run,
     "sample": commands.sample,
     "compare": commands.compare_runs,
     "demo": demo,

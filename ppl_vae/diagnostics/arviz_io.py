@@ -5,14 +5,18 @@ ArviZ is imported on first use: it takes two seconds, and cannot be imported whe
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import xarray as xr
 
-__all__ = ["groups", "open_tree", "to_tree"]
+__all__ = ["compare", "elpd_data", "ess", "group", "groups", "open_tree", "plot_compare", "rhat", "to_tree"]
 
 
 def _arviz() -> tuple[Any, bool]:
@@ -38,9 +42,93 @@ def groups(tree: Any) -> list[str]:
     return list(tree.children) if isinstance(tree, xr.DataTree) else list(tree.groups())
 
 
+def group(tree: Any, name: str) -> xr.Dataset:
+    """One group of a tree."""
+    node = tree[name]
+    return node.to_dataset() if isinstance(node, xr.DataTree) else node
+
+
 def open_tree(path: str | Path) -> Any:
     """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ."""
     arviz, _ = _arviz()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not defined in the InferenceData scheme", category=UserWarning)
         return arviz.from_netcdf(str(path))
+
+
+def rhat(draws: xr.Dataset) -> xr.Dataset:
+    """Rank-normalized split R-hat of every variable (chain, draw, ...), (...); NaN for draws that are all the same."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _arviz()[0].rhat(draws)
+
+
+def ess(draws: xr.Dataset) -> xr.Dataset:
+    """Bulk effective sample size of every variable (chain, draw, ...), (...), over all chains."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _arviz()[0].ess(draws)
+
+
+def elpd_data(
+    elpd_i: np.ndarray, pareto_k: np.ndarray, obs: Sequence[Any], *, num_draws: int, good_k: float = 0.7
+) -> Any:
+    """Expected log predictive density by datum, (n,), in nats, as `compare`, `plot_compare` and `plot_khat` take it.
+
+    `ELPDData` in ArviZ 0.23 and 1.2, `ELPDDataLOO` from 1.3 on. Where there is no k-hat, `pareto_k` is NaN.
+    """
+    arviz, is_1 = _arviz()
+    n = len(elpd_i)
+    elpd = xr.DataArray(np.asarray(elpd_i, float), dims="obs", coords={"obs": list(obs)}, name="elpd_i")
+    k = xr.DataArray(np.asarray(pareto_k, float), dims="obs", coords={"obs": list(obs)}, name="pareto_k")
+    total, se, high = float(elpd.sum()), float(np.sqrt(n * elpd.values.var())), bool((k > good_k).any())
+    if is_1:
+        kind, more = (arviz.ELPDDataLOO, {}) if hasattr(arviz, "ELPDDataLOO") else (arviz.ELPDData, {"kind": "loo"})
+        return kind(
+            elpd=total, se=se, p=math.nan, n_samples=num_draws, n_data_points=n, scale="log", warning=high,
+            good_k=good_k, elpd_i=elpd, pareto_k=k, **more,
+        )  # fmt: skip
+    said = {
+        "elpd_loo": total, "se": se, "p_loo": math.nan, "n_samples": num_draws, "n_data_points": n, "warning": high,
+        "loo_i": elpd.rename("loo_i"), "pareto_k": k.rename("pareto_shape"), "scale": "log", "good_k": good_k,
+    }  # fmt: skip
+    return arviz.ELPDData(data=list(said.values()), index=list(said))
+
+
+def compare(elpd_i: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """ArviZ's comparison of expected log predictive densities by datum, each (n,), in nats; the best first.
+
+    The columns are `rank`, `elpd`, `se`, `elpd_diff` = elpd - that of the best, never positive (ArviZ 0.23 has the
+    other sign), `dse`, the standard error of the difference, paired, and the stacking `weight`; nothing is rounded.
+    """
+    arviz, is_1 = _arviz()
+    names = list(elpd_i)
+    values = np.array([elpd_i[name] for name in names], float)
+    best = values.max(0)  # the weights need exp(elpd_i), zero below -745 nats: what all have in common is left out
+    n = values.shape[1]
+    given = {
+        name: elpd_data(v - best, np.full(n, math.nan), range(n), num_draws=0)
+        for name, v in zip(names, values, strict=True)
+    }
+    with _quiet(), np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        table = arviz.compare(given, **({"round_to": "none"} if is_1 else {"scale": "log"}))
+    order = [names.index(name) for name in table.index]
+    found = table[["rank"]].astype(int)
+    found["elpd"], found["se"] = values.sum(1)[order], np.sqrt(n * values.var(1)[order])
+    found["elpd_diff"] = 0.0 - table["elpd_diff"].abs()
+    return found.join(table[["dse", "weight"]].astype(float))
+
+
+def plot_compare(table: pd.DataFrame, **options: Any) -> Any:
+    """ArviZ's picture of what `compare` found: Axes in 0.23, a PlotCollection in 1.x."""
+    arviz, is_1 = _arviz()
+    if not is_1:
+        table = table.rename(columns={"elpd": "elpd_loo"}).assign(scale="log")
+    with _quiet():
+        return arviz.plot_compare(table, **options)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what ArviZ 0.23 does that newer versions of pandas and matplotlib deprecate."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        yield

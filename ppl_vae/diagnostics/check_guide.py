@@ -161,15 +161,20 @@ class GuideCheck:
 
     def report(self) -> Report:
         """A verdict to act on: how far q is, for which data that is known, and what to run next."""
-        return Report("\n".join([*self._head(), "", *self._distance(), *self._belief(), "", *self._next()]))
+        return Report("\n".join([self.verdict(), "", *self._next()]))
+
+    def verdict(self) -> Report:
+        """The report without what to run next."""
+        return Report("\n".join([*self._head(), "", *self._distance(), *self._belief()]))
 
     def _head(self) -> list[str]:
         e = self.evaluation
         nll, se = e.summary.loc["nll"]
+        elbo = e.summary["mean"]["elbo"]
         return [
             *e.formula.splitlines(),
             f"{len(e.per_datum)} data, S = {e.num_samples} draws each, seed {e.seed}; "
-            f"NLL {nll:.2f} ± {se:.2f}, -ELBO {-e.summary.loc['elbo', 'mean']:.2f} nats per datum",
+            f"NLL {nll:.2f} ± {se:.2f}, -ELBO {-elbo:.2f} nats per datum",
         ]
 
     def _distance(self) -> list[str]:
@@ -195,7 +200,7 @@ class GuideCheck:
             return ["Can log p(x) be believed?  Not to be told: the weights of a discrete q have no tail."]
         share = f"k-hat is above {e.good_k:.2f} for {e.unreliable:.1%} of the data"
         if e.unreliable == 0:
-            bias = e.per_datum["log_px_bias"].mean()
+            bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
             return [f"Can log p(x) be believed?  Yes, as far as q sees: {share}; it lies {-bias:.3f} nats too low."]
         return [
             f"Can log p(x) be believed?  {'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "

@@ -34,7 +34,6 @@ def to_arviz(
     seed: int | None = None,
     max_rows: int = 10_000,
     max_bytes: int = 2**29,
-    results: Mapping[str, xr.Dataset] | None = None,
 ) -> Any:
     """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).
 
@@ -68,9 +67,6 @@ def to_arviz(
         Pairs of draw and datum decoded at once.
     max_bytes
         Largest tree that is made, all its groups together.
-    results
-        What other diagnostics found, each a group of that name, cut to the tree's data; of a datum that a result does
-        not speak of it says NaN.
 
     Returns
     -------
@@ -80,9 +76,8 @@ def to_arviz(
     Raises
     ------
     ValueError
-        If the tree would be larger than `max_bytes`; if a result has the name of another group; if q is a point mass
-        or the prior improper, for which there is no posterior to describe; for too few samples, or predictions that
-        are not one to each of some samples.
+        If the tree would be larger than `max_bytes`; if q is a point mass or the prior improper, for which there
+        is no posterior to describe; for too few samples, or predictions that are not one to each of some samples.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
     """
@@ -95,10 +90,7 @@ def to_arviz(
             f"to_arviz expects num_predictive from 1 to the {num_samples} samples, got {num_predictive}; data are "
             "predicted from draws of q: give fewer, or more num_samples"
         )
-    if taken := _GROUPS & set(results or {}):
-        raise ValueError(f"to_arviz expects results under names of their own, got {sorted(taken)}; rename them")
     split = Split.of(x, *context, mask=mask)
-    also = _cut(results or {}, split)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         volume = split.log_volume
@@ -111,7 +103,7 @@ def to_arviz(
                 )
             parts.append(_kept(drawn, volume[rows]))
             if len(parts) == 1:
-                _check_size(parts[0], split, num_predictive, sum(r.nbytes for r in also.values()), max_bytes)
+                _check_size(parts[0], split, num_predictive, max_bytes)
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {
         "inference_library": "pyro-ppl",
@@ -122,18 +114,7 @@ def to_arviz(
         **attributes(program, split, used, num_samples=num_samples),
     }
     datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
-    return to_tree({**{name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()}, **also})
-
-
-def _cut(results: Mapping[str, xr.Dataset], split: Split) -> dict[str, xr.Dataset]:
-    """Results on the data of a split, so that `tree.sel(obs=i)` finds them; attributes as NetCDF can hold them."""
-    cut = {}
-    for name, result in results.items():
-        result = result.reindex(obs=split.index.tolist()) if "obs" in result.dims else result
-        cut[name] = result.assign_attrs(
-            {k: v if isinstance(v, str | int | float) else str(v) for k, v in result.attrs.items()}
-        )
-    return cut
+    return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
 
 
 def _kept(drawn: Draws, log_volume: Tensor) -> dict[str, dict[str, Tensor]]:
@@ -199,27 +180,20 @@ def _is_data(group: str) -> bool:
     return group in ("posterior_predictive", "observed_data")
 
 
-def _check_size(
-    part: Mapping[str, Mapping[str, Tensor]], split: Split, num_predictive: int, results: int, max_bytes: int
-) -> None:
+def _check_size(part: Mapping[str, Mapping[str, Tensor]], split: Split, num_predictive: int, max_bytes: int) -> None:
     """Refuse a tree that is too large; a draw from the prior is as large as one from q for one datum."""
     rows = len(part["diagnostics"]["elbo"])
     per_obs = sum(t.nbytes for group in part.values() for t in group.values()) // rows
     per_obs += sum(t.nbytes for t in _known(split).values()) // len(split)
     likewise = (*part["posterior"].values(), *part["posterior_predictive"].values())
-    fixed = num_predictive * sum(t[0, 0].nbytes for t in likewise) + results
-    if len(split) * per_obs + fixed > max_bytes:
+    prior = num_predictive * sum(t[0, 0].nbytes for t in likewise)
+    if len(split) * per_obs + prior > max_bytes:
         raise ValueError(
             f"to_arviz expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {len(split)} data of "
-            f"{per_obs / 2**20:.2f} MiB each; give {max(1, (max_bytes - fixed) // per_obs)} data or fewer, lower "
-            f"num_samples or num_predictive ({fixed / 2**20:.2f} MiB of draws from the prior and results), or raise "
-            "max_bytes"
+            f"{per_obs / 2**20:.2f} MiB each; give {max(1, (max_bytes - prior) // per_obs)} data or fewer, lower "
+            f"num_samples or num_predictive ({prior / 2**20:.2f} MiB of draws from the prior), or raise max_bytes"
         )
 
 
-_GROUPS = {
-    *("posterior", "sample_stats", "posterior_predictive", "prior", "prior_predictive"),
-    *("observed_data", "constant_data", "diagnostics"),
-}
 _PER_DATUM = ("observed_data", "diagnostics")
 _UNITS = {"ess": "draws", "pareto_k": "1"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,13 @@ class LogJoint:
         sites = {name: trace.nodes[name] for name in self.layout}
         return {name: by_datum(site["value"], site, self.where) for name, site in sites.items()}
 
+    def unconstrained(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The reverse of `values`: u, (draws, n, dim)."""
+        model, _ = self._drawn(1)
+        for name, placed in self.layout.items():
+            model.nodes[name]["value"] = placed.batched(values[name], model.nodes[name]["fn"].event_shape)
+        return self._flat(model, len(values[name]))
+
     def _drawn(self, num: int) -> tuple[Trace, Trace]:
         with traces.particles(num, self.where.depth):
             return traces.pair(self.program, *self.args, mask=self.mask)
@@ -201,11 +208,21 @@ class _Placed:
         columns = slice(start, start + math.prod(plates) * math.prod(event))
         return cls(columns, tuple(plates), where.depth + where.data, event)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the columns of one datum, as `draws.by_datum` has it of a value: other plates, then the event."""
+        return (*(size for i, size in enumerate(self.plates) if i != self.data and size > 1), *self.event)
+
     def inside(self, u: Tensor) -> Tensor:
         """The site's part of u (draws, n, dim), in its batch shape."""
         part = u[..., self.columns]
         others = [size for i, size in enumerate(self.plates) if i != self.data]
         return part.reshape(*u.shape[:2], *others, *self.event).movedim(1, 1 + self.data)
+
+    def batched(self, value: Tensor, event: torch.Size) -> Tensor:
+        """A site's value (draws, n, *others, *event), as `by_datum` gives it, in its batch shape."""
+        others = [size for i, size in enumerate(self.plates) if i != self.data]
+        return value.reshape(*value.shape[:2], *others, *event).movedim(1, 1 + self.data)
 
     def flat(self, site: traces.Site, num: int, size: int) -> Tensor:
         """The reverse, from a site's value, (num, size, columns)."""

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from ppl_vae.evaluation.result import Evaluation
 
-__all__ = ["compare"]
+__all__ = ["Comparable", "check_comparable", "compare", "named"]
+
+
+class Comparable(Protocol):
+    """What is asked of results before they are ranked."""
+
+    @property
+    def per_datum(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def base_measure(self) -> str: ...  # noqa: D102
+    @property
+    def data(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
@@ -37,7 +49,7 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     if not results:
         raise ValueError("compare expects one evaluation or more, got none; give {name: evaluation}")
     loaded = {name: r if isinstance(r, Evaluation) else _read(Path(r)) for name, r in results.items()}
-    _check(loaded)
+    check_comparable(loaded)
     best = min(loaded, key=lambda name: -loaded[name].per_datum["log_px"].mean())
     rows = {name: _row(result, loaded[best]) for name, result in loaded.items()}
     return pd.DataFrame(rows.values(), index=pd.Index(rows, name="run")).sort_values("nll")
@@ -62,7 +74,14 @@ def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:
     return row
 
 
-def _check(results: Mapping[str, Evaluation]) -> None:
+def check_comparable(results: Mapping[str, Comparable]) -> None:
+    """Refuse results that cannot be ranked.
+
+    Raises
+    ------
+    ValueError
+        If they are of different data, or of a mass and a density, or if one has no log p(x).
+    """
     (first_name, first), *others = results.items()
     for name, result in results.items():
         if "log_px" not in result.per_datum:
@@ -79,19 +98,20 @@ def _check(results: Mapping[str, Evaluation]) -> None:
             )
         if result.data["identity"] != first.data["identity"] or _tampered(first, result):
             raise ValueError(
-                f"compare expects results on the same data, got {_named(first)} for {first_name!r} and "
-                f"{_named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
+                f"compare expects results on the same data, got {named(first)} for {first_name!r} and "
+                f"{named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
                 "seed, under the same condition"
             )
 
 
-def _tampered(a: Evaluation, b: Evaluation) -> bool:
+def _tampered(a: Comparable, b: Comparable) -> bool:
     """Whether data in the same units, said to be the same, have other values."""
     steps = [[t for t in r.data["provenance"].get("transforms", []) if t["transform"] == "standardize"] for r in (a, b)]
     return steps[0] == steps[1] and a.data["checksum"] != b.data["checksum"]
 
 
-def _named(result: Evaluation) -> str:
+def named(result: Comparable) -> str:
+    """Of which data a result is, for a message."""
     said = result.data["provenance"]
     return f"{said.get('name', 'data')} {said.get('split', '')} ({result.data['identity'][:8]})".replace("  ", " ")
 

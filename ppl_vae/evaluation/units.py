@@ -16,7 +16,7 @@ from ppl_vae.draws import arguments, by_datum, check_program, look
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
-__all__ = ["kl_per_unit"]
+__all__ = ["kl_of_data", "kl_per_unit"]
 
 
 def kl_per_unit(
@@ -67,40 +67,45 @@ def kl_per_unit(
             f"kl_per_unit expects a batch_size of one or more, got {batch_size}; give batch_size=1 or more"
         )
     split = Split.of(x, *context, mask=mask)
+    with evaluating(program, seed) as used:
+        found = kl_of_data("kl_per_unit", program, split.fixed(used), batch_size=batch_size)
+    return {name: (values.mean(0) if what == "KL" else values, what) for name, (values, what) in found.items()}
+
+
+def kl_of_data(caller: str, program: Any, split: Split, *, batch_size: int = 1000) -> dict[str, tuple[np.ndarray, str]]:
+    """`kl_per_unit` before the mean over the data: a ``"KL"`` is (n, units). Inside `isolation.evaluating`."""
     exact: dict[str, list[Tensor]] = {}
     drawn: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    with evaluating(program, seed) as used:
-        split = split.fixed(used)
-        where = look(program, split)
-        for start in range(0, len(split), batch_size):
-            args, seen = arguments(program, split[start : start + batch_size])
-            model, guide = traces.pair(program, *args, mask=seen)
-            for name, q in traces.latents(guide).items():
-                _check_densities(name, q, model.nodes[name])
-            of_guide = traces.latents(guide)
-            kls = {name: _factorized(q["fn"], model.nodes[name]["fn"]) for name, q in of_guide.items()}
-            for name, kl in kls.items():
-                if kl is not None:
-                    exact.setdefault(name, []).append(_units(kl, of_guide[name], where))
-            unknown = [name for name, kl in kls.items() if kl is None]
-            if unknown:
-                free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
-            for name in unknown:
-                q = of_guide[name]
-                pair = _units(q["value"], q, where), _units(free.nodes[name]["value"], q, where)
-                drawn.setdefault(name, []).append(pair)
+    where = look(program, split)
+    for start in range(0, len(split), batch_size):
+        args, seen = arguments(program, split[start : start + batch_size])
+        model, guide = traces.pair(program, *args, mask=seen)
+        for name, q in traces.latents(guide).items():
+            _check_densities(caller, name, q, model.nodes[name])
+        of_guide = traces.latents(guide)
+        kls = {name: _factorized(q["fn"], model.nodes[name]["fn"]) for name, q in of_guide.items()}
+        for name, kl in kls.items():
+            if kl is not None:
+                exact.setdefault(name, []).append(_units(kl, of_guide[name], where))
+        unknown = [name for name, kl in kls.items() if kl is None]
+        if unknown:
+            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+        for name in unknown:
+            q = of_guide[name]
+            pair = _units(q["value"], q, where), _units(free.nodes[name]["value"], q, where)
+            drawn.setdefault(name, []).append(pair)
     return {name: _per_unit(exact.get(name), drawn.get(name, [])) for name in kls}
 
 
-def _check_densities(name: str, q: traces.Site, p: traces.Site) -> None:
+def _check_densities(caller: str, name: str, q: traces.Site, p: traces.Site) -> None:
     if traces.singular(q) or traces.improper(p):
         raise ValueError(
-            f"kl_per_unit expects densities at {name!r}, got a point mass or an improper prior, which have no KL; "
+            f"{caller} expects densities at {name!r}, got a point mass or an improper prior, which have no KL; "
             "use another posterior and prior"
         )
     if traces.discrete(q):
         raise ValueError(
-            f"kl_per_unit expects densities at {name!r}, got the discrete {type(q['fn']).__name__}, whose units have "
+            f"{caller} expects densities at {name!r}, got the discrete {type(q['fn']).__name__}, whose units have "
             f"none to estimate; see `kl_{name}` of evaluate(...).per_datum"
         )
 
@@ -113,7 +118,7 @@ def _units(value: Tensor, site: traces.Site, where: traces.Plates) -> Tensor:
 
 def _per_unit(exact: list[Tensor] | None, drawn: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, str]:
     if exact is not None:
-        return torch.cat(exact).double().mean(0).numpy(), "KL"
+        return torch.cat(exact).double().numpy(), "KL"
     q, p = (torch.cat([pair[i] for pair in drawn]).double().numpy() for i in (0, 1))
     return np.array([_marginal_kl(q[:, j], p[:, j]) for j in range(q.shape[1])]), "dimension-wise KL"
 

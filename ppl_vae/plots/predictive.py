@@ -71,7 +71,7 @@ def predictive_check(
     style: dict[str, Any] = {"bins": int(np.clip(np.sqrt(drawn.size), 5, 60)), "histtype": "stepfilled", "alpha": 0.7}
     style |= {"color": COLOURS[0], "edgecolor": COLOURS[0], "label": f"replicated data ({found.size}{lost})"}
     ax.hist(drawn, **(style | kwargs))
-    p = "" if p_value is None else f", p = {p_value:.2g}"
+    p = "" if p_value is None else f", p = {p_value:.3g}"
     ax.axvline(observed, color=COLOURS[2], linewidth=2, label=f"data: {observed:.4g}{p}")
     ax.set_ylim(top=1.45 * ax.get_ylim()[1])  # room for the legend
     ax.set(xlabel=label, ylabel="replicated data sets (count)")

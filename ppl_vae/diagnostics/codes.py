@@ -1,0 +1,138 @@
+"""Draws z from the latents of all data together, and the density that all data together give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import IndependentTransform, biject_to
+
+from ppl_vae import traces
+from ppl_vae.diagnostics.latent_sites import LatentSites, free_of_others, unit_log_prob
+from ppl_vae.draws import by_datum
+
+__all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
+
+At = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
+AT_ONCE = 1000  # data encoded at once
+
+
+@dataclass(frozen=True)
+class Codes:
+    """M draws of the latents of data chosen at random.
+
+    Attributes
+    ----------
+    index
+        The datum of each draw, (M,).
+    values
+        By site, as `LatentSites` take them for all data.
+    u
+        Made real, by site, (M, units), in float64.
+    log_jacobian
+        log |dz / du| by site, of each unit where one depends on no other, (M, units), of all together else, (M, 1).
+    """
+
+    index: Tensor
+    values: dict[str, Tensor]
+    u: dict[str, Tensor]
+    log_jacobian: dict[str, Tensor]
+
+    @property
+    def flat(self) -> Tensor:
+        """All latents, (M, dim)."""
+        return torch.cat(list(self.u.values()), -1)
+
+
+def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
+    """One draw from q(z | x_n) for each of some data, or from p(z | c_n)."""
+    values: dict[str, list[Tensor]] = {}
+    u: dict[str, list[Tensor]] = {}
+    jacobian: dict[str, list[Tensor]] = {}
+    for rows in index.split(AT_ONCE):
+        some = at(rows)
+        drawn = None if prior else {name: site["value"] for name, site in some.guide(1).items()}
+        for name, site in some.prior(1, drawn).items():  # its support, not q's, says how to make it real
+            value, transform = site["value"], biject_to(site["fn"].support)
+            real = transform.inv(value)
+            values.setdefault(name, []).append(some.by_point(value))
+            u.setdefault(name, []).append(_units(real, site, some))
+            jacobian.setdefault(name, []).append(_log_jacobian(transform, real, value, site, some))
+    joined = ({name: torch.cat(parts) for name, parts in by_site.items()} for by_site in (values, u, jacobian))
+    return Codes(index, *joined)
+
+
+def _units(value: Tensor, site: traces.Site, some: LatentSites) -> Tensor:
+    return by_datum(value, site, some.where)[0].reshape(some.where.size, -1).double()
+
+
+def _log_jacobian(transform: Any, u: Tensor, z: Tensor, site: traces.Site, some: LatentSites) -> Tensor:
+    while isinstance(transform, IndependentTransform):
+        transform = transform.base_transform
+    log_det = transform.log_abs_det_jacobian(u, z)
+    if transform.domain.event_dim == 0:
+        return _units(log_det, site, some)
+    return traces.by_particle(log_det, some.where)[0].double().unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class MeanDensity:
+    """log of (1/N) sum_n f(z | n) at M codes.
+
+    Attributes
+    ----------
+    joint
+        Of all latents, (M,), in nats and float64.
+    own
+        log f(z | n) for the code's own datum alone, (M,).
+    units
+        Of each unit by itself, (M, units), for the sites where it is known.
+    """
+
+    joint: Tensor
+    own: Tensor
+    units: dict[str, Tensor]
+
+
+def mean_density(
+    at: At,
+    size: int,
+    given: Codes,
+    *,
+    prior: bool = False,
+    max_rows: int = 10_000,
+    update: Callable[[int], object] = lambda done: None,
+) -> MeanDensity:
+    """The density of q(z | x_n), or of p(z | c_n), averaged over the first `size` data.
+
+    At most `max_rows` pairs are scored at once; `update` is called with the number of data done.
+    """
+    num = len(given.index)
+    chunk = max(1, max_rows // num)
+    joint, own = given.flat.new_full((2, num), -math.inf)
+    index = given.index.to(own.device)
+    units: dict[str, Tensor] = {}
+    for start in range(0, size, chunk):
+        some = at(slice(start, min(start + chunk, size)))
+        sites = some.prior(num, given.values) if prior else some.guide(num, given.values)
+        log_prob = some.log_prob(sites, num)
+        joint = torch.logaddexp(joint, log_prob.logsumexp(1))
+        inside = (index >= start) & (index < start + some.where.size)
+        own[inside] = log_prob[inside, index[inside] - start]
+        for name, site in sites.items():
+            if start == 0 and free_of_others(site, some.where):
+                units[name] = joint.new_full(given.u[name].shape, -math.inf)
+            if name in units:
+                units[name] = torch.logaddexp(units[name], _known(unit_log_prob(site, some.where)).logsumexp(1))
+        update(some.where.size)
+    log_size = math.log(size)
+    return MeanDensity(joint - log_size, own, {name: total - log_size for name, total in units.items()})
+
+
+def _known(each: Tensor | None) -> Tensor:
+    assert each is not None  # the site was found to have it
+    return each

@@ -1,0 +1,68 @@
+"""How far the distribution of uniform numbers may stray from the diagonal by chance."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["simultaneous_band"]
+
+_REPEATS = 10_000  # the level of a 95 % band is then off by 0.2 %
+
+
+def simultaneous_band(
+    num_values: int, num_points: int = 100, prob: float = 0.95, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Band that holds the whole ECDF of independent uniform values with a given probability.
+
+    Pointwise binomial intervals, their level lowered until, among simulated samples, that share stays inside at every
+    point at once. It is too narrow for values that depend on each other, as several draws for one datum do.
+
+    Parameters
+    ----------
+    num_values
+        How many values the ECDF is of.
+    num_points
+        At how many points, evenly spaced and short of 0 and 1, the ECDF is compared.
+    prob
+        Probability that all of it lies inside, in (0, 1).
+    seed
+        Of the simulated samples.
+
+    Returns
+    -------
+    points, lower, upper : numpy.ndarray
+        Each (num_points,). Subtract `points` from both for the band of an ECDF difference plot.
+
+    Raises
+    ------
+    ValueError
+        For no values or points, and for a probability that is none.
+
+    References
+    ----------
+    Säilynoja, Bürkner & Vehtari 2022, arXiv:2103.10522, section 2.2.
+
+    Examples
+    --------
+    >>> points, lower, upper = simultaneous_band(100, num_points=3)
+    >>> points, lower, upper
+    (array([0.25, 0.5 , 0.75]), array([0.15, 0.39, 0.65]), array([0.35, 0.61, 0.85]))
+    """
+    if num_values < 1 or num_points < 1 or not 0 < prob < 1:
+        raise ValueError(
+            f"simultaneous_band expects one value and point or more and prob in (0, 1), got num_values={num_values}, "
+            f"num_points={num_points}, prob={prob}; give the probability as in prob=0.95"
+        )
+    points = np.arange(1, num_points + 1) / (num_points + 1)
+    in_each = np.full(num_points + 1, 1 / (num_points + 1))
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(num_values, in_each, size=_REPEATS).cumsum(1)[:, :-1]
+    every = np.arange(num_values + 1)[:, None]
+    below, above = stats.binom.cdf(every, num_values, points), stats.binom.sf(every - 1, num_values, points)
+    extremity = 2 * np.minimum(below, above)  # (num_values + 1, num_points)
+    level = np.quantile(extremity[counts, np.arange(num_points)].min(1), 1 - prob, method="lower")
+    inside = extremity >= level
+    lower = inside.argmax(0) / num_values
+    upper = (num_values - inside[::-1].argmax(0)) / num_values
+    return points, lower, upper

@@ -1,0 +1,146 @@
+"""q(z | x_n) and p(z | c_n) at any z, joint and by unit: the latent sites alone, the decoder left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.distributions import Mixture
+from ppl_vae.draws import arguments, by_datum
+from ppl_vae.split import Split
+
+__all__ = ["LatentSites", "free_of_others", "unit_log_prob"]
+
+
+@dataclass(frozen=True)
+class LatentSites:
+    """The latent sites of a program's guide and of its model, for some data.
+
+    Values come and go in the batch shape of their site, (num, *plates, *event_shape), with 1 in the place of the data
+    where every datum is given the same.
+
+    Attributes
+    ----------
+    program
+        Anything with `.model` and `.guide`.
+    names
+        Its latent sites.
+    args, mask
+        What it is called with.
+    where
+        Where the data lie in its plates.
+    """
+
+    program: Any
+    names: tuple[str, ...]
+    args: tuple[Tensor, ...]
+    mask: Tensor | bool
+    where: traces.Plates
+
+    @classmethod
+    def of(cls, program: Any, names: Iterable[str], data: Split, where: traces.Plates) -> LatentSites:
+        """Those of some data."""
+        args, mask = arguments(program, data)
+        return cls(program, tuple(names), args, mask, traces.Plates(len(data), where.data, where.depth))
+
+    def guide(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
+        """Sites of q(z | x), drawn or at `values`."""
+        return self._run(self.program.guide, num, values)
+
+    def prior(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
+        """Sites of p(z), drawn or at `values`."""
+        return self._run(self._model_without_likelihood, num, values)
+
+    def log_prob(self, sites: Mapping[str, traces.Site], num: int) -> Tensor:
+        """Their log density, (num, n), in float64."""
+        return torch.stack([traces.log_prob(site, self.where, num).double() for site in sites.values()]).sum(0)
+
+    def by_point(self, value: Tensor) -> Tensor:
+        """A value of one draw a datum, (1, ..., n, ...), as n draws that all data are given, (n, ..., 1, ...)."""
+        return value.transpose(0, self._data)
+
+    @property
+    def _data(self) -> int:
+        return self.where.depth + 1 + self.where.data
+
+    def _run(self, f: Callable[..., Any], num: int, values: Mapping[str, Tensor] | None) -> dict[str, traces.Site]:
+        f = f if values is None else poutine.condition(f, data={name: self._for_all(v) for name, v in values.items()})
+        with traces.particles(num, self.where.depth):
+            trace = poutine.trace(f).get_trace(*self.args, **traces.call(self.mask))
+        return {name: trace.nodes[name] for name in self.names}
+
+    def _for_all(self, value: Tensor) -> Tensor:
+        shape = list(value.shape)
+        shape[self._data] = self.where.size
+        return value.expand(shape)
+
+    def _model_without_likelihood(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(_Reached), _UpTo(self.names):
+            self.program.model(*args, **kwargs)
+
+
+class _Reached(Exception):  # noqa: N818, it is no error
+    """The last latent has its value."""
+
+
+class _UpTo(Messenger):
+    """Leaves a model when all its latents have values, before it decodes them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.left = set(names)
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        self.left.discard(msg["name"])
+        if not self.left:
+            raise _Reached
+
+
+def unit_log_prob(site: traces.Site, where: traces.Plates) -> Tensor | None:
+    """Log density of each unit of a site's value by itself, (num, n, units) in float64; `None` where it is not known.
+
+    Given the latents that the site depends on: see `free_of_others`.
+    """
+    each = _marginals(site["fn"], site["value"])
+    if each is None:
+        return None
+    each = by_datum(each.double(), site, where)
+    return each.reshape(*each.shape[:2], -1)
+
+
+def free_of_others(site: traces.Site, where: traces.Plates) -> bool:
+    """Whether the units of a site at several draws have a known density that no other latent changes."""
+    first = site["value"][:1].expand_as(site["value"])
+    each = unit_log_prob({**site, "value": first}, where)
+    return each is not None and torch.allclose(each, each[:1].expand_as(each), atol=1e-4)
+
+
+def _marginals(fn: Any, value: Tensor) -> Tensor | None:
+    """Log density of the marginals of a distribution, in the shape of the value."""
+    fn = _units(fn)
+    if isinstance(fn, Mixture):
+        parts = _units(fn.components)
+        if not isinstance(parts, dist.Normal):
+            return None
+        loc, scale = parts.loc, parts.scale
+        each = (  # one unit at a time: there may be hundreds of components
+            dist.Normal(loc[..., j], scale[..., j]).log_prob(value[..., j, None]) for j in range(value.shape[-1])
+        )
+        return torch.stack([(fn.log_weights + unit).logsumexp(-1) for unit in each], -1)
+    return None if fn.event_shape else fn.log_prob(value)
+
+
+def _units(fn: Any) -> Any:
+    """A distribution's units as one of independent ones, where they are or where their marginals are known."""
+    while isinstance(fn, dist.Independent):
+        fn = fn.base_dist
+    return dist.Normal(fn.loc, fn.variance.sqrt()) if isinstance(fn, dist.MultivariateNormal) else fn

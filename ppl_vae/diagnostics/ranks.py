@@ -1,0 +1,34 @@
+"""Where values rank among draws, as numbers in (0, 1)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+__all__ = ["by_quantity", "pit"]
+
+_LEADING = ("chain", "draw", "obs")
+
+
+def pit(values: Tensor, draws: Tensor) -> Tensor:
+    """(rank + u) / (S + 1), u uniform in (0, 1): exactly uniform where values and draws are alike; in float64.
+
+    Ranks among equals are drawn. Values are (...), draws (S, ...).
+    """
+    below, equal = (draws < values).sum(0), (draws == values).sum(0)
+    u = torch.rand(values.shape, dtype=torch.float64, device=values.device)
+    return (below + u * (equal + 1)) / (len(draws) + 1)
+
+
+def by_quantity(dataset: xr.Dataset) -> xr.DataArray:
+    """All variables of a dataset of draws as one; every coordinate is a `quantity`: `z[0]`, `z[1]`, `log_joint`."""
+    parts, names = [], []
+    for name, variable in dataset.data_vars.items():
+        event = [dim for dim in variable.dims if dim not in _LEADING]
+        for place in product(*(range(variable.sizes[dim]) for dim in event)):
+            parts.append(variable.isel(dict(zip(event, place, strict=True)), drop=True))
+            names.append(f"{name}[{', '.join(map(str, place))}]" if event else str(name))
+    return xr.concat(parts, "quantity", coords="minimal", compat="override").assign_coords(quantity=names)

@@ -1,0 +1,193 @@
+"""Numbers that sum up one datum, to hold what a model makes against what there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ppl_vae.domain import Domain
+from ppl_vae.split import Split
+
+__all__ = [
+    "Discrepancy",
+    "Measure",
+    "Statistic",
+    "dispersion",
+    "edges",
+    "euler",
+    "largest",
+    "mean",
+    "sd",
+    "skewness",
+    "smallest",
+    "suited",
+    "zeros",
+]
+
+AT_ONCE = 500  # data that statistics are taken of: few stay in the cache
+
+Statistic = Callable[[Tensor, Tensor], Tensor]
+"""Data (n, *x_shape) in float64 and where they were observed, a mask of that shape; gives (n,), NaN for no answer."""
+
+
+class Discrepancy(NamedTuple):
+    """A statistic and its units."""
+
+    of: Statistic
+    units: str
+
+
+def mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the observed elements: the ink of an image."""
+    return _mean(x, mask)
+
+
+def sd(x: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation over the observed elements: the contrast of an image."""
+    return _moment(x, mask, 2).sqrt()
+
+
+def smallest(x: Tensor, mask: Tensor) -> Tensor:
+    """The smallest observed element."""
+    return -largest(-x, mask)
+
+
+def largest(x: Tensor, mask: Tensor) -> Tensor:
+    """The largest observed element."""
+    top = x.masked_fill(~mask, -math.inf).flatten(1).amax(1)
+    return torch.where(top == -math.inf, math.nan, top)
+
+
+def skewness(x: Tensor, mask: Tensor) -> Tensor:
+    """Third central moment over the cube of the standard deviation; NaN where nothing varies."""
+    return _moment(x, mask, 3) / _moment(x, mask, 2) ** 1.5
+
+
+def zeros(x: Tensor, mask: Tensor) -> Tensor:
+    """Share of the observed elements that are zero."""
+    return _mean((x == 0).to(x.dtype), mask)
+
+
+def dispersion(x: Tensor, mask: Tensor) -> Tensor:
+    """Variance over mean of the observed elements; 1 in the mean for Poisson counts of one rate, NaN for all zero."""
+    count = mask.flatten(1).sum(1)
+    return _moment(x, mask, 2) * count / (count - 1) / _mean(x, mask)
+
+
+def edges(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours, horizontal and vertical: how rough images (n, c, h, w) are."""
+    pairs = [(x[..., 1:, :] - x[..., :-1, :], mask[..., 1:, :] & mask[..., :-1, :])]
+    pairs += [(x[..., 1:] - x[..., :-1], mask[..., 1:] & mask[..., :-1])]
+    size = torch.cat([d.abs().flatten(1) for d, _ in pairs], 1)
+    return _mean(size, torch.cat([seen.flatten(1) for _, seen in pairs], 1))
+
+
+def euler(x: Tensor, mask: Tensor) -> Tensor:
+    """Pieces less holes of binary images (n, c, h, w), over all channels: stray pixels add, broken strokes too.
+
+    The Euler characteristic of the lit pixels, neighbours being those that share a side: pixels - pairs + blocks.
+    """
+    lit = (x > 0) & mask
+    down = lit[..., 1:, :] & lit[..., :-1, :]
+    across = lit[..., 1:] & lit[..., :-1]
+    blocks = across[..., 1:, :] & across[..., :-1, :]
+    pixels, *pairs, faces = (part.flatten(1).sum(1) for part in (lit, down, across, blocks))
+    return (pixels - sum(pairs) + faces).to(x.dtype)
+
+
+def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
+    """The statistics that suit data (n, *x_shape), by name.
+
+    Parameters
+    ----------
+    x
+        Data; images are (n, c, h, w).
+    domain
+        The values they take; where it is not known, those of x: binary, counts if they are no images, else real.
+
+    Examples
+    --------
+    >>> list(suited(torch.zeros(2, 1, 8, 8), Domain("binary")))
+    ['ink', 'edges', 'pieces_less_holes']
+    """
+    kind = domain.kind if domain else next(k for k in ("binary", "counts", "real") if Domain(k).contains(x))
+    binary, image = kind == "binary", x.dim() == 4
+    units = {"binary": "1", "counts": "counts"}.get(kind, "units of x")
+    if domain and domain.levels:
+        units = "grey levels"
+    if image:
+        more = {"pieces_less_holes": Discrepancy(euler, "1")} if binary else {"contrast": Discrepancy(sd, units)}
+        return {"ink": Discrepancy(mean, units), "edges": Discrepancy(edges, units), **more}
+    if binary:
+        return {"mean": Discrepancy(mean, units)}
+    if kind == "counts":
+        counts = {"mean": mean, "largest": largest, "dispersion": dispersion}
+        return {**{name: Discrepancy(f, units) for name, f in counts.items()}, "zeros": Discrepancy(zeros, "1")}
+    table = {"mean": mean, "sd": sd, "smallest": smallest, "largest": largest}
+    return {**{name: Discrepancy(f, units) for name, f in table.items()}, "skewness": Discrepancy(skewness, "1")}
+
+
+class Measure:
+    """The statistics of data in the place of those of a split: in raw units, and where those were observed.
+
+    Parameters
+    ----------
+    split
+        The data.
+    statistics
+        Functions by name; those that suit the data, if `None`.
+
+    Raises
+    ------
+    ValueError
+        Where a statistic does not give one number a datum.
+    """
+
+    def __init__(self, split: Split, statistics: Mapping[str, Statistic] | None) -> None:
+        self.split = split
+        if statistics is None:
+            self.chosen = suited(split.x.masked_fill(~split.observed, 0), split.domain)
+        else:
+            self.chosen = {name: Discrepancy(f, "as returned") for name, f in statistics.items()}
+
+    def __call__(self, x: Tensor, rows: slice) -> Tensor:
+        """Of data (R, n, *x_shape): (statistics, R, n)."""
+        seen = self.split[rows].observed.to(x.device).expand(x.shape).flatten(0, 1)
+        parts = zip(x.flatten(0, 1).split(AT_ONCE), seen.split(AT_ONCE), strict=True)
+        return torch.cat([self._few(*part) for part in parts], -1).reshape(-1, *x.shape[:2])
+
+    def _few(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Of data (n, *x_shape): (statistics, n)."""
+        x = self.split.domain.raw(x.double()) if self.split.domain else x.double()
+        return torch.stack([self._one(name, x, seen) for name in self.chosen])
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units by name."""
+        return {name: discrepancy.units for name, discrepancy in self.chosen.items()}
+
+    def of_data(self, rows: slice, device: torch.device) -> Tensor:
+        """Of the data themselves, (statistics, 1, n)."""
+        return self(self.split.x[rows][None].to(device), rows)
+
+    def _one(self, name: str, x: Tensor, seen: Tensor) -> Tensor:
+        values = self.chosen[name].of(x, seen)
+        if values.shape != (len(x),):
+            raise ValueError(
+                f"a predictive check expects one number a datum of the statistic {name!r}, ({len(x)},), got "
+                f"{tuple(values.shape)}; sum over everything but the first dimension"
+            )
+        return values.double()
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    return x.masked_fill(~mask, 0.0).flatten(1).sum(1) / mask.flatten(1).sum(1)
+
+
+def _moment(x: Tensor, mask: Tensor, order: int) -> Tensor:
+    centre = _mean(x, mask).reshape(-1, *[1] * (x.dim() - 1))
+    return _mean((x - centre) ** order, mask)

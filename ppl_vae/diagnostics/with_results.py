@@ -1,0 +1,63 @@
+"""Everything that is known of some data in one tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ppl_vae.diagnostics.arviz_io import group, groups, to_tree
+
+__all__ = ["with_results"]
+
+
+def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**29) -> Any:
+    """A tree with what diagnostics found beside its own groups, so that `tree.sel(obs=i)` goes through all of it.
+
+    Parameters
+    ----------
+    tree
+        From `to_arviz`.
+    results
+        Datasets, which become groups of these names, and trees, whose groups become `<name>_<group>`. They are cut to
+        the data of the tree, and say NaN of a datum that they do not speak of.
+    max_bytes
+        Largest tree that is made.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+
+    Raises
+    ------
+    ValueError
+        If a result has the name of a group that is there, or the tree would be larger than `max_bytes`.
+    """
+    own = {name: group(tree, name) for name in groups(tree)}
+    obs = own["diagnostics"]["obs"].values
+    also: dict[str, xr.Dataset] = {}
+    for name, result in results.items():
+        found = {name: result} if isinstance(result, xr.Dataset) else _groups_of(name, result)
+        also |= {key: _cut(dataset, obs) for key, dataset in found.items()}
+    if taken := sorted(set(own) & set(also)):
+        raise ValueError(f"with_results expects results under names of their own, got {taken}; rename them")
+    total = sum(dataset.nbytes for dataset in (*own.values(), *also.values()))
+    if total > max_bytes:
+        raise ValueError(
+            f"with_results expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {total / 2**20:.0f} MiB; leave "
+            "out results, make the tree of fewer data, or raise max_bytes"
+        )
+    return to_tree({**own, **also})
+
+
+def _groups_of(name: str, tree: Any) -> dict[str, xr.Dataset]:
+    return {f"{name}_{part}": group(tree, part) for part in groups(tree)}
+
+
+def _cut(result: xr.Dataset, obs: np.ndarray) -> xr.Dataset:
+    """A result on some data, with attributes that NetCDF can hold."""
+    result = result.reindex(obs=obs) if "obs" in result.dims else result
+    plain = {key: value if isinstance(value, str | int | float) else str(value) for key, value in result.attrs.items()}
+    return result.assign_attrs(plain)

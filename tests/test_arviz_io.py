@@ -1,0 +1,197 @@
+"""The adapter under whichever ArviZ is installed; it needs no torch, so that 1.x can be tested without one."""
+
+import importlib.util
+import os
+import subprocess
+import warnings
+from pathlib import Path
+
+import arviz as az
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+
+mpl.use("Agg")
+ROOT = Path(__file__).parents[1]
+MAJOR = az.__version__.split(".")[0]
+
+
+def by_path():
+    """The module alone: importing the package needs torch."""
+    spec = importlib.util.spec_from_file_location("arviz_io", ROOT / "ppl_vae" / "diagnostics" / "arviz_io.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+arviz_io = by_path()
+
+
+@pytest.fixture
+def datasets():
+    rng = np.random.default_rng(0)
+    obs, latent = [70, 3, 11], [0, 1]
+    z = xr.DataArray(
+        rng.normal(size=(4, 100, 3, 2)),
+        dims=("chain", "draw", "obs", "latent"),
+        coords={"chain": range(4), "draw": range(100), "obs": obs, "latent": latent},
+    )
+    images = rng.integers(0, 2, (4, 100, 3, 5)).astype(np.int8)
+    return {
+        "posterior": xr.Dataset({"z": z}, attrs={"seed": 7, "model": "p(z) q(z | x)"}),
+        "sample_stats": xr.Dataset({"lp": z.sum("latent")}),
+        "posterior_predictive": xr.Dataset({"x": (("chain", "draw", "obs", "pixel"), images)}, coords={"obs": obs}),
+        "prior": xr.Dataset({"z": z.isel(obs=0, drop=True)}),
+        "observed_data": xr.Dataset({"x": (("obs", "pixel"), images[0, 0])}, coords={"obs": obs}),
+        "diagnostics": xr.Dataset({"pareto_k": ("obs", [0.1, 0.8, np.nan], {"units": "1"})}, coords={"obs": obs}),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def same(tree, datasets):
+    assert set(datasets) <= set(arviz_io.groups(tree))
+    for name, dataset in datasets.items():
+        found = arviz_io.group(tree, name)
+        xr.testing.assert_equal(found[list(dataset.data_vars)], dataset)
+        for variable in dataset.data_vars:
+            assert found[variable].attrs == dataset[variable].attrs
+
+
+def test_a_tree_has_its_groups(datasets):
+    tree = arviz_io.to_tree(datasets)
+    same(tree, datasets)
+    assert tree["posterior"].attrs["seed"] == 7
+    assert type(tree).__name__ == ("InferenceData" if MAJOR == "0" else "DataTree")
+
+
+def test_files_are_read_by_either_arviz(datasets, tmp_path):
+    folder = Path(os.environ.get("PPL_VAE_EXCHANGE", tmp_path))
+    arviz_io.to_tree(datasets).to_netcdf(str(folder / f"by_{MAJOR}.nc"))
+    for file in folder.glob("by_*.nc"):
+        same(arviz_io.open_tree(file), datasets)
+
+
+def test_one_datum_goes_into_arvizs_own_functions(datasets):
+    tree = arviz_io.to_tree(datasets)
+    one = tree.sel(obs=3)
+    np.testing.assert_array_equal(one["posterior"]["z"], datasets["posterior"]["z"][:, :, 1])
+    np.testing.assert_array_equal(one["prior"]["z"], datasets["prior"]["z"])  # it has no obs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ArviZ's own plots
+        assert len(az.summary(one, var_names=["z"])) == 2
+        for plot in (az.plot_trace, az.plot_pair, az.plot_forest, az.plot_rank, az.plot_autocorr):
+            plot(one, var_names=["z"])
+
+
+@pytest.fixture
+def models():
+    """log p(x) by datum of a good model, a worse one, and one that is better for a third of the data."""
+    rng = np.random.default_rng(1)
+    good = -100 + 10 * rng.normal(size=300)
+    worse = good - 0.6 + rng.normal(size=300)
+    mixed = good + np.where(np.arange(300) < 100, 2.0, -3.0)
+    return {"worse": worse, "good": good, "mixed": mixed}
+
+
+def test_compare_is_the_manual_one(models):
+    table = arviz_io.compare(models)
+    assert list(table.columns) == ["rank", "elpd", "se", "elpd_diff", "dse", "weight"]
+    order = sorted(models, key=lambda name: -models[name].sum())
+    assert list(table.index) == order
+    assert table["rank"].tolist() == [0, 1, 2]
+    for name, row in table.iterrows():
+        difference = models[name] - models["good"]
+        assert row["elpd"] == pytest.approx(models[name].sum(), rel=1e-12)
+        assert row["se"] == pytest.approx(np.sqrt(300) * models[name].std(), rel=1e-12)
+        assert row["elpd_diff"] == pytest.approx(difference.sum(), rel=1e-9, abs=1e-9)
+        assert row["elpd_diff"] <= 0
+        assert row["dse"] == pytest.approx(np.sqrt(300) * difference.std(), rel=1e-9, abs=1e-9)
+    assert table["weight"].sum() == pytest.approx(1)
+    assert table.loc["mixed", "weight"] > 0.1  # the third of the data that only it fits
+
+
+def test_weights_are_found_for_any_size_of_log_density(models):
+    """exp(elpd_i) is zero below -745 nats and infinite above 709; what all have in common does not matter."""
+    usual = arviz_io.compare(models)
+    for shift in (-5000, 5000):
+        moved = arviz_io.compare({name: v + shift for name, v in models.items()})
+        np.testing.assert_allclose(moved["weight"], usual["weight"], atol=1e-6)
+        np.testing.assert_allclose(moved["elpd_diff"], usual["elpd_diff"], rtol=1e-9)
+    far = arviz_io.compare({"a": np.full(50, -10.0), "b": np.full(50, -9000.0)})
+    np.testing.assert_allclose(far["weight"], [1, 0], atol=1e-6)
+
+
+def test_one_model_alone():
+    table = arviz_io.compare({"only": np.array([-1.0, -2.0, -3.0])})
+    assert table.loc["only", ["rank", "elpd", "elpd_diff", "dse", "weight"]].tolist() == [0, -6, 0, 0, 1]
+
+
+@pytest.mark.parametrize("no_k", [False, True])
+def test_elpd_data_goes_into_arvizs_own_functions(models, no_k):
+    k = np.full(300, np.nan) if no_k else np.linspace(-0.2, 0.9, 300)
+    data = {
+        name: arviz_io.elpd_data(v, k, list(range(10, 310)), num_draws=1000, good_k=2 / 3) for name, v in models.items()
+    }
+    assert float(data["good"]["se"]) == pytest.approx(np.sqrt(300) * models["good"].std())
+    assert bool(data["good"]["warning"]) is not no_k
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "Computed from 1000" in str(data["good"])
+        table = az.compare(data)
+        assert list(table.index) == list(arviz_io.compare(models).index)
+        az.plot_compare(table)
+        if not no_k:
+            az.plot_khat(data["good"])
+
+
+def test_our_table_goes_into_plot_compare(models):
+    table = arviz_io.compare(models)
+    before = table.copy()
+    assert arviz_io.plot_compare(table) is not None
+    assert table.equals(before)
+
+
+def test_rhat_and_ess(datasets):
+    draws = datasets["posterior"]
+    rhat, ess = arviz_io.rhat(draws)["z"], arviz_io.ess(draws)["z"]
+    assert rhat.dims == ess.dims == ("obs", "latent")
+    assert float(abs(rhat - 1).max()) < 0.05
+    assert float(ess.min()) > 200
+    stuck = draws + xr.DataArray([0.0, 0.0, 5.0, 5.0], dims="chain")
+    assert float(arviz_io.rhat(stuck)["z"].min()) > 1.5
+
+
+@pytest.mark.skipif(
+    "PPL_VAE_ARVIZ1_PYTHON" not in os.environ,
+    reason="PPL_VAE_ARVIZ1_PYTHON names no Python with the other ArviZ; `make test-arviz1` makes one",
+)
+def test_other_arviz(datasets, tmp_path):
+    """These tests pass there as well, and each reads the files of the other."""
+    arviz_io.to_tree(datasets).to_netcdf(str(tmp_path / f"by_{MAJOR}.nc"))
+    environment = {k: v for k, v in os.environ.items() if k != "PPL_VAE_ARVIZ1_PYTHON"}
+    command = [os.environ["PPL_VAE_ARVIZ1_PYTHON"], "-m", "pytest", "-q", *ALONE, __file__]
+    done = subprocess.run(
+        command, env=environment | {"PPL_VAE_EXCHANGE": str(tmp_path)}, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = sorted(tmp_path.glob("by_*.nc"))
+    assert len(files) == 2, "the other Python has the same ArviZ"
+    for file in files:
+        same(arviz_io.open_tree(file), datasets)
+
+
+ALONE = [
+    "--noconftest",
+    "-c",
+    os.devnull,
+    "-p",
+    "no:cacheprovider",
+    f"--rootdir={ROOT}",
+]  # both configurations need torch
