@@ -1,8 +1,8 @@
 """Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
 
-from ppl_vae import data, objectives
+from ppl_vae import data, diagnostics, objectives
 from ppl_vae.conditional import Amortized, Chain, Conditional
-from ppl_vae.diagnostics import to_arviz
+from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
 from ppl_vae.domain import Domain
 from ppl_vae.evaluation import Evaluation, compare, evaluate
 from ppl_vae.likelihoods import (
@@ -54,8 +54,11 @@ __all__ = [
     "StandardNormal",
     "VampPrior",
     "build",
+    "check_guide",
     "compare",
     "data",
+    "diagnose",
+    "diagnostics",
     "evaluate",
     "fit",
     "load",

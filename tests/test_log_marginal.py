@@ -148,7 +148,8 @@ def test_posterior_on_the_grid():
     exact = ppca(n=5)
     split = Split(exact.x, torch.arange(5) + 40)
     tree = quadrature_posterior(exact.vae, split, num_points=129, num_draws=2000, seed=0)
-    assert set(groups(tree)) == {"posterior", "density"}
+    assert set(groups(tree)) == {"posterior", "density", "diagnostics"}
+    assert tree["diagnostics"]["reliable"].all()
     density, z = tree["density"], tree["posterior"]["z"]
     assert density["obs"].values.tolist() == z["obs"].values.tolist() == [40, 41, 42, 43, 44]
     u = np.stack(np.meshgrid(density["u_0"], density["u_1"], indexing="ij"), -1)

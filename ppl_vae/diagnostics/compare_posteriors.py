@@ -150,7 +150,8 @@ def _verdict(tree: Any, obs: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(obs), np.nan), np.full(len(obs), True)
     said = group(tree, "diagnostics")
     said = said if "obs" in said.dims else said.expand_dims("obs")
-    return said["rhat"].sel(obs=obs).values, said["reliable"].sel(obs=obs).values.astype(bool)
+    rhat_of = said["rhat"].sel(obs=obs).values if "rhat" in said else np.full(len(obs), np.nan)  # a grid has none
+    return rhat_of, said["reliable"].sel(obs=obs).values.astype(bool)
 
 
 def _datum(q: np.ndarray, r: np.ndarray, max_draws: int) -> tuple[np.ndarray, float]:

@@ -17,6 +17,8 @@ from ppl_vae.split import Split
 
 __all__ = ["quadrature_posterior"]
 
+RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is a reference
+
 
 def quadrature_posterior(
     program: nn.Module,
@@ -47,8 +49,9 @@ def quadrature_posterior(
     arviz.InferenceData or xarray.DataTree
         `posterior` with the latents by site, (chain, draw, obs, ...), each drawn evenly from the cell around a point.
         `density` with `log_density` (obs, u_0) or (obs, u_0, u_1), in nats: log p(u | x) of the unconstrained latents,
-        which are z itself where z may take any value; the axes are its coordinates. Its `log_px_error` (obs) is as
-        that of `quadrature`.
+        which are z itself where z may take any value; the axes are its coordinates. `diagnostics`, (obs), with
+        `log_px_error` as that of `quadrature`, in nats, and `reliable`, whether it is at most 0.1: elsewhere give
+        more points.
 
     Raises
     ------
@@ -99,11 +102,15 @@ def quadrature_posterior(
         log_density = (log_f - log_px).T.unflatten(1, [grid.num_points] * grid.dim)
     obs = {"obs": split.index.tolist()}
     along = {f"u_{i}": axis.tolist() for i, axis in enumerate(grid.axes)}
+    unseen = "a mode between two points of the grid, or outside the box that the prior's and q's draws span"
     density = with_units(
-        {"log_density": (("obs", *along), log_density, "nats"), "log_px_error": (("obs",), error, "nats")},
-        {**obs, **along},
-        cannot_see="a mode between two points of the grid, or outside the box that the prior's and q's draws span",
+        {"log_density": (("obs", *along), log_density, "nats")}, {**obs, **along}, cannot_see=unseen, **attrs
+    )
+    verdict = with_units(
+        {"log_px_error": (("obs",), error, "nats"), "reliable": (("obs",), error <= RELIABLE, "1")},
+        obs,
+        cannot_see=unseen,
         **attrs,
     )
     posterior = of_draws(joined, ("chain", "draw", "obs"), obs).assign_attrs(attrs)
-    return to_tree({"posterior": posterior, "density": density})
+    return to_tree({"posterior": posterior, "density": density, "diagnostics": verdict})

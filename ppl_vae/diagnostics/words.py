@@ -176,10 +176,11 @@ def _hmc(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
         )
     if "compare_posteriors" in results:
         compared = results["compare_posteriors"]
+        against = "Against exact draws, from a grid," if "quadrature_posterior" in results else "Against them"
         lines.append(
-            f"The means of q are off by {_range(np.abs(compared['mean_error'].values))} standard deviations, and its "
-            f"standard deviations {_range(compared['sd_ratio'].values)} times the posterior's (median, 5-95 % over "
-            "data and units)."
+            f"{against} the means of q are off by {_range(np.abs(compared['mean_error'].values))} standard "
+            f"deviations, and its standard deviations {_range(compared['sd_ratio'].values)} times the posterior's "
+            "(median, 5-95 % over data and units)."
         )
     if "coverage_posterior_pit" in results:
         lines.append(_coverage(results["coverage_posterior_pit"]))
