@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ppl_vae import traces
 from ppl_vae.split import Split
 
-__all__ = ["Draws", "arguments", "by_datum", "check_program", "draws", "look", "scored"]
+__all__ = ["Draws", "arguments", "by_datum", "check_program", "chunks", "draws", "look", "scored"]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,24 @@ def draws(
         For `max_rows` below 1, and for whatever `traces.check_pair` refuses, data outside the likelihood's support
         first of all.
     """
-    if max_rows < 1:
-        raise ValueError(f"max_rows expects one row or more, got {max_rows}; give max_rows=1 or more")
     where = look(program, data)
-    chunk = max(1, max_rows // num_samples)
-    for start in range(0, len(data), chunk):
-        rows = slice(start, min(start + chunk, len(data)))
+    for rows in chunks(len(data), num_samples, max_rows):
         yield rows, scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
+
+
+def chunks(size: int, rows_each: int, max_rows: int) -> Iterator[slice]:
+    """Some of `size` things at a time, of which each takes `rows_each` rows of at most `max_rows`; one at least.
+
+    Raises
+    ------
+    ValueError
+        For `max_rows` below 1.
+    """
+    if max_rows < 1:
+        raise ValueError(f"max_rows expects one row or more, got {max_rows}; give max_rows=10_000, say")
+    step = max(1, max_rows // rows_each)
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
 
 
 def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
@@ -158,10 +169,9 @@ def scored(
     log_likelihood = []
     predicted: dict[str, list[Tensor]] = {}
     log_predicted = []
-    step = max(1, max_rows // n)
-    for start in range(0, num_samples, step):
-        values = {name: site["value"][start : start + step] for name, site in q.items()}
-        size = min(step, num_samples - start)
+    for some in chunks(num_samples, n, max_rows):
+        start, size = some.start, some.stop - some.start
+        values = {name: site["value"][some] for name, site in q.items()}
         with traces.particles(size, where.depth):
             model = poutine.trace(poutine.condition(program.model, data=values)).get_trace(*args, **traces.call(mask))
         seen = {name: site for name, site in traces.observed(model).items() if name not in q}

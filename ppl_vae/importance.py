@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis"]
+__all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error"]
 
 FEWEST = 25  # draws that leave a tail to fit
 
@@ -65,6 +65,11 @@ def log_marginal(log_w: Tensor) -> LogMarginal:
     ess = torch.exp(2 * log_total - (2 * log_w).logsumexp(0))
     mcse = ((num_draws / ess - 1).clamp_min(0) / num_draws).sqrt()
     return LogMarginal(log_total - math.log(num_draws), mcse, ess)
+
+
+def standard_error(each: Tensor) -> Tensor:
+    """Monte Carlo standard error of the mean over draws (draws, n), (n,)."""
+    return each.std(0, correction=0) / len(each) ** 0.5
 
 
 def good_k(num_draws: int) -> float:

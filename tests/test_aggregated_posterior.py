@@ -125,6 +125,36 @@ def kl(q, p):
     return (torch.xlogy(q, q) - torch.xlogy(q, p + 1e-300)).sum()
 
 
+def test_an_exact_q_is_rejected_as_often_as_the_level_says():
+    n, num, noise = 300, 40, 0.5
+    model = ppca(n=1, noise=noise)
+    p = []
+    for seed in range(num):
+        z, e = torch.randn(n, 2).double(), torch.randn(n, 5).double()
+        x = z @ model.weight.T + noise * e
+        p.append(aggregated_posterior(model.vae, x, num_permutations=99, seed=seed).p_value.item())
+    assert (np.array(p) <= 0.05).sum() <= scipy.stats.binom.ppf(0.999, num, 0.05)
+
+
+def test_contexts_of_the_prior_are_no_difference():
+    """Of a prior that sees a context, draws share theirs with q's, which only makes them more alike."""
+
+    def model(x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(c, 0.1))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, c):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(c, 0.1))
+
+    p = []
+    for seed in range(40):
+        c = torch.randn(100).double()
+        p.append(aggregated_posterior(Program(model, guide), c, c, num_permutations=99, seed=seed).p_value.item())
+    assert (np.array(p) <= 0.05).sum() <= scipy.stats.binom.ppf(0.999, 40, 0.05)
+
+
 @each_case
 def test_every_kind_agrees_with_quadrature(case):
     made = case(60)
@@ -201,6 +231,7 @@ def test_one_datum():
     found = aggregated_posterior(*diagonal(1).args, seed=0)
     assert found.log_n == found.mutual_information == 0
     assert np.isnan(found.marginal_kl)
+    assert np.isnan(found.p_value)
     assert np.isfinite(found.dimwise_kl).all()
 
 
@@ -344,6 +375,7 @@ def test_collapse_is_named_by_unit():
     assert found.active.values.tolist() == [True, False, False]  # the last is not active and yet costs something
     expected = 0.5 * (0.81 - 1 - math.log(0.81))
     np.testing.assert_allclose(found.kl[1:], [0, expected], atol=1e-12)
+    np.testing.assert_allclose(found.kl_se, [(x.square() / 2).std().item() / math.sqrt(200), 0, 0], atol=1e-12)
     assert active_units(program, x, seed=0, epsilon=0.02).attrs["collapsed"] == "z[1], z[2]"
     wide = 0.5 * (0.25 + x.square() - 1 - math.log(0.25))
     assert found.share_below[0] == pytest.approx((wide < 0.01).double().mean().item())

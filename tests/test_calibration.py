@@ -10,10 +10,15 @@ from small_models import CASES, SMALL, ppca, two_sites
 from ppl_vae import VAE, Bernoulli, DiagonalNormal, Flat, Point, Program, StandardNormal, to_arviz
 from ppl_vae.diagnostics.arviz_io import groups, open_tree, to_tree
 from ppl_vae.diagnostics.calibration import simulation_based_calibration
+from ppl_vae.diagnostics.compare_posteriors import compare_posteriors
 from ppl_vae.diagnostics.coverage import coverage
+from ppl_vae.diagnostics.datasets import attributes, of_draws
 from ppl_vae.diagnostics.ecdf import simultaneous_band
+from ppl_vae.diagnostics.log_joint import log_joints
 from ppl_vae.diagnostics.posterior_pit import posterior_pit
+from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
 from ppl_vae.diagnostics.ranks import pit
+from ppl_vae.diagnostics.session import diagnosing
 
 QUICK = {"num_simulations": 60, "num_draws": 19, "seed": 0, "progress": False}
 
@@ -107,6 +112,11 @@ def test_too_few_are_refused(changed):
         simulation_based_calibration(*case.args, **QUICK | changed)
 
 
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match="max_rows expects one row or more, got 0"):
+        simulation_based_calibration(*two_sites().args, **QUICK, max_rows=0)
+
+
 def test_what_has_no_prior_or_no_density_is_refused():
     x, shape = torch.rand(4, 1, 4, 4).round(), (1, 4, 4)
     likelihood = Bernoulli(2, shape, SMALL)
@@ -173,6 +183,33 @@ def test_an_exact_q_passes_on_real_data():
     assert (abs(found["coverage"] - found["prob"]) < 4 * found["coverage_mcse"]).all()
 
 
+def test_an_exact_q_is_rejected_on_real_data_as_seldom_as_the_level_says():
+    known = ppca(n=100)
+    q = drawn(known, 30)
+    p = [posterior_pit(reference(known, q, draws=25), reference(known, q), num_draws=1) for _ in range(200)]
+    p = np.array([float(tree["diagnostics"]["p_value_overall"]) for tree in p])
+    assert (p < 0.05).mean() < 0.05 + 4 * (0.05 * 0.95 / 200) ** 0.5
+
+
+@pytest.mark.parametrize("wrong", [{"s": 0.6}, {"shift": 0.5 * ppca().covariance.diagonal().sqrt()}], ids=str)
+def test_a_bad_q_is_rejected_on_real_data(wrong):
+    known = ppca(n=300, **wrong)
+    q = drawn(known)
+    verdict = posterior_pit(q, reference(known, q))["diagnostics"]
+    assert list(verdict["quantity"].values) == ["z[0]", "z[1]"]
+    assert verdict["p_value_overall"] == 2 * verdict["p_value"].min()
+    assert verdict["p_value_overall"] < 1e-3
+
+
+def test_ranks_repeat_from_a_seed_that_is_recorded():
+    known = ppca(n=20)
+    q = drawn(known, 30)
+    first, second = (posterior_pit(q, q) for _ in range(2))
+    assert first["posterior_pit"].attrs["seed"] != second["posterior_pit"].attrs["seed"]
+    again = posterior_pit(q, q, seed=first["posterior_pit"].attrs["seed"])
+    assert again["posterior_pit"].equals(first["posterior_pit"])
+
+
 def test_a_narrow_q_is_seen_on_real_data_and_unreliable_data_are_left_out():
     known = ppca(s=0.7, n=300)
     q = drawn(known)
@@ -183,6 +220,38 @@ def test_a_narrow_q_is_seen_on_real_data_and_unreliable_data_are_left_out():
     found = coverage(tree)
     expected = [2 * stats.norm.cdf(0.7 * stats.norm.ppf(0.5 + p / 2)) - 1 for p in (0.5, 0.9)]
     assert (abs(found["coverage"] - xr.DataArray(expected, dims="prob")) < 4 * found["coverage_mcse"]).all()
+
+
+def from_the_posterior(case, num=2000):
+    """Draws from the prior, drawn again by their likelihood, which is bounded; and their ESS."""
+    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=1) as (split, used):
+        ((_, joint),) = log_joints(case.program, split, 1)
+        u = joint.from_prior(10_000)
+        weight = joint(u).log_likelihood.softmax(0)
+        index = torch.multinomial(weight.T, num, replacement=True).T
+        values = joint.values(u[index, torch.arange(len(split))])
+        posterior = of_draws({n: v[None] for n, v in values.items()}, ("chain", "draw", "obs"), {"obs": split.index})
+        return to_tree({"posterior": posterior.assign_attrs(attributes(case.program, split, used))}), weight
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_draws_from_the_posterior_agree_with_a_grid(make):
+    case = make(20)
+    q, weight = from_the_posterior(case)
+    grid = quadrature_posterior(*case.args, mask=case.mask, num_draws=500, seed=0)
+    assert grid["diagnostics"]["reliable"].all()
+    ess = weight.square().sum(0).reciprocal().numpy()
+    good = ess > 200
+    assert good.sum() >= 10
+    error = (1 / ess[good, None] + 2 / 2000) ** 0.5
+    found = compare_posteriors(q, grid).isel(obs=good)
+    assert (abs(found["mean_error"]) < 4.5 * error).all()
+    assert (abs(found["sd_ratio"] - 1) < 4.5 * error).all()
+    assert (found["ks"] < 2.5 * error).all()  # 1.95 is passed once in a thousand
+    tree = posterior_pit(q.isel(obs=good), grid.isel(obs=good), seed=0)
+    assert tree["diagnostics"]["p_value_overall"] > 1e-3
+    covered = coverage(tree)
+    assert (abs(covered["coverage"] - covered["prob"]) < 4.5 * covered["coverage_mcse"]).all()
 
 
 def test_trees_that_do_not_belong_together_are_refused():
@@ -198,7 +267,7 @@ def test_trees_that_do_not_belong_together_are_refused():
         posterior_pit(q, reference(known, q, np.zeros(20, bool)))
     with pytest.raises(ValueError, match="from 1 to the 200 draws"):
         posterior_pit(q, reference(known, q), num_draws=201)
-    assert groups(posterior_pit(q, to_tree({"posterior": q["posterior"]}))) == ["posterior_pit"]
+    assert groups(posterior_pit(q, to_tree({"posterior": q["posterior"]}))) == ["posterior_pit", "diagnostics"]
 
 
 @pytest.mark.parametrize(("num_values", "prob"), [(50, 0.95), (1000, 0.95), (200, 0.8)])

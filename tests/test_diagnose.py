@@ -1,6 +1,7 @@
 """What holds of every diagnostic, over every kind of program; each one's own numbers are tested in its own file."""
 
 import copy
+import re
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
-from small_models import CASES, SMALL, conditional, diagonal, hierarchy, ppca, two_sites
+from small_models import CASES, SMALL, conditional, diagonal, hierarchy, ppca, two_modes, two_sites
 
 import ppl_vae
 from ppl_vae import Flat, Laplace, Point, Program, build, diagnostics
@@ -75,7 +76,7 @@ def test_one_call_for_all_of_them(make, tmp_path):
     found = diagnose(case.program, case.x, *case.context, **call)
     assert found.left_out == {}
     text = found.report({"hmc": ["figures/posteriors.png"]})
-    assert text.count("\n## ") == 1 + 9
+    assert text.count("\n## ") == 1 + 9  # in short, and the sections
     assert "![figures/posteriors.png](figures/posteriors.png)" in text
     tree = found.to_arviz()
     tree.to_netcdf(str(tmp_path / "posterior.nc"))
@@ -86,6 +87,24 @@ def test_one_call_for_all_of_them(make, tmp_path):
         assert "obs" not in one[name].sizes, name
     quick = diagnose(case.program, case.x, *case.context, mask=case.mask, num_samples=100, seed=0)
     assert set(quick.results) < set(found.results)
+
+
+def test_the_verdict_brings_together_what_each_is_blind_to():
+    """A q on one of two modes looks perfect by its own draws."""
+    x = 1 + torch.rand(8, generator=torch.Generator().manual_seed(0))
+    found = diagnose(two_modes(), x, full=True, num_samples=400, length=150, seed=0)
+    assert float(found.check.dataset.pareto_k.max()) < 0.7
+    assert "close" in found.check.report() or "off" in found.check.report()
+    verdict = str(found.in_short()).splitlines()[0]
+    assert "By its own draws" in verdict
+    assert "it misses modes" in verdict
+    assert "chains of HMC disagree" in verdict
+    assert re.search("modes that q never visits.* Yes: log p", found.in_short())
+    exact = ppca(n=30)
+    good = diagnose(exact.vae, exact.x, full=True, num_samples=400, subset=10, length=150, seed=0)
+    assert "nothing speaks against it" in str(good.in_short()).splitlines()[0]
+    assert "next to no gap to explain" in good.report()
+    assert "No sign that it is not" in good.report()
 
 
 def test_what_refuses_a_program_is_left_out():

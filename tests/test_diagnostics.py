@@ -144,7 +144,7 @@ def test_every_observed_site_has_its_own_data():
 def test_the_limit_counts_every_group(digits):
     vae = build(digits, latent_dim=3)
     call = {"num_samples": 30, "num_predictive": 2, "seed": 0}
-    latents, stats, images, table = 30 * 3 * 4, 30 * (3 * 4 + 8), 3 * 64 * 4, 9 * 8
+    latents, stats, images, table = 30 * 3 * 4, 30 * (3 * 4 + 8), 3 * 64 * 4, 11 * 8
     per_datum = latents + stats + images + table + digits.test.y.element_size()
     total = 12 * per_datum + 2 * (3 + 64) * 4
     to_arviz(vae, digits.test, max_bytes=total, **call)

@@ -7,7 +7,7 @@ import arviz as az
 import numpy as np
 import pytest
 import torch
-from small_models import CASES, SMALL, diagonal, ppca, two_modes
+from small_models import CASES, SMALL, diagonal, hierarchy, ppca, two_modes
 
 from ppl_vae import Flat, Gaussian, Point, build, data, evaluate
 from ppl_vae.diagnostics.compare import compare
@@ -76,12 +76,19 @@ def test_grey_levels_are_in_raw_units():
     assert found.data == evaluation.data  # dequantized from one seed
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_any_program(case):
-    case = case()
-    found = elpd(*case.args, mask=case.mask, num_samples=50, seed=0)
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_any_program(make):
+    case = make()
+    found = elpd(*case.args, mask=case.mask, num_samples=4000, seed=0)
     assert np.isfinite(found.per_datum).all(axis=None)
     assert len(compare({"only": found})) == 1
+    exact = elpd(*case.args, mask=case.mask, method="quadrature", seed=0).per_datum
+    assert (exact["log_px_mcse"] < 1e-3).all()
+    z = (found.per_datum["log_px"] - exact["log_px"]) / found.per_datum["log_px_mcse"]
+    good = found.per_datum["pareto_k"] < 0.5  # the weights' variance
+    assert good.any() or make is hierarchy  # whose q is a bad one, and k says so
+    assert (abs(z)[good] < 4.5).all()
+    assert (z < 4.5).all()
 
 
 # what ArviZ makes of it

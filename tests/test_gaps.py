@@ -11,7 +11,10 @@ from small_models import CASES, SMALL, linear, ppca, two_modes, two_sites
 
 from ppl_vae import VAE, Bernoulli, DiagonalNormal, Domain, Flat, FullRankNormal, Point, Program, StandardNormal
 from ppl_vae.diagnostics.families import family_of
+from ppl_vae.diagnostics.grid import Grid
 from ppl_vae.diagnostics.inference_gaps import inference_gaps
+from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.split import Split
 
 NATS = ("elbo", "refined_elbo", "log_px", "amortization_gap", "approximation_gap", "kl_gap")
@@ -157,6 +160,31 @@ def test_it_runs_on_every_kind_and_changes_nothing(case):
     assert {"cannot_see", "seed", "data", "num_steps"} <= set(gaps.attrs)
 
 
+def on_a_grid(case):
+    """log p(x) and the ELBO of each datum, both integrals summed up."""
+    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
+        grid = Grid.over("test", case.program, split, 129, 10_000)
+        ((_, joint),) = log_joints(case.program, split, 1)
+        at = joint(grid.at(grid.points), guide=True)
+        log_cell = grid.step.log().sum()
+        q = (at.log_guide + log_cell).exp()
+        elbo = torch.where(q > 0, q * at.log_weight, 0.0).sum(0)
+        return (at.log_joint.logsumexp(0) + log_cell).numpy(), elbo.numpy()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_gaps_agree_with_the_grid(case):
+    case = case()
+    log_px, elbo = on_a_grid(case)
+    gaps = inference_gaps(*case.args, mask=case.mask, **QUICK | {"num_samples": 2000, "num_steps": 100})
+    good = gaps["refined_pareto_k"].where(gaps["log_px_by_refined"], gaps["pareto_k"]) < 0.5  # the weights' variance
+    assert good.any()
+    assert (abs(gaps["elbo"] - elbo) < 4.5 * gaps["elbo_mcse"]).all()
+    assert (abs(gaps["log_px"] - log_px) < 4.5 * gaps["log_px_mcse"])[good].all()
+    assert (abs(gaps["kl_gap"] - (log_px - elbo)) < 4.5 * gaps["kl_gap_mcse"])[good].all()
+    assert (gaps["refined_elbo"] < log_px + 4.5 * gaps["refined_elbo_mcse"]).all()
+
+
 def test_the_same_seed_gives_the_same_numbers():
     case = two_sites()
     first, second = (inference_gaps(*case.args, **QUICK) for _ in range(2))
@@ -292,7 +320,12 @@ def test_autoencoders_and_discrete_latents_are_refused():
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [({"num_samples": 24}, "num_samples of 25"), ({"num_steps": 0}, "num_steps"), ({"num_particles": 0}, "particles")],
+    [
+        ({"num_samples": 24}, "num_samples of 25"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"num_particles": 0}, "particles"),
+        ({"max_rows": 0}, "max_rows expects one row or more, got 0"),
+    ],
 )
 def test_too_little_is_refused(changed, message):
     case = two_sites()

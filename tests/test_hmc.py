@@ -11,7 +11,9 @@ from scipy import stats
 from small_models import CASES, ppca, two_modes
 
 from ppl_vae import VAE, DiagonalNormal, Flat, Gaussian, Point, Program, StandardNormal, to_arviz
+from ppl_vae.diagnostics.active_units import active_units
 from ppl_vae.diagnostics.adaptation import Adaptation, windows
+from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.arviz_io import group, groups, open_tree
 from ppl_vae.diagnostics.compare_posteriors import compare_posteriors
 from ppl_vae.diagnostics.dynamics import State, start, transition
@@ -272,6 +274,9 @@ def test_a_q_that_is_off_by_a_known_amount(pair):
     sd = known.covariance.diagonal().sqrt().numpy()
     np.testing.assert_allclose(found["mean_error"], np.tile(0.1 / sd, (12, 1)), atol=5 / math.sqrt(1200))
     np.testing.assert_allclose(found["sd_ratio"], 0.5, atol=5 * 0.5 / math.sqrt(2 * 800))
+    assert (abs(found["mean_error"] - 0.1 / sd) < 4.5 * found["mean_error_mcse"]).all()  # of 24, in 2 tests
+    assert (abs(found["sd_ratio"] - 0.5) < 4.5 * found["sd_ratio_mcse"]).all()
+    assert (found["wasserstein"] > 3 * found["wasserstein_null"]).all()
     for i in (0, 1):
         a, b = stats.norm(0.1 / sd[i], 0.5), stats.norm(0, 1)
         grid = np.linspace(-6, 6, 20001)
@@ -291,6 +296,84 @@ def test_a_q_that_is_exact(pair):
     assert abs(found["mean_error"]).max() < 0.15
     assert found["rhat"].max() < 1.02
     assert abs(found["energy_distance"]).mean() < 0.01
+
+
+@pytest.mark.parametrize("num_samples", [200, 1000])
+def test_an_exact_q_differs_by_what_noise_alone_does(exact, num_samples):
+    known, reference = exact
+    n = 150
+    q = to_arviz(ppca(n=500).vae, known.x, num_samples=num_samples, seed=4).sel(obs=range(n))
+    found = compare_posteriors(q, reference)
+    for value, mcse in (
+        (found["mean_error"], found["mean_error_mcse"]),
+        (found["sd_ratio"] - 1, found["sd_ratio_mcse"]),
+    ):
+        assert np.sqrt(np.square(value / mcse).mean()) == pytest.approx(1, abs=4 / math.sqrt(2 * n))
+    assert (found["ks"] > found["ks_null"]).mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(n))
+    ratio = (found["wasserstein"] / found["wasserstein_null"]).mean("unit")
+    assert ratio.mean() == pytest.approx(1, abs=4 * float(ratio.std()) / math.sqrt(n))
+    energy = (found["energy_distance"] / found["energy_distance_null_sd"]).values
+    assert energy.mean() == pytest.approx(0, abs=4 / math.sqrt(n))
+    assert energy.std() == pytest.approx(1, abs=0.45)  # of a weighted chi-square, whose kurtosis is about 8
+
+
+def correlated(x):
+    with pyro.plate("data", len(x)):
+        tril = pyro.sample("L", dist.LKJCholesky(2, x.new_tensor(2.0)))
+        pyro.sample("x", dist.MultivariateNormal(x.new_zeros(2), scale_tril=tril), obs=x)
+
+
+def guess(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("L", dist.LKJCholesky(2, x.new_tensor(3.0)).expand([len(x)]))
+
+
+def test_entries_of_a_latent_that_never_vary():
+    model, x = Program(correlated, guess), torch.randn(8, 2).double()
+    tree = hmc(model, x, seed=0, num_warmup=200, num_samples=200)
+    assert tree["diagnostics"]["reliable"].all()
+    assert (tree["diagnostics"]["ess"] > 100).all()
+    found = compare_posteriors(to_arviz(model, x, num_samples=200, seed=1), tree)
+    varies = np.array([False, False, True, True])  # L[0, 0] = 1 and L[0, 1] = 0
+    for values in found.drop_vars("reference_rhat").data_vars.values():
+        assert (values.notnull().values == (varies if "unit" in values.dims else True)).all()
+    units = active_units(model, x, seed=0)
+    assert (units["kl"].notnull().values == varies).all()
+    assert units["variance"].values[~varies].tolist() == [0, 0]
+    surgery = aggregated_posterior(model, x, seed=0)
+    q, p = dist.Beta(3.0, 3.0), dist.Beta(2.0, 2.0)  # of half of 1 + L[1, 0]
+    cost = torch.distributions.kl_divergence(q, p).item()
+    assert surgery["mean_kl"].item() == pytest.approx(cost, abs=4 * surgery["mean_kl_mcse"].item())
+    assert surgery["dimwise_kl"].item() == pytest.approx(cost, abs=4 * surgery["dimwise_kl_mcse"].item() + 0.03)
+
+
+def test_latents_with_more_entries_than_dimensions():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Dirichlet(x.new_full((3,), 2.0)))
+            pyro.sample("x", dist.Multinomial(20, probs=z), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Dirichlet(2 + x))
+
+    n = 40
+    x = dist.Multinomial(20, probs=dist.Dirichlet(torch.full((3,), 2.0).double()).sample((n,))).sample()
+    exact = Program(model, guide)
+    tree = hmc(exact, x, seed=0, num_warmup=200, num_samples=200)
+    assert tree["diagnostics"]["reliable"].all()
+    found = compare_posteriors(to_arviz(exact, x, num_samples=1000, seed=1), tree)
+    assert found["unit"].values.tolist() == ["z[0]", "z[1]", "z[2]"]
+    assert abs(found["mean_error"] / found["mean_error_mcse"]).max() < 4.5  # of 120
+    assert abs((found["sd_ratio"] - 1) / found["sd_ratio_mcse"]).max() < 4.5
+    q, p = dist.Dirichlet(2 + x), dist.Dirichlet(torch.full((3,), 2.0).double())
+    surgery = aggregated_posterior(exact, x, seed=0)
+    cost = torch.distributions.kl_divergence(q, p.expand([n])).mean().item()
+    assert surgery["mean_kl"].item() == pytest.approx(cost, abs=4 * surgery["mean_kl_mcse"].item())
+    assert surgery.sizes["latent"] == 2
+    units = active_units(exact, x, seed=0)
+    np.testing.assert_allclose(units["variance"], q.mean.var(0, correction=0), atol=2e-3)
+    assert units["kl"].notnull().all()
 
 
 def test_unreliable_references_are_left_out(pair):

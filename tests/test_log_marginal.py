@@ -14,10 +14,12 @@ from ppl_vae.diagnostics.ais import ais
 from ppl_vae.diagnostics.bdmc import bdmc
 from ppl_vae.diagnostics.log_joint import log_joints
 from ppl_vae.diagnostics.log_marginal_likelihood import log_marginal_likelihood
+from ppl_vae.diagnostics.log_weights import log_weights
 from ppl_vae.diagnostics.quadrature import quadrature
 from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.diagnostics.simulate import simulated
+from ppl_vae.importance import log_marginal
 from ppl_vae.nets import MLP
 from ppl_vae.split import Split
 
@@ -98,14 +100,17 @@ def test_quadrature_equals_closed_form_and_scipy():
         assert log_px == pytest.approx(np.log(by_scipy), abs=1e-6)
 
 
-def test_quadrature_knows_its_error():
+def test_quadrature_knows_its_error(monkeypatch):
     exact = ppca(n=7)
-    for num_points in (25, 33, 49, 65):
-        found = quadrature(exact.vae, exact.x, seed=0, num_points=num_points)
-        error, said = abs(found.log_px.values - exact.log_px.numpy()), found.log_px_error.values
-        assert (error <= said).all()
-        assert error.max() < 1e-3 or said.max() > 0.1
-    assert said.max() < 0.1
+    for coarse in (0.01, np.inf):  # with a second grid where it is large, and without
+        monkeypatch.setattr("ppl_vae.diagnostics.quadrature.COARSE", coarse)
+        for num_points in (25, 33, 49, 65):
+            found = quadrature(exact.vae, exact.x, seed=0, num_points=num_points)
+            error, said = abs(found.log_px.values - exact.log_px.numpy()), found.log_px_error.values
+            assert (error <= said + 1e-12).all()  # a sum is rounded
+            assert error.max() < 1e-3 or said.max() > 0.1
+            assert said.max() < coarse
+        assert said.max() < 0.1
 
 
 def test_quadrature_in_few_rows_at_a_time():
@@ -120,11 +125,11 @@ def test_the_grid_is_decoded_once_for_all_data():
     decoded = []
     layer.register_forward_hook(lambda module, given, made: decoded.append(made[..., 0].numel()))
     totals = []
-    for num_points in (33, 65):
+    for num_points in (65, 97):  # fine enough for all data
         decoded.clear()
         quadrature(exact.vae, exact.x, seed=0, num_points=num_points)
         totals.append(sum(decoded))
-    assert totals[1] - totals[0] == 65**2 - 33**2
+    assert totals[1] - totals[0] == 97**2 - 65**2
 
 
 def gamma_poisson():
@@ -152,16 +157,111 @@ def test_posterior_on_the_grid():
     assert tree["diagnostics"]["reliable"].all()
     density, z = tree["density"], tree["posterior"]["z"]
     assert density["obs"].values.tolist() == z["obs"].values.tolist() == [40, 41, 42, 43, 44]
-    u = np.stack(np.meshgrid(density["u_0"], density["u_1"], indexing="ij"), -1)
+    assert density["log_density"].dims == ("obs", "point_0", "point_1")
     for i in range(5):
+        u = np.stack(np.meshgrid(density["u_0"][i], density["u_1"][i], indexing="ij"), -1)
         known = stats.multivariate_normal(exact.mean[i].numpy(), exact.covariance.numpy()).logpdf(u)
         assert abs(density["log_density"].values[i] - known).max() < 1e-6
     draws = z.values.reshape(-1, 5, 2)
     sd = exact.covariance.diagonal().sqrt().numpy()
     assert abs((draws.mean(0) - exact.mean.numpy()) / sd).max() < 4.5 / len(draws) ** 0.5
-    step = float(density["u_0"][1] - density["u_0"][0])
-    widened = (exact.covariance.diagonal().numpy() + step**2 / 12) ** 0.5  # by the cell a draw is spread over
-    assert abs(draws.std(0) / widened - 1).max() < 4.5 / (2 * len(draws)) ** 0.5
+    assert abs(draws.std(0) / sd - 1).max() < 4.5 / (2 * len(draws)) ** 0.5
+
+
+@pytest.mark.parametrize("noise", [0.15, 0.02, 0.002])
+def test_a_posterior_far_narrower_than_the_grid_over_all_data(noise):
+    """The standard deviation is 1, 0.1 and 0.01 of a step of it."""
+    exact = ppca(n=4, dim=10, noise=noise)
+    tree = quadrature_posterior(exact.vae, exact.x, seed=0)
+    assert tree["diagnostics"]["reliable"].all()
+    assert abs(quadrature(exact.vae, exact.x, seed=0).log_px.values - exact.log_px.numpy()).max() < 1e-8
+    z, sd = tree["posterior"]["z"].values.reshape(-1, 4, 2), exact.covariance.diagonal().sqrt().numpy()
+    assert abs((z.mean(0) - exact.mean.numpy()) / sd).max() < 4.5 / len(z) ** 0.5
+    assert abs(z.std(0) / sd - 1).max() < 4.5 / (2 * len(z)) ** 0.5
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.01])
+def test_no_mode_is_lost(noise):
+    x = torch.linspace(1, 3, 20).double()
+    tree = quadrature_posterior(two_modes(noise), x, seed=0)  # q knows of one
+    assert tree["diagnostics"]["reliable"].all()
+    share = (tree["posterior"]["z"] > 0).mean(("chain", "draw"))
+    assert abs(share - 0.5).max() < 4.5 * 0.5 / 4000**0.5
+
+
+def test_too_few_points_are_no_reference():
+    exact = ppca(n=3)
+    tree = quadrature_posterior(exact.vae, exact.x, num_points=25, num_draws=10, seed=0)
+    assert (tree["diagnostics"]["log_px_error"] < 0.1).all()
+    assert not tree["diagnostics"]["reliable"].any()  # draws are spread too evenly over the cells
+
+
+def test_a_model_that_needs_as_many_z_as_data():
+    """A context is put beside z by its number of data: then points are repeated."""
+
+    def model(x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2, dtype=x.dtype), 1.0).to_event(1))
+            both = torch.cat([z, c.expand(*z.shape[:-1], 1)], -1)
+            pyro.sample("x", dist.Normal(both, 1.0).to_event(1), obs=x)
+
+    def guide(x, c):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x[..., :2] / 2, 0.5**0.5).to_event(1))
+
+    x, c = torch.randn(6, 3).double(), torch.randn(6, 1).double()
+    exact = stats.norm.logpdf(x[:, :2], scale=2**0.5).sum(1) + stats.norm.logpdf(x[:, 2:], c).sum(1)
+    found = quadrature(Program(model, guide), x, c, seed=0)
+    assert (found.log_px_error < 1e-6).all()
+    assert (abs(found.log_px - exact) < found.log_px_error).all()
+    tree = quadrature_posterior(Program(model, guide), x, c, seed=0, num_points=65)
+    assert tree["diagnostics"]["reliable"].all()
+    mean = tree["posterior"]["z"].mean(("chain", "draw"))
+    assert abs(mean.values - x[:, :2].numpy() / 2).max() < 4.5 * (0.5 / 4000) ** 0.5
+
+
+# weights
+
+
+def test_weights_of_an_exact_q_are_all_p_of_x():
+    exact = ppca(n=7)
+    split = Split(exact.x, torch.arange(7) + 40, Domain("real", span=2.0))
+    found = log_weights(exact.vae, split, num_samples=30, seed=0, max_rows=50)
+    log_px = exact.log_px.numpy() - split.log_volume.numpy()
+    assert dict(found.sizes) == {"draw": 30, "obs": 7}
+    assert abs(found["log_weight"] - log_px).max() < 1e-9
+    np.testing.assert_allclose(found["log_p"] - found["log_q"], found["log_weight"])
+    assert all(v.dtype == np.float64 and v.attrs["units"] == "nats" for v in found.data_vars.values())
+    assert found["obs"].values.tolist() == split.index.tolist()
+    bare = log_weights(exact.vae, exact.x, num_samples=30, seed=0, max_rows=50)
+    for name, volume in (("log_likelihood", split.log_volume), ("log_q", torch.zeros(7))):
+        difference = bare[name].values - found[name].values
+        np.testing.assert_allclose(difference, np.broadcast_to(volume, (30, 7)), atol=1e-12)
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_weights_are_those_of_log_marginal_likelihood(make):
+    case = make()
+    found = log_weights(*case.args, mask=case.mask, num_samples=50, seed=0)
+    of_them = log_marginal(torch.as_tensor(found["log_weight"].values))
+    exact = log_marginal_likelihood(*case.args, mask=case.mask, num_samples=50, seed=0)
+    np.testing.assert_allclose(of_them.estimate, exact.log_px, rtol=1e-9)
+    np.testing.assert_allclose(of_them.ess, exact.ess, rtol=1e-9)
+
+
+def test_weights_that_are_too_many_or_none():
+    exact = ppca(n=4)
+    log_weights(exact.vae, exact.x, num_samples=10, max_bytes=4 * 10 * 8 * 4)
+    with pytest.raises(ValueError, match=r"at most 0 MiB, got 4 data of .* give fewer data"):
+        log_weights(exact.vae, exact.x, num_samples=10, max_bytes=4 * 10 * 8 * 4 - 1)
+    with pytest.raises(ValueError, match="one draw or more, got num_samples=0"):
+        log_weights(exact.vae, exact.x, num_samples=0)
+    autoencoder = VAE(StandardNormal(2), Bernoulli(2, (3,)), Point((3,), 2))
+    with pytest.raises(ValueError, match=r"point mass \(Point\), which have no weights"):
+        log_weights(autoencoder, torch.ones(4, 3))
+
+
+# everything
 
 
 def test_posterior_on_the_grid_of_a_positive_latent():
@@ -204,6 +304,8 @@ def test_simulated_latents_are_placed_and_recovered(make):
     program, x, *context = case.args if hasattr(case, "args") else (case.vae, case.x)
     with diagnosing("test", program, x, *context, mask=getattr(case, "mask", True), seed=0) as (split, _):
         z, data = simulated(program, split, 9)
+        by_few, _ = simulated(program, split, 9, max_rows=2)
+        assert {name: v.shape for name, v in by_few.items()} == {name: v.shape for name, v in z.items()}
         assert data.x.shape == (9, *x.shape[1:])
         assert data.index.tolist() == list(range(9))
         if data.mask is not None:
@@ -261,7 +363,11 @@ def test_what_is_refused():
     wide = ppca(latent_dim=3)
     with pytest.raises(ValueError, match="one or two latent dimensions, all sites together, got 3"):
         quadrature(wide.vae, wide.x)
-    for f in (log_marginal_likelihood, ais, bdmc, quadrature, quadrature_posterior):
+    for f in (log_weights, ais, bdmc, quadrature, quadrature_posterior):
+        for max_rows in (0, -1):
+            with pytest.raises(ValueError, match=f"max_rows expects one row or more, got {max_rows}; give"):
+                f(vae, x, max_rows=max_rows)
+    for f in (log_marginal_likelihood, log_weights, ais, bdmc, quadrature, quadrature_posterior):
         with pytest.raises(ValueError, match="at least one datum"):
             f(vae, x[:0])
         with pytest.raises(ValueError, match="NaN"):

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 from scipy.ndimage import label
-from small_models import CASES, SMALL, conditional, diagonal, masked, ppca
+from small_models import CASES, SMALL, conditional, diagonal, masked, ppca, two_modes
 from torch.testing import assert_close
 
 from ppl_vae import Domain, Flat, Gaussian, Point, Program, build, data
@@ -288,8 +288,11 @@ def test_bad_calls():
     case = conditional()
     with pytest.raises(ValueError, match=r"a level among \('population', 'datum'\), got 'both'; choose one"):
         check(*case.args, level="both")
-    with pytest.raises(ValueError, match="one replicate and one row or more, got num_replicates=0"):
+    with pytest.raises(ValueError, match="one replicate or more, got num_replicates=0"):
         check(*case.args, num_replicates=0)
+    for level in ("population", "datum"):
+        with pytest.raises(ValueError, match="max_rows expects one row or more, got 0"):
+            check(*case.args, level=level, max_rows=0)
     with pytest.raises(ValueError, match="got none"):
         check(case.program, case.x[:0])
     with pytest.raises(TypeError, match="posterior_predictive_check expects a module"):
@@ -308,6 +311,20 @@ def test_bad_calls():
     for level in ("population", "datum"):
         with pytest.raises(ValueError, match=r"a model that observes x as it came, at a single site, got .*'x', 'y'"):
             check(Program(model, guide), torch.randn(5, 2), level=level)
+
+
+@pytest.mark.parametrize("level", ["population", "datum"])
+def test_data_that_are_bare_numbers(level):
+    x = torch.linspace(0.5, 3, 10).double()
+    result = found(two_modes(), x, level=level, num_replicates=20, seed=0)
+    number = result.sel(statistic="mean")
+    if level == "population":
+        assert float(number["observed"].sel(moment="mean")) == pytest.approx(x.mean().item())
+        assert number["p_value"].notnull().all()
+    else:
+        np.testing.assert_allclose(number["observed"], x)
+        assert number["p_value"].notnull().all()
+        assert result["p_value"].sel(statistic="skewness").isnull().all()  # a number has no shape
 
 
 def test_one_datum_and_one_replicate():

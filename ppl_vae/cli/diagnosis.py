@@ -142,6 +142,10 @@ def _overview(found: Diagnosis) -> Any:
     _ranks(ranks, ax=axes[1, 0])
     axes[1, 0].set_title("Is q calibrated, on simulated data?")
     _one(found, len(found.chosen) - 1, "Worst fitted", axes[1, 1])
+    for ax in axes[1]:  # beside the axes, legends would narrow those above
+        shown = ax.get_legend()
+        labels = [text.get_text() for text in shown.get_texts()]
+        ax.legend(shown.legend_handles, labels, loc="upper right", ncols=2, fontsize="x-small")
     return axes[0, 0]
 
 

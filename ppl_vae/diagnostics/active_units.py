@@ -69,11 +69,12 @@ def active_units(
     -------
     xarray.Dataset
         By unit, (latent,): `variance` in squared units of z, and `variance_se` over the data; `active`; `kl` in nats,
-        whose `attrs["estimator"]` says which of the two of `kl_per_unit` it is; `share_below`, the share of the data
-        with a KL below `epsilon`, and `collapsed`, NaN both where a KL of each datum is not known; of a level below
-        another it is that at one draw of the one above. By direction, (component,): `eigenvalue`, largest first, and
-        `eigenvalue_se`. `num_active_units` and `num_active_directions`; `attrs["collapsed"]` names the collapsed units.
-        Of several sites everything is there for each, its name and dimensions ending in `_<site>`.
+        whose `attrs["estimator"]` says which of the two of `kl_per_unit` it is; `kl_se` over the data, `share_below`,
+        the share of the data with a KL below `epsilon`, and `collapsed`, all NaN where a KL of each datum is not known;
+        of a level below another it is that at one draw of the one above. By direction, (component,): `eigenvalue`,
+        largest first, and `eigenvalue_se`. `num_active_units` and `num_active_directions`; `attrs["collapsed"]` names
+        the collapsed units. Of several sites everything is there for each, its name and dimensions ending in
+        `_<site>`.
 
     Raises
     ------
@@ -188,9 +189,11 @@ def _along(directions: Tensor, away: Tensor, noise: Tensor) -> tuple[Tensor, Ten
 def _collapse(values: np.ndarray, what: str, epsilon: float, delta: float) -> _Variables:
     """KL by unit, and whether it vanishes for nearly all data, where that of each datum is known."""
     each_datum = what == "KL"
-    below = (values < epsilon).mean(0) if each_datum else np.full(values.shape, math.nan)
+    unknown = np.full(values.shape[-1], math.nan)
+    below = (values < epsilon).mean(0) if each_datum else unknown
     return {
         "kl": (("latent",), values.mean(0) if each_datum else values, "nats"),
+        "kl_se": (("latent",), values.std(0, ddof=1) / len(values) ** 0.5 if each_datum else unknown, "nats"),
         "share_below": (("latent",), below, "1"),
         "collapsed": (("latent",), np.where(np.isnan(below), math.nan, below >= 1 - delta), "1"),
     }

@@ -61,7 +61,7 @@ def bdmc(
     num_temperatures, num_chains, num_steps
         As for `ais`; the cost is half as much again.
     max_rows
-        Pairs of chain and datum that move at once; bounds the memory.
+        Data simulated, and pairs of chain and datum that move, at once; bounds the memory.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -97,7 +97,7 @@ def bdmc(
         raise ValueError(f"bdmc expects two simulations or more, got {num_simulations}; give num_simulations=100")
     betas = schedule(num_temperatures)
     with diagnosing("bdmc", program, x, *context, mask=mask, seed=seed) as (split, used):
-        values, data = simulated(program, split, num_simulations)
+        values, data = simulated(program, split, num_simulations, max_rows=max_rows)
         bounds = torch.empty(2, num_simulations, dtype=torch.float64)
         total = 3 * num_temperatures * num_simulations
         with tqdm(total=total, unit="step", unit_scale=True, disable=None if progress else True, leave=False) as bar:

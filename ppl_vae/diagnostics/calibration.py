@@ -60,7 +60,7 @@ def simulation_based_calibration(
     num_draws
         Draws from q a pair.
     max_rows
-        Pairs of draw and datum decoded at once.
+        Data simulated, and pairs of draw and datum decoded, at once; bounds the memory.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -77,7 +77,7 @@ def simulation_based_calibration(
     Raises
     ------
     ValueError
-        For too few simulations or draws; for an improper prior, which has no draws, and for discrete latents or a point
+        For too few simulations, draws or rows; for an improper prior, which has no draws, and for discrete latents or a point
         mass, which have no density; for a model that observes anything else than x.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
@@ -118,7 +118,7 @@ def _ranked(
     program: nn.Module, split: Split, num_simulations: int, num_draws: int, max_rows: int, progress: bool
 ) -> dict[str, Tensor]:
     """The values by site, (num_simulations, ...), and of log_joint, (num_simulations,)."""
-    truth, data = simulated(program, split, num_simulations)
+    truth, data = simulated(program, split, num_simulations, max_rows=max_rows)
     parts: list[dict[str, Tensor]] = []
     with tqdm(total=num_simulations, unit="simulation", disable=None if progress else True, leave=False) as bar:
         for rows, joint in log_joints(program, data, num_draws, max_rows=max_rows):

@@ -129,10 +129,10 @@ class GuideCheck:
 
     @property
     def dataset(self) -> xr.Dataset:
-        """By `obs`: elbo, log_px, log_px_mcse, log_px_bias, kl_gap (nats), ess (draws) and pareto_k (1).
+        """By `obs`: elbo, log_px, kl_gap, each with its `_mcse`, log_px_bias (nats), ess (draws) and pareto_k (1).
 
         `kl_gap` = log_px - elbo is KL(q(z | x) || p(z | x)) where `pareto_k` is at most `good_k`, else a lower bound
-        of it in the mean. Its error is `log_px_mcse` and that of `elbo` together.
+        of it in the mean, its error too small.
         """
         table = self.evaluation.per_datum
         variables = {name: (("obs",), table[name].to_numpy(), units) for name, units in _VARIABLES.items()}
@@ -178,26 +178,29 @@ class GuideCheck:
         ]
 
     def _distance(self) -> list[str]:
-        gap, good = self.evaluation.per_datum["kl_gap"], self._good
+        gap, good, e = self.evaluation.per_datum["kl_gap"], self._good, self.evaluation
+        finite = np.isfinite(gap.to_numpy())
         lines = []
         if good.any():
             low, median, high = gap[good].quantile([0.05, 0.5, 0.95])
             lines.append(
-                f"How far is q?  KL(q || p(z | x)) = {median:.2f} nats (5-95 %: {low:.2f} to {high:.2f}) over the "
+                f"KL(q || p(z | x)) = {median:.2f} nats (5-95 %: {low:.2f} to {high:.2f}) over the "
                 f"{good.sum()} data where it can be told: {_distance(median)}."
             )
-        if not good.all():
-            lead = "               " if lines else "How far is q?  "
-            lines.append(
-                f"{lead}At least {gap[~good].median():.2f} nats (median of lower bounds) for the other {(~good).sum()}."
-            )
-        worst = ", ".join(f"obs {gap.index[i]} ({gap.iloc[int(i)]:.1f})" for i in self.worst(3).tolist())
-        return [*lines, f"               Farthest: {worst}."]
+        if (rest := finite & ~good).any():
+            lines.append(f"At least {gap[rest].median():.2f} nats (median of lower bounds) for the other {rest.sum()}.")
+        if not finite.all():
+            lines.append(f"log p(x) is -inf or undefined for {(~finite).sum()} data: q leaves the support of p(x, z).")
+        worst = ", ".join(f"obs {gap.index[i]} ({gap.iloc[i]:.1f})" for i in self.worst(3).tolist())
+        ess = e.per_datum["ess"]
+        lines.append(f"Farthest: {worst}. Draws of q are worth {ess.median():.0f} of {e.num_samples} (median ESS).")
+        first, *others = lines
+        return [f"How far is q?  {first}", *(f"{'':15}{line}" for line in others)]
 
     def _belief(self) -> list[str]:
         e = self.evaluation
         if np.isnan(e.unreliable):
-            return ["Can log p(x) be believed?  Not to be told: the weights of a discrete q have no tail."]
+            return ["Can log p(x) be believed?  It cannot be told: the weights of a discrete q have no tail."]
         share = f"k-hat is above {e.good_k:.2f} for {e.unreliable:.1%} of the data"
         if e.unreliable == 0:
             bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
@@ -220,8 +223,9 @@ class GuideCheck:
 
     @property
     def _good(self) -> np.ndarray:
-        k = self.evaluation.per_datum["pareto_k"]
-        return ((k <= self.evaluation.good_k) | k.isna()).to_numpy()
+        """Where the gap is known: a k-hat that is too high, or none, leaves a bound."""
+        table = self.evaluation.per_datum
+        return ((table["pareto_k"] <= self.evaluation.good_k) & np.isfinite(table["kl_gap"])).to_numpy()
 
 
 def _distance(kl: float) -> str:
@@ -235,10 +239,12 @@ def _distance(kl: float) -> str:
 
 _VARIABLES = {
     "elbo": "nats",
+    "elbo_mcse": "nats",
     "log_px": "nats",
     "log_px_mcse": "nats",
     "log_px_bias": "nats",
     "kl_gap": "nats",
+    "kl_gap_mcse": "nats",
     "pareto_k": "1",
     "ess": "draws",
 }

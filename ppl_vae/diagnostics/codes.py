@@ -13,7 +13,6 @@ from torch.distributions import IndependentTransform, biject_to
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.latent_sites import LatentSites, free_of_others, unit_log_prob
-from ppl_vae.draws import by_datum
 
 __all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
 
@@ -60,23 +59,25 @@ def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
             value, transform = site["value"], biject_to(site["fn"].support)
             real = transform.inv(value)
             values.setdefault(name, []).append(some.by_point(value))
-            u.setdefault(name, []).append(_units(real, site, some))
-            jacobian.setdefault(name, []).append(_log_jacobian(transform, real, value, site, some))
+            u.setdefault(name, []).append(_units(real, transform.domain.event_dim, some))
+            jacobian.setdefault(name, []).append(_log_jacobian(transform, real, value, some))
     joined = ({name: torch.cat(parts) for name, parts in by_site.items()} for by_site in (values, u, jacobian))
     return Codes(index, *joined)
 
 
-def _units(value: Tensor, site: traces.Site, some: LatentSites) -> Tensor:
-    return by_datum(value, site, some.where)[0].reshape(some.where.size, -1).double()
+def _units(value: Tensor, event_dim: int, some: LatentSites) -> Tensor:
+    """One draw a datum, its event of the given rank, as (n, units)."""
+    by_datum = value.movedim(value.dim() - event_dim + some.where.data, 1)[0]
+    return by_datum.reshape(some.where.size, -1).double()
 
 
-def _log_jacobian(transform: Any, u: Tensor, z: Tensor, site: traces.Site, some: LatentSites) -> Tensor:
-    while isinstance(transform, IndependentTransform):
-        transform = transform.base_transform
-    log_det = transform.log_abs_det_jacobian(u, z)
-    if transform.domain.event_dim == 0:
-        return _units(log_det, site, some)
-    return traces.by_particle(log_det, some.where)[0].double().unsqueeze(-1)
+def _log_jacobian(transform: Any, u: Tensor, z: Tensor, some: LatentSites) -> Tensor:
+    each = transform
+    while isinstance(each, IndependentTransform):
+        each = each.base_transform
+    if each.domain.event_dim == 0:
+        return _units(each.log_abs_det_jacobian(u, z), transform.domain.event_dim, some)
+    return traces.by_particle(transform.log_abs_det_jacobian(u, z), some.where)[0].double().unsqueeze(-1)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.spatial.distance import cdist, pdist
-from scipy.stats import ks_2samp, wasserstein_distance
 
-from ppl_vae.diagnostics.arviz_io import group, groups, rhat
+from ppl_vae.diagnostics.arviz_io import group, groups
+from ppl_vae.diagnostics.compared_draws import BY_DATUM, BY_UNIT, compared
 from ppl_vae.diagnostics.datasets import with_units
 
 __all__ = ["compare_posteriors"]
@@ -39,7 +38,12 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: int =
         two chains, where 1.01 is little and 1.1 is much. By `obs`: `energy_distance` = 2 E|q - r| - E|q - q'| -
         E|r - r'| over all units, in standard deviations of the reference, without bias, so that it may come out
         slightly below 0; `reference_rhat` (NaN where it is not known) and `reliable`. The attribute `num_unreliable`
-        says how many data are left out.
+        says how many data are left out. A unit that never varies in the reference is NaN.
+
+        Finite draws differ even where q is exact. `mean_error_mcse` and `sd_ratio_mcse` are Monte Carlo standard
+        errors; `ks_null` is the median and `wasserstein_null` the mean for an exact q, whose `energy_distance` has mean
+        0 and the standard deviation `energy_distance_null_sd`. All take q's draws for independent, and the reference's
+        for as many as their effective sample size; the last, those that are left by `max_draws` for independent.
 
     Raises
     ------
@@ -75,16 +79,16 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: int =
     units, q_draws = _by_unit(q.sel(obs=obs))
     _, r_draws = _by_unit(reference.sel(obs=obs))
     reference_rhat, reliable = _verdict(reference_tree, obs)
-    by_unit = np.full((5, len(obs), len(units)), np.nan)
-    energy = np.full(len(obs), np.nan)
+    by_unit = {name: np.full((len(obs), len(units)), np.nan) for name in BY_UNIT}
+    by_datum = {name: np.full(len(obs), np.nan) for name in BY_DATUM}
     for i in np.flatnonzero(reliable):
-        by_unit[:, i], energy[i] = _datum(q_draws[:, i], r_draws[:, i], max_draws)
-    names = ("mean_error", "sd_ratio", "ks", "wasserstein", "rhat")
-    said = dict(zip(names, ("reference sd", "1", "1", "reference sd", "1"), strict=True))
+        found = compared(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
+        for name, values in (by_unit | by_datum).items():
+            values[i] = found[name]
     return with_units(
         {
-            **{name: (("obs", "unit"), values, said[name]) for name, values in zip(names, by_unit, strict=True)},
-            "energy_distance": (("obs",), energy, "reference sd"),
+            **{name: (("obs", "unit"), by_unit[name], said) for name, said in BY_UNIT.items()},
+            **{name: (("obs",), by_datum[name], said) for name, said in BY_DATUM.items()},
             "reference_rhat": (("obs",), reference_rhat, "1"),
             "reliable": (("obs",), reliable, "1"),
         },
@@ -134,13 +138,13 @@ def _check_same(q: xr.Dataset, reference: xr.Dataset) -> None:
 
 
 def _by_unit(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
-    """All units of all sites, by name, and their draws (draws, obs, units), the chains alternating."""
+    """All units of all sites, by name, and their draws (chain, draw, obs, units)."""
     units, columns = [], []
     for name in sorted(map(str, posterior.data_vars)):
         z = posterior[name].transpose("chain", "draw", "obs", ...).values
         event = z.shape[3:]
         units += [f"{name}[{', '.join(map(str, i))}]" if i else name for i in np.ndindex(event)]
-        columns.append(z.swapaxes(0, 1).reshape(z.shape[0] * z.shape[1], z.shape[2], -1))
+        columns.append(z.reshape(*z.shape[:3], -1))
     return units, np.concatenate(columns, -1).astype(float)
 
 
@@ -152,23 +156,3 @@ def _verdict(tree: Any, obs: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     said = said if "obs" in said.dims else said.expand_dims("obs")
     rhat_of = said["rhat"].sel(obs=obs).values if "rhat" in said else np.full(len(obs), np.nan)  # a grid has none
     return rhat_of, said["reliable"].sel(obs=obs).values.astype(bool)
-
-
-def _datum(q: np.ndarray, r: np.ndarray, max_draws: int) -> tuple[np.ndarray, float]:
-    """Comparison of the draws of one datum, each (draws, units): (5, units), and the energy distance."""
-    sd = r.std(0)
-    q, r = (q - r.mean(0)) / sd, (r - r.mean(0)) / sd
-    num = min(len(q), len(r), max_draws)
-    q_few, r_few = _thinned(q, num), _thinned(r, num)
-    by_unit = [
-        q.mean(0),
-        q.std(0),
-        [ks_2samp(a, b, method="asymp").statistic for a, b in zip(q.T, r.T, strict=True)],
-        [wasserstein_distance(a, b) for a, b in zip(q.T, r.T, strict=True)],
-        rhat(xr.Dataset({"z": (("chain", "draw", "unit"), np.stack([q_few, r_few]))}))["z"].values,
-    ]
-    return np.array(by_unit), 2 * cdist(q_few, r_few).mean() - pdist(q_few).mean() - pdist(r_few).mean()
-
-
-def _thinned(draws: np.ndarray, num: int) -> np.ndarray:
-    return draws[np.linspace(0, len(draws) - 1, num).round().astype(int)]

@@ -23,7 +23,7 @@ from ppl_vae.diagnostics.posterior_pit import posterior_pit
 from ppl_vae.diagnostics.predictive_check import posterior_predictive_check
 from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
 from ppl_vae.diagnostics.with_results import with_results
-from ppl_vae.diagnostics.words import in_short, written
+from ppl_vae.diagnostics.words import in_short, overall, written
 from ppl_vae.split import Split
 
 __all__ = ["APART", "Diagnosis", "diagnose"]
@@ -110,6 +110,7 @@ def diagnose(
     seed = check.evaluation.seed
     split = split.fixed(seed)
     chosen = split[check.stratified(subset)]
+    tree = to_arviz(program, chosen, num_samples=num_samples, seed=seed, max_rows=max_rows)
     call: dict[str, Any] = {"seed": seed, "max_rows": max_rows, "progress": progress}
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
@@ -117,20 +118,19 @@ def diagnose(
     def run(name: str, f: Callable[[], Any]) -> None:
         try:
             results[name] = f()
-        except ValueError as refusal:
-            left_out[name] = str(refusal)
+        except (ValueError, RuntimeError, LookupError, ArithmeticError) as refusal:  # a program may raise anything
+            left_out[name] = str(refusal).splitlines()[0]
 
     run("simulation_based_calibration", lambda: simulation_based_calibration(program, split, **call))
     run("active_units", lambda: active_units(program, split, **call))
     run("aggregated_posterior", lambda: aggregated_posterior(program, split, **call))
-    run("predictive_check", lambda: posterior_predictive_check(program, split, **call))
+    run("predictive_check", lambda: posterior_predictive_check(program, split, num_replicates=200, **call))
     if full:
         run("inference_gaps", lambda: inference_gaps(program, chosen, **call))
         run("ais_guide", lambda: ais(program, chosen, init="guide", num_temperatures=length, **call))
         run("ais_prior", lambda: ais(program, chosen, init="prior", num_temperatures=length, **call))
         run("hmc", lambda: hmc(program, chosen, num_warmup=length, num_samples=length, **call))
         run("predictive_check_datum", lambda: posterior_predictive_check(program, chosen, level="datum", **call))
-    tree = to_arviz(program, chosen, num_samples=num_samples, seed=seed, max_rows=max_rows)
     if full and _num_units(tree) <= 2:
         run("quadrature_posterior", lambda: quadrature_posterior(program, chosen, **call))
     reference = results.get("quadrature_posterior", results.get("hmc"))
@@ -181,7 +181,8 @@ class Diagnosis:
 
     def in_short(self) -> Report:
         """The verdict, and a line for each diagnostic."""
-        return Report("\n".join([self.check.verdict(), "", *in_short(self.check, self.results)]))
+        first = overall(self.check, self.results).replace("**", "")
+        return Report("\n".join([first, "", self.check.verdict(), "", *in_short(self.check, self.results)]))
 
     def to_arviz(self) -> Any:
         """Draws from q of the chosen data and every result, in one tree; the draws from p(z | x) are a tree apart."""

@@ -38,8 +38,7 @@ def elpd(
 ) -> Elpd:
     """Expected log predictive density: log p(x) of data that the parameters were not fitted to, in nats.
 
-    With parameters that are one point, log p(x) of a held-out datum is its whole contribution. `az.loo` over data is
-    wrong here: the harmonic mean of p(x | z) that it takes, with a latent for each datum, is off by nats a datum. The
+    `az.loo` over data is wrong here: its harmonic mean of p(x | z), with a latent for each datum, is off by nats. The
     estimate is itself too low, by more for a worse q: of two equal models, the one with the better guide wins.
 
     Parameters
@@ -99,11 +98,10 @@ def elpd(
     with diagnosing("elpd", program, split, seed=found.attrs["seed"]) as (split, used):
         _, one = next(draws(program, split[:1], 1))
     nothing = xr.full_like(found["log_px"], math.nan)
+    found = found.rename({"log_px_error": "log_px_mcse"}) if "log_px_error" in found else found
     columns = {name: found.get(name, nothing) for name in _UNITS}
-    columns["log_px_mcse"] = found.get("log_px_mcse", found.get("log_px_error", nothing))
-    obs = pd.Index(split.index.tolist(), name="obs")
     return Elpd(
-        per_datum=pd.DataFrame({name: c.values for name, c in columns.items()}, index=obs),
+        per_datum=xr.Dataset(columns).to_dataframe(),
         method=method,
         num_samples=int(found.attrs.get("num_samples", found.attrs.get("num_chains", 0))),
         seed=used,

@@ -49,7 +49,7 @@ def energy_test(
     Parameters
     ----------
     x, y
-        Samples, (n, dim) and (m, dim), with independent rows.
+        Samples, (n, dim) and (m, dim), with independent rows: draws for the same datum are not.
     num_permutations
         Number B of permutations; no p-value is below 1 / (1 + B).
     max_samples

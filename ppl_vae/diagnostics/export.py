@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from pyro import poutine
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.arviz_io import to_tree
@@ -34,6 +35,7 @@ def to_arviz(
     seed: int | None = None,
     max_rows: int = 10_000,
     max_bytes: int = 2**29,
+    progress: bool = True,
 ) -> Any:
     """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).
 
@@ -67,6 +69,8 @@ def to_arviz(
         Pairs of draw and datum decoded at once.
     max_bytes
         Largest tree that is made, all its groups together.
+    progress
+        Show a progress bar, where there is a terminal.
 
     Returns
     -------
@@ -95,15 +99,18 @@ def to_arviz(
         split = split.fixed(used)
         volume = split.log_volume
         parts: list[dict[str, dict[str, Tensor]]] = []
-        for rows, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
-            if drawn.singular or drawn.improper:
-                raise ValueError(
-                    "to_arviz expects a posterior and a prior with densities, got a point mass (Point) or an "
-                    "improper prior (Flat): an autoencoder has a reconstruction only; use another posterior and prior"
-                )
-            parts.append(_kept(drawn, volume[rows]))
-            if len(parts) == 1:
-                _check_size(parts[0], split, num_predictive, max_bytes)
+        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+            for rows, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
+                if drawn.singular or drawn.improper:
+                    raise ValueError(
+                        "to_arviz expects a posterior and a prior with densities, got a point mass (Point) or an "
+                        "improper prior (Flat): an autoencoder has a reconstruction only; use another posterior and "
+                        "prior"
+                    )
+                parts.append(_kept(drawn, volume[rows]))
+                if len(parts) == 1:
+                    _check_size(parts[0], split, num_predictive, max_bytes)
+                bar.update(rows.stop - rows.start)
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {
         "inference_library": "pyro-ppl",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.refinement import Refined, refine
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, look, scored
+from ppl_vae.draws import arguments, chunks, look, scored
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
 from ppl_vae.isolation import gpus
 from ppl_vae.split import Split
@@ -79,7 +79,7 @@ def inference_gaps(
     ------
     ValueError
         For a q with parameters of neither kind, or whose draws carry no gradient (a discrete one, a mixture); for a
-        point mass or an improper prior; for too few samples, steps or particles.
+        point mass or an improper prior; for too few samples, steps, particles or rows.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -110,11 +110,11 @@ def inference_gaps(
         where = look(program, split)
         total = len(split) * num_steps
         with tqdm(total=total, unit="step", disable=None if progress else True, leave=False) as bar:
-            for rows in _chunks(len(split), max_rows // num_particles):
+            for rows in chunks(len(split), num_particles, max_rows):
                 part = split[rows]
                 on_step = partial(bar.update, len(part))
                 refined = refine(program, *arguments(program, part), where, on_step=on_step, **settings)
-                for few in _chunks(len(part), max_rows // num_samples):
+                for few in chunks(len(part), num_samples, max_rows):
                     judged = _judged(program, refined[few], part[few], num_samples, max_rows)
                     for name, values in judged.items():
                         empty = torch.empty(len(split), dtype=values.dtype)
@@ -200,11 +200,6 @@ def _gains(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
     centred = chance - chance.mean(0)
     slope = (centred * gain).sum(0) / centred.square().sum(0).clamp_min(torch.finfo(gain.dtype).tiny)
     return gain.mean(0) > slope * chance.mean(0)
-
-
-def _chunks(num: int, size: int) -> list[slice]:
-    size = max(1, size)
-    return [slice(start, min(start + size, num)) for start in range(0, num, size)]
 
 
 _UNITS = {

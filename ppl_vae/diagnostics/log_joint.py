@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ppl_vae import traces
-from ppl_vae.draws import arguments, by_datum, look
+from ppl_vae.draws import arguments, by_datum, chunks, look
 from ppl_vae.split import Split
 
 __all__ = ["LogDensities", "LogJoint", "gradient", "log_joints"]
@@ -167,11 +167,14 @@ def log_joints(program: Any, data: Split, num: int, *, max_rows: int = 10_000) -
     """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
 
     Call it inside `session.diagnosing`.
+
+    Raises
+    ------
+    ValueError
+        For `max_rows` below 1, and for whatever `LogJoint` refuses.
     """
     where = look(program, data)
-    chunk = max(1, max_rows // num)
-    for start in range(0, len(data), chunk):
-        rows = slice(start, min(start + chunk, len(data)))
+    for rows in chunks(len(data), num, max_rows):
         yield rows, LogJoint(program, *arguments(program, data[rows]), where)
 
 

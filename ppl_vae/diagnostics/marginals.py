@@ -6,11 +6,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from ppl_vae.diagnostics.codes import At, Codes, MeanDensity
 from ppl_vae.diagnostics.latent_sites import unit_log_prob
+from ppl_vae.evaluation.units import kernel_log_density
 
 __all__ = ["Marginals", "marginals"]
 
@@ -39,9 +39,8 @@ def marginals(
     each = _over_others(at, site, given, others, prior=prior, max_rows=max_rows)
     if each is not None:
         return Marginals(each + given.log_jacobian[site], "averaged over draws of the other latents")
-    columns = zip(others.u[site].T.cpu().numpy(), given.u[site].T.cpu().numpy(), strict=True)
-    by_kernels = torch.stack([torch.from_numpy(gaussian_kde(fit).logpdf(u)) for fit, u in columns], -1)
-    return Marginals(by_kernels.to(given.u[site]), "by kernel density estimate")
+    by_kernels = kernel_log_density(others.u[site].cpu().numpy(), given.u[site].cpu().numpy())
+    return Marginals(torch.from_numpy(by_kernels).to(given.u[site]), "by kernel density estimate")
 
 
 def _over_others(at: At, name: str, given: Codes, others: Codes, *, prior: bool, max_rows: int) -> Tensor | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from scipy import stats
 from torch import Tensor
 
 from ppl_vae.diagnostics.arviz_io import group, groups, to_tree
-from ppl_vae.diagnostics.ranks import pit
+from ppl_vae.diagnostics.datasets import with_units
+from ppl_vae.diagnostics.ranks import by_quantity, pit
 
 __all__ = ["posterior_pit"]
 
 
-def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: int = 10, seed: int = 0) -> Any:
+def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: int = 10, seed: int | None = None) -> Any:
     """F_q(z) of draws z from the posterior of real data, by their rank among draws from q; uniform where q is right.
 
     What `simulation_based_calibration` is for simulated data. It is as good as the reference: data whose chains did not
@@ -31,13 +34,16 @@ def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: int = 10, 
     num_draws
         How many reference draws a datum, evenly spaced over all chains, so that every datum counts alike.
     seed
-        Of the random numbers that make ranks continuous.
+        Of the random numbers that make ranks continuous; fresh entropy, recorded, if `None`.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
         `posterior_pit`: by site, values in (0, 1), (chain: one, draw: num_draws, obs, ...); see `coverage`. Those of
         one datum share draws of q and depend on each other. `left_out`, in its attributes, counts the data left out.
+        `diagnostics`: by `quantity` the `p_value` of a Kolmogorov-Smirnov test that the values of the last draw of each
+        datum are uniform, and `p_value_overall`, by Bonferroni. They fall with the number of data, however small the
+        fault.
 
     Raises
     ------
@@ -71,12 +77,13 @@ def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: int = 10, 
         )
     chosen = ((np.arange(num_draws) + 0.5) * total / num_draws).astype(int)
     variables = {}
+    seed = secrets.randbits(31) if seed is None else seed
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for name, variable in q.data_vars.items():
             of_q, of_p = _draws(variable.sel(obs=obs)), _draws(reference[name].sel(obs=obs))[chosen]
-            values = torch.stack([pit(z, of_q) for z in of_p])
-            variables[name] = (_ordered(variable).dims, values[None].numpy())
+            ranks = torch.stack([pit(z, of_q) for z in of_p])
+            variables[name] = (_ordered(variable).dims, ranks[None].numpy())
     attrs = {key: q.attrs[key] for key in ("model", "data") if key in q.attrs}
     attrs |= {
         "seed": seed,
@@ -85,7 +92,19 @@ def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: int = 10, 
         "cannot_see": "the data that were left out, and modes of the posterior that the reference never visits",
     }
     coords = {name: c for name, c in q.sel(obs=obs).coords.items() if name not in ("chain", "draw")}
-    return to_tree({"posterior_pit": xr.Dataset(variables, coords, attrs)})
+    values = xr.Dataset(variables, coords, attrs)
+    return to_tree({"posterior_pit": values, "diagnostics": _verdict(values)})
+
+
+def _verdict(values: xr.Dataset) -> xr.Dataset:
+    """Tests of uniformity, from one draw a datum: those of several depend on each other."""
+    one = by_quantity(values.isel(chain=0, draw=-1)).transpose("quantity", "obs")
+    p = np.array([stats.kstest(v, "uniform").pvalue for v in one.values])
+    return with_units(
+        {"p_value": (("quantity",), p, "1"), "p_value_overall": ((), min(1.0, len(p) * p.min()), "1")},
+        {"quantity": one["quantity"].values},
+        **values.attrs,
+    )
 
 
 def _ordered(variable: xr.DataArray) -> xr.DataArray:

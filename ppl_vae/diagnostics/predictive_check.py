@@ -115,10 +115,9 @@ def posterior_predictive_check(
         raise ValueError(
             f"posterior_predictive_check expects a level among {get_args(Level)}, got {level!r}; choose one"
         )
-    if num_replicates < 1 or max_rows < 1:
+    if num_replicates < 1:
         raise ValueError(
-            "posterior_predictive_check expects one replicate and one row or more, got "
-            f"num_replicates={num_replicates} and max_rows={max_rows}; give more"
+            f"posterior_predictive_check expects one replicate or more, got num_replicates={num_replicates}; give 100"
         )
     kept: list[Tensor] = []
     with diagnosing("posterior_predictive_check", program, x, *context, mask=mask, seed=seed) as (split, used):

@@ -10,10 +10,13 @@ from tqdm import tqdm
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.grid import Grid
 from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.diagnostics.own_grids import own_grids
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.split import Split
 
 __all__ = ["quadrature"]
+
+COARSE = 0.01  # the error, in nats, above which a datum gets a grid of its own
 
 
 def quadrature(
@@ -26,10 +29,12 @@ def quadrature(
     max_rows: int = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """log p(x) of each datum, the integral summed up on a grid; wrong where a posterior is narrower than its step.
+    """log p(x) of each datum, the integral summed up on a grid; wrong where a mode lies between its points.
 
     The grid lies over the unconstrained latents, in a box with room for the draws from the prior and from q of all
-    data. It is the same for all, so that a decoder that sees nothing but z is run once a point.
+    data. It is the same for all, so that a decoder that sees nothing but z is run once a point; a model that needs as
+    many z as data is given the points once for each, and slower. Data for which it is too coarse get a grid of their
+    own, around their posterior.
 
     Parameters
     ----------
@@ -88,7 +93,12 @@ def quadrature(
                 for here, log_f in grid.log_joint(joint, max_rows, bar):
                     sums = sums.logaddexp((log_f.unsqueeze(1) + parts[here].unsqueeze(-1)).logsumexp(0))
                 log_sums[:, rows] = sums.cpu()
-        log_px, error = grid.integral(log_sums)
+            log_px, error = grid.integral(log_sums)
+            again = (error > COARSE).nonzero().flatten()
+            if len(again):
+                some = split[again.to(split.x.device)]
+                for rows, _, own, log_f in own_grids(program, some, grid, None, max_rows, bar):
+                    log_px[again[rows]], error[again[rows]] = (part.cpu() for part in own.integral_of(log_f))
         return with_units(
             {
                 "log_px": (("obs",), log_px - split.log_volume, "nats"),

@@ -11,13 +11,15 @@ from tqdm import tqdm
 from ppl_vae.diagnostics.arviz_io import to_tree
 from ppl_vae.diagnostics.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.grid import Grid
-from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.diagnostics.own_grids import own_grids
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import chunks
 from ppl_vae.split import Split
 
 __all__ = ["quadrature_posterior"]
 
 RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is a reference
+FEWEST_STEPS = 2  # in a standard deviation: that of draws is then too large by 1 % at most
 
 
 def quadrature_posterior(
@@ -33,24 +35,31 @@ def quadrature_posterior(
     max_bytes: int = 2**29,
     progress: bool = True,
 ) -> Any:
-    """The posterior p(z | x) of each datum from a grid, as a density and as draws; wrong where `quadrature` is.
+    """The posterior p(z | x) of each datum from a grid, as a density and as draws; wrong where a mode is not found.
+
+    A grid over all data finds where each datum's posterior lies, together with draws from q; a second one, the datum's
+    own, lies around all of that, so that a posterior may be far narrower than the first one's step.
 
     Parameters
     ----------
-    program, x, *context, mask, seed, num_points, max_rows, progress
+    program, x, *context, mask, seed, max_rows, progress
         As for `quadrature`.
+    num_points
+        Along each axis of both grids, an odd number; if `None`, 2049 for one latent dimension, and for two 257 and then
+        129.
     num_draws, num_chains
         Draws a chain, and chains. All draws are independent; the chains are there for what expects some.
     max_bytes
-        Largest density that is kept, over all data.
+        Largest densities that are kept, over all data.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
         `posterior` with the latents by site, (chain, draw, obs, ...), each drawn evenly from the cell around a point.
-        `density` with `log_density` (obs, u_0) or (obs, u_0, u_1), in nats: log p(u | x) of the unconstrained latents,
-        which are z itself where z may take any value; the axes are its coordinates. `diagnostics`, (obs), with
-        `log_px_error` as that of `quadrature`, in nats, and `reliable`, whether it is at most 0.1: elsewhere give
+        `density` with `log_density` (obs, point_0) or (obs, point_0, point_1), in nats: log p(u | x) of the
+        unconstrained latents, which are z itself where z may take any value, and the axes of each datum's grid, `u_0`
+        (obs, point_0) and `u_1` (obs, point_1). `diagnostics`, (obs), with `log_px_error` as that of `quadrature`, in
+        nats, and `reliable`, whether it is at most 0.1 and the step at most half a standard deviation: elsewhere give
         more points.
 
     Raises
@@ -67,7 +76,7 @@ def quadrature_posterior(
     >>> _ = torch.manual_seed(0)
     >>> tree = quadrature_posterior(build(digits, latent_dim=2), digits.test, num_points=65, seed=0)
     >>> dict(tree["density"].sizes), dict(tree["posterior"].sizes)
-    ({'obs': 3, 'u_0': 65, 'u_1': 65}, {'chain': 4, 'draw': 1000, 'obs': 3, 'latent': 2})
+    ({'obs': 3, 'point_0': 65, 'point_1': 65}, {'chain': 4, 'draw': 1000, 'obs': 3, 'latent': 2})
     """
     if num_draws < 1 or num_chains < 1:
         raise ValueError(
@@ -75,42 +84,59 @@ def quadrature_posterior(
             "num_draws=1000 and num_chains=4, say"
         )
     with diagnosing("quadrature_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
-        grid = Grid.over("quadrature_posterior", program, split, num_points, max_rows)
-        points, parts = grid.points, grid.log_parts
-        if 8 * len(points) * len(split) > max_bytes:
-            raise ValueError(
-                f"quadrature_posterior expects densities of at most {max_bytes / 2**20:.0f} MiB, got {len(split)} data "
-                f"of {len(points) / 2**17:.2f} MiB each; give fewer data or points, or raise max_bytes"
-            )
-        log_f = torch.empty(len(points), len(split), dtype=torch.float64)
+        coarse = Grid.over("quadrature_posterior", program, split, num_points, max_rows)
+        columns: dict[str, Tensor] = {}
         drawn: dict[str, list[Tensor]] = {}
         with tqdm(unit="point", disable=None if progress else True, leave=False) as bar:
-            for rows, joint in log_joints(program, split, 1, max_rows=max_rows):
-                for here, part in grid.log_joint(joint, max_rows, bar):
-                    log_f[here, rows] = part.cpu()
-                probs = log_f[:, rows].softmax(0).T.to(points.device)
-                index = torch.multinomial(probs, num_chains * num_draws, replacement=True).T  # (draws, n)
-                u = points[index]
-                u = u + (torch.rand_like(u) - 0.5) * grid.step
-                few = [joint.values(some) for some in u.split(max(1, max_rows // joint.size))]
+            for rows, joint, grid, log_f in own_grids(program, split, coarse, num_points, max_rows, bar):
+                if not columns:
+                    _check_size(len(grid), len(split), max_bytes)
+                for name, part in _described(grid, log_f).items():
+                    empty = torch.empty(len(split), *part.shape[1:], dtype=part.dtype)
+                    columns.setdefault(name, empty)[rows] = part.cpu()
+                u = _drawn(grid, log_f, num_chains * num_draws)
+                few = [joint.values(u[some]) for some in chunks(len(u), joint.size, max_rows)]
                 for name in joint.layout:
                     drawn.setdefault(name, []).append(torch.cat([values[name] for values in few]).cpu())
-        log_sums = torch.stack([(log_f + part.unsqueeze(-1)).logsumexp(0) for part in parts.T.cpu()])
-        log_px, error = grid.integral(log_sums)
-        attrs = attributes(program, split, used, num_points=grid.num_points)
         joined = {name: torch.cat(z, 1).unflatten(0, (num_chains, num_draws)) for name, z in drawn.items()}
-        log_density = (log_f - log_px).T.unflatten(1, [grid.num_points] * grid.dim)
+        attrs = attributes(program, split, used, num_points=grid.num_points)
+    attrs["cannot_see"] = "a mode between the points of the coarser grid that q never visits, or outside its box"
     obs = {"obs": split.index.tolist()}
-    along = {f"u_{i}": axis.tolist() for i, axis in enumerate(grid.axes)}
-    unseen = "a mode between two points of the grid, or outside the box that the prior's and q's draws span"
-    density = with_units(
-        {"log_density": (("obs", *along), log_density, "nats")}, {**obs, **along}, cannot_see=unseen, **attrs
-    )
-    verdict = with_units(
-        {"log_px_error": (("obs",), error, "nats"), "reliable": (("obs",), error <= RELIABLE, "1")},
-        obs,
-        cannot_see=unseen,
-        **attrs,
-    )
+    verdict = {name: columns.pop(name) for name in ("log_px_error", "reliable")}
+    points = tuple(f"point_{i}" for i in range(grid.dim))
+    along = {f"u_{i}": (("obs", points[i]), columns[f"u_{i}"], "1") for i in range(grid.dim)}
+    log_density = columns["log_density"].unflatten(1, [grid.num_points] * grid.dim)
+    density = with_units({"log_density": (("obs", *points), log_density, "nats"), **along}, obs, **attrs)
+    units = {"log_px_error": "nats", "reliable": "1"}
+    diagnostics = with_units({name: (("obs",), v, units[name]) for name, v in verdict.items()}, obs, **attrs)
+    del attrs["cannot_see"]
     posterior = of_draws(joined, ("chain", "draw", "obs"), obs).assign_attrs(attrs)
-    return to_tree({"posterior": posterior, "density": density, "diagnostics": verdict})
+    return to_tree({"posterior": posterior, "density": density, "diagnostics": diagnostics})
+
+
+def _check_size(num_points: int, num_data: int, max_bytes: int) -> None:
+    if 8 * num_points * num_data > max_bytes:
+        raise ValueError(
+            f"quadrature_posterior expects densities of at most {max_bytes / 2**20:.0f} MiB, got {num_data} data of "
+            f"{num_points / 2**17:.2f} MiB each; give fewer data or points, or raise max_bytes"
+        )
+
+
+def _described(grid: Grid, log_f: Tensor) -> dict[str, Tensor]:
+    """What is said of each datum, (n, ...)."""
+    log_px, error = grid.integral_of(log_f)
+    first, second = (log_f.softmax(0).T @ power for power in (grid.points, grid.points.square()))
+    sd = (second - first.square()).clamp_min(0).sqrt() * (grid.num_points - 1)  # in steps
+    return {
+        "log_density": (log_f - log_px).T,
+        **{f"u_{i}": axis.T for i, axis in enumerate(grid.axes.unbind(-1))},
+        "log_px_error": error,
+        "reliable": (error <= RELIABLE) & (sd >= FEWEST_STEPS).all(-1),
+    }
+
+
+def _drawn(grid: Grid, log_f: Tensor, num: int) -> Tensor:
+    """Draws u, (num, n, dim), spread evenly over the cells around points."""
+    index = torch.multinomial(log_f.softmax(0).T, num, replacement=True).T
+    u = grid.at(grid.points[index])
+    return u + (torch.rand_like(u) - 0.5) * grid.step

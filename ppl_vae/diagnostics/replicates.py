@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.diagnostics.simulate import simulated
-from ppl_vae.draws import Draws, arguments, draws
+from ppl_vae.diagnostics.simulate import check_observed, simulated
+from ppl_vae.draws import arguments, chunks, draws
 from ppl_vae.split import Split
 
 __all__ = ["Realized", "Replicates", "from_guide", "from_prior"]
@@ -65,9 +65,9 @@ def from_prior(program: Any, split: Split, num: int, max_rows: int) -> Iterator[
                 f"replicates of the data expect a prior to draw from, got an improper one (Flat) at {name!r}; use "
                 "another prior, or level='datum'"
             )
-    for rows in _chunks(len(split), num, max_rows):
+    for rows in chunks(len(split), num, max_rows):
         few = split[rows]
-        _, data = simulated(program, few, num * len(few))
+        _, data = simulated(program, few, num * len(few), max_rows=max_rows)
         yield Replicates(rows, data.x.reshape(num, len(few), *data.x.shape[1:]))
 
 
@@ -84,24 +84,5 @@ def from_guide(program: Any, split: Split, num: int, max_rows: int) -> Iterator[
     volume = split.log_volume
     for rows, drawn in draws(program, split, num, num_predictive=num, max_rows=max_rows):
         log_volume = volume[rows].to(drawn.log_likelihood.device)
-        predicted = _predicted(drawn, split[rows])
+        predicted = drawn.predicted[check_observed(drawn.observed, split[rows])]
         yield Realized(rows, predicted, log_volume - drawn.log_likelihood, log_volume - drawn.log_predicted)
-
-
-def _chunks(size: int, num: int, max_rows: int) -> Iterator[slice]:
-    step = max(1, max_rows // num)
-    for start in range(0, size, step):
-        yield slice(start, min(start + step, size))
-
-
-def _predicted(drawn: Draws, data: Split) -> Tensor:
-    """The predictions of x, where that is what the model observes."""
-    name, *others = drawn.observed
-    was = drawn.observed[name]
-    x = data.x.to(was)
-    if others or was.shape != x.shape or not ((was == x) | ~data.observed.to(was.device)).all():
-        raise ValueError(
-            f"replicates of the data expect a model that observes x as it came, at a single site, got {[name, *others]}"
-            "; give obs=x to one site, and let the likelihood do whatever else is done to x"
-        )
-    return drawn.predicted[name]

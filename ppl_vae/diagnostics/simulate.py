@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -9,13 +10,13 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae import traces
-from ppl_vae.draws import arguments, by_datum, look
+from ppl_vae.draws import arguments, by_datum, chunks, look
 from ppl_vae.split import Split
 
-__all__ = ["simulated"]
+__all__ = ["check_observed", "simulated"]
 
 
-def simulated(program: nn.Module, split: Split, num: int) -> tuple[dict[str, Tensor], Split]:
+def simulated(program: nn.Module, split: Split, num: int, *, max_rows: int = 10_000) -> tuple[dict[str, Tensor], Split]:
     """Pairs (z, x) drawn from p(z) p(x | z): each z is one exact draw from the posterior of its x.
 
     Call it inside `session.diagnosing`.
@@ -28,6 +29,8 @@ def simulated(program: nn.Module, split: Split, num: int) -> tuple[dict[str, Ten
         What gives x its shape, domain, context and mask: those of the data in turn.
     num
         How many pairs.
+    max_rows
+        How many are made at once; bounds the memory.
 
     Returns
     -------
@@ -39,30 +42,43 @@ def simulated(program: nn.Module, split: Split, num: int) -> tuple[dict[str, Ten
     Raises
     ------
     ValueError
-        Unless the model observes exactly x: a single site that holds x as it came.
+        Unless the model observes exactly x: a single site that holds x as it came; for `max_rows` below 1.
     """
     where = look(program, split)
     like = split[torch.arange(num, device=split.x.device) % len(split)]
+    parts = [_simulated(program, like[rows], where) for rows in chunks(num, 1, max_rows)]
+    values = {name: torch.cat([z[name] for z, _ in parts]) for name in parts[0][0]}
+    x = torch.cat([x for _, x in parts])
+    index = torch.arange(num, device=split.index.device)
+    return values, replace(like, x=x, index=index, y=None, pending=(), provenance={})
+
+
+def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
+    """The site at which a model observes x as it came, wherever x was observed.
+
+    Raises
+    ------
+    ValueError
+        Where there is none, or it is not the only one.
+    """
+    name, *others = observed
+    was, x = observed[name], data.x.to(observed[name])
+    if others or was.shape != x.shape or not ((was == x) | ~data.observed.to(was.device)).all():
+        raise ValueError(
+            f"simulated data expect a model that observes x as it came, at a single site, got {list(observed)}; give "
+            "obs=x to one site, and let the likelihood do whatever else is done to x"
+        )
+    return name
+
+
+def _simulated(program: nn.Module, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:
+    """One pair for each datum: latents by site, and x."""
     args, mask = arguments(program, like)
-    where = traces.Plates(num, where.data, where.depth)
+    where = traces.Plates(len(like), where.data, where.depth)
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.call(mask))
     sites = traces.latents(trace)
-    names = [name for name, site in sites.items() if site["infer"].get("was_observed")]
-    if len(names) != 1 or not _is_x(sites[names[0]], args[0], mask):
-        raise ValueError(
-            f"simulating data expects a model that observes x as it came, at a single site, got the observed sites "
-            f"{names}; give obs=x to one site, and let the likelihood do whatever else is done to x"
-        )
+    observed = {name: site["infer"]["obs"] for name, site in sites.items() if site["infer"].get("was_observed")}
     values = {name: by_datum(site["value"][None], site, where)[0] for name, site in sites.items()}
-    x = values.pop(names[0])
+    x = values.pop(check_observed(observed, like))
     x = x if mask is True else torch.where(torch.as_tensor(mask, device=x.device), x, 0.0)
-    index = torch.arange(num, device=split.index.device)
-    return values, replace(like, x=x.to(split.x.device), index=index, y=None, pending=(), provenance={})
-
-
-def _is_x(site: traces.Site, x: Tensor, mask: Tensor | bool) -> bool:
-    """Whether a site that was observed held x, wherever x was observed."""
-    was = site["infer"]["obs"]
-    if was.shape != x.shape:
-        return False
-    return bool(((was == x) | ~torch.as_tensor(mask, device=x.device)).all())
+    return values, x.to(like.x.device)

@@ -58,7 +58,7 @@ def smallest(x: Tensor, mask: Tensor) -> Tensor:
 
 def largest(x: Tensor, mask: Tensor) -> Tensor:
     """The largest observed element."""
-    top = x.masked_fill(~mask, -math.inf).flatten(1).amax(1)
+    top = _rows(x.masked_fill(~mask, -math.inf)).amax(1)
     return torch.where(top == -math.inf, math.nan, top)
 
 
@@ -74,7 +74,7 @@ def zeros(x: Tensor, mask: Tensor) -> Tensor:
 
 def dispersion(x: Tensor, mask: Tensor) -> Tensor:
     """Variance over mean of the observed elements; 1 in the mean for Poisson counts of one rate, NaN for all zero."""
-    count = mask.flatten(1).sum(1)
+    count = _rows(mask).sum(1)
     return _moment(x, mask, 2) * count / (count - 1) / _mean(x, mask)
 
 
@@ -184,8 +184,13 @@ class Measure:
         return values.double()
 
 
+def _rows(x: Tensor) -> Tensor:
+    """All elements of each datum, (n, -1); a datum may be a bare number."""
+    return x.reshape(len(x), -1)
+
+
 def _mean(x: Tensor, mask: Tensor) -> Tensor:
-    return x.masked_fill(~mask, 0.0).flatten(1).sum(1) / mask.flatten(1).sum(1)
+    return _rows(x.masked_fill(~mask, 0.0)).sum(1) / _rows(mask).sum(1)
 
 
 def _moment(x: Tensor, mask: Tensor, order: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,9 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**2
     tree
         From `to_arviz`.
     results
-        Datasets, which become groups of these names, and trees, whose groups become `<name>_<group>`. They are cut to
-        the data of the tree, and say NaN of a datum that they do not speak of.
+        Datasets, which become groups of these names, and trees, whose groups keep their names where no other has
+        them, as `prior_sbc` does, and become `<name>_<group>` elsewhere. They are cut to the data of the tree, and say
+        NaN of a datum that they do not speak of.
     max_bytes
         Largest tree that is made.
 
@@ -37,10 +39,13 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**2
     """
     own = {name: group(tree, name) for name in groups(tree)}
     obs = own["diagnostics"]["obs"].values
-    also: dict[str, xr.Dataset] = {}
-    for name, result in results.items():
-        found = {name: result} if isinstance(result, xr.Dataset) else _groups_of(name, result)
-        also |= {key: _cut(dataset, obs) for key, dataset in found.items()}
+    parts = [
+        (name, part) for name, tree in results.items() if not isinstance(tree, xr.Dataset) for part in groups(tree)
+    ]
+    also = {name: result for name, result in results.items() if isinstance(result, xr.Dataset)}
+    names = Counter([*own, *also, *(part for _, part in parts)])
+    also |= {p if names[p] == 1 or p == name else f"{name}_{p}": group(results[name], p) for name, p in parts}
+    also = {name: _cut(result, obs) for name, result in also.items()}
     if taken := sorted(set(own) & set(also)):
         raise ValueError(f"with_results expects results under names of their own, got {taken}; rename them")
     total = sum(dataset.nbytes for dataset in (*own.values(), *also.values()))
@@ -50,10 +55,6 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**2
             "out results, make the tree of fewer data, or raise max_bytes"
         )
     return to_tree({**own, **also})
-
-
-def _groups_of(name: str, tree: Any) -> dict[str, xr.Dataset]:
-    return {f"{name}_{part}": group(tree, part) for part in groups(tree)}
 
 
 def _cut(result: xr.Dataset, obs: np.ndarray) -> xr.Dataset:

@@ -64,7 +64,7 @@ def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:
         "difference": difference.mean(),
         "difference_se": difference.std(ddof=1) / np.sqrt(len(difference)),
         "elbo": summary.loc["elbo", "mean"],
-        "kl": table.filter(regex="^kl_(?!gap$)").sum(axis=1).mean(),
+        "kl": table.filter(regex="^kl_(?!gap(_mcse)?$)").sum(axis=1).mean(),
         "active_units": sum(result.active_units.values()),
         "unreliable": result.unreliable,
         "num_samples": result.num_samples,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ppl_vae.draws import Draws, check_program, draws
 from ppl_vae.evaluation.result import Evaluation
-from ppl_vae.importance import FEWEST, log_marginal, psis
+from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
@@ -129,20 +129,26 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
     if drawn.singular or drawn.improper:
         return reconstruction
-    log_w = drawn.log_weights
+    log_w = drawn.log_weights.double()
     marginal = log_marginal(log_w)
     log_px, mcse, ess = marginal
+    elbo = log_w.mean(0)
+    weight = (log_w - log_px).exp()  # log p(x) is to first order a mean over draws too: of the weights over theirs
     nothing = torch.full_like(log_px, math.nan)
-    elbo = log_w.double().mean(0)
+    spread = {
+        "elbo_mcse": standard_error(log_w),
+        "log_px_mcse": mcse,
+        "log_px_bias": marginal.bias,
+        "kl_gap": log_px - elbo,
+        "kl_gap_mcse": standard_error(weight - log_w),
+    }
     has_tail = num_samples >= FEWEST and not drawn.discrete_q
     return {
         "elbo": elbo - log_volume,
         **reconstruction,
         **{f"kl_{name}": (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
         "log_px": log_px - log_volume,
-        "log_px_mcse": mcse if num_samples > 1 else nothing,
-        "log_px_bias": marginal.bias if num_samples > 1 else nothing,
-        "kl_gap": log_px - elbo if num_samples > 1 else nothing,
+        **(spread if num_samples > 1 else dict.fromkeys(spread, nothing)),
         "ess": ess,
         "pareto_k": psis(log_w)[1] if has_tail else nothing,
     }

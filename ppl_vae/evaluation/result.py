@@ -26,11 +26,12 @@ class Evaluation:
     ----------
     per_datum
         Indexed by `obs`, the position in the data set. Columns in nats: `elbo`, `reconstruction`, `kl_<site>`,
-        `log_px` (importance sampling), `log_px_mcse`, its Monte Carlo standard error, and `log_px_bias`, how far it
-        lies too low in the mean, to first order (both too small where k-hat is high); `kl_gap` = log_px - elbo,
-        the KL from q(z | x) to p(z | x), a lower bound of it where k-hat is high. Then `ess`, the effective number of
-        samples; `pareto_k`, above `good_k` where log_px and its error cannot be believed, NaN for a discrete q; and
-        `bits_per_dim`, where the domain has them. For a point-mass posterior `reconstruction` alone.
+        `log_px` (importance sampling); `log_px_bias`, how far it lies too low in the mean, to first order; `kl_gap` =
+        log_px - elbo, the KL from q(z | x) to p(z | x), a lower bound of it where k-hat is high; and the Monte Carlo
+        standard errors `elbo_mcse`, `log_px_mcse` and `kl_gap_mcse`, which with the bias are too small there. Then
+        `ess`, the effective number of samples; `pareto_k`, above `good_k` where log_px and its error cannot be
+        believed, NaN for a discrete q; and `bits_per_dim`, where the domain has them. For a point-mass posterior
+        `reconstruction` alone.
     unit_variance
         Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
     num_samples, seed
@@ -58,7 +59,7 @@ class Evaluation:
         The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread. Data
         without bits per dimension, because none of their elements was observed, are left out of its mean.
         """
-        columns = [c for c in self.per_datum if c not in ("log_px_mcse", "log_px_bias", "ess", "pareto_k")]
+        columns = [c for c in self.per_datum if c not in ("ess", "pareto_k") and not c.endswith(("_mcse", "_bias"))]
         table = self.per_datum[columns].rename(columns={"log_px": "nll"})
         if "nll" in table:
             table["nll"] = -table["nll"]

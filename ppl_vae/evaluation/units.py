@@ -16,7 +16,7 @@ from ppl_vae.draws import arguments, by_datum, check_program, look
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
-__all__ = ["kl_of_data", "kl_per_unit"]
+__all__ = ["kernel_log_density", "kl_of_data", "kl_per_unit"]
 
 
 def kl_per_unit(
@@ -31,7 +31,8 @@ def kl_per_unit(
 
     ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
-    by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum.
+    by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum; NaN
+    for a unit that never varies, such as the corner of a Cholesky factor.
     A site that lies in a plate beside the data's has its units once for each member of it.
 
     Parameters
@@ -120,7 +121,23 @@ def _per_unit(exact: list[Tensor] | None, drawn: list[tuple[Tensor, Tensor]]) ->
     if exact is not None:
         return torch.cat(exact).double().numpy(), "KL"
     q, p = (torch.cat([pair[i] for pair in drawn]).double().numpy() for i in (0, 1))
-    return np.array([_marginal_kl(q[:, j], p[:, j]) for j in range(q.shape[1])]), "dimension-wise KL"
+    at = q[:2000]
+    kl = (kernel_log_density(q, at) - kernel_log_density(p, at)).mean(0)
+    return kl.clip(0), "dimension-wise KL"
+
+
+def kernel_log_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Log density of each unit by itself, in nats: of `sample` (n, units), estimated by kernels, at some (m, units).
+
+    NaN for a unit of one value, which has no density.
+    """
+    return np.stack(
+        [
+            gaussian_kde(s).logpdf(a) if np.ptp(s) > 0 else np.full(len(a), np.nan)
+            for s, a in zip(sample.T, at.T, strict=True)
+        ],
+        -1,
+    )
 
 
 def _factorized(q: Any, p: Any) -> Tensor | None:
@@ -132,11 +149,3 @@ def _factorized(q: Any, p: Any) -> Tensor | None:
         return torch.distributions.kl_divergence(q, p)
     except NotImplementedError:
         return None
-
-
-def _marginal_kl(q: np.ndarray, p: np.ndarray) -> float:
-    if len(q) < 2:
-        return float("nan")
-    at = q[:2000]
-    ratio = gaussian_kde(q).logpdf(at) - gaussian_kde(p).logpdf(at)
-    return float(max(0.0, ratio.mean()))

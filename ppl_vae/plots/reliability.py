@@ -93,7 +93,7 @@ def pareto_k(
     ax.set_xlim(obs.min() - margin, obs.max() + margin)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.set(xlabel="datum (obs)", ylabel=r"Pareto $\hat{k}$ (dimensionless)")
-    ax.legend(loc="lower center", ncols=3, fontsize="small")
+    ax.legend(loc="lower center", ncols=3, fontsize="small", columnspacing=1.0, handletextpad=0.3)
     return ax
 
 
