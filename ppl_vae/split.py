@@ -147,7 +147,7 @@ class Split:
         """Number of observed elements of each datum, (n,), in float64."""
         if self.mask is None:
             return torch.full((len(self),), math.prod(self.x.shape[1:]), dtype=torch.float64)
-        return self.mask.flatten(1).sum(1).double().cpu()
+        return self.mask.reshape(len(self), -1).sum(1).double().cpu()
 
     @property
     def log_volume(self) -> Tensor:

@@ -1,170 +1,249 @@
-import warnings
+"""What holds of every diagnostic, over every kind of program; each one's own numbers are tested in its own file."""
 
-import arviz as az
+import copy
+import re
+from functools import partial
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
+from small_models import CASES, SMALL, conditional, diagonal, hierarchy, ppca, two_modes, two_sites
 
-from ppl_vae import (
-    VAE,
-    Bernoulli,
-    Chain,
-    DiagonalNormal,
-    Flat,
-    Gaussian,
-    Point,
-    Program,
-    StandardNormal,
-    build,
-    data,
-    to_arviz,
-)
-from ppl_vae.diagnostics import good_k, groups, open_tree
-from ppl_vae.nets import MLP
+import ppl_vae
+from ppl_vae import Flat, Laplace, Point, Program, build, diagnostics
+from ppl_vae.diagnostics import check_guide, diagnose, group, groups, open_tree
+from ppl_vae.diagnostics.check_guide import GuideCheck
 
-IS_1 = int(az.__version__.split(".")[0]) >= 1
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits", likelihood=Bernoulli).take(test=12)
-
-
-@pytest.fixture(scope="module")
-def tree(digits):
-    torch.manual_seed(0)
-    return to_arviz(build(digits, latent_dim=3), digits.test, num_samples=60, num_predictive=7, seed=0)
+DIAGNOSTICS = {
+    "active_units": partial(diagnostics.active_units, num_samples=50),
+    "aggregated_posterior": partial(diagnostics.aggregated_posterior, num_samples=50, num_permutations=20),
+    "ais from prior": partial(diagnostics.ais, num_temperatures=20, num_chains=4),
+    "ais from guide": partial(diagnostics.ais, num_temperatures=20, num_chains=4, init="guide"),
+    "bdmc": partial(diagnostics.bdmc, num_simulations=4, num_temperatures=20, num_chains=4),
+    "check_guide": partial(check_guide, num_samples=50),
+    "elpd": partial(diagnostics.elpd, num_samples=50),
+    "hmc": partial(diagnostics.hmc, num_warmup=50, num_samples=25),
+    "inference_gaps": partial(diagnostics.inference_gaps, num_steps=20, num_samples=50),
+    "log_marginal_likelihood": partial(diagnostics.log_marginal_likelihood, num_samples=50),
+    "log_weights": partial(diagnostics.log_weights, num_samples=50),
+    "predictive_check": partial(diagnostics.posterior_predictive_check, num_replicates=10),
+    "predictive_check datum": partial(diagnostics.posterior_predictive_check, num_replicates=10, level="datum"),
+    "quadrature": partial(diagnostics.log_marginal_likelihood, method="quadrature"),
+    "quadrature_posterior": partial(diagnostics.quadrature_posterior, num_points=33, num_draws=50),
+    "sbc": partial(diagnostics.simulation_based_calibration, num_simulations=60, num_draws=9),
+    "to_arviz": partial(diagnostics.to_arviz, num_samples=30, num_predictive=3),
+}
+each = pytest.mark.parametrize("name", DIAGNOSTICS)
 
 
-def test_groups_dimensions_and_coordinates(tree, digits):
-    assert set(groups(tree)) >= {
-        "posterior",
-        "sample_stats",
-        "posterior_predictive",
-        "prior",
-        "prior_predictive",
-        "observed_data",
-        "constant_data",
-        "diagnostics",
-    }
-    assert dict(tree["posterior"].sizes) == {"chain": 1, "draw": 60, "obs": 12, "latent": 3}
-    assert tree["posterior_predictive"]["x"].dims == ("chain", "draw", "obs", "channel", "height", "width")
-    assert tree["prior"]["z"].dims == ("chain", "draw", "latent")
-    assert tree["posterior_predictive"]["x"].dtype == np.int8
-    for group in ("posterior", "sample_stats", "observed_data", "constant_data", "diagnostics"):
-        assert tree[group]["obs"].values.tolist() == digits.test.index.tolist()
-    assert (tree["constant_data"]["label"].values == digits.test.y.numpy()).all()
-    assert (tree["observed_data"]["x"].values == digits.test.x.numpy()).all()
-    assert {"seed", "data", "base_measure", "inference_library_version"} <= set(tree["posterior"].attrs)
+def numbers(result):
+    """Every number of a result, whatever holds it."""
+    if isinstance(result, GuideCheck):
+        return numbers(result.dataset)
+    if hasattr(result, "dataset"):
+        return numbers(result.dataset)
+    if isinstance(result, xr.Dataset):
+        return {str(n): v.values for n, v in result.data_vars.items()}
+    return {f"{g}/{n}": v for g in groups(result) for n, v in numbers(group(result, g)).items()}
 
 
-def test_the_numbers_agree_with_each_other(tree):
-    stats, verdict = tree["sample_stats"], tree["diagnostics"]
-    np.testing.assert_allclose(stats["log_weight"].mean(("chain", "draw")), verdict["elbo"], rtol=1e-5)
-    np.testing.assert_allclose(stats["lp"] - stats["log_q"], stats["log_weight"], atol=1e-4)
-    np.testing.assert_allclose(np.exp(stats["log_weight_psis"]).sum(("chain", "draw")), 1)
-    np.testing.assert_allclose(verdict["kl_gap"], verdict["log_px"] - verdict["elbo"])
-    assert verdict["pareto_k"].attrs["units"] == "1"
+@each
+@pytest.mark.parametrize("make", CASES)
+def test_runs_on_every_kind_of_program(make, name):
+    """The same from the same seed, no two from fresh ones; and nothing is changed by it."""
+    case = make()
+    check = partial(DIAGNOSTICS[name], case.program, case.x, *case.context, mask=case.mask)
+    check_guide(case.program, case.x, *case.context, mask=case.mask, num_samples=25)  # a Program makes its parameters
+    case.program.train()
+    weights, random = copy.deepcopy(case.program.state_dict()), torch.get_rng_state()
+    result = numbers(check(seed=3))
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(w, case.program.state_dict()[n]) for n, w in weights.items())
+    assert all(module.training for module in case.program.modules())
+    assert not len(pyro.get_param_store())
+    assert any(np.isfinite(v).all() for v in result.values())
+    again = numbers(check(seed=3))
+    for key, values in result.items():
+        np.testing.assert_array_equal(values, again[key], err_msg=key)
 
 
-@pytest.mark.skipif(IS_1, reason="az.psislw is of ArviZ 0.x")
-def test_k_hat_is_arviz_own(tree):
-    log_w = tree["sample_stats"]["log_weight"].values[0].astype(float)
-    smoothed, k = az.psislw(log_w.T)
-    np.testing.assert_allclose(tree["diagnostics"]["pareto_k"], k, atol=1e-10)
-    np.testing.assert_allclose(tree["sample_stats"]["log_weight_psis"].values[0].T, smoothed, atol=1e-10)
-
-
-def test_a_tree_survives_its_file(tree, tmp_path):
+@pytest.mark.parametrize("make", [conditional, hierarchy, two_sites])
+def test_one_call_for_all_of_them(make, tmp_path):
+    case = make(8)
+    call = {"full": True, "num_samples": 100, "subset": 3, "length": 50, "seed": 0, "mask": case.mask}
+    found = diagnose(case.program, case.x, *case.context, **call)
+    assert found.left_out == {}
+    text = found.report({"hmc": ["figures/posteriors.png"]})
+    assert text.count("\n## ") == 1 + 9  # in short, and the sections
+    assert "![figures/posteriors.png](figures/posteriors.png)" in text
+    tree = found.to_arviz()
     tree.to_netcdf(str(tmp_path / "posterior.nc"))
     again = open_tree(tmp_path / "posterior.nc")
-    for group in ("posterior", "diagnostics", "sample_stats"):
-        for name in tree[group].data_vars:
-            np.testing.assert_array_equal(tree[group][name], again[group][name])
+    assert set(groups(again)) == set(groups(tree))
+    one = again.sel(obs=int(found.chosen.index[0]))
+    for name in ("inference_gaps", "ais_prior", "compare_posteriors", "diagnostics"):
+        assert "obs" not in one[name].sizes, name
+    quick = diagnose(case.program, case.x, *case.context, mask=case.mask, num_samples=100, seed=0)
+    assert set(quick.results) < set(found.results)
 
 
-def test_one_datum_goes_into_arviz(tree, digits):
-    one = tree.sel(obs=int(digits.test.index[3]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert len(az.summary(one, var_names=["z"])) == 3
-        az.plot_pair(one, var_names=["z"])
+def test_the_verdict_brings_together_what_each_is_blind_to():
+    """A q on one of two modes looks perfect by its own draws."""
+    x = 1 + torch.rand(8, generator=torch.Generator().manual_seed(0))
+    found = diagnose(two_modes(), x, full=True, num_samples=400, length=150, seed=0)
+    assert float(found.check.dataset.pareto_k.max()) < 0.7
+    assert "close" in found.check.report() or "off" in found.check.report()
+    verdict = str(found.in_short()).splitlines()[0]
+    assert "By its own draws" in verdict
+    assert "it misses modes" in verdict
+    assert "chains of HMC disagree" in verdict
+    assert re.search("modes that q never visits.* Yes: log p", found.in_short())
+    exact = ppca(n=30)
+    good = diagnose(exact.vae, exact.x, full=True, num_samples=400, subset=10, length=150, seed=0)
+    assert "nothing speaks against it" in str(good.in_short()).splitlines()[0]
+    assert "next to no gap to explain" in good.report()
+    assert "No sign that it is not" in good.report()
 
 
-def test_leave_one_out_of_pixels_cannot_be_asked_for(tree):
-    with pytest.raises(Exception, match=r"log[ _]likelihood"):
-        az.loo(tree)
+def test_what_refuses_a_program_is_left_out():
+    """A model that observes another thing than x cannot be simulated from; everything else is still said."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2, dtype=x.dtype), 1.0).to_event(1))
+            pyro.sample("doubled", dist.Normal(z, 1.0).to_event(1), obs=2 * x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x, 0.8).to_event(1))
+
+    found = diagnose(Program(model, guide), torch.randn(6, 2).double(), num_samples=50, seed=0)
+    assert set(found.left_out) == {"simulation_based_calibration", "predictive_check"}
+    assert "## Left out" in found.report()
+    assert "observes x as it came" in found.left_out["simulation_based_calibration"]
 
 
-def test_hierarchies_contexts_and_masks():
-    masked = data.load("digits", likelihood=Gaussian).condition_on_labels().hide(0.3).take(test=9)
-    shape, context = masked.x_shape, masked.context_shapes
-    vae = VAE(
-        Chain(StandardNormal(2, site="z2"), DiagonalNormal((2,), 3, context=context, site="z1")),
-        Gaussian(3, shape, MLP, context=context),
-        Chain(
-            DiagonalNormal(shape, 2, context=context, site="z2"),
-            DiagonalNormal((2,), 3, context=[shape, *context], site="z1"),
-        ),
-    )
-    tree = to_arviz(vae, masked.test, num_samples=30, num_predictive=5, seed=0)
-    assert tree["posterior"]["z2"].dims[-1] == "latent_z2"
-    assert dict(tree["prior"].sizes) == {"chain": 1, "draw": 5, "latent_z2": 2, "latent_z1": 3}
-    assert tree["constant_data"]["mask"].shape == (9, *shape)
-    assert tree["posterior_predictive"]["x"].dtype == np.float32
+def test_results_have_units_and_say_what_they_cannot_see():
+    case = diagonal()
+    for name, check in DIAGNOSTICS.items():
+        result = check(*case.args, seed=0)
+        result = getattr(result, "dataset", result)
+        if isinstance(result, xr.Dataset):
+            assert result.attrs["cannot_see"], name
+            assert all(v.attrs["units"] for v in result.data_vars.values()), name
+        else:
+            assert name == "to_arviz" or any("cannot_see" in group(result, g).attrs for g in groups(result)), name
 
 
-def two_sites(x):
-    with pyro.plate("views", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
-        z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
-        pyro.sample("image", dist.Normal(z.sum(-1)[..., None, None, None], 1.0).to_event(3), obs=x)
-        pyro.sample("bright", dist.Bernoulli(logits=z[..., 0]), obs=(x.sum((1, 2, 3)) > 0).float())
+@each
+def test_bad_input(name):
+    check, (program, x, *_) = DIAGNOSTICS[name], diagonal()
+    with pytest.raises(TypeError, match=r"expects a module with \.model and \.guide, got object"):
+        check(object(), x)
+    with pytest.raises(TypeError, match="data expect a tensor or a Split, got list"):
+        check(program, [1, 2])
+    with pytest.raises(ValueError, match="data expect at least one datum, got none"):
+        check(program, x[:0])
+    with pytest.raises(ValueError, match=r"data expect finite values, got 1 of .* that are NaN"):
+        check(program, torch.cat([torch.full_like(x[:1, :, :1, :1], torch.nan).expand(1, 1, 1, 1), x[:1, :, :1, :1]]))
+    if name not in ("bdmc", "sbc", "predictive_check"):  # which take its shape from x, and no value
+        with pytest.raises(ValueError, match=r"Bernoulli expects x in \{0, 1\}, got values"):
+            check(program, 0.5 * x)
 
 
-def guide(x):
-    with pyro.plate("views", 2, dim=-2), pyro.plate("data", len(x), dim=-1):
-        pyro.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+@each
+@pytest.mark.parametrize("prior", [Laplace, Flat])
+def test_a_point_is_no_posterior(name, prior):
+    case = diagonal()
+    vae = build(_described(), latent_dim=2, prior=prior, posterior=Point, encoder=SMALL, decoder=SMALL, seed=0)
+    vae = vae.double()
+    check = partial(DIAGNOSTICS[name], vae, case.x, seed=0)
+    if name == "predictive_check datum" or (name == "predictive_check" and prior is Laplace):
+        numbers(check())  # replicates need draws alone
+        return
+    with pytest.raises(ValueError, match=r"point mass|improper|Flat"):
+        check()
 
 
-def test_every_observed_site_has_its_own_data():
-    x = torch.randn(5, 1, 1, 1).requires_grad_()
-    tree = to_arviz(Program(two_sites, guide), x, num_samples=30, seed=0)
-    observed = tree["observed_data"]
-    np.testing.assert_array_equal(observed["image"], x.detach())
-    np.testing.assert_array_equal(observed["bright"], x.detach().flatten() > 0)
-    assert tree["posterior"]["z"].shape == (1, 30, 5, 2, 3)
-    assert tree["prior"]["z"].shape == (1, 30, 2, 3)
-    assert tree["prior_predictive"]["bright"].shape == (1, 30, 2)
-    assert tree["posterior_predictive"]["image"].shape == (1, 30, 5, 2, 1, 1, 1)
-    assert tree["posterior"].attrs["model"] == "Program"
+@each
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("missing", r"the model has \{'z'\}"),
+        ("global", r"expect every site in one plate over the 3 data, got \['shift'"),
+    ],
+)
+def test_guides_that_do_not_fit(name, where, message):
+    def model(x):
+        shift = pyro.sample("shift", dist.Normal(0.0, 1.0)) if where == "global" else 0.0
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z + shift, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        if where == "global":
+            pyro.sample("shift", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(x, 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=message):
+        DIAGNOSTICS[name](Program(model, guide), torch.randn(4, 2), seed=0)
 
 
-def test_the_limit_counts_every_group(digits):
-    vae = build(digits, latent_dim=3)
-    call = {"num_samples": 30, "num_predictive": 2, "seed": 0}
-    latents, stats, images, table = 30 * 3 * 4, 30 * (3 * 4 + 8), 3 * 64 * 4, 11 * 8
-    per_datum = latents + stats + images + table + digits.test.y.element_size()
-    total = 12 * per_datum + 2 * (3 + 64) * 4
-    to_arviz(vae, digits.test, max_bytes=total, **call)
-    with pytest.raises(ValueError, match="give 11 data or fewer"):
-        to_arviz(vae, digits.test, max_bytes=total - 1, **call)
+@each
+def test_one_datum(name):
+    """An answer, or a refusal that says why one is too few."""
+    case = diagonal()
+    check = partial(DIAGNOSTICS[name], case.program, case.x[:1], seed=0)
+    if name == "active_units":
+        with pytest.raises(ValueError, match="two data or more"):
+            check()
+    else:
+        numbers(check())
 
 
-def test_bad_calls(digits):
-    vae = build(digits, latent_dim=3)
-    with pytest.raises(ValueError, match="at least 25 samples, got 10"):
-        to_arviz(vae, digits.test, num_samples=10)
-    with pytest.raises(ValueError, match=r"at most 0 MiB, got 12 data of .* MiB each; give \d+ data or fewer"):
-        to_arviz(vae, digits.test, max_bytes=10_000)
-    for num in (0, 31):
-        with pytest.raises(ValueError, match=rf"num_predictive from 1 to the 30 samples, got {num}; .* give fewer"):
-            to_arviz(vae, digits.test, num_samples=30, num_predictive=num)
-    with pytest.raises(TypeError, match=r"to_arviz expects a module with .model and .guide, got object; make"):
-        to_arviz(object(), digits.test)
-    with pytest.raises(ValueError, match="at least 25 draws, got 24"):
-        good_k(24)
-    point = build(digits, latent_dim=3, prior=Flat, posterior=Point)
-    with pytest.raises(ValueError, match="an autoencoder has a reconstruction only"):
-        to_arviz(point, digits.test, num_samples=30)
+@pytest.mark.parametrize("num_samples", [1, 24])
+def test_too_few_draws_for_k_hat(num_samples):
+    case = diagonal()
+    for name in ("check_guide", "active_units", "inference_gaps", "to_arviz"):
+        with pytest.raises(ValueError, match=r"25"):
+            partial(DIAGNOSTICS[name], num_samples=num_samples)(*case.args)
+    with pytest.raises(ValueError, match="diagnose expects 2 data or more"):
+        diagnose(case.program, case.x[:1])
+
+
+def _described():
+    return ppl_vae.data.from_arrays(torch.rand(6, 1, 4, 4).round().numpy(), domain=ppl_vae.Domain("binary"))
+
+
+def test_check_guide_says_what_is_known():
+    good, bad = ppca(), ppca(s=3.0)
+    exact = check_guide(good.vae, good.x, num_samples=200, seed=0)
+    assert float(abs(exact.dataset.kl_gap).max()) < 1e-9
+    assert float(abs(exact.dataset.log_px - good.log_px.numpy()).max()) < 1e-9
+    assert float(exact.dataset.pareto_k.max()) == 0
+    assert "close, probabilities under q are off by at most 0.1" in exact.report()
+    wide = check_guide(bad.vae, bad.x, num_samples=1000, seed=0)
+    kl = 2 * (0.5 * 9 - 0.5 - np.log(3.0))  # two units, three times too wide
+    assert float(wide.dataset.kl_gap.median()) == pytest.approx(kl, abs=0.2)
+    assert "far, expectations under q are not those of the posterior" in wide.report()
+    assert repr(wide.report()) == str(wide.report())
+    assert "hmc(...) on data[check.stratified(100)]" in wide.report()
+    gaps = wide.evaluation.per_datum.kl_gap
+    order = gaps.to_numpy()[wide.stratified(7)]
+    assert (np.diff(order) >= 0).all()
+    assert len(order) == 7
+    assert order[-1] == gaps.max() == gaps.iloc[int(wide.worst(1))]
+
+
+def test_the_bias_of_log_p_is_the_one_reported():
+    """Over many data, importance sampling with few draws lies as far too low as it says, to first order."""
+    made = ppca(s=1.6, n=4000)
+    check = check_guide(made.vae, made.x, num_samples=25, seed=0)
+    error = check.dataset.log_px.values - made.log_px.numpy()
+    standard = error.std(ddof=1) / len(error) ** 0.5
+    assert abs(error.mean() - float(check.dataset.log_px_bias.mean())) < 4 * standard
+    assert error.mean() < -4 * standard

@@ -159,9 +159,9 @@ def _density(found: Diagnosis, at: int) -> dict[str, Any]:
     """The exact posterior of one datum, where a grid gave it."""
     if "quadrature_posterior" not in found.results:
         return {}
-    density = group(found["quadrature_posterior"], "density")
+    density = group(found["quadrature_posterior"], "density").isel(obs=at)
     extent = tuple(float(density[u][end]) for u in ("u_0", "u_1") for end in (0, -1))
-    return {"log_density": density["log_density"].isel(obs=at).values.T, "extent": extent}
+    return {"log_density": density["log_density"].values.T, "extent": extent}
 
 
 def _activity(_: VAE, __: Split, found: Diagnosis) -> Iterator[tuple[str, Draw]]:

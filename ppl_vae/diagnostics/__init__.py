@@ -22,6 +22,7 @@ from ppl_vae.diagnostics.export import to_arviz
 from ppl_vae.diagnostics.hmc import hmc
 from ppl_vae.diagnostics.inference_gaps import inference_gaps
 from ppl_vae.diagnostics.log_marginal_likelihood import log_marginal_likelihood
+from ppl_vae.diagnostics.log_weights import log_weights
 from ppl_vae.diagnostics.posterior_pit import posterior_pit
 from ppl_vae.diagnostics.predictive_check import posterior_predictive_check
 from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
@@ -48,6 +49,7 @@ __all__ = [
     "hmc",
     "inference_gaps",
     "log_marginal_likelihood",
+    "log_weights",
     "open_tree",
     "posterior_pit",
     "posterior_predictive_check",

@@ -76,8 +76,8 @@ def ais(
     Raises
     ------
     ValueError
-        For another `init`, fewer than one temperature, step or row, or two chains; for discrete latents, a point mass or an
-        improper prior; for whatever `session.diagnosing` refuses.
+        For another `init`, fewer than one temperature, step or row, or two chains; for discrete latents, a point mass
+        or an improper prior; for whatever `session.diagnosing` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 

@@ -77,8 +77,8 @@ def simulation_based_calibration(
     Raises
     ------
     ValueError
-        For too few simulations, draws or rows; for an improper prior, which has no draws, and for discrete latents or a point
-        mass, which have no density; for a model that observes anything else than x.
+        For too few simulations, draws or rows; for an improper prior, which has no draws, and for discrete latents or a
+        point mass, which have no density; for a model that observes anything else than x.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 

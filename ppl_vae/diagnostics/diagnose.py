@@ -136,7 +136,7 @@ def diagnose(
     reference = results.get("quadrature_posterior", results.get("hmc"))
     if reference is not None:
         run("compare_posteriors", lambda: compare_posteriors(tree, reference))
-        run("posterior_pit", lambda: posterior_pit(tree, reference))
+        run("posterior_pit", lambda: posterior_pit(tree, reference, seed=seed))
     for name in ("simulation_based_calibration", "posterior_pit"):
         if name in results:
             results[f"coverage_{name}"] = coverage(results[name])

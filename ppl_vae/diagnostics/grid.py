@@ -91,7 +91,7 @@ class Grid:
         return torch.linspace(0, 1, self.num_points, dtype=torch.float64, device=self.low.device)[:, None]
 
     def at(self, fractions: Tensor) -> Tensor:
-        """u at fractions of the box, (points, dim) or (points, n, dim): (points, 1 or n, dim)."""
+        """u at fractions of the boxes, which are (points, dim), or (points, n, dim): (points, 1 or n, dim)."""
         fractions = fractions.unsqueeze(1) if fractions.dim() == 2 else fractions
         return torch.lerp(self.low.double(), self.high.double(), fractions).to(self.low)
 

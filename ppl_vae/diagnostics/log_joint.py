@@ -166,12 +166,7 @@ class LogJoint:
 def log_joints(program: Any, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
     """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
 
-    Call it inside `session.diagnosing`.
-
-    Raises
-    ------
-    ValueError
-        For `max_rows` below 1, and for whatever `LogJoint` refuses.
+    Call it inside `session.diagnosing`. It refuses `max_rows` below 1, and what `LogJoint` does.
     """
     where = look(program, data)
     for rows in chunks(len(data), num, max_rows):

@@ -62,8 +62,8 @@ def log_weights(
     Raises
     ------
     ValueError
-        If the result would be larger than `max_bytes`; for no draws or rows; for a point mass or an improper prior, which have
-        no weights; for whatever `session.diagnosing` refuses.
+        If the result would be larger than `max_bytes`; for no draws or rows; for a point mass or an improper prior,
+        which have no weights; for whatever `session.diagnosing` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 

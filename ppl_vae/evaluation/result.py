@@ -59,7 +59,8 @@ class Evaluation:
         The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread. Data
         without bits per dimension, because none of their elements was observed, are left out of its mean.
         """
-        columns = [c for c in self.per_datum if c not in ("ess", "pareto_k") and not c.endswith(("_mcse", "_bias"))]
+        errors = ("_mcse", "_bias")
+        columns = [c for c in map(str, self.per_datum) if c not in ("ess", "pareto_k") and not c.endswith(errors)]
         table = self.per_datum[columns].rename(columns={"log_px": "nll"})
         if "nll" in table:
             table["nll"] = -table["nll"]
