@@ -5,7 +5,8 @@ Log densities are read with every scale removed (a KL warm-up, a subsampled plat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -38,6 +40,7 @@ __all__ = [
     "plates",
     "singular",
     "total",
+    "up_to",
 ]
 
 Site = dict[str, Any]
@@ -146,6 +149,33 @@ def by_particle(values: Tensor, where: Plates, num_particles: int = 1) -> Tensor
     if others:
         values = values.sum(others, keepdim=True)
     return values.flatten().reshape(values.shape[0], -1).expand(num_particles, where.size)
+
+
+def up_to(f: Callable[..., Any], names: Iterable[str]) -> Callable[..., None]:
+    """A model that stops when these sites have their values: a VAE's latents, without decoding them."""
+
+    def stopped(*args: Any, **kwargs: Any) -> None:
+        with suppress(_Reached), _UpTo(names):
+            f(*args, **kwargs)
+
+    return stopped
+
+
+class _Reached(Exception):  # noqa: N818, it is no error
+    """The last site has its value."""
+
+
+class _UpTo(Messenger):
+    """Leaves a model when sites have their values."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.left = set(names)
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        self.left.discard(msg["name"])
+        if not self.left:
+            raise _Reached
 
 
 def total(site: Site) -> Tensor:

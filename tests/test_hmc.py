@@ -57,7 +57,7 @@ def test_means_and_spreads_are_those_of_the_exact_posterior(exact):
 def test_the_tree_says_what_it_holds(exact):
     known, tree = exact
     assert set(groups(tree)) == {"posterior", "sample_stats", "diagnostics"}
-    assert dict(tree["posterior"].sizes) == {"chain": 4, "draw": 200, "obs": 500, "latent": 2}
+    assert dict(tree["posterior"].sizes) == {"chain": 8, "draw": 200, "obs": 500, "latent": 2}
     assert set(tree["sample_stats"].data_vars) == {"acceptance_rate", "diverging", "energy", "lp"}
     verdict = group(tree, "diagnostics")
     assert set(verdict.data_vars) == {"rhat", "ess", "reliable", "step_size", "divergences"}
@@ -74,9 +74,9 @@ def test_the_tree_says_what_it_holds(exact):
 
 
 def test_a_mode_that_q_misses_is_seen():
-    """Chains from the prior fall into either mode; both of them miss the other for a quarter of the data."""
+    """Chains from the prior fall into either mode; both of two miss the other for a quarter of the data."""
     x = torch.linspace(0.5, 2, 40).double()
-    found = group(hmc(two_modes(), x, seed=0, num_warmup=200, num_samples=200), "diagnostics")
+    found = group(hmc(two_modes(), x, seed=0, num_chains=4, num_warmup=200, num_samples=200), "diagnostics")
     seen = found["rhat"].values > 1.2
     assert 20 <= seen.sum() < 40  # of 30 expected, within four standard errors
     assert not found["reliable"].values[seen].any()
@@ -127,12 +127,12 @@ def test_chunks_one_datum_and_seeds():
     before = torch.get_rng_state()
     chunked = hmc(known.vae, known.x, max_rows=8, progress=False, **SHORT)  # two data at a time
     assert torch.equal(torch.get_rng_state(), before)
-    assert chunked["posterior"]["z"].shape == (4, 50, 7, 2)
+    assert chunked["posterior"]["z"].shape == (8, 50, 7, 2)
     apart = whitened(known, chunked)
     assert abs(apart.mean((0, 1))).max() < 5 / math.sqrt(60)
     one = hmc(known.vae, known.x[:1], **SHORT)
     again = hmc(known.vae, known.x[:1], **SHORT)
-    assert one["posterior"]["z"].shape == (4, 50, 1, 2)
+    assert one["posterior"]["z"].shape == (8, 50, 1, 2)
     np.testing.assert_array_equal(one["posterior"]["z"], again["posterior"]["z"])
 
 
@@ -148,7 +148,7 @@ def test_plates_besides_that_over_the_data():
 
     x = torch.tensor([-1.0, 0.0, 2.0])
     z = hmc(Program(model, guide), x, seed=0, num_warmup=100, num_samples=200)["posterior"]["z"]
-    assert z.shape == (4, 200, 3, 2, 3)
+    assert z.shape == (8, 200, 3, 2, 3)
     np.testing.assert_allclose(z.mean(("chain", "draw")).values, x[:, None, None].expand(3, 2, 3) / 4, atol=0.15)
 
 

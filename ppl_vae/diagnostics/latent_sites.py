@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae import traces
@@ -58,7 +56,7 @@ class LatentSites:
 
     def prior(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
         """Sites of p(z), drawn or at `values`."""
-        return self._run(self._model_without_likelihood, num, values)
+        return self._run(traces.up_to(self.program.model, self.names), num, values)
 
     def log_prob(self, sites: Mapping[str, traces.Site], num: int) -> Tensor:
         """Their log density, (num, n), in float64."""
@@ -82,27 +80,6 @@ class LatentSites:
         shape = list(value.shape)
         shape[self._data] = self.where.size
         return value.expand(shape)
-
-    def _model_without_likelihood(self, *args: Any, **kwargs: Any) -> None:
-        with suppress(_Reached), _UpTo(self.names):
-            self.program.model(*args, **kwargs)
-
-
-class _Reached(Exception):  # noqa: N818, it is no error
-    """The last latent has its value."""
-
-
-class _UpTo(Messenger):
-    """Leaves a model when all its latents have values, before it decodes them."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        super().__init__()
-        self.left = set(names)
-
-    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
-        self.left.discard(msg["name"])
-        if not self.left:
-            raise _Reached
 
 
 def unit_log_prob(site: traces.Site, where: traces.Plates) -> Tensor | None:

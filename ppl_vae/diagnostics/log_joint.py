@@ -76,7 +76,7 @@ class LogJoint:
     def __init__(self, program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
         self.program, self.args, self.mask = program, args, mask
         self.where = traces.Plates(len(args[0]), where.data, where.depth)
-        model, guide = self._drawn(1)
+        model, guide = self._drawn()
         self._check(model, guide)
         self.layout: dict[str, _Placed] = {}
         self.dim = 0
@@ -91,7 +91,7 @@ class LogJoint:
 
     def __call__(self, u: Tensor, *, guide: bool = False) -> LogDensities:
         """The densities at u; those of the guide too if asked for, which costs an encoding."""
-        trace, jacobian = self._at(u)
+        trace, jacobian = self._at(self.program.model, u)
         num = len(u)
         log_prior = sum((traces.log_prob(trace.nodes[n], self.where, num) for n in self.layout), jacobian)
         log_likelihood = sum(
@@ -107,39 +107,45 @@ class LogJoint:
 
     def from_guide(self, num: int) -> Tensor:
         """Draws u from q(z | x), (num, n, dim)."""
-        model, _ = self._drawn(num)
-        return self._flat(model, num)
+        guide = self._trace(self.program.guide, num)
+        return self._flat(self._trace(poutine.replay(self._latents, trace=guide), num), num)
 
     def from_prior(self, num: int) -> Tensor:
         """Draws u from p(z), (num, n, dim)."""
-        return self._flat(self._trace(self.program.model, num), num)
+        return self._flat(self._trace(self._latents, num), num)
 
     def values(self, u: Tensor) -> dict[str, Tensor]:
         """The latents themselves, by site, (draws, n, *event_shape), as `draws.Draws` has them."""
-        trace, _ = self._at(u)
+        trace, _ = self._at(self._latents, u)
         sites = {name: trace.nodes[name] for name in self.layout}
         return {name: by_datum(site["value"], site, self.where) for name, site in sites.items()}
 
     def unconstrained(self, values: Mapping[str, Tensor]) -> Tensor:
         """The reverse of `values`: u, (draws, n, dim)."""
-        model, _ = self._drawn(1)
+        model, _ = self._drawn()
         for name, placed in self.layout.items():
             model.nodes[name]["value"] = placed.batched(values[name], model.nodes[name]["fn"].event_shape)
         return self._flat(model, len(values[name]))
 
-    def _drawn(self, num: int) -> tuple[Trace, Trace]:
-        with traces.particles(num, self.where.depth):
+    def _drawn(self) -> tuple[Trace, Trace]:
+        """One draw from q for each datum."""
+        with traces.particles(1, self.where.depth):
             return traces.pair(self.program, *self.args, mask=self.mask)
 
     def _trace(self, f: Callable[..., Any], num: int) -> Trace:
         with traces.particles(num, self.where.depth):
             return poutine.trace(f).get_trace(*self.args, **traces.call(self.mask))
 
-    def _at(self, u: Tensor) -> tuple[Trace, Tensor]:
-        """The model's trace at u, and log |dz/du|, (draws, n)."""
+    @property
+    def _latents(self) -> Callable[..., None]:
+        """The model without its likelihood."""
+        return traces.up_to(self.program.model, self.layout)
+
+    def _at(self, f: Callable[..., Any], u: Tensor) -> tuple[Trace, Tensor]:
+        """The trace of the model, or of its latents, at u, and log |dz/du|, (draws, n)."""
         placed = _Placing(self.layout, u)
         with placed:
-            trace = self._trace(self.program.model, len(u))
+            trace = self._trace(f, len(u))
         zero = u.new_zeros(len(u), self.size)
         return trace, sum((traces.by_particle(j, self.where, len(u)) for j in placed.jacobians), zero)
 
