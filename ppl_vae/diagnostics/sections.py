@@ -40,11 +40,9 @@ def of_latents(found: xr.Dataset) -> xr.Dataset:
 
 def _coverage(found: xr.Dataset) -> str:
     latents = of_latents(found)
-    parts = [
-        f"{prob:.0%} intervals in {_range(latents['coverage'].sel(prob=prob).values, '{:.0%}')}"
-        for prob in found["prob"].values
-    ]
-    return f"By latent unit, q holds the truth in its {' of cases, in its '.join(parts)}."
+    shares = [(prob, _range(latents["coverage"].sel(prob=prob).values, "{:.0%}")) for prob in found["prob"].values]
+    said = ", ".join(f"{prob:.0%} intervals of q hold the truth in {share}" for prob, share in shares)
+    return f"Over the latent units, {said} of cases."
 
 
 def _units(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
