@@ -231,7 +231,7 @@ def test_check_guide_says_what_is_known():
     assert float(wide.dataset.kl_gap.median()) == pytest.approx(kl, abs=0.2)
     assert "far, expectations under q are not those of the posterior" in wide.report()
     assert repr(wide.report()) == str(wide.report())
-    assert "hmc(...) on data[check.stratified(100)]" in wide.report()
+    assert "hmc(...) on x[check.stratified(100)]" in wide.report()
     gaps = wide.evaluation.per_datum.kl_gap
     order = gaps.to_numpy()[wide.stratified(7)]
     assert (np.diff(order) >= 0).all()

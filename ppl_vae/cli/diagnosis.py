@@ -26,6 +26,9 @@ Draw = Callable[[], Any]
 
 def write_diagnosis(vae: VAE, split: Split, found: Diagnosis, folder: Path) -> str:
     """Write `diagnosis.md` with its figures, and the trees; the verdict, and what was written."""
+    for name in _WRITTEN:  # an earlier diagnosis may have been a fuller one
+        for file in folder.glob(name):
+            file.unlink()
     paths = _drawn(vae, split, found, folder / "figures")
     (folder / "diagnosis.md").write_text(found.report(paths))
     trees = {"posterior": found.to_arviz()} | {name: found[name] for name in APART if name in found.results}
@@ -215,3 +218,14 @@ _FIGURES: dict[str, Callable[[VAE, Split, Diagnosis], Iterator[tuple[str, Draw]]
     "aggregated_posterior": _aggregate,
     "predictive_check": _population,
 }
+
+_WRITTEN = [
+    *("diagnosis.md", "posterior.nc", *(f"{name}.nc" for name in APART)),
+    *(
+        f"figures/{name}.png"
+        for name in (
+            *("diagnosis", "pareto_k", "worst_fitted", "sbc", "coverage_*", "inference_gaps", "posteriors"),
+            *("active_units*", "aggregate_marginals", "predictive_check"),
+        )
+    ),
+]

@@ -55,7 +55,7 @@ def figures(
         for site, (kl, label) in evaluation.kl_per_unit(vae, split, seed=seed).items():
             variance = np.array(result.unit_variance[site])
             active = None if np.isnan(variance).any() else variance > 0.01
-            made[f"kl_per_unit_{site}"] = partial(draw, "kl_per_unit", kl, labelled=label, active=active)
+            made[f"kl_per_unit_{site}"] = partial(draw, "kl_per_unit", kl, labelled=_MEANS[label], active=active)
     for name, drawn in made.items():
         save(drawn(), folder / f"{name}.png")
         yield folder / f"{name}.png"
@@ -159,3 +159,6 @@ def _context(split: Split, like: Tensor) -> tuple[Tensor, ...]:
 
 def _mask(split: Split, like: Tensor) -> Tensor | bool:
     return True if split.mask is None else split.mask.to(like.device)
+
+
+_MEANS = {"KL": "KL", "dimension-wise KL": "mismatch KL(q(z_j) || p(z_j)) of all data together"}

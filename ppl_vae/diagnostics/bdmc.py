@@ -68,7 +68,7 @@ def bdmc(
     Returns
     -------
     xarray.Dataset
-        By `obs`, the number of the simulation: `lower`, `upper` and `gap` (nats, for x in its original units). Their
+        By `simulation`: `lower`, `upper` and `gap` (nats, for x in its original units). Their
         means over the simulations with standard errors as `lower_mean`, `lower_se` and so on.
 
     Raises
@@ -115,11 +115,11 @@ def bdmc(
         se = {name: v.std() / math.sqrt(num_simulations) for name, v in per_datum.items()}
         return with_units(
             {
-                **{name: (("obs",), v, "nats") for name, v in per_datum.items()},
+                **{name: (("simulation",), v, "nats") for name, v in per_datum.items()},
                 **{f"{name}_mean": ((), v.mean(), "nats") for name, v in per_datum.items()},
                 **{f"{name}_se": ((), v, "nats") for name, v in se.items()},
             },
-            {"obs": data.index.tolist()},
+            {},
             cannot_see="anything of real data: the bounds hold for data simulated from the model, where z is known",
             **attributes(program, data, used, init=init, num_temperatures=num_temperatures, num_chains=num_chains),
         )

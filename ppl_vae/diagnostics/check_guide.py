@@ -215,7 +215,7 @@ class GuideCheck:
         if not self._good.all() and not np.isnan(self.evaluation.unreliable):
             steps.append('ais(..., init="guide") on the data with high k-hat: log p(x) without that error')
         steps += [
-            f'ais(..., init="prior") and hmc(...) on data[check.stratified({min(100, len(self._good))})]: the modes '
+            f'ais(..., init="prior") and hmc(...) on x[check.stratified({min(100, len(self._good))})]: the modes '
             "that q never visits, which no number above can see",
             "inference_gaps(...) on the same data: is it the encoder, or the family of q?",
         ]
@@ -233,7 +233,7 @@ def _distance(kl: float) -> str:
     if kl < 0.02:
         return "close, probabilities under q are off by at most 0.1"
     if kl < 0.5:
-        return f"off, probabilities under q may be wrong by up to {(kl / 2) ** 0.5:.2f}"
+        return f"off, probabilities under the median q may be wrong by up to {(kl / 2) ** 0.5:.2f}"
     return "far, expectations under q are not those of the posterior"
 
 

@@ -87,8 +87,8 @@ def diagnose(
     Raises
     ------
     ValueError
-        For fewer than two data, and for whatever `check_guide` refuses. A diagnostic that refuses this program is left
-        out, with its reason.
+        For fewer than two data or too short chains, and for whatever `check_guide` refuses. A diagnostic that refuses
+        this program is left out, with its reason.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -106,6 +106,8 @@ def diagnose(
             f"diagnose expects 2 data or more, for their spread, and a subset of one or more, got {len(split)} and "
             f"{subset}; give more, or call check_guide"
         )
+    if full and length < 50:
+        raise ValueError(f"diagnose expects a length of 50 or more, got {length}; shorter chains say nothing")
     check = check_guide(program, split, num_samples=num_samples, seed=seed, max_rows=max_rows, progress=progress)
     seed = check.evaluation.seed
     split = split.fixed(seed)
@@ -187,3 +189,6 @@ class Diagnosis:
     def to_arviz(self) -> Any:
         """Draws from q of the chosen data and every result, in one tree; the draws from p(z | x) are a tree apart."""
         return with_results(self.tree, {name: r for name, r in self.results.items() if name not in APART})
+
+    def __repr__(self) -> str:
+        return self.in_short()

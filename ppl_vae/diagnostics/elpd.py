@@ -170,6 +170,10 @@ class Elpd:
             formula=evaluation.formula,
         )
 
+    def __repr__(self) -> str:
+        share = "" if math.isnan(self.unreliable) else f", k-hat too high for {self.unreliable:.0%}"
+        return f"Elpd({self.estimate:.2f} ± {self.se:.2f} nats over {len(self.per_datum)} data, {self.method}{share})"
+
     @property
     def estimate(self) -> float:
         """Sum over the data."""

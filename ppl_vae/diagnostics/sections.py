@@ -79,7 +79,7 @@ def _population(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     p = found["p_value"].stack(what=("statistic", "moment")).dropna("what")
     level = 0.05 / max(1, p.size)  # of all statistics together
     odd = [
-        f"{s} ({m}), p = {float(v):.3g}"
+        f"{m} of {s} {'above' if v < 0.5 else 'below'} its replicates (p = {float(v):.3g})"
         for (s, m), v in zip(p["what"].values, p.values, strict=True)
         if 2 * min(v, 1 - v) <= level
     ]
@@ -94,9 +94,11 @@ def _gaps(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     told = f"amortization gap {_told(*encoder)}, approximation gap {_told(*family)} nats"
     if max(encoder[0], family[0]) < _SMALL:
         first = f"There is next to no gap to explain: {told}."
+    elif not abs(encoder[0] - family[0]) > 2 * float(np.hypot(encoder[1], family[1])):
+        first = f"It cannot be told which is larger: {told}; give more data."
     else:
         larger = "the encoder" if encoder[0] > family[0] else "the family of q"
-        first = f"Most of the gap is {larger}'s: {told}; {_ADVICE[larger]}."
+        first = f"Most of the gap is {larger}'s: {told} (means of the chosen data); {_ADVICE[larger]}."
     lines = [
         first,
         f"Refining q for each of {found.sizes['obs']} data takes the median ESS from "
@@ -110,7 +112,7 @@ def _gaps(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
 
 
 _ADVICE = {
-    "the encoder": "a larger or longer trained encoder, or refinement of each datum, buys more than another family",
+    "the encoder": "a better encoder, or refinement of each datum, buys more than another family",
     "the family of q": "a richer family (FullRankNormal, IAF) buys more than a better encoder",
 }
 
@@ -149,6 +151,8 @@ def _ais_prior(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
         first = f"Yes: {said}, clearly higher for {clearly} of {num} data"
     elif more < -0.5 or spread > 2:
         first = f"It cannot be told: chains from the prior have not arrived ({said}); ask for more temperatures"
+    elif not error < 0.25:
+        first = f"It cannot be told from so few data or so short chains ({said})"
     else:
         first = f"No sign of any: {said}, on {num} data"
     return [
@@ -160,19 +164,20 @@ def _ais_prior(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
 def _hmc(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     found = group(results["hmc"], "diagnostics")
     good = found["reliable"].values.astype(bool)
-    lines = [f"Draws from p(z | x) are reliable (R-hat at most 1.05) for {good.sum()} of {good.size} data."]
+    lines = [f"Draws of HMC are reliable (R-hat at most 1.05) for {good.sum()} of {good.size} data."]
     if not good.all():
         lines.append(
             "The posterior of the others has several modes, or a shape that chains cross slowly, or the chains are too "
-            "short; they are kept out of comparisons."
+            "short."
         )
     if "compare_posteriors" in results:
         compared = results["compare_posteriors"]
-        against = "Against exact draws, from a grid," if "quadrature_posterior" in results else "Against them"
-        lines.append(
-            f"{against} the means of q are off by {_range(np.abs(compared['mean_error'].values))} standard "
+        against = "exact draws, from a grid" if "quadrature_posterior" in results else "draws of HMC"
+        lines.insert(
+            0,
+            f"Against {against}, the means of q are off by {_range(np.abs(compared['mean_error'].values))} standard "
             f"deviations, and its standard deviations {_range(compared['sd_ratio'].values)} times the posterior's "
-            "(median, 5-95 % over data and units)."
+            "(median, 5-95 % over data and units).",
         )
     if "coverage_posterior_pit" in results:
         lines.append(_coverage(results["coverage_posterior_pit"]))
@@ -185,10 +190,10 @@ def _datum(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
         str(s): float(np.mean(abs(found["p_value"].sel(statistic=s) - 0.5) > 0.49)) for s in found["statistic"].values
     }
     worst = max(shares, key=lambda s: shares[s])
-    return [
-        f"Of single data, given their own z, {worst} fails most often: beyond its replicates (p < 0.01 or > 0.99) for "
-        f"{shares[worst]:.0%}. p-values crowd around 1/2 here, so even a few per cent are a misfit."
-    ]
+    crowd = "p-values crowd around 1/2 here, since each datum has been seen, so even a few per cent are a misfit."
+    if shares[worst] == 0:
+        return [f"No statistic of any datum lies beyond its replicates (p < 0.01 or > 0.99). {crowd}"]
+    return [f"{worst} fits worst: it lies beyond its replicates (p < 0.01 or > 0.99) for {shares[worst]:.0%}. {crowd}"]
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:
@@ -211,7 +216,8 @@ def _range(values: np.ndarray, form: str = "{:.2f}") -> str:
     if not values.size:
         return "(not known)"
     low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
-    return f"{form.format(median)} ({form.format(low)} to {form.format(high)})"
+    middle, ends = form.format(median), f"{form.format(low)} to {form.format(high)}"
+    return middle if ends == f"{middle} to {middle}" else f"{middle} ({ends})"
 
 
 _Say = Callable[[GuideCheck, Mapping[str, Any]], list[str]]

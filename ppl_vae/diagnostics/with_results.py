@@ -35,7 +35,9 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**2
     Raises
     ------
     ValueError
-        If a result has the name of a group that is there, or the tree would be larger than `max_bytes`.
+        If a result has the name of a group that is there, or is of another model, or of as many data that are not the
+        same; if the tree would be larger than `max_bytes`. Of more data than the tree's, results are told apart by
+        `obs` alone.
     """
     own = {name: group(tree, name) for name in groups(tree)}
     obs = own["diagnostics"]["obs"].values
@@ -45,6 +47,8 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**2
     also = {name: result for name, result in results.items() if isinstance(result, xr.Dataset)}
     names = Counter([*own, *also, *(part for _, part in parts)])
     also |= {p if names[p] == 1 or p == name else f"{name}_{p}": group(results[name], p) for name, p in parts}
+    for name, result in also.items():
+        _check_same(name, result, own["diagnostics"])
     also = {name: _cut(result, obs) for name, result in also.items()}
     if taken := sorted(set(own) & set(also)):
         raise ValueError(f"with_results expects results under names of their own, got {taken}; rename them")
@@ -55,6 +59,18 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**2
             "out results, make the tree of fewer data, or raise max_bytes"
         )
     return to_tree({**own, **also})
+
+
+def _check_same(name: str, result: xr.Dataset, own: xr.Dataset) -> None:
+    """Refuse what belongs to another model or to other data."""
+    differs = [key for key in ("model", "data") if key in result.attrs and result.attrs[key] != own.attrs[key]]
+    if "data" in differs and ("obs" not in result.dims or list(result["obs"].values) != list(own["obs"].values)):
+        differs.remove("data")  # simulated data, and others of the same data set
+    if differs:
+        raise ValueError(
+            f"with_results expects results of the tree's own model and data, got another {' and other '.join(differs)} "
+            f"in {name!r}; diagnose the same program on the same data"
+        )
 
 
 def _cut(result: xr.Dataset, obs: np.ndarray) -> xr.Dataset:

@@ -79,7 +79,17 @@ def _narrow(results: Mapping[str, Any]) -> str:
             held = float(of_latents(results[f"coverage_{name}"])["coverage"].sel(prob=0.9).mean())
             if held < 0.85:
                 return f"its 90 % intervals hold the truth in {held:.0%} of cases, on {kind} data"
-    return ""
+    return _told_apart(results)
+
+
+def _told_apart(results: Mapping[str, Any]) -> str:
+    if "simulation_based_calibration" not in results:
+        return ""
+    p = float(group(results["simulation_based_calibration"], "diagnostics")["p_value_overall"])
+    held = float(of_latents(results["coverage_simulation_based_calibration"])["coverage"].sel(prob=0.9).mean())
+    if p >= 0.05:
+        return ""
+    return f"on simulated data it can be told from the posterior (its 90 % intervals hold {held:.0%})"
 
 
 def _pictures(paths: list[str]) -> list[str]:

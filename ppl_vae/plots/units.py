@@ -95,7 +95,7 @@ def kl_per_unit(
         ax.set_xlabel("latent unit, largest first")
     else:
         ax.set_xlabel("rank of the latent unit")
-    ax.set_ylabel(f"{labelled}, nats per datum")
+    ax.set_ylabel(f"{labelled}, nats per datum" if labelled == "KL" else f"{labelled}, nats")
     return ax
 
 
