@@ -322,7 +322,7 @@ class TestKlPerUnit:
         first, second, last = (bar.get_facecolor() for bar in ax.patches)
         assert first == second != last
         assert legend(ax)[0] == "active: 2 of 3 units"
-        assert ax.get_ylabel() == "dimension-wise KL, nats per datum"
+        assert ax.get_ylabel() == "dimension-wise KL, nats"
 
     def test_threshold_is_a_line(self):
         ax = plots.kl_per_unit(RNG.random(100), threshold=0.01)

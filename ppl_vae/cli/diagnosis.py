@@ -127,7 +127,7 @@ def _one(found: Diagnosis, at: int, title: str, ax: Any) -> None:
     obs = int(found.chosen.index[at])
     r_hat = float(group(found["hmc"], "diagnostics")["rhat"].sel(obs=obs))
     gap = float(found.check.dataset["kl_gap"].sel(obs=obs))
-    ax.set_title(f"{title}, obs {obs}: KL gap {gap:.2f} nats, R-hat {r_hat:.2f}")
+    ax.set_title(f"{title}, obs {obs}\nKL gap {gap:.2f} nats, R-hat of HMC {r_hat:.2f}")
 
 
 def _overview(found: Diagnosis) -> Any:
@@ -196,7 +196,8 @@ def _statistics(found: xr.Dataset) -> Any:
     for row, moment in zip(axes, found["moment"].values, strict=True):
         for ax, name in zip(row, names, strict=True):
             one = found.sel(statistic=name, moment=moment)
-            label = f"{moment} of {name} ({one['units'].item()})"
+            unit = one["units"].item()
+            label = f"{moment} of {name}" + ("" if unit == "1" else f" ({unit})")
             replicated = one["replicated"].values.ravel()
             draw(
                 "predictive_check",

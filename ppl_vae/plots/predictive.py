@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from ppl_vae.plots.canvas import COLOURS, array, axes, bulk
@@ -75,5 +76,6 @@ def predictive_check(
     ax.axvline(observed, color=COLOURS[2], linewidth=2, label=f"data: {observed:.4g}{p}")
     ax.set_ylim(top=1.45 * ax.get_ylim()[1])  # room for the legend
     ax.set(xlabel=label, ylabel="replicated data sets (count)")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.legend(loc="upper left", fontsize="small")
     return ax

@@ -29,10 +29,10 @@ def kl_per_unit(
     Parameters
     ----------
     kl
-        KL (latent,), nats per datum.
+        KL (latent,), nats: per datum, or of all data together.
     labelled
-        What `kl` is, for the axis: "KL" where q and p factorize, else what stands in for it, such as
-        "dimension-wise KL".
+        What `kl` is, for the axis: "KL" for that of a datum, else what stands in for it, such as
+        "dimension-wise KL", which is one of all data together.
     threshold
         Where to draw a line, nats per datum. It colours nothing: `active` does.
     active
