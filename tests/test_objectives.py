@@ -42,7 +42,7 @@ def exact(vae):
     with torch.no_grad():
         encoder.weight.zero_()[:L] = A
         encoder.bias[:L] = -A @ decoder.bias
-        encoder.bias[L:] = (tril.tril(-1) + raw.diag()).flatten()
+        encoder.bias[L:] = (tril.tril(-1) / tril.diagonal().unsqueeze(-1) + raw.diag()).flatten()
 
 
 def closed_elbo(vae, x):

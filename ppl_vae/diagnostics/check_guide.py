@@ -85,7 +85,7 @@ def check_guide(
     >>> digits = data.load("digits").binarize("threshold")
     >>> check = check_guide(build(digits, latent_dim=2, seed=0), digits.test, num_samples=100, seed=0)
     >>> check.dataset.kl_gap.attrs["units"], dict(check.dataset.sizes)
-    ('nats', {'obs': 360})
+    ('nats', {'obs': 300})
     """
     if num_samples < FEWEST:
         raise ValueError(
