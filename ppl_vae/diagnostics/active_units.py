@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ppl_vae import traces
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, by_datum, look
+from ppl_vae.draws import arguments, by_datum, chunks, look
 from ppl_vae.evaluation.units import kl_of_data
 from ppl_vae.importance import FEWEST
 from ppl_vae.split import Split
@@ -143,10 +143,9 @@ def _means(
     where = look(program, split)
     means: dict[str, list[Tensor]] = {}
     noise: dict[str, Tensor] = {}
-    chunk = max(1, max_rows // num_samples)
     with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
-        for start in range(0, len(split), chunk):
-            args, seen = arguments(program, split[start : start + chunk])
+        for rows in chunks(len(split), num_samples, max_rows):
+            args, seen = arguments(program, split[rows])
             with traces.particles(num_samples, where.depth):
                 guide = poutine.trace(program.guide).get_trace(*args, **traces.call(seen))
             for name, site in traces.latents(guide).items():

@@ -13,6 +13,7 @@ from torch.distributions import IndependentTransform, biject_to
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.latent_sites import LatentSites, free_of_others, unit_log_prob
+from ppl_vae.draws import chunks
 
 __all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
 
@@ -113,19 +114,18 @@ def mean_density(
     At most `max_rows` pairs are scored at once; `update` is called with the number of data done.
     """
     num = len(given.index)
-    chunk = max(1, max_rows // num)
     joint, own = given.flat.new_full((2, num), -math.inf)
     index = given.index.to(own.device)
     units: dict[str, Tensor] = {}
-    for start in range(0, size, chunk):
-        some = at(slice(start, min(start + chunk, size)))
+    for rows in chunks(size, num, max_rows):
+        some = at(rows)
         sites = some.prior(num, given.values) if prior else some.guide(num, given.values)
         log_prob = some.log_prob(sites, num)
         joint = torch.logaddexp(joint, log_prob.logsumexp(1))
-        inside = (index >= start) & (index < start + some.where.size)
-        own[inside] = log_prob[inside, index[inside] - start]
+        inside = (index >= rows.start) & (index < rows.stop)
+        own[inside] = log_prob[inside, index[inside] - rows.start]
         for name, site in sites.items():
-            if start == 0 and free_of_others(site, some.where):
+            if rows.start == 0 and free_of_others(site, some.where):
                 units[name] = joint.new_full(given.u[name].shape, -math.inf)
             if name in units:
                 units[name] = torch.logaddexp(units[name], _known(unit_log_prob(site, some.where)).logsumexp(1))

@@ -14,7 +14,7 @@ from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.refinement import Refined, refine
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, chunks, look, scored
-from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
+from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error
 from ppl_vae.isolation import gpus
 from ppl_vae.split import Split
 
@@ -176,7 +176,7 @@ def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str,
         ("approximation_gap", log_px - refined_elbo, weight - refined_log_w),
         ("kl_gap", log_px - elbo, weight - log_w),
     ):
-        columns |= {name: value, f"{name}_mcse": each.std(0, correction=0) / len(each) ** 0.5}
+        columns |= {name: value, f"{name}_mcse": standard_error(each)}
     return columns
 
 

@@ -18,7 +18,7 @@ from ppl_vae.diagnostics.ais import ais
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.quadrature import quadrature
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, draws, look
+from ppl_vae.draws import arguments, chunks, draws, look
 from ppl_vae.importance import FEWEST, log_marginal, psis
 from ppl_vae.split import Split
 
@@ -165,19 +165,17 @@ def _prior_weights(program: Any, split: Split, num_samples: int, max_rows: int) 
             "which x has no density; use another prior"
         )
     has_tail = not all(map(traces.discrete, latent.values()))
-    chunk = max(1, max_rows // num_samples)
-    for start in range(0, len(split), chunk):
-        args, mask = arguments(program, split[start : start + chunk])
+    for rows in chunks(len(split), num_samples, max_rows):
+        args, mask = arguments(program, split[rows])
         here = traces.Plates(len(args[0]), where.data, where.depth)
-        step = max(1, max_rows // here.size)
-        sizes = [min(step, num_samples - done) for done in range(0, num_samples, step)]
         parts = []
-        for size in sizes:
+        for some in chunks(num_samples, here.size, max_rows):
+            size = some.stop - some.start
             with traces.particles(size, here.depth):
                 trace = poutine.trace(program.model).get_trace(*args, **traces.call(mask))
             seen = [traces.log_prob(site, here, size) for site in traces.observed(trace).values()]
             parts.append(torch.stack(seen).sum(0))
-        yield slice(start, start + here.size), torch.cat(parts), has_tail
+        yield rows, torch.cat(parts), has_tail
 
 
 Weights = Callable[[Any, Split, int, int], Iterator[tuple[slice, Tensor, bool]]]
