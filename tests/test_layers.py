@@ -11,11 +11,12 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "conditional nets distributions domain split isolation traces draws importance _torchvision",
+    "conditional nets distributions domain split isolation traces draws importance corruptions _torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",
-    "diagnostics",
+    "diagnostics sklearn",
+    "manifold",
     "plots data",
     "cli demo",
 ]
