@@ -1,7 +1,8 @@
 """Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
 
-from ppl_vae import data, diagnostics, objectives
+from ppl_vae import corruptions, data, diagnostics, manifold, objectives, sklearn
 from ppl_vae.conditional import Amortized, Chain, Conditional
+from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
 from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
 from ppl_vae.domain import Domain
 from ppl_vae.evaluation import Evaluation, compare, evaluate
@@ -14,9 +15,9 @@ from ppl_vae.likelihoods import (
     Likelihood,
 )
 from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
-from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior
-from ppl_vae.priors import Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
-from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, load
+from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
+from ppl_vae.priors import CodePrior, Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
+from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, fit_prior, load
 from ppl_vae.vae import VAE, Program, build
 
 __all__ = [
@@ -28,10 +29,12 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Chain",
+    "CodePrior",
     "Conditional",
     "ContinuousBernoulli",
     "ConvDecoder",
     "ConvEncoder",
+    "Corruption",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "Domain",
@@ -43,26 +46,35 @@ __all__ = [
     "GatedMLP",
     "Gaussian",
     "GaussianMixture",
+    "GaussianNoise",
     "Laplace",
     "Likelihood",
+    "Masking",
     "OneCycle",
     "Point",
     "Posterior",
     "Prior",
     "Program",
     "Run",
+    "SaltAndPepper",
     "StandardNormal",
+    "TopK",
     "VampPrior",
+    "VectorQuantized",
     "build",
     "check_guide",
     "compare",
+    "corruptions",
     "data",
     "diagnose",
     "diagnostics",
     "evaluate",
     "fit",
+    "fit_prior",
     "load",
+    "manifold",
     "objectives",
+    "sklearn",
     "to_arviz",
 ]
 

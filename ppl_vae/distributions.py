@@ -22,6 +22,7 @@ __all__ = [
     "Levels",
     "Mixture",
     "positive",
+    "unconstrained",
 ]
 
 Shape = Sequence[int]
@@ -34,6 +35,16 @@ def positive(raw: Tensor) -> Tensor:
     tensor([1.0000e-04, 1.0001e+00, 1.0054e+02])
     """
     return F.softplus(raw + math.log(math.e - 1)) + 1e-4
+
+
+def unconstrained(scale: Tensor) -> Tensor:
+    """The number that `positive` makes a scale of; scales below 1.01e-4 are taken for that.
+
+    >>> unconstrained(positive(torch.tensor([-3.0, 1.0, 50.0])))
+    tensor([-3.,  1., 50.])
+    """
+    y = (scale - 1e-4).clamp_min(1e-6)
+    return y + (-torch.expm1(-y)).log() - math.log(math.e - 1)
 
 
 class DiagonalNormal(dist.Independent):
@@ -95,8 +106,8 @@ class Mixture(TorchDistribution):
     def __init__(self, logits: Tensor, components: TorchDistribution, validate_args: bool | None = None) -> None:
         if isinstance(components, dist.Delta):
             raise ValueError(
-                "a mixture expects components with a density, got point masses (Point): their mixture has an "
-                "infinite density; use another posterior or another prior"
+                "a mixture expects components with a density, got point masses (Point or VectorQuantized): their "
+                "mixture has an infinite density; use another posterior or another prior (VectorQuantized: CodePrior)"
             )
         self.log_weights = logits.log_softmax(-1)
         self.components = components
@@ -151,8 +162,8 @@ class Improper(dist.ImproperUniform):
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Refused."""
         raise ValueError(
-            "sampling expects a proper prior, got Flat, which is none: an autoencoder has no prior to sample; "
-            "build with StandardNormal or another proper prior"
+            "sampling expects a proper prior, got Flat, which is none: an autoencoder has no prior to sample; fit one "
+            "to its codes (ppl_vae.fit_prior), or build with StandardNormal or another proper prior"
         )
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Improper:
@@ -290,6 +301,17 @@ class AutoregressiveFlow(nn.Module):
     def transforms(self, context: Tensor | None = None) -> list[Transform]:
         """The transforms given a context (*leading, context_dim)."""
         return [_AffineAutoregressive(net, context) for net in self.nets]
+
+    def start_from(self, scale: Tensor) -> None:
+        """Begin as about x / scale (dim,), in equal steps; the transforms together reach e^(2 n) at most."""
+        step = (-scale.log() / len(self.nets) / 2).clamp(-0.9, 0.9)
+        with torch.no_grad():
+            for net in self.nets:
+                layers: Any = net.layers
+                layers[0].weight[:, -len(scale) :] /= scale  # what the network sees of x, after the context
+                scale = scale * (2 * step).exp()
+                layers[-1].weight[: len(scale)] *= scale.unsqueeze(-1)  # the shift
+                layers[-1].bias.view(2, -1).copy_(torch.stack([torch.zeros_like(scale), 2 * step.atanh()]))
 
 
 class _AffineAutoregressive(Transform):

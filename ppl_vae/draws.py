@@ -32,6 +32,8 @@ class Draws:
         Whether log p(x | z) is a mass, and whether all of q is; a density otherwise.
     singular, improper
         Whether q is a point mass somewhere, and p(z) improper: then there are no weights.
+    quantized
+        Whether q is one code for each datum: then all draws are the same one.
     observed
         What the model observed, by site, (n, *x_shape).
     predicted
@@ -48,6 +50,7 @@ class Draws:
     discrete_q: bool
     singular: bool
     improper: bool
+    quantized: bool
     observed: dict[str, Tensor]
     predicted: dict[str, Tensor]
     log_predicted: Tensor
@@ -197,6 +200,7 @@ def scored(
         discrete_q=all(map(traces.discrete, q.values())),
         singular=any(map(traces.singular, q.values())),
         improper=any(traces.improper(model.nodes[name]) for name in q),
+        quantized=all(map(traces.quantized, q.values())),
         observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat(parts) for name, parts in predicted.items()},
         log_predicted=torch.cat(log_predicted) if log_predicted else log_likelihood[0][:0],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
+from ppl_vae.codebook import CodeMass
 from ppl_vae.conditional import Amortized, Conditional
-from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal, Improper, Mixture, positive
+from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal, Improper, Mixture, positive, unconstrained
 
-__all__ = ["Flat", "FlowPrior", "GaussianMixture", "Laplace", "Prior", "StandardNormal", "VampPrior"]
+__all__ = ["CodePrior", "Flat", "FlowPrior", "GaussianMixture", "Laplace", "Prior", "StandardNormal", "VampPrior"]
 
 Shape = Sequence[int]
 
@@ -23,6 +25,9 @@ class Prior(Conditional):
     `build` gives a prior whichever of `latent_dim`, `x_shape`, `context`, `posterior` and `pseudo_inputs` its
     constructor names.
     """
+
+    def start_from(self, z: Tensor) -> None:
+        """Move the parameters to where values z (n, latent_dim) lie, before a fit to such; not at all by default."""
 
 
 class StandardNormal(Prior):
@@ -99,6 +104,18 @@ class GaussianMixture(Prior):
     def given(self, *context: Tensor) -> TorchDistribution:
         """The mixture, whatever the context."""
         return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
+
+    def start_from(self, z: Tensor) -> None:
+        """Begin where expectation maximization ends, scikit-learn's, by torch's random numbers of the moment."""
+        from sklearn import mixture
+
+        loc, scale, seed = z.mean(0), z.std(0, correction=0).clamp_min(1e-6), int(torch.randint(2**31, ()))
+        em = mixture.GaussianMixture(len(self.logits), covariance_type="diag", max_iter=1000, random_state=seed)
+        found = em.fit(((z - loc) / scale).double().cpu().numpy())
+        with torch.no_grad():
+            self.logits.copy_(torch.as_tensor(found.weights_).log())
+            self.loc.copy_(loc + scale * torch.as_tensor(found.means_).to(z))
+            self.raw_scale.copy_(unconstrained(scale * torch.as_tensor(found.covariances_).sqrt().to(z)))
 
     def settings(self) -> str:
         """What `formula` adds."""
@@ -199,15 +216,70 @@ class FlowPrior(Prior):
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context."""
-        base = DiagonalNormal(self.loc, torch.ones_like(self.loc))
+        base = DiagonalNormal(torch.zeros_like(self.loc), torch.ones_like(self.loc))
         transforms = self.flow.transforms(torch.cat(context, -1) if context else None)
         if context:
             base = base.expand(context[0].shape[:-1])
-        return dist.TransformedDistribution(base, [t.inv for t in reversed(transforms)])
+        shift = dist.transforms.AffineTransform(self.loc, 1.0, event_dim=1)
+        return dist.TransformedDistribution(base, [*(t.inv for t in reversed(transforms)), shift])
+
+    def start_from(self, z: Tensor) -> None:
+        """Begin as a normal with their means and standard deviations, about."""
+        self.loc.copy_(z.mean(0))
+        self.flow.start_from(z.std(0, correction=0).clamp_min(1e-6))
 
     def settings(self) -> str:
         """What `formula` adds."""
         return str(len(self.flow.nets))
+
+
+class CodePrior(Prior):
+    """p(z) = prod over groups of w_g(z_g), a mass over the codes of a `VectorQuantized` posterior.
+
+    It calls the posterior it is given and does not own it, as the posterior's codebook is its support.
+
+    Parameters
+    ----------
+    posterior
+        The `VectorQuantized` posterior.
+    weighted
+        Whether the weights of the codes, of each group its own, are learned too; 1 / K otherwise.
+    site
+        Name of the Pyro sample site.
+
+    Raises
+    ------
+    ValueError
+        For another posterior, which has no codes.
+
+    References
+    ----------
+    van den Oord et al. 2017, arXiv:1711.00937.
+    """
+
+    def __init__(self, posterior: Any, weighted: bool = False, site: str = "z") -> None:
+        super().__init__(site)
+        if not hasattr(posterior, "over_codes"):
+            raise ValueError(
+                f"CodePrior expects a VectorQuantized posterior, got {type(posterior).__name__}, which has no codes; "
+                "use VectorQuantized, or another prior"
+            )
+        # the bound method, so that the posterior is not registered twice
+        self._over_codes: Callable[[Tensor], CodeMass] = posterior.over_codes
+        self.logits = nn.Parameter(torch.zeros(posterior.groups, posterior.num_codes), requires_grad=weighted)
+
+    def given(self, *context: Tensor) -> CodeMass:
+        """The mass, whatever the context."""
+        return self._over_codes(self.logits)
+
+    def start_from(self, z: Tensor) -> None:
+        """Begin with the shares of the codes in each group, one added to each count."""
+        with torch.no_grad():
+            self.logits.copy_((self.given().matches(z).sum(0) + 1).log())
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return " x ".join(map(str, self.logits.shape))
 
 
 class Flat(Prior):

@@ -40,6 +40,14 @@ class Split:
         dequantization and what follows them.
     provenance
         Name, checksums, seed and transforms, ready for JSON.
+    factors
+        What each datum is known to be made from, its generative factors or true coordinates on a manifold, (n, F),
+        named in order by `provenance["factors"]`; `None` where unknown. Only to judge codes by: no model sees them.
+
+    Raises
+    ------
+    ValueError
+        Where index, labels, mask, context or factors are not as many as x, or the factors not (n, F).
     """
 
     x: Tensor
@@ -50,16 +58,25 @@ class Split:
     mask: Tensor | None = None
     pending: tuple[Callable[[Tensor], Tensor], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    factors: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, tensor in [("index", self.index), ("y", self.y), ("mask", self.mask)] + [
-            (f"context[{i}]", c) for i, c in enumerate(self.context)
+        for name, tensor in [
+            ("index", self.index),
+            ("y", self.y),
+            ("mask", self.mask),
+            ("factors", self.factors),
+            *((f"context[{i}]", c) for i, c in enumerate(self.context)),
         ]:
             if tensor is not None and len(tensor) != len(self.x):
                 raise ValueError(
                     f"a split needs as many {name} as x, got {len(tensor)} for {len(self.x)} data; "
                     "give one for each datum"
                 )
+        if self.factors is not None and self.factors.dim() != 2:
+            raise ValueError(
+                f"a split needs factors of shape (n, F), got {tuple(self.factors.shape)}; give one column a factor"
+            )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -186,4 +203,5 @@ class Split:
             y=None if self.y is None else f(self.y),
             context=tuple(map(f, self.context)),
             mask=None if self.mask is None else f(self.mask),
+            factors=None if self.factors is None else f(self.factors),
         )

@@ -38,6 +38,7 @@ __all__ = [
     "pair",
     "particles",
     "plates",
+    "quantized",
     "singular",
     "total",
     "up_to",
@@ -194,7 +195,12 @@ def analytic_kl(q: Site, p: Site) -> Tensor | None:
 
 def singular(site: Site) -> bool:
     """Whether a site's distribution is a point mass, which has no density."""
-    return any(isinstance(fn, dist.Delta) for fn in _layers(site["fn"]))
+    return _one_value(site) and not discrete(site)
+
+
+def quantized(site: Site) -> bool:
+    """Whether a site's distribution is a mass on one of countably many codes, which has an entropy: 0."""
+    return _one_value(site) and discrete(site)
 
 
 def improper(site: Site) -> bool:
@@ -222,7 +228,8 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     ------
     ValueError
         If they sample different sites, if a site lies outside the data plate or several plates fit, if observed
-        values lie outside their distribution's support, or if an improper prior meets a posterior with a density.
+        values lie outside their distribution's support, if a mass meets a density as its prior, or an improper prior
+        a posterior with a density.
     """
     of_model, of_guide = latents(model), latents(guide)
     if set(of_model) != set(of_guide):
@@ -233,6 +240,12 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     if not of_guide:
         raise ValueError("a model and guide expect a latent site, got none; sample z in both")
     for name, site in of_model.items():
+        if discrete(site) != discrete(of_guide[name]):
+            kinds = ["mass" if discrete(s) else "density" for s in (of_guide[name], site)]
+            raise ValueError(
+                f"a posterior and a prior expect to be both masses or both densities, got a {kinds[0]} and a "
+                f"{kinds[1]} at {name!r}: their ratio is no number; give VectorQuantized a CodePrior"
+            )
         if improper(site) and not singular(of_guide[name]):
             raise ValueError(
                 f"the improper prior of {name!r} (Flat) expects a point mass as its posterior, got "
@@ -247,6 +260,10 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
 def _frames(trace: Trace) -> list[Any]:
     """A program's own vectorized plates, once for each site in them."""
     return [f for _, site in _sampled(trace) for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
+
+
+def _one_value(site: Site) -> bool:
+    return any(isinstance(fn, dist.Delta) for fn in _layers(site["fn"]))
 
 
 def _unscaled(site: Site) -> Tensor:

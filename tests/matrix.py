@@ -14,7 +14,7 @@ from ppl_vae.nets import MLP
 
 X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
 CONTEXT = (3,)
-SMALL = {"num_components": 3, "num_transforms": 2, "hidden_dim": 6}
+SMALL = {"num_components": 3, "num_transforms": 2, "hidden_dim": 6, "num_codes": 6}
 
 
 def leaves(module):
@@ -23,12 +23,17 @@ def leaves(module):
     return [partial(c, **{k: v for k, v in SMALL.items() if k in inspect.signature(c).parameters}) for c in classes]
 
 
-PRIORS = [*leaves(priors), partial(priors.VampPrior, num_components=3, weighted=True)]
+PRIORS = [
+    *leaves(priors),
+    partial(priors.VampPrior, num_components=3, weighted=True),
+    partial(priors.CodePrior, weighted=True),
+]
 LIKELIHOODS = [
     *leaves(likelihoods),
     *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder")),
 ]
 POSTERIORS = leaves(posteriors)
+POINTS = (posteriors.Point, posteriors.TopK)
 ENCODER = partial(MLP, hidden_dims=[8], activation="tanh")
 
 
@@ -40,9 +45,16 @@ class Case(NamedTuple):
 
     @property
     def refused(self):
-        return (self.prior.func is priors.VampPrior and self.posterior.func is posteriors.Point) or (
-            self.prior.func is priors.Flat and self.posterior.func is not posteriors.Point
+        mass = [self.prior.func is priors.CodePrior, self.posterior.func is posteriors.VectorQuantized]
+        return (
+            (self.prior.func is priors.VampPrior and self.point)
+            or (self.prior.func is priors.Flat and not self.point)
+            or mass[0] != mass[1]
         )
+
+    @property
+    def point(self):
+        return self.posterior.func in POINTS
 
     def __str__(self):
         return "-".join(map(name, self[:3])) + ("-context" if self.context else "")
@@ -73,7 +85,7 @@ def described(kind="binary", context=False):
 
 
 def make(case, latent_dim=LATENT, seed=0):
-    """A float64 VAE with weights away from their start, and what it is called with: x, *context."""
+    """A float64 VAE with weights away from their start, in eval mode, and what it is called with: x, *context."""
     torch.manual_seed(seed)
     kind = case.likelihood.func.kinds[0]
     vae = build(
@@ -87,7 +99,7 @@ def make(case, latent_dim=LATENT, seed=0):
         for parameter in vae.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     context = [torch.randn(BATCH, *CONTEXT).double()] if case.context else []
-    return vae, (_VALUES[kind]().double(), *context)
+    return vae.eval(), (_VALUES[kind]().double(), *context)  # in train mode a codebook moves with every call
 
 
 def loss(program, args, objective=None, seed=0, **kwargs):

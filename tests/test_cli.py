@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from ppl_vae import likelihoods, nets, objectives, posteriors, priors
+from ppl_vae import corruptions, likelihoods, nets, objectives, posteriors, priors
 from ppl_vae.cli import main
 from ppl_vae.diagnostics import groups, open_tree
-from ppl_vae.vae.build import COMPONENTS
+from ppl_vae.vae.recipe import COMPONENTS
 
 TINY = ["--data", "digits", "--take", "30", "--epochs", "2", "--latent-dim", "2", "--device", "cpu"]
 
@@ -26,6 +26,7 @@ CHOICES = [
     *(("posterior", n) for n in leaves(posteriors, posteriors.Posterior)),
     *(("encoder", n) for n in leaves(nets, nets.Network)),
     *(("decoder", n) for n in leaves(nets, nets.Network)),
+    *(("corruption", n) for n in leaves(corruptions, corruptions.Corruption)),
     *(("beta", n) for n in leaves(objectives, objectives.Beta)),
     *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", "IWAE", "FreeBits")),
 ]
@@ -53,13 +54,14 @@ def test_every_leaf_parses_by_its_short_name(option, name, capsys):
 
 
 @pytest.mark.parametrize(
-    ("option", "name"), [c for c in CHOICES if c[0] in ("prior", "likelihood", "posterior") and c[1] != "Flat"]
+    ("option", "name"),
+    [c for c in CHOICES if c[0] in ("prior", "likelihood", "posterior", "corruption") and c[1] != "Flat"],
 )
 def test_swapping_a_leaf_changes_one_word(option, name, trained):
     words = [f"--{option}", name]
     words += ["--prior.num_components", "4"] if name in ("VampPrior", "GaussianMixture") else []
     folder = trained("run", *words)
-    assert name in json.loads((folder / "config.json").read_text())["formula"][option == "posterior"]
+    assert name in json.loads((folder / "config.json").read_text())["formula"][option in ("posterior", "corruption")]
 
 
 def test_a_run_from_training_to_figures(trained, capsys):
@@ -321,7 +323,11 @@ def test_help_and_mistakes(capsys):
         with pytest.raises(SystemExit):
             run(command, "--help")
     shown = capsys.readouterr().out
-    assert all(name in shown for name in COMPONENTS if name not in ("Prior", "Likelihood", "Posterior", "Network"))
+    assert all(
+        name in shown
+        for name in COMPONENTS
+        if name not in ("Prior", "Likelihood", "Posterior", "Network", "Corruption")
+    )
     with pytest.raises(SystemExit) as stop:
         run("train", "--prior", "Nope")
     assert stop.value.code == 2

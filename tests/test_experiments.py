@@ -22,8 +22,14 @@ TINY = {
     "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",
     "why_q.py": "--data digits --epochs 1 --take 5 --samples 10 300 --temperatures 2 8 --num-points 65 "
     "--figure figure.png --out out.json",
+    "walk_manifold.py": "--epochs 1 --take 200 --latent-dim 3 --pairs 3 --steps 13 --frames 2 --figure figure.png "
+    "--gif walk.gif --out out.json",
+    "denoise.py": "--noises 'Gaussian, sd 0.5' 'masking, rate 0.5' --epochs 1 --take 60 --latent-dim 3 --device cpu "
+    "--figure figure.png --out out.json",
     "benchmarks/hmc.py": "--num-data 3 --latent-dim 2 --epochs 1 --warmup 50 --num-samples 30 --rounds 1 "
     "--out out.json",
+    "disentangle.py": "--betas 1 4 --seeds 0 1 --epochs 1 --train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
+    "--figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
 }
 TINY_NOTEBOOK = {
@@ -83,6 +89,49 @@ def why_q(found, printed):
     two, eight, thirty_two = (points["prior"][-1]["median"] for points in list(found["panels"].values())[:3])
     assert two < eight < thirty_two
     assert found["grid_error"]["max"] < 0.1
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def walk_manifold(found, printed):
+    assert set(found["runs"]) == {"VAE, 2 units", "autoencoder, 2 units", "VAE, 3 units", "autoencoder, 3 units"}
+    for run in found["runs"].values():
+        walks = run["walks"]
+        assert set(walks) == {"linear", "spherical", "geodesic"}
+        assert walks["linear"]["length_over_linear"] == 1
+        assert walks["geodesic"]["length_over_linear"] <= 1
+        assert run["geodesic"]["longer than the line"] == 0
+        for walk in walks.values():
+            assert walk["length"] / 12 <= walk["largest_step"] <= walk["length"]
+            assert walk["detour"] >= 1
+    assert set(found["autoencoder_over_vae"]) == {"2", "3"}
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("walk.gif").read_bytes().startswith(b"GIF89a")
+
+
+def disentangle(found, printed):
+    assert [(run["beta"], run["seed"]) for run in found["runs"]] == [(1, 0), (1, 1), (4, 0), (4, 1)]
+    migs = {(run["beta"], run["seed"]): run["mig"] for run in found["runs"]}
+    mean, error = found["table"]["4"]["mig"]
+    assert mean == pytest.approx((migs[4, 0] + migs[4, 1]) / 2)
+    assert error == pytest.approx(abs(migs[4, 0] - migs[4, 1]) / 2)
+    assert migs[found["best"]["beta"], found["best"]["seed"]] == max(migs.values())
+    assert set(found["best"]["importance"]) == {"shape", "scale", "orientation", "position x", "position y"}
+    assert "The largest MIG" in printed
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def denoise(found, printed):
+    assert set(found["noises"]) == {"Gaussian, sd 0.5", "masking, rate 0.5"}
+    for noise, methods in found["noises"].items():
+        assert list(methods)[:4] == ["noisy", "Gaussian filter", "median filter", "PCA"]
+        assert list(methods)[4:] == ["autoencoder", "denoising autoencoder", "denoising VAE"]
+        assert noise in printed
+        ours = methods["denoising autoencoder"]
+        for method in methods.values():
+            assert method["behind"] == pytest.approx(ours["psnr"] - method["psnr"], abs=1e-6)
+            assert method["ssim"] < 1
+    psnr = {name: method["psnr"] for name, method in found["noises"]["Gaussian, sd 0.5"].items()}
+    assert psnr["noisy"] < min(psnr["Gaussian filter"], psnr["PCA"])
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 

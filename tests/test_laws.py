@@ -13,8 +13,8 @@ from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO
 from torch.testing import assert_close
 
-from ppl_vae import Point, objectives, priors, traces
-from ppl_vae.objectives import IWAE, FreeBits, TraceMeanField_ELBO
+from ppl_vae import objectives, posteriors, priors, traces
+from ppl_vae.objectives import IWAE, Commitment, Contractive, FreeBits, InfoVAE, TraceMeanField_ELBO
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_latent = pytest.mark.parametrize("case", ONE_LIKELIHOOD, ids=str)
@@ -119,13 +119,38 @@ def test_formula_and_samples(case):
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
 def test_refused_pairs(case):
+    if case.prior.func is priors.CodePrior:
+        with pytest.raises(ValueError, match=r"CodePrior expects a VectorQuantized posterior, got.*no codes; use"):
+            make(case)
+        return
     vae, args = make(case)
-    if case.posterior.func is Point:
-        with pytest.raises(ValueError, match=r"point masses \(Point\).*infinite density; use another posterior"):
+    if case.prior.func is priors.VampPrior:
+        with pytest.raises(ValueError, match=r"got point masses.*infinite density; use another.*CodePrior"):
             traces.pair(vae, *args)
+    elif case.posterior.func is posteriors.VectorQuantized:
+        with pytest.raises(ValueError, match=r"both masses or both densities, got a mass and a density at 'z'.*CodePr"):
+            traces.check_pair(*traces.pair(vae, *args), BATCH)
     else:
         with pytest.raises(ValueError, match=r"improper prior of 'z' \(Flat\) expects a point mass.*use Point"):
             traces.check_pair(*traces.pair(vae, *args), BATCH)
+
+
+def refusal(case, objective):
+    """What an objective says of a case that it refuses; `None` where it trains."""
+    codes = case.posterior.func is posteriors.VectorQuantized
+    if isinstance(objective, IWAE | FreeBits | RenyiELBO):
+        if case.point:
+            return r"posterior with a density, got a point mass \(Point\)"
+        return r"with a spread, got one code a datum \(VectorQuantized\)" if codes else None
+    if isinstance(objective, InfoVAE):
+        if case.point and objective.alpha != 1:
+            return r"InfoVAE expects alpha=1 with a point mass \(Point\).*got alpha=0"
+        return r"a prior to draw from, got an improper one \(Flat\)" if case.prior.func is priors.Flat else None
+    if isinstance(objective, Contractive):
+        return r"codes that move with x, got discrete ones at \['z'\]" if codes else None
+    if isinstance(objective, Commitment):
+        return None if codes else r"Commitment expects a VectorQuantized posterior, got \["
+    return None
 
 
 @every_latent
@@ -138,6 +163,11 @@ def test_refused_pairs(case):
         RenyiELBO(0, num_particles=2),
         IWAE(3),
         FreeBits(),
+        Contractive(num_particles=2),
+        Contractive(num_projections=2),
+        InfoVAE(num_particles=2),
+        InfoVAE(alpha=0),
+        Commitment(num_particles=2),
     ],
     ids=lambda o: f"{type(o).__name__}-{o.vectorize_particles}",
 )
@@ -146,15 +176,18 @@ def test_every_objective_trains_or_refuses(case, objective):
     vae, args = make(case)
     pair = traces.pair(vae, *args)
     traces.check_pair(*pair, BATCH)
-    if case.posterior.func is Point and isinstance(objective, IWAE | FreeBits | RenyiELBO):
-        with pytest.raises(ValueError, match=r"posterior with a density, got a point mass \(Point\)"):
+    if message := refusal(case, objective):
+        with pytest.raises(ValueError, match=message):
             objectives.check(objective, *pair)
         return
     objectives.check(objective, *pair)
+    vae.train()
     value = objective.loss_and_grads(vae.model, vae.guide, *args)
     assert abs(value) < 1e4
+    kept = {p for p in vae.prior.parameters() if isinstance(objective, InfoVAE) and objective.alpha == 1}
     for name, parameter in vae.named_parameters():
-        assert not parameter.requires_grad or parameter.grad.isfinite().all(), name
+        trained = parameter.requires_grad and parameter not in kept
+        assert parameter.grad.isfinite().all() if trained else parameter.grad is None, name
     assert any(p.grad.any() for p in vae.posterior.parameters())
 
 
@@ -167,6 +200,9 @@ def test_latent_densities_integrate_to_one(case):
     for fn in (fn for fn in checked.values() if not any(f({"fn": fn}) for f in (traces.improper, traces.singular))):
         draws = fn.sample((2000,))  # (draws, 2, LATENT)
         assert fn.log_prob(draws).isfinite().all()
+        if traces.discrete({"fn": fn}):
+            assert_close(fn.log_prob(draws[:, 0].unique(dim=0)[:, None]).exp().sum(0), torch.ones(2).double())
+            continue
         half = 9 * draws.std(0)
         steps = torch.linspace(-1, 1, 401).double()
         grid = draws.mean(0) + half * torch.cartesian_prod(*[steps] * LATENT)[:, None]
@@ -176,7 +212,7 @@ def test_latent_densities_integrate_to_one(case):
 
 @pytest.mark.parametrize("leaf", LIKELIHOODS, ids=matrix.name)
 def test_likelihoods_sum_or_integrate_to_one(leaf):
-    vae, _ = make(matrix.Case(matrix.PRIORS[0], leaf, matrix.POSTERIORS[0]))
+    vae, _ = make(next(case for case in CASES if case.likelihood is leaf))
     likelihood = vae.likelihood
     fn = likelihood.distribution(likelihood.net(torch.randn(3, LATENT).double()))
     assert fn.shape() == (3, *X_SHAPE)

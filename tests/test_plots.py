@@ -35,6 +35,9 @@ CALLS = {
     "reconstructions": lambda **kw: plots.reconstructions(IMAGES, IMAGES**2, **kw),
     "manifold": lambda **kw: plots.manifold(GRID, extent=(-2, 2, -3, 3), **kw),
     "traversals": lambda **kw: plots.traversals(GRID, values=[-1, 0, 1, 2], **kw),
+    "denoising": lambda **kw: plots.denoising(
+        IMAGES.reshape(1, 2, 3, 1, 4, 5), rows=["sd 0.5"], columns=["noisy", "PCA"], psnr=[[6.0, np.nan]], **kw
+    ),
     "latent_space": lambda **kw: plots.latent_space(Z, np.arange(60) % 12, **kw),
     "latent_space, colour bar": lambda **kw: plots.latent_space(Z, Z[:, 0], **kw),
     "aggregate_posterior": lambda **kw: plots.aggregate_posterior(Z[:, :2], LOG_PRIOR, extent=(-4, 4, -5, 5), **kw),
@@ -53,6 +56,13 @@ CALLS = {
     "predictive_check": lambda **kw: plots.predictive_check(1.0, Z[:, 0], label="ink", p_value=1e-4, **kw),
     "worst_fitted": lambda **kw: plots.worst_fitted(IMAGES, {"gap (nats)": np.arange(6)}, x_hat=IMAGES**2, **kw),
     "bounds": lambda **kw: plots.bounds([-3.0, -2.0, np.nan], [-2.0, -2.5, 0.0], **kw),
+    "walk": lambda **kw: plots.walk(
+        GRID, kinds="abc", lengths=[1, 2, 3], largest_steps=[1, 1, 2], unit="grey levels", **kw
+    ),
+    "paths": lambda **kw: plots.paths(
+        {"linear": Z[:6, :2].reshape(2, 3, 2)}, log_magnification=LOG_PRIOR, extent=(-4, 4, -5, 5), codes=Z[:, :2], **kw
+    ),
+    "factor_importance": lambda **kw: plots.factor_importance(RNG.random((3, 5)), **kw),
     "nll_with_errors": lambda **kw: plots.nll_with_errors(TABLE, **kw),
 }
 

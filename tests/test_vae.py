@@ -114,7 +114,7 @@ def test_parts_of_ones_own():
 @pytest.mark.parametrize("case", CASES[::7], ids=str)
 def test_every_recipe_rebuilds(case):
     vae, args = make(case)
-    again = rebuild(json.loads(json.dumps(vae.recipe))).double()
+    again = rebuild(json.loads(json.dumps(vae.recipe))).double().eval()
     again.load_state_dict(vae.state_dict())
     assert loss(again, args) == loss(vae, args)
     assert repr(again) == repr(vae)

@@ -35,6 +35,7 @@ def train(options: Namespace) -> None:
         posterior=part(options.posterior),
         encoder=part(options.encoder),
         decoder=part(options.decoder),
+        corruption=part(options.corruption),
         seed=options.seed,
     )
     steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]

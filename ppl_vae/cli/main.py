@@ -15,7 +15,10 @@ from ppl_vae import data
 from ppl_vae.cli import commands
 from ppl_vae.cli.components import Parser, add_component, allow_imports, import_file
 from ppl_vae.cli.demo import demo
+from ppl_vae.cli.manifold import manifold
+from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
+from ppl_vae.manifold.methods import STEPS, methods
 from ppl_vae.nets import Network
 from ppl_vae.objectives import Beta
 from ppl_vae.posteriors import Posterior
@@ -40,6 +43,7 @@ _ABOUT = {
     "sample": "new data from a run",
     "compare": "several runs in one table",
     "demo": "train, evaluate and diagnose four VAEs on digits: two likelihoods, two priors",
+    "manifold": "PCA, Isomap, t-SNE and others beside autoencoder and VAE: one table, one figure a data set",
 }
 
 
@@ -117,7 +121,7 @@ def _parser(command: str) -> ArgumentParser:
     about = _ABOUT[command]
     prog = f"ppl-vae {command}"
     parser = Parser(prog=prog, description=f"{about}.", print_config="--print-%s", allow_abbrev=False)
-    if command not in ("compare", "demo"):
+    if command not in ("compare", "demo", "manifold"):
         parser.add_argument(
             "--import", metavar="FILE", help="Python file with classes of your own; read from the command line alone"
         )
@@ -140,6 +144,7 @@ def _train() -> ArgumentParser:
     add_component(parser, Posterior, "posterior")
     add_component(parser, Network, "encoder")
     add_component(parser, Network, "decoder")
+    add_component(parser, Corruption, "corruption", usual=" (none)")
     add_component(parser, ELBO, "objective", skip=_PYRO_ONLY)
     add_component(parser, Beta, "beta")
     _add(parser, "--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
@@ -206,6 +211,23 @@ def _demo() -> ArgumentParser:
     return parser
 
 
+def _manifold() -> ArgumentParser:
+    parser = _parser("manifold")
+    about = f"any of {', '.join(data.NAMES)}; or .npy, .npz or picture folders"
+    parser.add_argument("--data", nargs="+", default=["digits"], help=about)
+    _add(parser, "--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    _add(parser, "--download", type=bool, default=False, help="download missing data")
+    parser.add_argument("--methods", nargs="+", help=f"some of {', '.join(methods())} (all that fit the data)")
+    _add(parser, "--seeds", type=int, default=3, help="runs of each method, with seeds from 0; the data are the same")
+    _add(parser, "--take", type=int, default=5000, help="at most so many training data, the first")
+    _add(parser, "--held-out", type=int, default=1000, help="at most so many test data, the first")
+    _add(parser, "--steps", type=int, default=STEPS, help="gradient steps of the autoencoders, of 128 data each")
+    _add(parser, "--data-seed", type=int, default=0, help="of the split, where there is no official one")
+    _add(parser, "--device", default="cpu", help="cpu or cuda, for the autoencoders")
+    _add(parser, "--out", default="runs/manifold", help="folder for manifold.csv, manifold.md and manifold_DATA.png")
+    return parser
+
+
 def _of_run(command: str) -> ArgumentParser:
     parser = _parser(command)
     parser.add_argument("run", help="run folder")
@@ -241,6 +263,7 @@ _PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "sample": _sample,
     "compare": _compare,
     "demo": _demo,
+    "manifold": _manifold,
 }
 
 _RUN: dict[str, Callable[[Any], int | None]] = {
@@ -250,4 +273,5 @@ _RUN: dict[str, Callable[[Any], int | None]] = {
     "sample": commands.sample,
     "compare": commands.compare_runs,
     "demo": demo,
+    "manifold": manifold,
 }

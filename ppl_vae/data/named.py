@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ppl_vae.data import small_sets, torchvision_sets
+from ppl_vae.data import known_factors, small_sets, torchvision_sets
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
 from ppl_vae.data.store import find_root
@@ -17,7 +17,7 @@ from ppl_vae.data.store import find_root
 __all__ = ["NAMES", "again", "load"]
 
 _SOURCES: dict[str, Callable[..., Data]] = {
-    name: getattr(module, name) for module in (small_sets, torchvision_sets) for name in module.__all__
+    name: getattr(module, name) for module in (known_factors, small_sets, torchvision_sets) for name in module.__all__
 }
 
 NAMES = tuple(sorted(_SOURCES))
@@ -39,7 +39,8 @@ def load(
     Parameters
     ----------
     name
-        One of `NAMES`, or a path (see `from_file`). ``"digits"`` needs no file.
+        One of `NAMES`, or a path (see `from_file`). ``"digits"`` needs no file, and neither do those with known
+        `Split.factors`: ``"s_curve"``, ``"sprites"`` and ``"swiss_roll"``.
     data_dir
         Folder of the data; by default ``$PPL_VAE_DATA``, else ``~/.cache/ppl_vae``.
     likelihood

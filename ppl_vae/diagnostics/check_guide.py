@@ -110,7 +110,8 @@ class GuideCheck:
     Raises
     ------
     ValueError
-        For an evaluation without log p(x), of a point mass or an improper prior, or of too few samples.
+        For an evaluation without log p(x), of a point mass or an improper prior, of a q that is one code, or of too
+        few samples.
     """
 
     evaluation: Evaluation
@@ -120,6 +121,11 @@ class GuideCheck:
             raise ValueError(
                 "check_guide expects a posterior and a prior with densities, got a point mass (Point) or an improper "
                 "prior (Flat): there is no p(z | x) to compare q with; use another posterior and prior"
+            )
+        if self.evaluation.num_samples > 1 and self.evaluation.per_datum.log_px_mcse.isna().all():
+            raise ValueError(
+                "check_guide expects a posterior with a spread, got one code a datum (VectorQuantized), whose draws "
+                "say nothing of the rest of p(z | x); use the ELBO of `evaluate`, a bound as always"
             )
         if self.evaluation.num_samples < FEWEST:
             raise ValueError(

@@ -101,11 +101,11 @@ def to_arviz(
         parts: list[dict[str, dict[str, Tensor]]] = []
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
             for rows, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
-                if drawn.singular or drawn.improper:
+                if drawn.singular or drawn.improper or drawn.quantized:
                     raise ValueError(
-                        "to_arviz expects a posterior and a prior with densities, got a point mass (Point) or an "
-                        "improper prior (Flat): an autoencoder has a reconstruction only; use another posterior and "
-                        "prior"
+                        "to_arviz expects a posterior and a prior with densities, got a point mass (Point), one code a "
+                        "datum (VectorQuantized) or an improper prior (Flat): an autoencoder has a reconstruction "
+                        "only; use another posterior and prior"
                     )
                 parts.append(_kept(drawn, volume[rows]))
                 if len(parts) == 1:

@@ -12,7 +12,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from torch import Tensor
 from torch.distributions import transform_to
 
-from ppl_vae.traces import Site, singular
+from ppl_vae.traces import Site, quantized, singular
 
 __all__ = ["Family", "family_of"]
 
@@ -48,9 +48,10 @@ def family_of(site: Site) -> Family:
         Where there is neither, for distributions whose draws carry no gradient, and for a point mass.
     """
     name, fn = site["name"], site["fn"]
-    if singular(site):
+    if singular(site) or quantized(site):
         raise ValueError(
-            f"refining q expects a density, got a point mass at {name!r}, which has no ELBO; use another posterior"
+            f"refining q expects a density, got a point mass or a code (VectorQuantized) at {name!r}, which cannot be "
+            "spread; use another posterior"
         )
     if not fn.has_rsample:
         raise ValueError(

@@ -151,6 +151,11 @@ def _guide_weights(program: Any, split: Split, num_samples: int, max_rows: int) 
                 "log_marginal_likelihood(method='iwae') expects a prior and a q with densities, got an improper prior "
                 "(Flat) or a point mass (Point), which have no weights; use another prior and posterior"
             )
+        if drawn.quantized:
+            raise ValueError(
+                "log_marginal_likelihood(method='iwae') expects a q with a spread, got one code a datum "
+                "(VectorQuantized), whose draws are all the same; use method='prior', or take the ELBO, a bound"
+            )
         yield rows, drawn.log_weights, not drawn.discrete_q
 
 

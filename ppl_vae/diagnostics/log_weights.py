@@ -92,10 +92,11 @@ def log_weights(
         volume = split.log_volume
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
-                if drawn.singular or drawn.improper:
+                if drawn.singular or drawn.improper or drawn.quantized:
                     raise ValueError(
-                        "log_weights expects a prior and a q with densities, got an improper prior (Flat) or a point "
-                        "mass (Point), which have no weights; use another prior and posterior"
+                        "log_weights expects a prior and a q with densities, got an improper prior (Flat), one code a "
+                        "datum (VectorQuantized) or a point mass (Point), which have no weights; use another prior and "
+                        "posterior"
                     )
                 log_p, log_q = (torch.stack(list(by.values())).double().sum(0) for by in (drawn.log_p, drawn.log_q))
                 log_likelihood = drawn.log_likelihood.double() - volume[rows].to(log_q.device)

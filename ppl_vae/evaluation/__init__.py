@@ -1,8 +1,20 @@
 """Numbers that can be published: bounds and log p(x) with error bars, and tables of them."""
 
 from ppl_vae.evaluation.compare import compare
+from ppl_vae.evaluation.disentanglement import disentanglement
 from ppl_vae.evaluation.evaluate import evaluate
+from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
+from ppl_vae.evaluation.image_quality import image_quality
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.evaluation.units import kl_per_unit
 
-__all__ = ["Evaluation", "compare", "evaluate", "kl_per_unit"]
+__all__ = [
+    "Evaluation",
+    "FactorScores",
+    "compare",
+    "disentanglement",
+    "evaluate",
+    "factor_scores",
+    "image_quality",
+    "kl_per_unit",
+]

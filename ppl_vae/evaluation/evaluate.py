@@ -122,14 +122,15 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
 
     Log densities are of the raw data, `log_volume` (n,) below those of x. Of a point mass or an improper prior the
     reconstruction alone. NaN where there is nothing to say: one draw has no error and no gap, few draws have no k-hat,
-    and neither has a discrete q, whose weights have no tail.
+    and neither has a discrete q, whose weights have no tail. The draws of a q that is one code count as one: log p(x)
+    is the ELBO then, a bound as always.
     """
-    num_samples = len(drawn.log_likelihood)
     log_volume = log_volume.to(drawn.log_likelihood.device)
     reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
     if drawn.singular or drawn.improper:
         return reconstruction
-    log_w = drawn.log_weights.double()
+    log_w = drawn.log_weights.double()[: 1 if drawn.quantized else None]
+    num_samples = len(log_w)
     marginal = log_marginal(log_w)
     log_px, mcse, ess = marginal
     elbo = log_w.mean(0)

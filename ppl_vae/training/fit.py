@@ -36,7 +36,8 @@ class Fit:
     ----------
     history
         Indexed by epoch, from 1; a column `train_` and `validation_` of each of `elbo`, `reconstruction` and
-        `kl_<site>`, in nats per datum, and `beta`, `learning_rate` and `seconds`.
+        `kl_<site>`, in nats per datum, and `beta`, `learning_rate` and `seconds`; and what a part of the program
+        has `reported`, such as the `perplexity_<site>` of a codebook.
     best_epoch
         The epoch whose weights were kept.
     stopped
@@ -55,9 +56,12 @@ class Fit:
         bound = any(str(name).startswith("train_kl_") for name in self.history)
         term = "elbo" if bound else "reconstruction"  # a point mass has no ELBO
         which = next(f"{split}_{term}" for split in ("validation", "train") if f"{split}_{term}" in best)
+        reported = [name for name in best.index if name.startswith("perplexity_")]
         return (
             f"Fit({len(self.history)} epochs, stopped by {self.stopped}; kept epoch {self.best_epoch}: "
-            f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum)"
+            f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum"
+            + "".join(f", perplexity of {name.removeprefix('perplexity_')} {best[name]:.1f}" for name in reported)
+            + ")"
         )
 
 
@@ -241,6 +245,6 @@ def _fixed(data: Any) -> Any:
 
 
 def _settings_of(objective: ELBO) -> str:
-    told = ("num_particles", "nats", "alpha", "mmd_scale", "tail_adaptive_beta")
+    told = ("num_particles", "nats", "alpha", "weight", "num_projections", "mmd_scale", "tail_adaptive_beta")
     settings = {k: v for k, v in vars(objective).items() if k in told}
     return f"{type(objective).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"

@@ -165,6 +165,8 @@ class Training:
         state.epoch += 1
         row = {"epoch": state.epoch, **terms.row("train"), **self._validate()}
         row |= {"beta": beta, "learning_rate": float(rate), "seconds": time.perf_counter() - start}
+        for part in self.program.modules():
+            row |= getattr(part, "reported", dict)()  # what a part of the program says of itself, a number by name
         state.history.append(row)
         return row
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ppl_vae import likelihoods, nets, posteriors, priors
 from ppl_vae.domain import Domain
 from ppl_vae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
+from ppl_vae.vae.recipe import Described, Factory, entry, part, plain, recipe
 from ppl_vae.vae.vae import VAE
 
-__all__ = ["COMPONENTS", "Described", "build", "rebuild"]
-
-Factory = Callable[..., Any]
-
-COMPONENTS = {
-    name: getattr(module, name) for module in (priors, likelihoods, posteriors, nets) for name in module.__all__
-}
-"""Every class a stored recipe may name."""
+__all__ = ["build", "rebuild", "with_prior"]
 
 _USUAL: dict[str, type[Likelihood]] = {
     "binary": Bernoulli,
@@ -34,17 +27,6 @@ _USUAL: dict[str, type[Likelihood]] = {
     "real": Gaussian,
     "levels": DiscretizedLogistic,
 }
-
-
-class Described(Protocol):
-    """What `build` must know of the data; every data set of `ppl_vae.data` does."""
-
-    @property
-    def x_shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def context_shapes(self) -> tuple[tuple[int, ...], ...]: ...  # noqa: D102
-    @property
-    def domain(self) -> Domain: ...  # noqa: D102
 
 
 def build(
@@ -56,6 +38,7 @@ def build(
     posterior: Factory = DiagonalNormal,
     encoder: Factory = MLP,
     decoder: Factory = MLP,
+    corruption: Factory | None = None,
     seed: int | None = None,
 ) -> VAE:
     """A VAE for some data, its parts sized and linked.
@@ -75,6 +58,8 @@ def build(
         domain.
     encoder, decoder
         Networks, `net(in_shape, out_shape)`.
+    corruption
+        What the encoder sees in the place of x in training, for a denoising VAE; nothing else if `None`.
     seed
         Seed of the weights. If `None` they are drawn, as those of any torch module, from torch's random numbers of
         the moment: the one call of the library that moves these on.
@@ -100,19 +85,18 @@ def build(
     q(z | x) = DiagonalNormal
     VAE(...
     """
+    parts: dict[str, Any] = {
+        "prior": prior,
+        "posterior": posterior,
+        "encoder": encoder,
+        "decoder": decoder,
+        "corruption": corruption,
+    }
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return build(
-                data,
-                latent_dim=latent_dim,
-                prior=prior,
-                likelihood=likelihood,
-                posterior=posterior,
-                encoder=encoder,
-                decoder=decoder,
-            )
-    _check_parts(latent_dim, prior=prior, likelihood=likelihood, posterior=posterior, encoder=encoder, decoder=decoder)
+            return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
+    _check_parts(latent_dim, likelihood=likelihood, **parts)
     kind = data.domain.kind
     chosen = likelihood or getattr(data, "likelihood", None) or _USUAL.get(kind)
     if chosen is None:
@@ -133,19 +117,18 @@ def build(
     posterior_made = _make(posterior, {**known, "net": lambda: encoder})
     known["posterior"] = lambda: posterior_made
     known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
-    vae = VAE(_make(prior, known), likelihood_made, posterior_made)
-    vae.recipe = _recipe(
-        data, latent_dim, prior=prior, likelihood=chosen, posterior=posterior, encoder=encoder, decoder=decoder
-    )
+    corruption_made = None if corruption is None else _make(corruption, known)
+    vae = VAE(_make(prior, known), likelihood_made, posterior_made, corruption_made)
+    vae.recipe = recipe(data, latent_dim, likelihood=chosen, **parts)
     return vae
 
 
-def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
+def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     """The VAE a stored recipe describes, with fresh weights.
 
     Parameters
     ----------
-    recipe
+    stored
         `VAE.recipe`, as JSON gives it back.
     classes
         Classes of your own that the recipe names; nothing is ever imported.
@@ -155,22 +138,44 @@ def rebuild(recipe: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     ValueError
         If the recipe names a class that is neither one of `ppl_vae` nor handed over.
     """
+    described = _Stored(tuple(stored["x_shape"]), tuple(map(tuple, stored["context"])), Domain(**stored["domain"]))
+    parts = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
+    # older recipes have no corruption
+    made: dict[str, Any] = {name: part(stored[name], classes) for name in parts if stored.get(name) is not None}
+    return build(described, latent_dim=stored["latent_dim"], **made)
 
-    def part(entry: Mapping[str, Any]) -> Factory:
-        name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
-        known = COMPONENTS if ours else {c.__name__: c for c in classes}
-        if name not in known:
-            raise ValueError(
-                f"a recipe expects classes of ppl_vae or ones handed over, got {name!r}; "
-                f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}], "
-                "or name its file with --import"
-            )
-        return partial(known[name], **entry["args"])
 
-    described = _Stored(tuple(recipe["x_shape"]), tuple(map(tuple, recipe["context"])), Domain(**recipe["domain"]))
-    parts = ("prior", "likelihood", "posterior", "encoder", "decoder")
-    made: dict[str, Any] = {name: part(recipe[name]) for name in parts}
-    return build(described, latent_dim=recipe["latent_dim"], **made)
+def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor) -> VAE:
+    """A copy of a VAE with a prior of another kind, also in its recipe.
+
+    Parameters
+    ----------
+    vae
+        Stays as it is.
+    prior
+        A class, or a `functools.partial` of one, as `build` takes it.
+    z, x, *context
+        Latents (n, latent_dim), data (n, *x_shape) and context they go with: for sizes, and pseudo-inputs to start
+        from.
+
+    Raises
+    ------
+    TypeError
+        If the prior is no class, or partial of one.
+    """
+    _check_parts(1, prior=prior)
+    made = copy.deepcopy(vae)
+    known: dict[str, Callable[[], Any]] = {
+        "x_shape": lambda: tuple(x.shape[1:]),
+        "latent_dim": lambda: z.shape[-1],
+        "context": lambda: tuple(tuple(c.shape[1:]) for c in context),
+        "posterior": lambda: made.posterior,
+        "pseudo_inputs": lambda: made.likelihood.standardize(x),
+        "site": lambda: vae.prior.site,
+    }
+    made.prior = _make(prior, known).to(z)
+    made.recipe = None if vae.recipe is None else plain({**vae.recipe, "prior": entry(prior)})
+    return made
 
 
 class _Stored:
@@ -183,10 +188,10 @@ class _Stored:
 def _check_parts(latent_dim: int, **parts: Any) -> None:
     if latent_dim < 1:
         raise ValueError(f"build expects latent_dim of 1 or more, got {latent_dim}; give the dimension of z")
-    for name, part in parts.items():
-        if part is not None and (not callable(part) or isinstance(part, nn.Module)):
+    for name, given in parts.items():
+        if given is not None and (not callable(given) or isinstance(given, nn.Module)):
             raise TypeError(
-                f"build expects {name} to be a class, or a functools.partial of one, got {part!r}; give the class "
+                f"build expects {name} to be a class, or a functools.partial of one, got {given!r}; give the class "
                 "itself, and its settings with partial(Class, setting=...)"
             )
 
@@ -214,25 +219,3 @@ def _check_kind(likelihood: Factory, domain: Domain) -> None:
             else f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {domain.kind!r}; "
             "choose a likelihood for such data"
         )
-
-
-def _recipe(data: Described, latent_dim: int, **parts: Factory) -> dict[str, Any] | None:
-    recipe = {
-        "x_shape": list(data.x_shape),
-        "context": [list(shape) for shape in data.context_shapes],
-        "domain": vars(data.domain) | {},
-        "latent_dim": latent_dim,
-        **{name: _described(factory) for name, factory in parts.items()},
-    }
-    try:
-        return json.loads(json.dumps(recipe))
-    except TypeError:  # a lambda, or an argument that is no plain value: only code can rebuild it
-        return None
-
-
-def _described(factory: Factory) -> dict[str, Any] | Factory:
-    made_of = factory.func if isinstance(factory, partial) else factory
-    args = factory.keywords if isinstance(factory, partial) else {}
-    if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
-        return factory
-    return {"class": made_of.__name__, "module": made_of.__module__, "args": args}

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae.conditional import Chain
+from ppl_vae.corruptions import Corruption
 from ppl_vae.isolation import eval_mode, evaluating, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
@@ -31,6 +32,9 @@ class VAE(nn.Module):
     posterior
         q(z | x); owns the encoder. Called inside the data plate with x, as the likelihood standardizes it, and the
         context; any module whose call samples the prior's sites will do.
+    corruption
+        What the posterior sees in the place of x in `guide`, in train mode: a denoising VAE. The model scores the
+        clean x, and everything but training is of the clean x.
 
     Attributes
     ----------
@@ -48,7 +52,13 @@ class VAE(nn.Module):
 
     recipe: dict[str, Any] | None = None
 
-    def __init__(self, prior: Prior | Chain, likelihood: Likelihood, posterior: Posterior | Chain) -> None:
+    def __init__(
+        self,
+        prior: Prior | Chain,
+        likelihood: Likelihood,
+        posterior: Posterior | Chain,
+        corruption: Corruption | None = None,
+    ) -> None:
         super().__init__()
         parts = (prior, likelihood, posterior)
         if any("data" in getattr(part, "sites", [getattr(part, "site", "")]) for part in parts):
@@ -56,6 +66,7 @@ class VAE(nn.Module):
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
+        self.corruption = corruption
 
     def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """p(x, z | context): x (batch, *x_shape), each context (batch, ...).
@@ -70,10 +81,16 @@ class VAE(nn.Module):
             pyro.sample(self.likelihood.site, fn, obs=_observed(x, mask))
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
-        """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`."""
+        """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`.
+
+        In train mode, and with a corruption, q(z | x~, context); what is missing is not corrupted.
+        """
         self._register()
+        seen = self.likelihood.standardize(_observed(x, mask))
+        if self.corruption is not None:
+            seen = torch.where(torch.as_tensor(mask, device=x.device), self.corruption(seen), seen)
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
-            self.posterior(self.likelihood.standardize(_observed(x, mask)), *context)
+            self.posterior(seen, *context)
 
     def encode(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
         """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,); networks in eval mode."""
@@ -141,13 +158,17 @@ class VAE(nn.Module):
         prior = self.prior.formula(*context)
         likelihood = self.likelihood.formula(innermost, *context)
         x = self.likelihood.site
+        seen, corrupted = x, ""
+        if self.corruption is not None:
+            seen = f"{x}~"
+            corrupted = f", {seen} = {self.corruption.formula(x)} in training"
         posterior = type(self.posterior).__name__
         if isinstance(self.posterior, Chain):
-            posterior = self.posterior.formula(x, *context)
-        q_given = ", ".join((x, *context))
+            posterior = self.posterior.formula(seen, *context)
+        q_given = ", ".join((seen, *context))
         return (
             f"p({x}, {latents}{given}) = {prior} {likelihood}\n"
-            f"q({latents} | {q_given}) = {posterior}\n{super().__repr__()}"
+            f"q({latents} | {q_given}) = {posterior}{corrupted}\n{super().__repr__()}"
         )
 
     def __getstate__(self) -> dict[str, Any]:

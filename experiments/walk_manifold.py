@@ -1,0 +1,278 @@
+"""Walking the manifold: what lies between two images, by which way, and how smooth the way is.
+
+Variational autoencoders and plain ones, with codes of 2 and of more units, on the same data. Between random pairs of
+test images three walks of as many steps: the straight line between their codes, an arc around the origin, and the
+geodesic of the decoder's pull-back metric, whose start is the line, or the shortest path through the codes of training
+data where that ends shorter. A walk is smooth if the decoded path is short and its steps are even. Lengths are sums of
+distances between decoded images, in grey levels (root of the sum over pixels of the squares).
+
+    python experiments/walk_manifold.py --data frey_faces --figure walk.png --gif walk.gif --out walk.json
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+import ppl_vae
+from ppl_vae import Flat, Gaussian, Point, manifold, plots
+from ppl_vae.cli.animation import gif
+
+AUTOENCODER = {"prior": Flat, "posterior": Point}
+KINDS = ("linear", "spherical", "geodesic")
+UNIT = "grey levels"
+
+
+@dataclass
+class Walked:
+    """A trained model and its walks."""
+
+    vae: ppl_vae.VAE
+    codes: torch.Tensor  # of training data, (n, latent_dim)
+    z: dict[str, torch.Tensor]  # (pairs, steps, latent_dim) by kind
+    smoothness: dict[str, pd.DataFrame]
+    found: dict  # for the JSON
+
+
+def main(argv: list[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="digits", choices=("digits", "mnist", "frey_faces"))
+    parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--take", type=int, default=10_000, help="training data, at most")
+    parser.add_argument("--latent-dim", type=int, default=10, help="of the larger codes; the smaller have 2 units")
+    parser.add_argument("--pairs", type=int, default=50, help="of test images")
+    parser.add_argument("--steps", type=int, default=61, help="points of each walk")
+    parser.add_argument("--frames", type=int, default=12, help="of the animation, for each of four legs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
+    parser.add_argument("--gif", type=Path, help="write the animation here, as GIF")
+    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    args = parser.parse_args(argv)
+
+    data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Gaussian)
+    data = data.take(train=min(args.take, len(data.train)))
+    test = data.test.fixed()
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(args.seed))
+    ends = order[: 2 * args.pairs].reshape(2, -1)
+    runs = {
+        f"{name}, {dim} units": walked(data, dim, parts, test.x[ends], args)
+        for dim in (2, args.latent_dim)
+        for name, parts in (("VAE", {}), ("autoencoder", AUTOENCODER))
+    }
+    table = pd.DataFrame({(n, k): row for n, run in runs.items() for k, row in run.found["walks"].items()}).T
+    print("", table.to_string(float_format="{:.3f}".format), sep="\n")
+    found = {
+        "command": shlex.join(["python", "experiments/walk_manifold.py", *(sys.argv[1:] if argv is None else argv)]),
+        "unit of lengths": UNIT,
+        "runs": {name: run.found for name, run in runs.items()},
+        "autoencoder_over_vae": {dim: against(runs, dim) for dim in (2, args.latent_dim)},
+        "data": {"identity": test.identity, "provenance": test.provenance},
+        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+    }
+    for dim, ratios in found["autoencoder_over_vae"].items():
+        print(f"autoencoder over VAE, {dim} units, lines between the same images:", ratios)
+    if args.figure:
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        picture(runs, data, args).savefig(args.figure, dpi=75)
+    if args.gif:
+        animate(runs["VAE, 2 units"], data, test.x[order[:4]], args)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    plt.close("all")
+    return found
+
+
+def walked(data: ppl_vae.data.Data, dim: int, parts: dict, ends: torch.Tensor, args: argparse.Namespace) -> Walked:
+    """Train, and walk between ends (2, pairs, *x_shape)."""
+    vae = ppl_vae.build(data, latent_dim=dim, likelihood=Gaussian, seed=args.seed, **parts)
+    fitted = ppl_vae.fit(vae, data, epochs=args.epochs, batch_size=100, seed=args.seed, device="cpu")
+    print(fitted, flush=True)
+    codes = vae.encode(data.train[:1000].fixed().x).mean.detach()
+    a, b = vae.encode(ends[0]).mean.detach(), vae.encode(ends[1]).mean.detach()
+    from_line = manifold.geodesic(vae, a, b, steps=args.steps)
+    best = manifold.geodesic(vae, a, b, steps=args.steps, through=codes)
+    z = {kind: manifold.interpolate(a, b, args.steps, kind=kind) for kind in KINDS[:2]} | {"geodesic": best.z}
+    smooth = {kind: manifold.smoothness(vae, walk) for kind, walk in z.items()}
+    rows = {kind: summary(table, smooth["linear"]) for kind, table in smooth.items()}
+    finer = [manifold.smoothness(vae, refined(z[kind])).length for kind in ("geodesic", "linear")]
+    found = {
+        "walks": rows,
+        "geodesic": {
+            "converged": best.converged.float().mean().item(),
+            "longer than the line": (best.length > best.straight).sum().item(),
+            "shorter from the graph": best.from_graph.float().mean().item(),
+            "over linear, from the line alone": mean_se((from_line.length / from_line.straight).numpy()),
+            "over linear, at ten times as many steps": mean_se((finer[0] / finer[1]).to_numpy()),
+        },
+    }
+    return Walked(vae, codes, z, smooth, found)
+
+
+def refined(z: torch.Tensor, times: int = 10) -> torch.Tensor:
+    """The same polygons (pairs, steps, latent_dim) with as many times more points, to see what chords cut off."""
+    t = torch.arange(times) / times
+    between = torch.lerp(z[:, :-1, None], z[:, 1:, None], t[:, None].to(z)).flatten(1, 2)
+    return torch.cat([between, z[:, -1:]], 1)
+
+
+def summary(table: pd.DataFrame, linear: pd.DataFrame) -> dict[str, float]:
+    """Means over the pairs with standard errors, and what the walk has of the straight line's, pair by pair."""
+    found = {}
+    for column in ("length", "largest_step", "unevenness", "detour"):
+        found[column], found[f"{column}_se"] = mean_se(table[column].to_numpy())
+    for column in ("length", "largest_step"):
+        ratio = mean_se((table[column] / linear[column]).to_numpy())
+        found[f"{column}_over_linear"], found[f"{column}_over_linear_se"] = ratio
+    return found
+
+
+def against(runs: dict[str, Walked], dim: int) -> dict[str, tuple[float, float]]:
+    """The autoencoder's straight lines over the VAE's: geometric mean over the pairs, and its relative s.e."""
+    vae, plain = (runs[f"{name}, {dim} units"].smoothness["linear"] for name in ("VAE", "autoencoder"))
+    ratios = {column: mean_se(np.log(plain[column] / vae[column]).to_numpy()) for column in plain.columns}
+    return {column: (float(np.exp(mean)), se) for column, (mean, se) in ratios.items()}
+
+
+def mean_se(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def grey(data: ppl_vae.data.Data) -> dict[str, int]:
+    return {"vmin": 0, "vmax": data.domain.levels}
+
+
+def decoded(run: Walked, z: torch.Tensor) -> torch.Tensor:
+    return manifold.decoded(run.vae, z).detach()
+
+
+def picture(runs: dict[str, Walked], data: ppl_vae.data.Data, args: argparse.Namespace) -> Figure:
+    """Grids, paths, traversals, the walks of one pair of images by every model, and the averages of all pairs."""
+    flat = {name: run for name, run in runs.items() if run.codes.shape[1] == 2}
+    first = next(iter(flat.values())).smoothness
+    pair = int((first["geodesic"].length / first["linear"].length).argmin())
+    tall = data.x_shape[-2] / data.x_shape[-1]
+    heights = (6.5 * tall, 5.5, 2 * (0.9 + 1.6 * tall), 1 + 3.2 * tall)
+    figure = Figure(figsize=(18, sum(heights)), layout="constrained")
+    top, middle, walks, bottom = figure.subfigures(4, 1, height_ratios=heights)
+    for ax, (name, run) in zip(top.subplots(1, 2), flat.items(), strict=True):
+        codes = None if name.startswith("VAE") else run.codes
+        plots.manifold(decoded(run, manifold.code_grid(run.vae, 12, codes=codes)), ax=ax, **grey(data))
+        whose = "the prior" if codes is None else "the codes"
+        ax.set(title=f"{name}: decoded through the quantiles of {whose}")
+        ax.set(xlabel=f"quantiles of z[0] in {whose}, 1/24 to 23/24", ylabel="quantiles of z[1]")
+    for ax, (name, run) in zip(middle.subplots(1, 2), flat.items(), strict=True):
+        draw_paths(run, data, ax, slice(pair, pair + 1) if len(run.z["linear"]) < 6 else [pair, *range(5)])
+        ax.set_title(f"{name}: paths of some pairs")
+    shown = np.linspace(0, args.steps - 1, 13).round().astype(int)
+    for ax, (name, run) in zip(walks.subplots(2, 2).T.flat, runs.items(), strict=True):
+        x = torch.stack([decoded(run, run.z[kind][pair, shown]) for kind in KINDS])
+        of_pair = {
+            f"{column}s": [run.smoothness[kind][column.replace(" ", "_")][pair] for kind in KINDS]
+            for column in ("length", "largest_step")
+        }
+        plots.walk(x, kinds=KINDS, **of_pair, unit=f"{UNIT}, over {args.steps} points", ax=ax, **grey(data))
+        ax.set_title(f"{name}: pair {pair}, where the 2-D VAE's geodesic gains most")
+    left, right = bottom.subplots(1, 2, width_ratios=(1.25, 1))
+    run = list(runs.values())[2]
+    traversed(run, data, left)
+    left.set_title(f"{list(runs)[2]}: traversals of the most active, from one test image")
+    averages(runs, right)
+    return figure
+
+
+def draw_paths(run: Walked, data: ppl_vae.data.Data, ax, pairs) -> None:
+    x0, x1, y0, y1 = extent = around(run)
+    axes = torch.linspace(x0, x1, 80), torch.linspace(y0, y1, 80)
+    grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1)
+    labels = data.train.y
+    plots.paths(
+        {kind: walk[pairs] for kind, walk in run.z.items()},
+        log_magnification=manifold.magnification(run.vae, grid).log10(),
+        extent=extent,
+        codes=run.codes,
+        labels=None if labels is None else labels[:1000],
+        ax=ax,
+    )
+
+
+def around(run: Walked) -> tuple[float, float, float, float]:
+    seen = torch.cat([run.codes, *(walk.flatten(0, 1) for walk in run.z.values())])
+    low, high = seen.amin(0), seen.amax(0)
+    edge = 0.05 * (high - low)
+    (x0, y0), (x1, y1) = (low - edge).tolist(), (high + edge).tolist()
+    return x0, x1, y0, y1
+
+
+def traversed(run: Walked, data: ppl_vae.data.Data, ax, most: int = 6) -> None:
+    """From the first end of the first pair, through the codes' quantiles."""
+    levels = torch.linspace(0.02, 0.98, 11)
+    values = run.codes.quantile(levels, dim=0).T
+    x = decoded(run, manifold.traverse(run.z["linear"][0, 0], values))
+    units = run.codes.var(0).argsort(descending=True)[:most].sort().values
+    labelled = "quantile of the moving unit among the training codes"
+    plots.traversals(x[units], values=levels.numpy().round(2), units=units, labelled=labelled, ax=ax, **grey(data))
+
+
+def averages(runs: dict[str, Walked], ax) -> None:
+    """Length and largest step of arcs and geodesics over the line's."""
+    for i, (name, run) in enumerate(runs.items()):
+        for kind, colour in (("spherical", "#ffa90e"), ("geodesic", "#3f90da")):
+            row = run.found["walks"][kind]
+            for j, (column, marker) in enumerate((("length", "o"), ("largest_step", "^"))):
+                at, se = row[f"{column}_over_linear"], row[f"{column}_over_linear_se"]
+                label = f"{kind}: {column.replace('_', ' ')}" if i == 0 else None
+                ax.errorbar(at, -i - 0.15 * j, xerr=se, fmt=marker, color=colour, label=label)
+        ax.text(0.01, -i + 0.18, name, transform=ax.get_yaxis_transform(), fontsize="small")
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.set(yticks=[], ylim=(0.6 - len(runs), 0.6))
+    ax.set(xlabel=f"over the straight line's, mean of {len(run.z['linear'])} pairs ± standard error")
+    ax.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, frameon=False, columnspacing=1)
+
+
+def animate(run: Walked, data: ppl_vae.data.Data, stops: torch.Tensor, args: argparse.Namespace) -> None:
+    """A round trip through the codes of some images, by every kind of walk at once, over the magnification."""
+    a = run.vae.encode(stops).mean.detach()
+    b = a.roll(-1, 0)
+    legs = {kind: manifold.interpolate(a, b, args.steps, kind=kind) for kind in KINDS[:2]}
+    legs["geodesic"] = manifold.geodesic(run.vae, a, b, steps=args.steps, through=run.codes).z
+    shown = np.linspace(0, args.steps - 1, args.frames + 1).round().astype(int)[:-1]
+    tours = {kind: leg[:, shown].flatten(0, 1) for kind, leg in legs.items()}
+    trip = Walked(run.vae, run.codes, legs, {}, {})
+    figure, (space, *screens) = plt.subplots(
+        1, 4, figsize=(8, 2.4), width_ratios=(1.9, 1, 1, 1), dpi=80, layout="constrained"
+    )
+    draw_paths(trip, data, space, slice(None))
+    space.get_legend().remove()
+    space.set_aspect("auto")
+    dots, pictures = [], []
+    for (kind, tour), screen in zip(tours.items(), screens, strict=True):
+        colour = next(line.get_color() for line in space.lines[KINDS.index(kind) * len(a) :])
+        x = decoded(run, tour)[:, 0].numpy()
+        pictures.append((screen.imshow(x[0], cmap="gray", **grey(data)), x))
+        length = manifold.smoothness(run.vae, legs[kind]).length.sum()
+        screen.set_title(f"{kind}\nlength {length:.0f} {UNIT}", color=colour, fontsize="small")
+        screen.set(xticks=[], yticks=[])
+        dots.append((space.plot([], [], "o", color=colour, markeredgecolor="white", markersize=9, zorder=5)[0], tour))
+    frames = []
+    for i in range(len(x)):
+        for dot, tour in dots:
+            dot.set_data(*tour[i : i + 1].T)
+        for shown_image, images in pictures:
+            shown_image.set_data(images[i])
+        figure.canvas.draw()
+        frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    gif(np.stack(frames), args.gif, seconds=0.12)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""A codebook learned by moving averages, and the masses over its codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor, nn
+from torch.distributions import register_kl
+
+__all__ = ["Code", "CodeMass", "Codebook"]
+
+Shape = Sequence[int]
+
+DEAD = 0.1
+"""A code used less than this part of an even share is given up."""
+
+
+class Codebook(nn.Module):
+    """K vectors, each the moving average of the encodings nearest to it.
+
+    The first update, and any later one for codes that are hardly used, puts codes on encodings of the batch, so that
+    the codebook neither starts away from the data nor collapses to a few codes. By torch's random numbers of the
+    moment.
+
+    Parameters
+    ----------
+    num_codes
+        Number of codes K.
+    dim
+        Dimension of a code.
+    decay
+        What an update keeps of the averages, in [0, 1).
+
+    Raises
+    ------
+    ValueError
+        For no codes, or a decay outside [0, 1).
+
+    References
+    ----------
+    van den Oord et al. 2017, arXiv:1711.00937, appendix A.1.
+    """
+
+    codes: Tensor
+    counts: Tensor
+
+    def __init__(self, num_codes: int, dim: int, decay: float) -> None:
+        super().__init__()
+        if num_codes < 1 or not 0 <= decay < 1:
+            raise ValueError(
+                f"a codebook expects one code or more and a decay in [0, 1), got num_codes={num_codes} and "
+                f"decay={decay}; give num_codes=64 and decay=0.99, say"
+            )
+        self.decay = decay
+        self.register_buffer("codes", torch.randn(num_codes, dim))
+        self.register_buffer("counts", torch.zeros(num_codes))  # encodings a batch, a moving average
+
+    def nearest(self, encodings: Tensor) -> Tensor:
+        """Indices of the codes nearest to encodings (*leading, dim), (*leading,)."""
+        return torch.cdist(encodings.reshape(-1, encodings.shape[-1]), self.codes).argmin(-1).view(encodings.shape[:-1])
+
+    @torch.no_grad()
+    def learn(self, encodings: Tensor) -> None:
+        """Move the codes towards encodings (rows, dim); into new tensors, as a graph may hold the old ones."""
+        used = nn.functional.one_hot(self.nearest(encodings), len(self.codes)).to(encodings)  # (rows, K)
+        old, new = self.decay * self.counts, (1 - self.decay) * used
+        counts = old + new.sum(0)
+        moved = (old.unsqueeze(-1) * self.codes + new.T @ encodings) / counts.clamp_min(1e-30).unsqueeze(-1)
+        share = len(encodings) / len(self.codes)
+        rows = torch.randperm(len(encodings), device=encodings.device)
+        fresh = encodings[rows[torch.arange(len(self.codes), device=rows.device) % len(rows)]]
+        dead = (counts < DEAD * share) | (self.counts == 0)  # all of them before the first update
+        self.codes = torch.where(dead.unsqueeze(-1), fresh, moved)
+        self.counts = torch.where(dead, share, counts)
+
+    def perplexity(self) -> float:
+        """exp of the entropy of the codes' use, between 1 and K; NaN before the first update."""
+        p = self.counts / self.counts.sum()
+        return torch.exp(torch.special.entr(p).sum()).item()
+
+
+class _Codes(constraints.Constraint):
+    """Vectors of `groups` codes one after the other."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, codes: Tensor) -> None:
+        self.codes = codes
+
+    def check(self, value: Tensor) -> Tensor:
+        """Which values (*leading, groups * dim) are such vectors, (*leading,)."""
+        return _matches(value, self.codes).any(-1).all(-1)
+
+
+class Code(dist.Delta):
+    """All mass on one vector of codes, event_shape (groups * dim,).
+
+    Parameters
+    ----------
+    v
+        The vectors, (*batch, groups * dim).
+    codes
+        The codes, (K, dim).
+    """
+
+    def __init__(self, v: Tensor, codes: Tensor, validate_args: bool | None = None) -> None:
+        self.codes = codes
+        super().__init__(v, event_dim=1, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> constraints.Constraint:
+        """All vectors of codes."""
+        return _Codes(self.codes)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Code:
+        """In a larger batch."""
+        new = self._get_checked_instance(Code, _instance)
+        new.codes = self.codes
+        return super().expand(batch_shape, _instance=new)
+
+
+class CodeMass(TorchDistribution):
+    """prod over groups of w_g(code), a mass over all vectors of codes, event_shape (groups * dim,).
+
+    Parameters
+    ----------
+    logits
+        Unnormalized log weights, (groups, K).
+    codes
+        The codes, (K, dim).
+
+    Examples
+    --------
+    >>> p = CodeMass(torch.zeros(2, 4), torch.arange(4.0).unsqueeze(-1))
+    >>> p.log_prob(torch.tensor([[0.0, 3.0], [0.5, 3.0]])).exp()
+    tensor([0.0625, 0.0000])
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, logits: Tensor, codes: Tensor, validate_args: bool | None = None) -> None:
+        self.log_weights, self.codes = logits.log_softmax(-1), codes
+        super().__init__(torch.Size(), torch.Size([len(logits) * codes.shape[-1]]), validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> constraints.Constraint:
+        """All vectors of codes."""
+        return _Codes(self.codes)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> CodeMass:
+        """In a larger batch."""
+        new = self._get_checked_instance(CodeMass, _instance)
+        new.log_weights, new.codes = self.log_weights, self.codes
+        super(CodeMass, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def matches(self, value: Tensor) -> Tensor:
+        """Which codes each group of values (*leading, groups * dim) is, (*leading, groups, K)."""
+        return _matches(value, self.codes)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log of the mass of values (*leading, groups * dim), -inf for what is no vector of codes."""
+        each = torch.where(self.matches(value), self.log_weights, -torch.inf)
+        log_p = each.logsumexp(-1).sum(-1)  # codes that coincide add up
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
+
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
+        """Vectors of codes, (*sample_shape, *batch, groups * dim)."""
+        shape = self._extended_shape(torch.Size(sample_shape))[:-1]
+        return self.codes[dist.Categorical(logits=self.log_weights).sample(shape)].flatten(-2)
+
+    @property
+    def mean(self) -> Tensor:
+        """(*batch, groups * dim)."""
+        return (self.log_weights.exp() @ self.codes).flatten().expand(*self.batch_shape, *self.event_shape)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each coordinate, (*batch, groups * dim)."""
+        square = (self.log_weights.exp() @ self.codes.square()).flatten()
+        return square.expand(*self.batch_shape, *self.event_shape) - self.mean.square()
+
+
+@register_kl(Code, CodeMass)
+def _kl_of_a_code(q: Code, p: CodeMass) -> Tensor:
+    return -p.log_prob(q.v)
+
+
+def _matches(value: Tensor, codes: Tensor) -> Tensor:
+    parts = value.unflatten(-1, (-1, codes.shape[-1])).unsqueeze(-2)  # (*leading, groups, 1, dim)
+    match = torch.ones((), dtype=torch.bool, device=value.device)
+    for i in range(codes.shape[-1]):  # no (*leading, groups, K, dim) array
+        match = match & (parts[..., i] == codes[:, i])
+    return match

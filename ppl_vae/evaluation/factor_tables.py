@@ -1,0 +1,124 @@
+"""What each unit of a code says of each factor, three ways, and the scores of these tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import entropy
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.metrics import mutual_info_score, r2_score, recall_score
+from sklearn.svm import LinearSVC
+
+__all__ = ["FactorTables", "Given"]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Codes (n, units) and factors (n, F) of the same data, in float64; which factors are categorical, (F,)."""
+
+    codes: np.ndarray
+    factors: np.ndarray
+    categorical: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FactorTables:
+    """Tables (units, F) of I(z_j; v_k) / H(v_k), SAP's S_jk and DCI's R_jk, and the informativeness (F,)."""
+
+    mutual_information: np.ndarray
+    predictability: np.ndarray
+    importance: np.ndarray
+    informativeness: np.ndarray
+
+    @classmethod
+    def of(
+        cls, given: Given, train: np.ndarray, test: np.ndarray, *, num_bins: int, num_trees: int, seed: int
+    ) -> FactorTables:
+        """The tables, by some rows for training and others for testing."""
+        rows = np.concatenate([train, test])
+        codes = [_binned(unit, num_bins) for unit in given.codes[rows].T]
+        shares, singly, importance, together = [], [], [], []
+        for factor, categorical in zip(given.factors.T, given.categorical, strict=True):
+            values = _binned(factor[rows], num_bins)
+            shares.append([mutual_info_score(values, code) / mutual_info_score(values, values) for code in codes])
+            singly.append(
+                [_accuracy_by_unit(unit, factor, train, test) for unit in given.codes.T]
+                if categorical
+                else [_squared_correlation(unit, factor[rows]) for unit in given.codes[rows].T]
+            )
+            forest = _forest(categorical, num_trees, seed).fit(given.codes[train], factor[train])
+            importance.append(forest.feature_importances_)
+            measure = _above_chance if categorical else r2_score
+            together.append(measure(factor[test], forest.predict(given.codes[test])))
+        return cls(np.array(shares).T, np.array(singly).T, np.array(importance).T, np.array(together))
+
+    @property
+    def per_factor(self) -> pd.DataFrame:
+        """The scores that each factor has, (F rows)."""
+        return pd.DataFrame(
+            {
+                "mig": _gap(self.mutual_information),
+                "sap": _gap(self.predictability),
+                "completeness": _concentration(self.importance.T),
+                "informativeness": self.informativeness,
+            }
+        )
+
+    @property
+    def scores(self) -> pd.Series:
+        """The five scores: means over the factors; of disentanglement over the units, by their importance."""
+        weights = self.importance.sum(1) / max(self.importance.sum(), np.finfo(float).tiny)
+        means = self.per_factor.mean()
+        means["disentanglement"] = weights @ _concentration(self.importance)
+        return means[["mig", "sap", "disentanglement", "completeness", "informativeness"]]
+
+
+def _binned(values: np.ndarray, num_bins: int) -> np.ndarray:
+    """Which of its values each is, (n,), or, of more values than bins, which bin of equal width."""
+    distinct, which = np.unique(values, return_inverse=True)
+    if len(distinct) <= num_bins:
+        return which
+    return np.digitize(values, np.linspace(distinct[0], distinct[-1], num_bins + 1)[1:-1])
+
+
+def _squared_correlation(unit: np.ndarray, factor: np.ndarray) -> float:
+    # a constant has none, though rounding of its mean may leave it a variance
+    return float(np.corrcoef(unit, factor)[0, 1] ** 2) if np.ptp(unit) > 0 else 0.0
+
+
+def _accuracy_by_unit(unit: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    scale = unit[train].std() if np.ptp(unit[train]) > 0 else 1.0
+    z = ((unit - unit[train].mean()) / scale)[:, None]  # so that the penalty is the same in any units of z
+    machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(z[train], factor[train])
+    return _accuracy(factor[test], machine.predict(z[test]))
+
+
+def _accuracy(v: np.ndarray, guess: np.ndarray) -> float:
+    """Balanced over the values there are, without the warning about others."""
+    return float(recall_score(v, guess, labels=np.unique(v), average="macro"))
+
+
+def _above_chance(v: np.ndarray, guess: np.ndarray) -> float:
+    chance = 1 / len(np.unique(v))
+    return (_accuracy(v, guess) - chance) / (1 - chance)
+
+
+def _forest(categorical: bool, num_trees: int, seed: int) -> RandomForestClassifier | RandomForestRegressor:
+    kind = RandomForestClassifier if categorical else RandomForestRegressor
+    # every split may use every unit: a forest that is kept from the best one splits by units that say nothing
+    return kind(num_trees, max_features=None, random_state=seed)
+
+
+def _gap(table: np.ndarray) -> np.ndarray:
+    """Of each column, the largest value less the second largest."""
+    second, first = np.sort(table, axis=0)[-2:]
+    return first - second
+
+
+def _concentration(weights: np.ndarray) -> np.ndarray:
+    """Of each row, one less its entropy, as a share of the largest there can be; 0 for a row of zeros."""
+    total = weights.sum(1, keepdims=True)
+    share = np.divide(weights, total, out=np.full_like(weights, 1 / weights.shape[1]), where=total > 0)
+    return 1 - entropy(share, base=weights.shape[1], axis=1)

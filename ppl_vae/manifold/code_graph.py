@@ -1,0 +1,92 @@
+"""Shortest paths through the codes of data: a start for geodesics that stays where data are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ppl_vae.draws import chunks
+from ppl_vae.manifold.pullback import step_lengths
+from ppl_vae.manifold.walks import interpolate
+
+__all__ = ["CodeGraph"]
+
+POINTS = 6  # decoded along each edge
+MAX_ROWS = 10_000
+
+
+class CodeGraph:
+    """Codes joined to their nearest neighbours, each edge as long as its decoded line.
+
+    Parameters
+    ----------
+    vae
+        A `VAE`.
+    codes
+        (n, latent_dim).
+    num_neighbours
+        How many each code is joined to.
+
+    References
+    ----------
+    Tenenbaum, de Silva & Langford 2000, doi:10.1126/science.290.5500.2319 (paths through a graph of neighbours).
+    """
+
+    def __init__(self, vae: Any, codes: Tensor, num_neighbours: int = 10) -> None:
+        self.vae = vae
+        self.codes = codes.detach()
+        self.num_neighbours = min(num_neighbours, len(codes))
+        self._tree = cKDTree(self.codes.cpu().numpy())
+        near = self._near(self.codes)
+        self._from, self._to = np.repeat(np.arange(len(codes)), near.shape[1]), near.ravel()
+        self._lengths = self._edges(self.codes[self._from], self.codes[self._to])
+
+    def path(self, a: Tensor, b: Tensor, steps: int) -> Tensor | None:
+        """The shortest path from a to b through codes, at even steps in data space, (steps, latent_dim).
+
+        `None` where the graph does not connect them.
+        """
+        ends = torch.stack([a, b])
+        near = self._near(ends)
+        n = len(self.codes)
+        first = np.concatenate([self._from, np.repeat([n, n + 1], near.shape[1])])
+        second = np.concatenate([self._to, near.ravel()])
+        joined = self._edges(ends.repeat_interleave(near.shape[1], 0), self.codes[near.ravel()])
+        tiny = np.finfo(float).tiny  # a stored zero would be no edge
+        lengths = np.concatenate([self._lengths, joined]) + tiny
+        graph = csr_array((lengths, (first, second)), shape=(n + 2, n + 2))
+        _, before = dijkstra(graph, directed=False, indices=n, return_predecessors=True)
+        nodes = [n + 1]
+        while nodes[-1] != n:
+            nodes.append(before[nodes[-1]])
+            if nodes[-1] < 0:
+                return None
+        return self._resampled(torch.cat([self.codes, ends])[nodes[::-1]], steps)
+
+    def _near(self, z: Tensor) -> np.ndarray:
+        _, near = self._tree.query(z.cpu().numpy(), k=self.num_neighbours)
+        return near.reshape(len(z), -1)
+
+    def _edges(self, a: Tensor, b: Tensor) -> np.ndarray:
+        """Lengths of the decoded lines between codes (edges, latent_dim)."""
+        with torch.no_grad():
+            parts = [
+                step_lengths(self.vae, interpolate(a[some], b[some], POINTS)).sum(-1)
+                for some in chunks(len(a), POINTS, MAX_ROWS)
+            ]
+        return torch.cat(parts).double().cpu().numpy()
+
+    def _resampled(self, nodes: Tensor, steps: int) -> Tensor:
+        """A path through nodes, at even steps of its decoded length."""
+        at = np.concatenate([[0.0], self._edges(nodes[:-1], nodes[1:]).cumsum()])
+        wanted = np.linspace(0, at[-1], steps)
+        z = nodes.cpu().numpy()
+        path = np.stack([np.interp(wanted, at, unit) for unit in z.T], -1)
+        path[0], path[-1] = z[0], z[-1]
+        return torch.as_tensor(path).to(nodes)

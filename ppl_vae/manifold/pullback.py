@@ -1,0 +1,150 @@
+"""The data space seen from the code: decoded means, steps between them, and the metric they induce."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.domain import Domain
+from ppl_vae.isolation import frozen
+
+__all__ = ["along", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
+
+
+def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+    """The decoder's mean g(z) = E[x | z], in the units of the raw data.
+
+    The units are those of the VAE's recipe, x's own for a VAE put together by hand. Gradients flow to z.
+
+    Parameters
+    ----------
+    vae
+        A `VAE`, an autoencoder among them.
+    z
+        Codes, (*leading, latent_dim).
+    *context
+        What the VAE is conditioned on, each (*leading, ...), or what broadcasts against it.
+
+    Returns
+    -------
+    Tensor
+        (*leading, *x_shape).
+
+    Raises
+    ------
+    TypeError
+        For what is no `VAE`.
+    """
+    check_decoder("decoded", vae)
+    x = vae.decode(z, *context).mean
+    return Domain(**vae.recipe["domain"]).raw(x) if vae.recipe else x
+
+
+def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+    """Euclidean distances |g(z_{i+1}) - g(z_i)| along walks, in raw data units.
+
+    Parameters
+    ----------
+    vae
+        A `VAE`.
+    z
+        Walks, (*leading, steps, latent_dim).
+    *context
+        As in `decoded`.
+
+    Returns
+    -------
+    Tensor
+        (*leading, steps - 1).
+    """
+    x = decoded(vae, z, *context).flatten(z.dim() - 1)
+    return x.diff(dim=-2).norm(dim=-1)
+
+
+def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+    """The pull-back metric J^T J, J the Jacobian of the decoder's mean g at z: |dx|^2 = dz^T J^T J dz.
+
+    Of the mean alone: unlike the expected metric of Arvanitidis et al., which adds the Jacobian of the scale, it says
+    nothing of how far the data are.
+
+    Parameters
+    ----------
+    vae
+        A `VAE`; its weights stay as they are.
+    z
+        Codes, (*leading, latent_dim).
+    *context
+        As in `decoded`.
+
+    Returns
+    -------
+    Tensor
+        (*leading, latent_dim, latent_dim), in squared raw data units per squared unit of z.
+
+    References
+    ----------
+    Shao et al. 2018, arXiv:1711.08014; Arvanitidis et al. 2018, arXiv:1710.11379.
+
+    Examples
+    --------
+    >>> from ppl_vae import VAE, DiagonalNormal, Gaussian, StandardNormal
+    >>> _ = torch.manual_seed(0)
+    >>> vae = VAE(StandardNormal(2), Gaussian(2, (5,)), DiagonalNormal((5,), 2))
+    >>> bool((torch.linalg.eigvalsh(metric(vae, torch.zeros(2))) > 0).all())
+    True
+    """
+    jacobian = _jacobian(vae, z, *context)
+    return jacobian.mT @ jacobian
+
+
+def magnification(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+    """The magnification factor sqrt(det J^T J): volume on the decoded manifold per volume of code.
+
+    Parameters
+    ----------
+    vae, z, *context
+        As in `metric`.
+
+    Returns
+    -------
+    Tensor
+        (*leading,), in raw data units to the power of latent_dim; 0 where the decoder loses a direction.
+
+    References
+    ----------
+    Bishop, Svensen & Williams 1997, "Magnification factors for the SOM and GTM algorithms".
+    """
+    return torch.linalg.svdvals(_jacobian(vae, z, *context)).prod(-1)
+
+
+def along(context: tuple[Tensor, ...], leading: int) -> tuple[Tensor, ...]:
+    """Contexts (*leading, ...) given a dimension for the steps of a walk that they are constant along."""
+    return tuple(c.unsqueeze(leading) for c in context)
+
+
+def check_decoder(caller: str, vae: Any) -> None:
+    """Refuse what does not decode.
+
+    Raises
+    ------
+    TypeError
+        Naming the class that came.
+    """
+    if not hasattr(vae, "decode"):
+        raise TypeError(
+            f"{caller} expects a VAE, whose decode(z) gives p(x | z), got {type(vae).__name__}; build one: "
+            "ppl_vae.build(data, latent_dim=2)"
+        )
+
+
+def _jacobian(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+    """(*leading, elements of x, latent_dim), a forward-mode derivative for each code unit."""
+
+    def g(z: Tensor) -> Tensor:
+        return decoded(vae, z, *context).flatten(z.dim() - 1)
+
+    with frozen(vae), torch.no_grad():
+        units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+        return torch.stack([torch.func.jvp(g, (z,), (unit.expand_as(z),))[1] for unit in units], -1)

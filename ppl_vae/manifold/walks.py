@@ -1,0 +1,203 @@
+"""Walks through the code space: grids, traversals and interpolations."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Literal
+
+import pyro
+import torch
+from pyro.distributions import Independent
+from torch import Tensor
+
+from ppl_vae.conditional import Chain
+from ppl_vae.isolation import evaluating
+from ppl_vae.manifold.pullback import check_decoder
+
+__all__ = ["code_grid", "interpolate", "traverse"]
+
+NUM_DRAWS = 10_000
+
+
+def interpolate(a: Tensor, b: Tensor, steps: int, *, kind: Literal["linear", "spherical"] = "linear") -> Tensor:
+    """Walks from a to b at even steps: a straight line, or an arc around the origin.
+
+    A line between two draws of a high-dimensional standard normal passes where the prior has hardly any mass, nearer
+    to the origin than any draw; an arc does not. Its direction turns at constant speed while its norm goes evenly
+    from |a| to |b|; where these are equal it is the usual slerp, whose formula diverges between opposite directions
+    where they are not. Between exactly opposite ones it takes one great circle of many, always the same; with one
+    code unit, and from or to the origin, it is the line.
+
+    Parameters
+    ----------
+    a, b
+        Ends, (*leading, latent_dim); they broadcast.
+    steps
+        Number of points, the ends included.
+    kind
+        ``"linear"`` or ``"spherical"``.
+
+    Returns
+    -------
+    Tensor
+        (*leading, steps, latent_dim).
+
+    Raises
+    ------
+    ValueError
+        For fewer than two steps, ends of different dimensions, or another kind.
+
+    References
+    ----------
+    White 2016, arXiv:1609.04468.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    >>> interpolate(a, b, 3, kind="spherical")
+    tensor([[1.0000, 0.0000],
+            [0.7071, 0.7071],
+            [0.0000, 1.0000]])
+    """
+    if steps < 2 or a.dim() == 0 or b.dim() == 0 or a.shape[-1] != b.shape[-1]:
+        raise ValueError(
+            f"interpolate expects two steps or more between codes of one dimension, got steps={steps} from "
+            f"{tuple(a.shape)} to {tuple(b.shape)}; give ends (*leading, latent_dim)"
+        )
+    if kind not in ("linear", "spherical"):
+        raise ValueError(f"interpolate expects kind 'linear' or 'spherical', got {kind!r}; choose one of these")
+    a, b = (end.unsqueeze(-2) for end in torch.broadcast_tensors(a, b))
+    t = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device).unsqueeze(-1)
+    z = _arc(a, b, t) if kind == "spherical" and a.shape[-1] > 1 else torch.lerp(a, b, t)
+    z[..., :1, :], z[..., -1:, :] = a, b  # exactly
+    return z
+
+
+def traverse(z: Tensor, values: Tensor) -> Tensor:
+    """Walks from a code along each of its units, the others staying as they are.
+
+    Parameters
+    ----------
+    z
+        The code, (latent_dim,).
+    values
+        What the moving unit takes, (steps,), or for each unit (latent_dim, steps).
+
+    Returns
+    -------
+    Tensor
+        (latent_dim, steps, latent_dim): a row for each unit.
+
+    Examples
+    --------
+    >>> traverse(torch.zeros(2), torch.tensor([-1.0, 1.0])).tolist()
+    [[[-1.0, 0.0], [1.0, 0.0]], [[0.0, -1.0], [0.0, 1.0]]]
+    """
+    dim = len(z)
+    values = values.to(z).expand(dim, values.shape[-1])
+    walks = z.repeat(dim, values.shape[-1], 1)
+    units = torch.arange(dim, device=z.device)
+    walks[units, :, units] = values
+    return walks
+
+
+def code_grid(vae: Any, side: int, *context: Tensor, codes: Tensor | None = None, seed: int = 0) -> Tensor:
+    """A grid over a two-dimensional code through the quantiles of each unit, so that cells hold like mass.
+
+    The levels are (i + 1/2) / side. The quantiles are the inverse cdf of a prior of independent units that has one
+    (`StandardNormal`, `Laplace`), those of 10,000 draws from any other, and those of the codes where some are given:
+    an autoencoder's `Flat` prior has none of its own. Units that depend on one another leave cells without mass.
+
+    Parameters
+    ----------
+    vae
+        A `VAE` with a two-dimensional code.
+    side
+        Points along each unit.
+    *context
+        What a conditional prior is given, each without leading dimensions.
+    codes
+        Codes (n, 2) whose quantiles to take instead.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    Tensor
+        (side, side, 2): columns from low to high z[0], rows from high z[1] to low, as `plots.manifold` draws them.
+
+    Raises
+    ------
+    ValueError
+        For a code that is not two-dimensional, fewer than one point, or an improper prior without codes.
+    TypeError
+        For what is no `VAE`.
+
+    References
+    ----------
+    Kingma & Welling 2014, arXiv:1312.6114, figure 4.
+
+    Examples
+    --------
+    >>> from ppl_vae import VAE, DiagonalNormal, Gaussian, StandardNormal
+    >>> vae = VAE(StandardNormal(2), Gaussian(2, (5,)), DiagonalNormal((5,), 2))
+    >>> code_grid(vae, 3)[0]
+    tensor([[-0.9674,  0.9674],
+            [ 0.0000,  0.9674],
+            [ 0.9674,  0.9674]])
+    """
+    check_decoder("code_grid", vae)
+    if side < 1:
+        raise ValueError(f"code_grid expects one point or more along each unit, got side={side}; give 20, say")
+    levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    units = _quantiles(codes, levels) if codes is not None else _prior_quantiles(vae, levels, context, seed)
+    if units.shape[1] != 2:
+        raise ValueError(
+            f"code_grid expects codes of two units, got {units.shape[1]}; traverse the units one by one (`traverse`)"
+        )
+    first, second = units[:, 0], units[:, 1].flip(0)
+    return torch.stack(torch.meshgrid(first, second, indexing="xy"), -1)
+
+
+def _arc(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """From a to b (*leading, 1, dim) around the origin, at times t (steps, 1)."""
+    norm_a, norm_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    tiny = torch.finfo(a.dtype).tiny
+    u, v = a / norm_a.clamp_min(tiny), b / norm_b.clamp_min(tiny)
+    u, v = torch.where(norm_a == 0, v, u), torch.where(norm_b == 0, u, v)  # from the origin: the other's direction
+    cosine = (u * v).sum(-1, keepdim=True)
+    across = v - cosine * u
+    sine = across.norm(dim=-1, keepdim=True)
+    opposite = (sine < 10 * torch.finfo(a.dtype).eps) & (cosine < 0)
+    across = torch.where(opposite, _across(u), across)
+    across = across / across.norm(dim=-1, keepdim=True).clamp_min(tiny)
+    angle = t * torch.atan2(sine, cosine)
+    return torch.lerp(norm_a, norm_b, t) * (angle.cos() * u + angle.sin() * across)
+
+
+def _across(u: Tensor) -> Tensor:
+    """A vector at right angles to the unit vectors u (..., dim): the axis they lean to least, made orthogonal."""
+    axis = torch.zeros_like(u).scatter_(-1, u.abs().argmin(-1, keepdim=True), 1.0)
+    return axis - (axis * u).sum(-1, keepdim=True) * u
+
+
+def _quantiles(codes: Tensor, levels: Tensor) -> Tensor:
+    return codes.quantile(levels.to(codes), dim=0)
+
+
+def _prior_quantiles(vae: Any, levels: Tensor, context: tuple[Tensor, ...], seed: int) -> Tensor:
+    """Quantiles (levels, latent_dim) of every unit of the prior."""
+    like = next(vae.parameters())
+    with evaluating(vae, seed), pyro.plate("data", NUM_DRAWS, dim=-1):
+        prior = None if isinstance(vae.prior, Chain) else vae.prior.given(*context)
+        if isinstance(prior, Independent):
+            with suppress(NotImplementedError):
+                return prior.base_dist.icdf(levels.to(like).unsqueeze(-1))
+        try:
+            draws = vae.prior(*(c.expand(NUM_DRAWS, *c.shape) for c in context))
+        except ValueError as error:
+            raise ValueError(
+                f"code_grid expects a prior with quantiles, got {type(vae.prior).__name__}, which cannot be sampled; "
+                "give codes=, of the training data for instance"
+            ) from error
+    return _quantiles(draws, levels)

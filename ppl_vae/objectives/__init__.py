@@ -1,0 +1,30 @@
+"""Objectives, as Pyro ELBOs; and beta, the weight of the KL while training.
+
+An objective knows only traces. Free bits change the objective, beta the measure, IWAE the estimator; the penalties of
+autoencoders are added to the ELBO's loss.
+"""
+
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+
+from ppl_vae.objectives.beta import Beta, Constant, Cyclical, Linear
+from ppl_vae.objectives.check import check
+from ppl_vae.objectives.commitment import Commitment
+from ppl_vae.objectives.contractive import Contractive
+from ppl_vae.objectives.free_bits import FreeBits
+from ppl_vae.objectives.info_vae import InfoVAE
+from ppl_vae.objectives.iwae import IWAE
+
+__all__ = [
+    "IWAE",
+    "Beta",
+    "Commitment",
+    "Constant",
+    "Contractive",
+    "Cyclical",
+    "FreeBits",
+    "InfoVAE",
+    "Linear",
+    "TraceMeanField_ELBO",
+    "Trace_ELBO",
+    "check",
+]

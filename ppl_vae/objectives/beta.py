@@ -1,0 +1,120 @@
+"""Beta, the weight of the KL while training: constant, or warmed up."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+
+__all__ = ["Beta", "Constant", "Cyclical", "Linear"]
+
+
+class Beta(abc.ABC):
+    """The weight of the KL at each step of the training: `beta(step, steps_per_epoch)`, in (0, inf).
+
+    Attributes
+    ----------
+    epochs
+        After how many epochs it stays what it is; early stopping waits for that.
+    """
+
+    epochs: float
+
+    @abc.abstractmethod
+    def __call__(self, step: int, steps_per_epoch: int) -> float:
+        """The weight at a step, counted from 0."""
+
+
+@dataclass(frozen=True)
+class Constant(Beta):
+    """Always the same weight; other than 1 it is a beta-VAE, whose objective is not the ELBO.
+
+    Parameters
+    ----------
+    beta
+        The weight.
+
+    References
+    ----------
+    Higgins et al. 2017, openreview.net/forum?id=Sy2fzU9gl.
+    """
+
+    beta: float = 1.0
+    epochs: float = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        _check_positive("beta", self.beta)
+
+    def __call__(self, step: int, steps_per_epoch: int) -> float:
+        """The weight at a step, counted from 0."""
+        return self.beta
+
+
+@dataclass(frozen=True)
+class Linear(Beta):
+    """Linear warm-up, (t + 1) / T over the steps of the first epochs, then 1.
+
+    Parameters
+    ----------
+    epochs
+        Length of the warm-up.
+
+    References
+    ----------
+    Bowman et al. 2016, arXiv:1511.06349; Sønderby et al. 2016, arXiv:1602.02282.
+
+    Examples
+    --------
+    >>> [Linear(epochs=2)(step, 2) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    epochs: float = 10
+
+    def __post_init__(self) -> None:
+        _check_positive("epochs", self.epochs)
+
+    def __call__(self, step: int, steps_per_epoch: int) -> float:
+        """The weight at a step, counted from 0."""
+        return min(1.0, (step + 1) / (self.epochs * steps_per_epoch))
+
+
+@dataclass(frozen=True)
+class Cyclical(Beta):
+    """Cyclical warm-up: in each cycle linearly from 0 to 1 over its first part, then 1; after all cycles 1.
+
+    Never quite 0, at which Pyro's scale is not defined: at least 1e-6.
+
+    Parameters
+    ----------
+    epochs
+        Length of all cycles together.
+    cycles
+        Number of cycles.
+    ramp
+        Part of each cycle spent rising.
+
+    References
+    ----------
+    Fu et al. 2019, arXiv:1903.10145.
+    """
+
+    epochs: float = 40
+    cycles: int = 4
+    ramp: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_positive("epochs", self.epochs)
+        _check_positive("cycles", self.cycles)
+        _check_positive("ramp", self.ramp)
+
+    def __call__(self, step: int, steps_per_epoch: int) -> float:
+        """The weight at a step, counted from 0."""
+        if step >= self.epochs * steps_per_epoch:
+            return 1.0
+        phase = (step * self.cycles / (self.epochs * steps_per_epoch)) % 1.0
+        return min(1.0, max(1e-6, phase / self.ramp))
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} expects a positive number, got {value}; give one above 0")

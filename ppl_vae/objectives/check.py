@@ -1,0 +1,41 @@
+"""What is refused before an objective runs on a program."""
+
+from __future__ import annotations
+
+from pyro.infer import ELBO, RenyiELBO, TraceEnum_ELBO, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
+from pyro.poutine import Trace
+
+from ppl_vae import traces
+from ppl_vae.objectives import needs
+from ppl_vae.objectives.per_datum import PerDatum
+
+__all__ = ["check"]
+
+
+def check(objective: ELBO, model: Trace, guide: Trace) -> None:
+    """Refuse an objective that would run on these traces and print a wrong number.
+
+    Raises
+    ------
+    ValueError
+        For a guide that samples its sites in another order under `TraceMeanField_ELBO`; an enumerated site under
+        anything but `TraceEnum_ELBO`; a scaled site, or a posterior all on one value, under IWAE, Rényi or the
+        tail-adaptive objective; a site without reparametrized draws under the tail-adaptive objective or one of this
+        package; and for what else an objective of this package says it cannot do.
+    """
+    name = type(objective).__name__
+    of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
+    if isinstance(objective, TraceMeanField_ELBO) and of_guide != of_model:
+        raise ValueError(
+            f"{name} expects model and guide to sample their sites in the same order, got "
+            f"{of_model} and {of_guide}: its KLs would be of the wrong distributions; use Trace_ELBO"
+        )
+    if any(map(traces.enumerated, traces.latents(guide).values())) and not isinstance(objective, TraceEnum_ELBO):
+        raise ValueError(f"an enumerated site expects TraceEnum_ELBO, got {name}; use TraceEnum_ELBO")
+    if isinstance(objective, RenyiELBO | TraceTailAdaptive_ELBO):
+        needs.unscaled(name, model, guide)
+        needs.densities(name, guide)
+    if isinstance(objective, PerDatum):
+        objective.check(model, guide)
+    if isinstance(objective, PerDatum | TraceTailAdaptive_ELBO):
+        needs.reparametrized(name, guide)

@@ -1,0 +1,77 @@
+"""The contractive autoencoder's penalty: codes that hardly move with the data."""
+
+from __future__ import annotations
+
+import torch
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.objectives.needs import reparametrized
+from ppl_vae.objectives.penalized import Penalized, by_unit
+
+__all__ = ["Contractive"]
+
+
+class Contractive(Penalized):
+    """Trace_ELBO's loss + weight * sum over the data of ||d z / d x||^2, z the guide's draw: no bound.
+
+    The norm is Frobenius's, over every latent site and the elements of x that were observed, in x's own units. Of a
+    `Point` posterior z is the code, of another one a draw whose noise is held. With a corruption in the guide it is
+    taken at the corrupted x, and what masking set to 0 adds nothing. In a hierarchy z1 moves with x through z2 too.
+    Wrong where data see each other in the encoder (batch normalization): d z / d x is read off a sum over the batch.
+
+    Parameters
+    ----------
+    weight
+        Weight of the penalty, in nats per squared unit.
+    num_projections
+        `None` for the exact norm, one backward pass a latent unit and particle; else the number of random
+        projections v^T d z / d x, v ~ N(0, I), one pass each, whose mean square is unbiased.
+    num_particles
+        Number of draws.
+
+    Raises
+    ------
+    ValueError
+        For a negative weight or no projections.
+
+    References
+    ----------
+    Rifai et al. 2011, icml.cc/2011/papers/455_icmlpaper.pdf; Hutchinson 1989, doi:10.1080/03610918908812806 (the
+    projections).
+    """
+
+    differentiates_x = True
+
+    def __init__(self, weight: float = 0.1, num_projections: int | None = None, num_particles: int = 1) -> None:
+        super().__init__(weight, num_particles)
+        if num_projections is not None and num_projections < 1:
+            raise ValueError(
+                f"Contractive expects one projection or more, got {num_projections}; give None for the exact norm"
+            )
+        self.num_projections = num_projections
+
+    def check(self, model: Trace, guide: Trace) -> None:
+        """Refuse draws that do not move with x."""
+        reparametrized("Contractive", guide)
+        if codes := [name for name, site in traces.latents(guide).items() if traces.discrete(site)]:
+            raise ValueError(
+                f"Contractive expects codes that move with x, got discrete ones at {codes} (VectorQuantized), whose "
+                "derivative is zero; use Commitment, or another posterior"
+            )
+
+    def _penalty(self, model: Trace, guide: Trace, x: Tensor) -> Tensor:
+        where = traces.plates(model, len(x))
+        sites = traces.latents(guide).values()
+        z = torch.cat([by_unit(s["value"], s["fn"].event_dim, where).movedim(1, -1).flatten(0, 1) for s in sites])
+        if self.num_projections is None:
+            weights, num = torch.eye(len(z)).to(z).unsqueeze(-1), 1  # one unit of one particle at a time
+        else:
+            weights, num = torch.randn(self.num_projections, *z.shape).to(z), self.num_projections
+        return sum((_squared_gradient((w * z).sum(), x) for w in weights), z.new_zeros(())) / (num * self.num_particles)
+
+
+def _squared_gradient(y: Tensor, x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(y, x, create_graph=True)
+    return gradient.square().sum()

@@ -1,0 +1,50 @@
+"""Free bits: a KL that costs nothing up to a number of nats."""
+
+from __future__ import annotations
+
+import torch
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.objectives import needs
+from ppl_vae.objectives.per_datum import PerDatum
+
+__all__ = ["FreeBits"]
+
+
+class FreeBits(PerDatum):
+    """The ELBO with each site's KL free up to a number of nats: E log p(x | z) - sum over sites max(nats, KL).
+
+    KL is the batch mean of the site's KL, in closed form where there is one. The value is not a bound on log p(x).
+
+    Parameters
+    ----------
+    nats
+        What each site may cost for free, per datum.
+    num_particles
+        Number of draws.
+
+    References
+    ----------
+    Kingma et al. 2016, arXiv:1606.04934, section C.8.
+    """
+
+    def __init__(self, nats: float = 0.5, num_particles: int = 1) -> None:
+        super().__init__(num_particles)
+        self.nats = nats
+
+    def check(self, model: Trace, guide: Trace) -> None:
+        """Refuse a posterior all on one value."""
+        needs.densities("FreeBits", guide)
+
+    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
+        size = len(args[0])
+        reconstruction = sum(s["log_prob_sum"] for s in traces.observed(model).values()) / self.num_particles
+        cost = torch.zeros(())
+        for name, q in traces.latents(guide).items():
+            p = model.nodes[name]
+            kl = traces.analytic_kl(q, p)
+            mean = (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / (self.num_particles * size)
+            cost = cost + q["scale"] * size * mean.clamp_min(self.nats)
+        return cost - reconstruction

@@ -1,0 +1,47 @@
+"""The importance-weighted bound."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.objectives import needs
+from ppl_vae.objectives.per_datum import PerDatum
+
+__all__ = ["IWAE"]
+
+
+class IWAE(PerDatum):
+    """The importance-weighted bound, E log mean_k p(x, z_k) / q(z_k | x), for each datum by itself.
+
+    Its value is the bound: never a weighted loss whose gradient alone is right. Not with a beta other than 1, nor
+    with a scaled plate: scaled weights give no bound. Not with a `Point` posterior.
+
+    Parameters
+    ----------
+    num_particles
+        Number of draws K; 1 gives the ELBO.
+
+    References
+    ----------
+    Burda et al. 2016, arXiv:1509.00519.
+    """
+
+    def __init__(self, num_particles: int = 5) -> None:
+        super().__init__(num_particles)
+
+    def check(self, model: Trace, guide: Trace) -> None:
+        """Refuse scaled sites, and a posterior all on one value."""
+        needs.unscaled("IWAE", model, guide)
+        needs.densities("IWAE", guide)
+
+    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
+        where, num = traces.plates(model, len(args[0])), self.num_particles
+        log_p = [traces.log_prob(s, where, num) for s in (traces.latents(model) | traces.observed(model)).values()]
+        log_q = [traces.log_prob(s, where, num) for s in traces.latents(guide).values()]
+        log_w = torch.stack(log_p).sum(0) - torch.stack(log_q).sum(0)
+        return (math.log(num) - log_w.logsumexp(0)).sum()

@@ -1,0 +1,64 @@
+"""The ELBO's loss and a penalty of the latent draws."""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.objectives.per_datum import PerDatum
+
+__all__ = ["Penalized", "by_unit"]
+
+
+class Penalized(PerDatum):
+    """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
+
+    The warm-up beta weighs the KL and leaves the penalty alone; what scales the likelihood, a subsampled plate, scales
+    the penalty too.
+
+    Parameters
+    ----------
+    weight
+        Weight of the penalty, 0 or more.
+    num_particles
+        Number of draws.
+    kl
+        Weight of the KL; at 0 it is left out.
+
+    Raises
+    ------
+    ValueError
+        For a negative weight.
+    """
+
+    def __init__(self, weight: float, num_particles: int, kl: float = 1.0) -> None:
+        super().__init__(num_particles)
+        if not weight >= 0:
+            raise ValueError(f"{type(self).__name__} expects a weight of 0 or more, got {weight}; give 0, or more")
+        self.weight, self.kl = weight, kl
+
+    @abc.abstractmethod
+    def _penalty(self, model: Trace, guide: Trace, x: Tensor) -> Tensor:
+        """Penalty, summed over the data, the mean over particles."""
+
+    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
+        of_data, prior, q = traces.observed(model), traces.latents(model), traces.latents(guide)
+        loss = -sum(s["log_prob_sum"] for s in of_data.values()) / self.num_particles
+        if self.kl != 0:
+            kl = sum(q[name]["log_prob_sum"] - prior[name]["log_prob_sum"] for name in q)
+            loss = loss + self.kl * kl / self.num_particles
+        if self.weight == 0:
+            return loss
+        scale = next(float(torch.as_tensor(s["scale"], dtype=torch.float64).mean()) for s in of_data.values())
+        return loss + self.weight * scale * self._penalty(model, guide, args[0])
+
+
+def by_unit(value: Tensor, event_dim: int, where: traces.Plates) -> Tensor:
+    """A latent's values, of whatever plates and event, as (particles, n, units)."""
+    batch = value.dim() - event_dim
+    value = value[(None,) * (where.depth + 1 - batch)]
+    return value.movedim(where.depth + 1 + where.data, 1).reshape(len(value), where.size, -1)

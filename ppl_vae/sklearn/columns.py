@@ -1,0 +1,92 @@
+"""The columns of a table as a likelihood takes them, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ppl_vae.domain import Domain
+from ppl_vae.split import Split
+
+__all__ = ["Columns"]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """x = (X - mean) / span: each column centered and all of them divided by one span, which keeps distances.
+
+    Only real X are moved; what is binary, whole or in [0, 1] stays as it is.
+
+    Parameters
+    ----------
+    likelihood
+        Name of the likelihood.
+    mean
+        What is taken from each column, (n_features,), in the units of X.
+    domain
+        The values of x; its `span` is what X - mean is divided by.
+    """
+
+    likelihood: str
+    mean: np.ndarray
+    domain: Domain
+
+    @classmethod
+    def of(cls, table: np.ndarray, likelihood: Callable[..., Any]) -> Columns:
+        """Learned from X (n_samples, n_features), for a likelihood class or a partial of one."""
+        made_of = getattr(likelihood, "func", likelihood)
+        kind: Any = getattr(made_of, "kinds", ("real",))[0]
+        name = getattr(made_of, "__name__", repr(made_of))
+        if kind == "real":
+            mean = table.mean(0)
+            return cls(name, mean, Domain("real", span=_span(table, mean)))
+        top = getattr(likelihood, "keywords", {}).get("levels", int(max(table.max(), 1)) + 1)
+        return cls(name, np.zeros(table.shape[1]), Domain(kind, levels=top if kind == "levels" else None))
+
+    def split(self, table: np.ndarray) -> Split:
+        """X (n_samples, n_features) as data x, in float64.
+
+        Raises
+        ------
+        ValueError
+            For X outside the likelihood's support.
+        """
+        x = torch.from_numpy((table - self.mean) / self.domain.span)
+        if not self.domain.contains(x):
+            expected, fix = _SUPPORTS[self.domain.kind]
+            top = "" if self.domain.levels is None else f" to {self.domain.levels - 1}"
+            raise ValueError(
+                f"{self.likelihood} expects X {expected}{top}, got values in [{table.min():g}, {table.max():g}] with "
+                f"{len(np.unique(table))} distinct ones; {fix.format(self.likelihood)}"
+            )
+        return Split(x, torch.arange(len(x)), self.domain)
+
+    def raw(self, x: Tensor) -> np.ndarray:
+        """Data x (n_samples, n_features) in the units of X."""
+        return self.domain.raw(x).cpu().numpy() + self.mean
+
+
+def _span(table: np.ndarray, mean: np.ndarray) -> float:
+    """Root of the mean variance of the columns; 1 for columns that are constant but for rounding."""
+    largest = np.abs(table - mean).max()
+    if largest <= 10 * np.finfo(float).eps * np.abs(mean).max():
+        return 1.0
+    return float(largest * np.sqrt((((table - mean) / largest) ** 2).mean()))  # squares of at most 1 do not overflow
+
+
+_SUPPORTS = {
+    "binary": ("in {0, 1}", "threshold X (sklearn.preprocessing.Binarizer), or give another likelihood"),
+    "unit": ("in [0, 1]", "scale X (sklearn.preprocessing.MinMaxScaler(clip=True)), or give likelihood=Gaussian"),
+    "levels": (
+        "of whole numbers from 0",
+        "give their number, likelihood=partial({0}, levels=...), if there are more than fit saw, round X, or give "
+        "likelihood=Gaussian",
+    ),
+    "counts": ("of whole numbers from 0 on", "round X, or give likelihood=Gaussian"),
+    "real": ("whose distance from the mean is finite", "leave out such values, or scale X"),
+}

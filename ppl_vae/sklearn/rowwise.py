@@ -1,0 +1,73 @@
+"""What a VAE says of each row by the same draws for every row: no row's value depends on its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.draws import arguments, chunks
+from ppl_vae.importance import log_marginal
+from ppl_vae.isolation import evaluating, frozen
+from ppl_vae.split import Split
+from ppl_vae.vae import VAE
+
+__all__ = ["codes", "log_px", "posterior_sites"]
+
+_ROW = traces.Plates(size=1, data=-1, depth=1)
+
+
+def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
+    """The mean of q(z | x), exact where it is known and else that of `num_samples` draws; (n, latent_dim)."""
+    try:
+        with torch.no_grad():
+            return torch.cat([vae.encode(data.x[rows]).mean for rows in chunks(len(data), 1, 10_000)])
+    except (NotImplementedError, TypeError):  # a flow's mean has no formula, a Chain has no single distribution
+
+        def mean(x: Tensor) -> Tensor:
+            with traces.particles(num_samples, _ROW.depth):
+                return vae.posterior_draw(x).mean((0, 1))
+
+        return _each(mean, vae, data, num_samples, seed)
+
+
+def log_px(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
+    """log p(x) by importance sampling with `num_samples` draws from q, (n,), in nats and in the raw data's units."""
+
+    def log_weights(x: Tensor) -> Tensor:
+        with traces.particles(num_samples, _ROW.depth):
+            model, guide = traces.pair(vae, x)
+        log_p = [
+            traces.log_prob(s, _ROW, num_samples) for s in (traces.latents(model) | traces.observed(model)).values()
+        ]
+        log_q = [traces.log_prob(s, _ROW, num_samples) for s in traces.latents(guide).values()]
+        return (torch.stack(log_p).sum(0) - torch.stack(log_q).sum(0))[:, 0]
+
+    log_w = _each(log_weights, vae, data, num_samples, seed)
+    return log_marginal(log_w.T).estimate.cpu() - data.log_volume
+
+
+def posterior_sites(vae: VAE, data: Split) -> list[traces.Site]:
+    """The sites of one draw from the guide."""
+    with evaluating(vae, 0):
+        return list(traces.latents(poutine.trace(vae.guide).get_trace(*arguments(vae, data)[0])).values())
+
+
+def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, seed: int) -> Tensor:
+    """f of each row (1, *x_shape) by itself, as if torch were seeded anew for every row."""
+    (x,), _ = arguments(vae, data)
+
+    def of_one(row: Tensor) -> Tensor:
+        return f(row[None])
+
+    mapped = torch.vmap(of_one, randomness="same")
+    done = []
+    for rows in chunks(len(x), rows_each, 10_000):
+        # a vectorized map can register no parameter that wants a gradient, and ask no value whether it is valid
+        with evaluating(vae, seed), frozen(vae), pyro.validation_enabled(False):
+            done.append(mapped(x[rows]))
+    return torch.cat(done)

@@ -1,0 +1,82 @@
+"""What a VAE was built of, as plain values, and the classes such values name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from ppl_vae import corruptions, likelihoods, nets, posteriors, priors
+from ppl_vae.domain import Domain
+
+__all__ = ["COMPONENTS", "Described", "Factory", "entry", "part", "plain", "recipe"]
+
+Factory = Callable[..., Any]
+
+COMPONENTS = {
+    name: getattr(module, name)
+    for module in (priors, likelihoods, posteriors, nets, corruptions)
+    for name in module.__all__
+}
+"""Every class a stored recipe may name."""
+
+
+class Described(Protocol):
+    """What `build` must know of the data; every data set of `ppl_vae.data` does."""
+
+    @property
+    def x_shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def context_shapes(self) -> tuple[tuple[int, ...], ...]: ...  # noqa: D102
+    @property
+    def domain(self) -> Domain: ...  # noqa: D102
+
+
+def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
+    """The class an entry of a recipe names, with its arguments.
+
+    Raises
+    ------
+    ValueError
+        If it is neither one of `ppl_vae` nor handed over.
+    """
+    name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
+    known = COMPONENTS if ours else {c.__name__: c for c in classes}
+    if name not in known:
+        raise ValueError(
+            f"a recipe expects classes of ppl_vae or ones handed over, got {name!r}; "
+            f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}], "
+            "or name its file with --import"
+        )
+    return partial(known[name], **entry["args"])
+
+
+def recipe(data: Described, latent_dim: int, **parts: Factory | None) -> dict[str, Any] | None:
+    """What `build` was given, ready for JSON; `None` where only code can rebuild it."""
+    said = {
+        "x_shape": list(data.x_shape),
+        "context": [list(shape) for shape in data.context_shapes],
+        "domain": vars(data.domain) | {},
+        "latent_dim": latent_dim,
+        **{name: None if factory is None else entry(factory) for name, factory in parts.items()},
+    }
+    return plain(said)
+
+
+def plain(said: dict[str, Any]) -> dict[str, Any] | None:
+    """A recipe as JSON gives it back; `None` where it cannot hold it."""
+    try:
+        return json.loads(json.dumps(said))
+    except TypeError:  # a lambda, or an argument that is no plain value
+        return None
+
+
+def entry(factory: Factory) -> dict[str, Any] | Factory:
+    """A part of a recipe: a class by name, and its arguments; what is no class stays as it is."""
+    made_of = factory.func if isinstance(factory, partial) else factory
+    args = factory.keywords if isinstance(factory, partial) else {}
+    if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
+        return factory
+    return {"class": made_of.__name__, "module": made_of.__module__, "args": args}
