@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import ppl_vae
 from ppl_vae import Flat, Gaussian, Point, manifold, plots
@@ -53,9 +54,8 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--steps", type=int, default=61, help="points of each walk")
     parser.add_argument("--frames", type=int, default=12, help="of the animation, for each of four legs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
-    parser.add_argument("--gif", type=Path, help="write the animation here, as GIF")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    for name, what in {"figure": "figure, as PNG", "gif": "animation, as GIF", "out": "results, as JSON"}.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"write the {what}")
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Gaussian)
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"autoencoder over VAE, {dim} units, lines between the same images:", ratios)
     if args.figure:
         args.figure.parent.mkdir(parents=True, exist_ok=True)
-        picture(runs, data, args).savefig(args.figure, dpi=75)
+        picture(runs, data, args).savefig(args.figure, dpi=70, pil_kwargs={"optimize": True})
     if args.gif:
         animate(runs["VAE, 2 units"], data, test.x[order[:4]], args)
     if args.out:
@@ -97,43 +97,35 @@ def walked(data: ppl_vae.data.Data, dim: int, parts: dict, ends: torch.Tensor, a
     vae = ppl_vae.build(data, latent_dim=dim, likelihood=Gaussian, seed=args.seed, **parts)
     fitted = ppl_vae.fit(vae, data, epochs=args.epochs, batch_size=100, seed=args.seed, device="cpu")
     print(fitted, flush=True)
-    codes = vae.encode(data.train[:1000].fixed().x).mean.detach()
-    a, b = vae.encode(ends[0]).mean.detach(), vae.encode(ends[1]).mean.detach()
+    vae.requires_grad_(False)
+    codes, a, b = (vae.encode(x).mean for x in (data.train[:1000].fixed().x, *ends))
     from_line = manifold.geodesic(vae, a, b, steps=args.steps)
     best = manifold.geodesic(vae, a, b, steps=args.steps, through=codes)
     z = {kind: manifold.interpolate(a, b, args.steps, kind=kind) for kind in KINDS[:2]} | {"geodesic": best.z}
     smooth = {kind: manifold.smoothness(vae, walk) for kind, walk in z.items()}
     rows = {kind: summary(table, smooth["linear"]) for kind, table in smooth.items()}
     finer = [manifold.smoothness(vae, refined(z[kind])).length for kind in ("geodesic", "linear")]
-    found = {
-        "walks": rows,
-        "geodesic": {
-            "converged": best.converged.float().mean().item(),
-            "longer than the line": (best.length > best.straight).sum().item(),
-            "shorter from the graph": best.from_graph.float().mean().item(),
-            "over linear, from the line alone": mean_se((from_line.length / from_line.straight).numpy()),
-            "over linear, at ten times as many steps": mean_se((finer[0] / finer[1]).to_numpy()),
-        },
+    of_geodesic = {
+        "converged": best.converged.float().mean().item(),
+        "longer than the line": (best.length > best.straight).sum().item(),
+        "shorter from the graph": best.from_graph.float().mean().item(),
+        "over linear, from the line alone": mean_se((from_line.length / from_line.straight).numpy()),
+        "over linear, at ten times as many steps": mean_se((finer[0] / finer[1]).to_numpy()),
     }
-    return Walked(vae, codes, z, smooth, found)
+    return Walked(vae, codes, z, smooth, {"walks": rows, "geodesic": of_geodesic})
 
 
 def refined(z: torch.Tensor, times: int = 10) -> torch.Tensor:
     """The same polygons (pairs, steps, latent_dim) with as many times more points, to see what chords cut off."""
-    t = torch.arange(times) / times
-    between = torch.lerp(z[:, :-1, None], z[:, 1:, None], t[:, None].to(z)).flatten(1, 2)
+    between = manifold.interpolate(z[:, :-1], z[:, 1:], times + 1)[:, :, :-1].flatten(1, 2)
     return torch.cat([between, z[:, -1:]], 1)
 
 
 def summary(table: pd.DataFrame, linear: pd.DataFrame) -> dict[str, float]:
     """Means over the pairs with standard errors, and what the walk has of the straight line's, pair by pair."""
-    found = {}
-    for column in ("length", "largest_step", "unevenness", "detour"):
-        found[column], found[f"{column}_se"] = mean_se(table[column].to_numpy())
-    for column in ("length", "largest_step"):
-        ratio = mean_se((table[column] / linear[column]).to_numpy())
-        found[f"{column}_over_linear"], found[f"{column}_over_linear_se"] = ratio
-    return found
+    lengths = ["length", "largest_step"]
+    both = table[[*lengths, "unevenness", "detour"]].join((table / linear)[lengths].add_suffix("_over_linear"))
+    return both.mean().to_dict() | both.sem().add_suffix("_se").to_dict()
 
 
 def against(runs: dict[str, Walked], dim: int) -> dict[str, tuple[float, float]]:
@@ -151,73 +143,56 @@ def grey(data: ppl_vae.data.Data) -> dict[str, int]:
     return {"vmin": 0, "vmax": data.domain.levels}
 
 
-def decoded(run: Walked, z: torch.Tensor) -> torch.Tensor:
-    return manifold.decoded(run.vae, z).detach()
-
-
 def picture(runs: dict[str, Walked], data: ppl_vae.data.Data, args: argparse.Namespace) -> Figure:
     """Grids, paths, traversals, the walks of one pair of images by every model, and the averages of all pairs."""
     flat = {name: run for name, run in runs.items() if run.codes.shape[1] == 2}
     first = next(iter(flat.values())).smoothness
     pair = int((first["geodesic"].length / first["linear"].length).argmin())
     tall = data.x_shape[-2] / data.x_shape[-1]
-    heights = (6.5 * tall, 5.5, 2 * (0.9 + 1.6 * tall), 1 + 3.2 * tall)
-    figure = Figure(figsize=(18, sum(heights)), layout="constrained")
+    heights = (0.6 + 5.6 * tall, 5.4, 2 * (0.9 + 1.4 * tall), 1 + 2.8 * tall)
+    figure = Figure(figsize=(16, sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.15))
     top, middle, walks, bottom = figure.subfigures(4, 1, height_ratios=heights)
-    for ax, (name, run) in zip(top.subplots(1, 2), flat.items(), strict=True):
-        codes = None if name.startswith("VAE") else run.codes
-        plots.manifold(decoded(run, manifold.code_grid(run.vae, 12, codes=codes)), ax=ax, **grey(data))
-        whose = "the prior" if codes is None else "the codes"
-        ax.set(title=f"{name}: decoded through the quantiles of {whose}")
-        ax.set(xlabel=f"quantiles of z[0] in {whose}, 1/24 to 23/24", ylabel="quantiles of z[1]")
-    for ax, (name, run) in zip(middle.subplots(1, 2), flat.items(), strict=True):
-        draw_paths(run, data, ax, slice(pair, pair + 1) if len(run.z["linear"]) < 6 else [pair, *range(5)])
-        ax.set_title(f"{name}: paths of some pairs")
+    for (name, run), above, below in zip(flat.items(), top.subplots(1, 2), middle.subplots(1, 2), strict=True):
+        codes, whose = (None, "the prior") if name.startswith("VAE") else (run.codes, "the codes")
+        plots.manifold(manifold.decoded(run.vae, manifold.code_grid(run.vae, 12, codes=codes)), ax=above, **grey(data))
+        above.set(title=f"{name}: decoded through the quantiles of {whose}")
+        above.set(xlabel=f"quantiles of z[0] in {whose}, 1/24 to 23/24", ylabel="quantiles of z[1]")
+        draw_paths(run, data, below, slice(pair, pair + 1) if args.pairs < 6 else [pair, *range(5)])
+        below.set_title(f"{name}: paths of some pairs")
     shown = np.linspace(0, args.steps - 1, 13).round().astype(int)
     for ax, (name, run) in zip(walks.subplots(2, 2).T.flat, runs.items(), strict=True):
-        x = torch.stack([decoded(run, run.z[kind][pair, shown]) for kind in KINDS])
-        of_pair = {
-            f"{column}s": [run.smoothness[kind][column.replace(" ", "_")][pair] for kind in KINDS]
-            for column in ("length", "largest_step")
-        }
-        plots.walk(x, kinds=KINDS, **of_pair, unit=f"{UNIT}, over {args.steps} points", ax=ax, **grey(data))
+        x = torch.stack([manifold.decoded(run.vae, run.z[kind][pair, shown]) for kind in KINDS])
+        of = pd.DataFrame({kind: run.smoothness[kind].loc[pair] for kind in KINDS}).T
+        rows = {"kinds": KINDS, "lengths": of.length, "largest_steps": of.largest_step}
+        plots.walk(x, **rows, unit=f"{UNIT}, over {args.steps} points", ax=ax, **grey(data))
         ax.set_title(f"{name}: pair {pair}, where the 2-D VAE's geodesic gains most")
     left, right = bottom.subplots(1, 2, width_ratios=(1.25, 1))
-    run = list(runs.values())[2]
+    name, run = list(runs.items())[2]
     traversed(run, data, left)
-    left.set_title(f"{list(runs)[2]}: traversals of the most active, from one test image")
+    left.set_title(f"{name}: traversals of the most active, from one test image")
     averages(runs, right)
     return figure
 
 
 def draw_paths(run: Walked, data: ppl_vae.data.Data, ax, pairs) -> None:
-    x0, x1, y0, y1 = extent = around(run)
-    axes = torch.linspace(x0, x1, 80), torch.linspace(y0, y1, 80)
-    grid = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1)
-    labels = data.train.y
+    low, high = torch.cat([run.codes, *(walk.flatten(0, 1) for walk in run.z.values())]).aminmax(dim=0)
+    sides = torch.lerp(low, high, torch.linspace(-0.05, 1.05, 80)[:, None]).T
+    grid = torch.stack(torch.meshgrid(*sides, indexing="xy"), -1)
     plots.paths(
         {kind: walk[pairs] for kind, walk in run.z.items()},
         log_magnification=manifold.magnification(run.vae, grid).log10(),
-        extent=extent,
+        extent=tuple(sides[:, [0, -1]].flatten().tolist()),
         codes=run.codes,
-        labels=None if labels is None else labels[:1000],
+        labels=data.train[:1000].y,
         ax=ax,
     )
-
-
-def around(run: Walked) -> tuple[float, float, float, float]:
-    seen = torch.cat([run.codes, *(walk.flatten(0, 1) for walk in run.z.values())])
-    low, high = seen.amin(0), seen.amax(0)
-    edge = 0.05 * (high - low)
-    (x0, y0), (x1, y1) = (low - edge).tolist(), (high + edge).tolist()
-    return x0, x1, y0, y1
 
 
 def traversed(run: Walked, data: ppl_vae.data.Data, ax, most: int = 6) -> None:
     """From the first end of the first pair, through the codes' quantiles."""
     levels = torch.linspace(0.02, 0.98, 11)
     values = run.codes.quantile(levels, dim=0).T
-    x = decoded(run, manifold.traverse(run.z["linear"][0, 0], values))
+    x = manifold.decoded(run.vae, manifold.traverse(run.z["linear"][0, 0], values))
     units = run.codes.var(0).argsort(descending=True)[:most].sort().values
     labelled = "quantile of the moving unit among the training codes"
     plots.traversals(x[units], values=levels.numpy().round(2), units=units, labelled=labelled, ax=ax, **grey(data))
@@ -241,34 +216,31 @@ def averages(runs: dict[str, Walked], ax) -> None:
 
 def animate(run: Walked, data: ppl_vae.data.Data, stops: torch.Tensor, args: argparse.Namespace) -> None:
     """A round trip through the codes of some images, by every kind of walk at once, over the magnification."""
-    a = run.vae.encode(stops).mean.detach()
+    a = run.vae.encode(stops).mean
     b = a.roll(-1, 0)
     legs = {kind: manifold.interpolate(a, b, args.steps, kind=kind) for kind in KINDS[:2]}
     legs["geodesic"] = manifold.geodesic(run.vae, a, b, steps=args.steps, through=run.codes).z
     shown = np.linspace(0, args.steps - 1, args.frames + 1).round().astype(int)[:-1]
-    tours = {kind: leg[:, shown].flatten(0, 1) for kind, leg in legs.items()}
-    trip = Walked(run.vae, run.codes, legs, {}, {})
-    figure, (space, *screens) = plt.subplots(
-        1, 4, figsize=(8, 2.4), width_ratios=(1.9, 1, 1, 1), dpi=80, layout="constrained"
-    )
-    draw_paths(trip, data, space, slice(None))
+    figure, axes = plt.subplots(1, 4, figsize=(8, 2.4), width_ratios=(2, 1, 1, 1), dpi=80, layout="constrained")
+    space, screens = axes[0], axes[1:]
+    draw_paths(Walked(run.vae, run.codes, legs, {}, {}), data, space, slice(None))
     space.get_legend().remove()
     space.set_aspect("auto")
-    dots, pictures = [], []
-    for (kind, tour), screen in zip(tours.items(), screens, strict=True):
-        colour = next(line.get_color() for line in space.lines[KINDS.index(kind) * len(a) :])
-        x = decoded(run, tour)[:, 0].numpy()
-        pictures.append((screen.imshow(x[0], cmap="gray", **grey(data)), x))
-        length = manifold.smoothness(run.vae, legs[kind]).length.sum()
+    moving = []
+    for i, ((kind, leg), screen) in enumerate(zip(legs.items(), screens, strict=True)):
+        tour = leg[:, shown].flatten(0, 1)
+        x = manifold.decoded(run.vae, tour)[:, 0]
+        colour = space.lines[i * len(a)].get_color()
+        (dot,) = space.plot([], [], "o", color=colour, markeredgecolor="white", markersize=9, zorder=5)
+        moving.append((dot, tour, screen.imshow(x[0], cmap="gray", **grey(data)), x))
+        length = manifold.smoothness(run.vae, leg).length.sum()
         screen.set_title(f"{kind}\nlength {length:.0f} {UNIT}", color=colour, fontsize="small")
         screen.set(xticks=[], yticks=[])
-        dots.append((space.plot([], [], "o", color=colour, markeredgecolor="white", markersize=9, zorder=5)[0], tour))
     frames = []
-    for i in range(len(x)):
-        for dot, tour in dots:
+    for i in range(len(tour)):
+        for dot, tour, image, x in moving:
             dot.set_data(*tour[i : i + 1].T)
-        for shown_image, images in pictures:
-            shown_image.set_data(images[i])
+            image.set_data(x[i])
         figure.canvas.draw()
         frames.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
     gif(np.stack(frames), args.gif, seconds=0.12)

@@ -22,9 +22,9 @@ DEAD = 0.1
 class Codebook(nn.Module):
     """K vectors, each the moving average of the encodings nearest to it.
 
-    The first update, and any later one for codes that are hardly used, puts codes on encodings of the batch, so that
-    the codebook neither starts away from the data nor collapses to a few codes. By torch's random numbers of the
-    moment.
+    The first update, and any later one for codes that are hardly used, puts codes on encodings of the batch: the
+    codebook starts where the data are, and unused codes are tried elsewhere, which does not keep it from collapsing to
+    a few; see `perplexity`. By torch's random numbers of the moment.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ class Codebook(nn.Module):
         Dimension of a code.
     decay
         What an update keeps of the averages, in [0, 1).
+    groups
+        Number of parts of a latent that share the codes; their use is counted apart.
 
     Raises
     ------
@@ -47,8 +49,9 @@ class Codebook(nn.Module):
 
     codes: Tensor
     counts: Tensor
+    used: Tensor
 
-    def __init__(self, num_codes: int, dim: int, decay: float) -> None:
+    def __init__(self, num_codes: int, dim: int, decay: float, groups: int = 1) -> None:
         super().__init__()
         if num_codes < 1 or not 0 <= decay < 1:
             raise ValueError(
@@ -58,6 +61,7 @@ class Codebook(nn.Module):
         self.decay = decay
         self.register_buffer("codes", torch.randn(num_codes, dim))
         self.register_buffer("counts", torch.zeros(num_codes))  # encodings a batch, a moving average
+        self.register_buffer("used", torch.zeros(groups, num_codes, dtype=torch.long))
 
     def nearest(self, encodings: Tensor) -> Tensor:
         """Indices of the codes nearest to encodings (*leading, dim), (*leading,)."""
@@ -66,21 +70,35 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def learn(self, encodings: Tensor) -> None:
         """Move the codes towards encodings (rows, dim); into new tensors, as a graph may hold the old ones."""
-        used = nn.functional.one_hot(self.nearest(encodings), len(self.codes)).to(encodings)  # (rows, K)
-        old, new = self.decay * self.counts, (1 - self.decay) * used
-        counts = old + new.sum(0)
-        moved = (old.unsqueeze(-1) * self.codes + new.T @ encodings) / counts.clamp_min(1e-30).unsqueeze(-1)
+        index = self.nearest(encodings)
+        new = (1 - self.decay) * nn.functional.one_hot(index, len(self.codes)).to(encodings)  # (rows, K)
+        counts = self.decay * self.counts + new.sum(0)
+        # a difference, so that a code that lies on its encodings stays there to the last digit
+        step = new.T @ (encodings - self.codes[index]) / counts.clamp_min(1e-30).unsqueeze(-1)
         share = len(encodings) / len(self.codes)
         rows = torch.randperm(len(encodings), device=encodings.device)
         fresh = encodings[rows[torch.arange(len(self.codes), device=rows.device) % len(rows)]]
         dead = (counts < DEAD * share) | (self.counts == 0)  # all of them before the first update
-        self.codes = torch.where(dead.unsqueeze(-1), fresh, moved)
+        self.codes = torch.where(dead.unsqueeze(-1), fresh, self.codes + step)
         self.counts = torch.where(dead, share, counts)
 
+    def count(self, index: Tensor) -> None:
+        """Add indices (*leading, groups) to the count of what is used; apart from `counts`, which revival resets."""
+        groups, num_codes = self.used.shape
+        places = index + num_codes * torch.arange(groups, device=index.device)
+        self.used = self.used + places.flatten().bincount(minlength=groups * num_codes).view(groups, num_codes)
+
     def perplexity(self) -> float:
-        """exp of the entropy of the codes' use, between 1 and K; NaN before the first update."""
-        p = self.counts / self.counts.sum()
-        return torch.exp(torch.special.entr(p).sum()).item()
+        """exp of the entropy of the codes' use within a group, the mean over groups; NaN where none was counted.
+
+        Between 1, the same code for all data, and K, all codes alike.
+        """
+        p = self.used.double() / self.used.sum(-1, keepdim=True)
+        return torch.exp(torch.special.entr(p).sum(-1)).mean().item()
+
+    def count_anew(self) -> None:
+        """Forget what was counted."""
+        self.used = torch.zeros_like(self.used)
 
 
 class _Codes(constraints.Constraint):

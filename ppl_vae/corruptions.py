@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,18 @@ class Corruption(nn.Module, abc.ABC):
         """x~ for x as the encoder sees it, of any shape, on its device, by torch's random numbers of the moment."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x~ in train mode, x in eval mode."""
-        return self.corrupt(x) if self.training else x
+        """x~ in train mode, x in eval mode.
+
+        Raises
+        ------
+        TypeError
+            For x that is not of floating point, in train mode.
+        """
+        if not self.training:
+            return x
+        if not x.is_floating_point():
+            raise TypeError(f"{type(self).__name__} expects x of floating point, got {x.dtype}; convert it: x.float()")
+        return self.corrupt(x)
 
     def formula(self, x: str) -> str:
         """The corruption as a paper writes it: `Name(x; settings)`."""
@@ -44,8 +55,10 @@ class GaussianNoise(Corruption):
 
     Raises
     ------
+    TypeError
+        For a scale that is no number.
     ValueError
-        For a scale that is not a finite number above 0.
+        For one that is not finite and above 0.
 
     Examples
     --------
@@ -59,6 +72,7 @@ class GaussianNoise(Corruption):
 
     def __init__(self, scale: float = 0.5) -> None:
         super().__init__()
+        _check_numbers(self, scale=scale)
         if not 0 < scale < float("inf"):
             raise ValueError(f"GaussianNoise expects a finite scale above 0, got {scale}; give a standard deviation")
         self.scale = scale
@@ -82,8 +96,10 @@ class Masking(Corruption):
 
     Raises
     ------
+    TypeError
+        For a rate that is no number.
     ValueError
-        For a rate outside (0, 1].
+        For one outside (0, 1].
 
     Examples
     --------
@@ -118,6 +134,8 @@ class SaltAndPepper(Corruption):
 
     Raises
     ------
+    TypeError
+        For settings that are no numbers.
     ValueError
         For a rate outside (0, 1], and where low is not below high.
 
@@ -131,6 +149,7 @@ class SaltAndPepper(Corruption):
     def __init__(self, rate: float = 0.5, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
         _check_rate(self, rate)
+        _check_numbers(self, low=low, high=high)
         if not low < high:
             raise ValueError(f"SaltAndPepper expects low < high, got low={low} and high={high}; exchange them")
         self.rate, self.low, self.high = rate, low, high
@@ -145,6 +164,13 @@ class SaltAndPepper(Corruption):
         return f"rate={self.rate:g}, low={self.low:g}, high={self.high:g}"
 
 
+def _check_numbers(corruption: Corruption, **settings: float) -> None:
+    for name, value in settings.items():
+        if not isinstance(value, Real):
+            raise TypeError(f"{type(corruption).__name__} expects {name} to be a number, got {value!r}; give one")
+
+
 def _check_rate(corruption: Corruption, rate: float) -> None:
+    _check_numbers(corruption, rate=rate)
     if not 0 < rate <= 1:
         raise ValueError(f"{type(corruption).__name__} expects rate in (0, 1], got {rate}; give a probability")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ppl_vae import traces
 from ppl_vae.split import Split
 
-__all__ = ["Draws", "arguments", "by_datum", "check_program", "chunks", "draws", "look", "scored"]
+__all__ = ["Draws", "arguments", "by_datum", "check_program", "chunks", "draws", "encoded", "look", "scored"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,27 @@ def draws(
     where = look(program, data)
     for rows in chunks(len(data), num_samples, max_rows):
         yield rows, scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
+
+
+def encoded(
+    program: nn.Module, data: Split, num_samples: int, max_rows: int = 10_000
+) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    """Draw from the guide alone, nothing being decoded; the rest as in `draws`.
+
+    Yields
+    ------
+    rows : slice
+        Which data.
+    z : dict
+        Values by site, (S, rows, units), in float64.
+    """
+    where = look(program, data)
+    for rows in chunks(len(data), num_samples, max_rows):
+        args, mask = arguments(program, data[rows])
+        with traces.particles(num_samples, where.depth):
+            guide = poutine.trace(program.guide).get_trace(*args, **traces.call(mask))
+        z = {name: by_datum(site["value"], site, where).double() for name, site in traces.latents(guide).items()}
+        yield rows, {name: value.reshape(*value.shape[:2], -1) for name, value in z.items()}
 
 
 def chunks(size: int, rows_each: int, max_rows: int) -> Iterator[slice]:

@@ -248,7 +248,8 @@ class VectorQuantized(Posterior):
     For a `CodePrior`, a mass over the same codes: the ELBO is then a bound, log p(x | z) - groups log K. The gradient
     at the code is handed to the encoder as it is. In train mode, where gradients are wanted, each call first moves
     the codebook (see `codebook.Codebook`); train with `objectives.Commitment`, which keeps e(x) near its codes. It
-    reports the perplexity of the codes' use: K where all are used alike, near 1 where the codebook collapsed.
+    reports the perplexity of the codes' use in an epoch's training within each group, the mean over groups: K where
+    all are used alike, 1 where the codebook collapsed.
 
     Parameters
     ----------
@@ -293,7 +294,7 @@ class VectorQuantized(Posterior):
             )
         super().__init__(x_shape, latent_dim, net, context, site)
         self.num_codes, self.groups = num_codes, groups
-        self.codebook = Codebook(num_codes, latent_dim // groups, decay)
+        self.codebook = Codebook(num_codes, latent_dim // groups, decay, groups)
 
     @staticmethod
     def rows(latent_dim: int) -> int:
@@ -304,9 +305,13 @@ class VectorQuantized(Posterior):
         """From encodings, (*leading, 1, latent_dim)."""
         encoding = params[..., 0, :].unflatten(-1, (self.groups, -1))
         still = encoding.detach()
-        if self.training and torch.is_grad_enabled():
+        learning = self.training and torch.is_grad_enabled()
+        if learning:
             self.codebook.learn(still.flatten(0, -2))  # first, so that q and the prior see the same codes
-        code = self.codebook.codes[self.codebook.nearest(still)]
+        index = self.codebook.nearest(still)
+        if learning:
+            self.codebook.count(index)
+        code = self.codebook.codes[index]
         return Code((code + (encoding - still)).flatten(-2), self.codebook.codes)  # adds 0, and the gradient
 
     def over_codes(self, logits: Tensor) -> CodeMass:
@@ -314,8 +319,10 @@ class VectorQuantized(Posterior):
         return CodeMass(logits, self.codebook.codes)
 
     def reported(self) -> dict[str, float]:
-        """What the history shows of it at the end of an epoch."""
-        return {f"perplexity_{self.site}": self.codebook.perplexity()}
+        """What the history shows of it at the end of an epoch, whose count of codes ends with it."""
+        perplexity = self.codebook.perplexity()
+        self.codebook.count_anew()
+        return {f"perplexity_{self.site}": perplexity}
 
     def settings(self) -> str:
         """What `formula` adds."""

@@ -23,11 +23,9 @@ class Prior(Conditional):
     """p(z), or p(z | context); the base of every prior.
 
     `build` gives a prior whichever of `latent_dim`, `x_shape`, `context`, `posterior` and `pseudo_inputs` its
-    constructor names.
+    constructor names. One that has a method `start_from(z)` is moved by it to where values z (n, latent_dim) lie,
+    before `fit_prior` fits it to such.
     """
-
-    def start_from(self, z: Tensor) -> None:
-        """Move the parameters to where values z (n, latent_dim) lie, before a fit to such; not at all by default."""
 
 
 class StandardNormal(Prior):
@@ -106,9 +104,20 @@ class GaussianMixture(Prior):
         return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
 
     def start_from(self, z: Tensor) -> None:
-        """Begin where expectation maximization ends, scikit-learn's, by torch's random numbers of the moment."""
+        """Begin where expectation maximization ends, scikit-learn's, by torch's random numbers of the moment.
+
+        Raises
+        ------
+        ValueError
+            For fewer values than components.
+        """
         from sklearn import mixture
 
+        if len(z) < len(self.logits):
+            raise ValueError(
+                f"GaussianMixture expects a datum or more for each component to start from, got {len(z)} data and "
+                f"{len(self.logits)} components; give num_components={len(z)} at most, or more data"
+            )
         loc, scale, seed = z.mean(0), z.std(0, correction=0).clamp_min(1e-6), int(torch.randint(2**31, ()))
         em = mixture.GaussianMixture(len(self.logits), covariance_type="diag", max_iter=1000, random_state=seed)
         found = em.fit(((z - loc) / scale).double().cpu().numpy())

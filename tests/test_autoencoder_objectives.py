@@ -211,6 +211,11 @@ def test_mmd_is_the_loop_over_pairs():
     exactly(squared_mmd(torch.stack([a, a]), torch.stack([b, b]), base), expected.expand(2))
 
 
+def test_mmd_far_from_0_is_as_exact():
+    a, b = torch.randn(50, 3) + 1e4, torch.randn(40, 3) + 1e4 + 0.5
+    assert_close(squared_mmd(a, b, 6.0), squared_mmd(a.double() - 1e4, b.double() - 1e4, 6.0).float())
+
+
 def test_mmd_of_equal_distributions_is_0_in_the_mean():
     a, b = torch.randn(2, 1000, 20, 2).double()
     values = squared_mmd(a, b, 4.0)

@@ -170,6 +170,15 @@ def test_corruptions_refuse():
             GaussianNoise(scale)
     with pytest.raises(ValueError, match="SaltAndPepper expects low < high, got low=1 and high=0; exchange"):
         SaltAndPepper(low=1, high=0)
+    wrong = (partial(GaussianNoise, scale="a"), partial(Masking, rate=None), partial(SaltAndPepper, low="a"))
+    for make, name in zip(wrong, ("scale", "rate", "low"), strict=True):
+        with pytest.raises(TypeError, match=rf"{make.func.__name__} expects {name} to be a number, got .*; give one"):
+            make()
+    for x in torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.bool):
+        for corruption in GaussianNoise(), Masking(), SaltAndPepper():
+            with pytest.raises(TypeError, match=rf"expects x of floating point, got {x.dtype}; convert it: x\.float"):
+                corruption(x)
+            assert corruption.eval()(x) is x
 
 
 @each_corruption
@@ -362,14 +371,34 @@ def test_fitting_a_prior_changes_nothing_else(posterior):
     assert new.sample(len(x), *context, seed=0).shape == x.shape
 
 
-def test_fit_prior_refuses():
+@pytest.mark.parametrize("prior", [partial(GaussianMixture, num_components=3), StandardNormal])
+def test_a_fitted_prior_is_kept_with_the_rest(prior, tmp_path):
+    loaded = digits()
+    vae = small(loaded, prior=Flat, posterior=Point, corruption=Masking)
+    new = fit_prior(vae, loaded, prior, epochs=2, run=tmp_path)
+    stored = load(tmp_path)
+    assert repr(stored.vae) == repr(new)
+    assert all(map(torch.equal, stored.vae.state_dict().values(), new.state_dict().values()))
+    assert stored.vae.sample(3, seed=0).equal(new.sample(3, seed=0))
+    assert stored.config["recipe"] == new.recipe
+    assert [said["split"] for said in stored.config["data"]] == ["train", "validation"]
+    terms = [name for name in stored.history if name.endswith("prior_term")]
+    assert terms == ([] if prior is StandardNormal else ["train_prior_term", "validation_prior_term"])
+    assert not any("elbo" in name or "reconstruction" in name for name in stored.history)
+    with pytest.raises(ValueError, match=r"fit_prior expects a run folder without a training, got .*; choose another"):
+        fit_prior(vae, loaded, prior, run=tmp_path)
+    with pytest.raises(ValueError, match=r"resume expects the training that the folder holds, got another fit\."):
+        fit(new, loaded, epochs=2, run=tmp_path, resume=True, device="cpu")
+
+
+def test_fit_prior_refuses(monkeypatch):
     loaded = digits()
     vae = small(loaded, prior=Flat, posterior=Point)
     with pytest.raises(ValueError, match=r"^a mixture expects.*point masses \(Point.*use another posterior or"):
         fit_prior(vae, loaded, VampPrior)
     with pytest.raises(ValueError, match=r"expects a proper prior, got Flat, which has nothing to fit; fit Gaussian"):
         fit_prior(vae, loaded, Flat)
-    with pytest.raises(TypeError, match="expects prior to be a class"):
+    with pytest.raises(TypeError, match=r"^fit_prior expects prior to be a class"):
         fit_prior(vae, loaded, StandardNormal(8))
     with pytest.raises(TypeError, match="fit_prior expects a VAE with one latent site, got Program"):
         fit_prior(Program(vae.model, vae.guide), loaded, GaussianMixture)
@@ -377,6 +406,20 @@ def test_fit_prior_refuses():
     chained = VAE(levels, Bernoulli(2, (1, 8, 8), SMALL), DiagonalNormal((1, 8, 8), 2, SMALL))
     with pytest.raises(TypeError, match="with one latent site, got sites z2, z1; fit such a prior with the rest"):
         fit_prior(chained, loaded, GaussianMixture)
+    sparse, seen = small(loaded, prior=Flat, posterior=partial(TopK, k=3)), []
+    for prior in GaussianMixture, FlowPrior:
+        with pytest.raises(ValueError, match=r"fit_prior expects codes with a density, got exact zeros.*TopK.*Laplace"):
+            fit_prior(sparse, loaded, prior)
+    assert fit_prior(sparse, loaded, Laplace).sample(2, seed=0).shape == (2, 1, 8, 8)
+    codes = small(loaded, prior=CodePrior, posterior=VectorQuantized)
+    monkeypatch.setattr(GaussianMixture, "start_from", lambda *_: seen.append("started"))
+    for prior in GaussianMixture, StandardNormal:
+        with pytest.raises(ValueError, match="both masses or both densities, got a mass and a density at 'z'"):
+            fit_prior(codes, loaded, prior)
+    assert not seen  # nothing was computed for it
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="for each component to start from, got 5 data and 10 components; give num_c"):
+        fit_prior(vae, loaded.train.x[:5], GaussianMixture)
     plain = fit_prior(vae, loaded, StandardNormal)
     assert plain.recipe["prior"]["class"] == "StandardNormal"
     assert plain.sample(2, seed=0).shape == (2, 1, 8, 8)

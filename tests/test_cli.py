@@ -20,6 +20,7 @@ def leaves(module, base):
     return [c.__name__ for c in found if isinstance(c, type) and issubclass(c, base) and c is not base]
 
 
+OBJECTIVES = ["IWAE", "FreeBits", "InfoVAE", "Contractive", "Commitment"]
 CHOICES = [
     *(("prior", n) for n in leaves(priors, priors.Prior)),
     *(("likelihood", n) for n in leaves(likelihoods, likelihoods.Likelihood)),
@@ -28,8 +29,13 @@ CHOICES = [
     *(("decoder", n) for n in leaves(nets, nets.Network)),
     *(("corruption", n) for n in leaves(corruptions, corruptions.Corruption)),
     *(("beta", n) for n in leaves(objectives, objectives.Beta)),
-    *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", "IWAE", "FreeBits")),
+    *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", *OBJECTIVES)),
 ]
+SETTINGS = {
+    **{key: ["--prior.num_components", "4"] for key in ("VampPrior", "GaussianMixture")},
+    "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
+    "VectorQuantized": ["--prior", "CodePrior"],
+}
 
 
 def run(*words):
@@ -58,9 +64,7 @@ def test_every_leaf_parses_by_its_short_name(option, name, capsys):
     [c for c in CHOICES if c[0] in ("prior", "likelihood", "posterior", "corruption") and c[1] != "Flat"],
 )
 def test_swapping_a_leaf_changes_one_word(option, name, trained):
-    words = [f"--{option}", name]
-    words += ["--prior.num_components", "4"] if name in ("VampPrior", "GaussianMixture") else []
-    folder = trained("run", *words)
+    folder = trained("run", f"--{option}", name, *SETTINGS.get(name, []))
     assert name in json.loads((folder / "config.json").read_text())["formula"][option in ("posterior", "corruption")]
 
 
@@ -156,6 +160,24 @@ def test_autoencoders(trained, capsys):
     assert run("diagnose", folder, "--num-samples", 30) == 0
     assert run("sample", folder) == 1
     assert "an autoencoder has no prior to sample" in capsys.readouterr().err
+    fitted = folder.with_name("fitted")
+    words = ("fit-prior", folder, "--out", fitted, "--epochs", 2, "--prior.num_components", 3)
+    assert run(*words, "--prior", "GaussianMixture") == 0
+    assert "p(x, z) = GaussianMixture(z; 3) Bernoulli(x | z)" in capsys.readouterr().out
+    for command in ("sample", "evaluate", "diagnose"):
+        assert run(command, fitted) == 0
+    assert run("fit-prior", folder, "--out", fitted) == 1
+    assert "a run folder without a training" in capsys.readouterr().err
+
+
+def test_a_vector_quantized_run(trained, capsys):
+    folder = trained("vq", "--prior", "CodePrior", "--posterior", "VectorQuantized", "--objective", "Commitment")
+    assert run("diagnose", folder, "--num-samples", 30) == 0
+    said = capsys.readouterr().out
+    assert "nll is minus the ELBO" in said
+    assert "without a spread of q there is no more to diagnose: figures only" in said
+    figures = {p.stem for p in (folder / "figures").iterdir()}
+    assert figures == {"elbo_curves", "reconstructions", "samples", "latent_space", "traversals", "manifold"}
 
 
 def test_classes_of_your_own_come_from_a_file_you_name(tmp_path, monkeypatch, capsys):
@@ -319,7 +341,7 @@ def test_help_and_mistakes(capsys):
     assert run() == 0
     assert run("--version") == 0
     assert run("trian") == 2
-    for command in ("train", "evaluate", "diagnose", "sample", "compare", "demo"):
+    for command in ("train", "evaluate", "diagnose", "sample", "fit-prior", "compare", "demo"):
         with pytest.raises(SystemExit):
             run(command, "--help")
     shown = capsys.readouterr().out

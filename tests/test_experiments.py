@@ -195,6 +195,7 @@ def test_notebook_is_stored_with_outputs(file):
 IN_TABLES = {  # what is compared, and in how many tables
     "compare_priors.ipynb": (("StandardNormal", "GaussianMixture", "VampPrior", "FlowPrior"), 4),
     "diagnose_mnist.ipynb": (("DiagonalNormal", "FullRankNormal", "IAF"), 6),
+    "manifold.ipynb": (("PCA", "LDA", "KernelPCA", "Isomap", "LLE", "t-SNE", "Autoencoder", "VAE"), 1),
 }
 
 

@@ -102,7 +102,8 @@ def test_formula_and_samples(case):
     c = ", c" if case.context else ""
     assert first.startswith(f"p(x, z{c.replace(', ', ' | ')}) = {names[0]}(z")
     assert f" {names[1]}(x | z{c}" in first
-    assert second == f"q(z | x{c}) = {names[2]}"
+    settings = vae.posterior.settings()
+    assert second == f"q(z | x{c}) = {names[2]}" + (f"({settings})" if settings else "")
     assert vae.reconstruct(x, *context, seed=0).shape == x.shape
     few = [c[:4] for c in context]
     if case.prior.func is priors.Flat:

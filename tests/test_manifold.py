@@ -34,6 +34,9 @@ def test_distance_correlation_of_similar_constant_and_bad_data():
     for bad in (x[:1], x[:3] * np.nan, x[:5]):
         with pytest.raises(ValueError, match=r"finite pairs of vectors, got shapes .*; give one row"):
             distance_correlation(bad, x[: min(len(bad), 3)])
+    for one, other in ((1.0, 2.0), ([], []), (np.zeros((0, 2)), np.zeros((0, 3)))):
+        with pytest.raises(ValueError, match="expects two or more finite pairs of vectors"):
+            distance_correlation(one, other)
 
 
 def by_definition(x, z, k):
@@ -171,6 +174,7 @@ def test_isomap_finds_the_true_coordinates(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda d: methods(steps=0), "one step or more, got 0; give more"),
         (lambda d: benchmark(d, seeds=0), "got seeds=0"),
         (lambda d: benchmark(d, num_held_out=20), "20 held-out data for 10 neighbours; give more"),
         (lambda d: benchmark(d.hide(0.5)), "complete data, got a mask over 200 data; leave out"),
@@ -192,6 +196,14 @@ class TestFigure:
         (legend,) = axs[0].figure.legends
         assert [text.get_text() for text in legend.get_texts()] == ["x", "y"]
         assert [ax.spines["left"].get_linestyle() for ax in axs] == ["solid", "--", "solid"]
+
+    def test_an_outlier_is_counted_and_does_not_shrink_the_rest(self):
+        z = self.Z[0].copy()
+        z[0] = 1e3
+        (ax,) = plots.embeddings({"a": z})
+        assert ax.get_xlabel() == "1 outside"
+        assert np.ptp(ax.get_xlim()) == pytest.approx(np.ptp(ax.get_ylim()))
+        assert np.ptp(ax.get_xlim()) < 20
 
     def test_numbers_share_a_colour_bar(self):
         axs = plots.embeddings({"a": self.Z[0], "b": self.Z[1]}, range(30), labelled="arc length")

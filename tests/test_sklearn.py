@@ -25,7 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from ppl_vae import evaluate, posteriors, priors
 from ppl_vae.corruptions import GaussianNoise, Masking
 from ppl_vae.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, DiscretizedLogistic, Gaussian
-from ppl_vae.nets import GatedMLP
+from ppl_vae.nets import MLP, GatedMLP
 from ppl_vae.objectives import Commitment, Contractive, Linear
 from ppl_vae.sklearn import Autoencoder, VariationalAutoencoder
 
@@ -93,6 +93,11 @@ def test_settings_are_refused_when_fitted(Estimator):
         ({"patience": 3}, "give validation_fraction=0.1"),
         ({"device": "tpu"}, "device expects"),
         ({"prior": priors.StandardNormal(2)}, "prior to be a class"),
+        ({"hidden_dims": (0,)}, r"hidden_dims\[0\] == 0, must be >= 1"),
+        ({"hidden_dims": (8, 2.5)}, r"hidden_dims\[1\] must be an instance of int, not float"),
+        ({"hidden_dims": 5}, "hidden_dims expects a sequence of widths, got 5; give"),
+        ({"net": partial(MLP, hidden_dims=(3,))}, r"got {'hidden_dims': \(8,\)} beside net=.* fixed; leave it out"),
+        ({"net": GatedMLP, "activation": "tanh"}, "net expects to take activation where it is given, got"),
     ]:
         with pytest.raises((ValueError, TypeError), match=says):
             Estimator(**{**SMALL, **settings}).fit(IRIS)
@@ -107,18 +112,41 @@ def test_a_point_has_no_density_and_a_density_no_one_code():
         VariationalAutoencoder(num_samples=0, **SMALL).fit(IRIS)
 
 
+def test_parts_that_do_not_fit_are_refused_without_pyros_table():
+    with pytest.raises(ValueError, match="expects components with a density") as raised:
+        Autoencoder(prior=priors.VampPrior, **SMALL).fit(IRIS)
+    assert "Trace Shapes" not in str(raised.value)
+
+
+def test_beta_is_any_real_number_or_warm_up():
+    search = GridSearchCV(VariationalAutoencoder(**SEEDED), {"beta": np.arange(1, 3)}, cv=2, error_score="raise")
+    assert search.fit(IRIS).best_params_["beta"] in (1, 2)
+    codes = [VariationalAutoencoder(beta=b, **SEEDED).fit_transform(IRIS) for b in (2.0, np.int64(2), np.float32(2))]
+    assert np.array_equal(codes[0], codes[1])
+    assert np.array_equal(codes[0], codes[2])
+    for beta in ("a", None):
+        with pytest.raises(TypeError, match=r"beta must be an instance of .*Beta"):
+            VariationalAutoencoder(beta=beta, **SMALL).fit(IRIS)
+    with pytest.raises(ValueError, match="beta"):
+        VariationalAutoencoder(beta=-1, **SMALL).fit(IRIS)
+
+
 @BOTH
-def test_pipelines_grids_clones_and_processes(Estimator):
+def test_pipelines_grids_and_clones(Estimator):
     steps = [("scale", StandardScaler()), ("encode", Estimator(**SEEDED)), ("class", KNeighborsClassifier())]
     grid = {"encode__n_components": [1, 2], "encode__hidden_dims": [(), (4,)]}
-    search = GridSearchCV(Pipeline(steps), grid, cv=2, n_jobs=2, error_score="raise").fit(IRIS, SPECIES)
+    search = GridSearchCV(Pipeline(steps), grid, cv=2, error_score="raise").fit(IRIS, SPECIES)
     assert search.best_score_ > 0.5
     assert search.best_estimator_.predict(IRIS).shape == SPECIES.shape
     unsupervised = GridSearchCV(Estimator(**SEEDED), {"learning_rate": [1e-9, 1e-2]}, cv=2).fit(IRIS)
     assert unsupervised.best_params_ == {"learning_rate": 1e-2}
-    jobs = joblib.Parallel(n_jobs=2)(joblib.delayed(clone(Estimator(**SEEDED)).fit_transform)(IRIS) for _ in range(2))
-    for codes in jobs:
-        np.testing.assert_allclose(codes, Estimator(**SEEDED).fit_transform(IRIS), atol=1e-12)
+
+
+def test_other_processes_find_the_same_codes():
+    estimators = [Autoencoder(**SEEDED), VariationalAutoencoder(**SEEDED)]
+    jobs = joblib.Parallel(n_jobs=2)(joblib.delayed(clone(e).fit_transform)(IRIS) for e in estimators)
+    for estimator, codes in zip(estimators, jobs, strict=True):
+        np.testing.assert_allclose(codes, estimator.fit_transform(IRIS), atol=1e-12)
 
 
 @BOTH
@@ -234,6 +262,20 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_their_order(prior, posterio
     assert len(np.unique(vae.score_samples(IRIS[[0, 0, 0]]))) == 1
 
 
+def test_of_codes_score_samples_is_the_elbo():
+    """Against log p(x) from the sum over all of five codes."""
+    quantized = partial(posteriors.VectorQuantized, num_codes=5)
+    vae = VariationalAutoencoder(prior=priors.CodePrior, posterior=quantized, **SEEDED).fit(IRIS)
+    data, codes = vae.columns_.split(IRIS), vae.vae_.posterior.codebook.codes
+    with torch.no_grad():
+        log_joint = vae.vae_.decode(codes.unsqueeze(1)).log_prob(data.x) - math.log(5)
+        used = torch.cdist(torch.from_numpy(vae.transform(IRIS)), codes).argmin(1)
+    elbo = log_joint[used, torch.arange(len(used))] - data.log_volume
+    scores = vae.score_samples(IRIS)
+    np.testing.assert_allclose(scores, elbo, atol=1e-9)
+    assert (scores < (log_joint.logsumexp(0) - data.log_volume).numpy()).all()
+
+
 @pytest.mark.parametrize("Likelihood", [Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Categorical])
 @BOTH
 def test_the_likelihood_says_what_X_may_be(Estimator, Likelihood):
@@ -332,7 +374,7 @@ def test_denoising():
 def test_nets_and_warm_ups():
     gated = VariationalAutoencoder(net=GatedMLP, beta=Linear(epochs=2), **SEEDED).fit(IRIS)
     assert gated.history_.beta.is_monotonic_increasing
-    fixed = Autoencoder(net=partial(GatedMLP, hidden_dims=(3,)), **SEEDED).fit(IRIS)
+    fixed = Autoencoder(net=partial(GatedMLP, hidden_dims=(3,)), epochs=1).fit(IRIS)
     assert fixed.vae_.posterior.net.layers[0].out_features == 2 * 3  # what the user fixed counts
 
 

@@ -118,6 +118,8 @@ def test_the_elbo_is_a_bound_that_enumeration_confirms(weighted):
     exactly(torch.tensor(result.log_px), torch.tensor(result.elbo))
     found = log_marginal_likelihood(vae, x, method="prior", num_samples=2000, seed=0)
     assert (abs(found.log_px - joint.logsumexp(0).detach().numpy()) < 4 * found.log_px_mcse).all()
+    assert "nll is minus the ELBO, an upper bound" in repr(evaluate(vae, x, num_samples=30, seed=0))
+    assert "(S=" not in repr(evaluate(vae, x, num_samples=30, seed=0))
     for objective in Trace_ELBO(), TraceMeanField_ELBO(), Commitment(0.0):
         exactly(-loss(vae, [x], objective), torch.tensor(result.elbo.sum()))
 
@@ -157,9 +159,6 @@ def test_the_codebook_is_a_moving_average():
         exactly(book.counts, counts)
         exactly(book.codes, sums / counts[:, None])
     assert torch.equal(codes, held)  # nothing was written into a tensor that a graph may hold
-    p = counts / counts.sum()
-    assert book.perplexity() == pytest.approx(math.exp(-(p * p.log()).sum()))
-    assert math.isnan(Codebook(K, 2, 0.9).perplexity())
 
 
 def test_dead_codes_are_revived():
@@ -175,6 +174,39 @@ def test_dead_codes_are_revived():
     assert few.codes.isfinite().all()
 
 
+def perplexity_of(vae, x):
+    """Of what a codebook that stays does with all data, the mean over groups, and of the groups together."""
+    book, posterior = vae.posterior.codebook, vae.posterior
+    index = book.nearest(vae.eval().encode(x).mean.detach().unflatten(-1, (posterior.groups, -1)))
+    used = torch.nn.functional.one_hot(index, posterior.num_codes).double()
+    of = [torch.special.entr(p).sum(-1).exp().mean().item() for p in (used.mean(0), used.mean((0, 1)))]
+    return tuple(of)
+
+
+def test_perplexity_is_of_what_was_used_and_the_mean_over_groups():
+    book = Codebook(4, 2, 0.9, groups=2)
+    assert math.isnan(book.perplexity())
+    book.count(torch.tensor([[0, 3], [0, 2], [0, 3]]))
+    book.count(torch.tensor([[0, 2]]))
+    assert book.used.tolist() == [[4, 0, 0, 0], [0, 0, 2, 2]]
+    assert book.perplexity() == pytest.approx((1 + 2) / 2)
+    book.count_anew()
+    assert math.isnan(book.perplexity())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_constant_encoder_has_perplexity_1(groups):
+    """Revival, which resets the averages of unused codes, does not hide it."""
+    vae, x = vq(num_codes=64, groups=groups, decay=0.5).train(), data(1).expand(100, D)
+    for _ in range(30):
+        traces.pair(vae, x)
+    assert (vae.posterior.codebook.counts > 0).all()
+    assert vae.posterior.reported() == {"perplexity_z": 1.0}
+    assert math.isnan(vae.posterior.codebook.perplexity())  # the next epoch counts its own
+    history = fit(vae, x[:1], epochs=5, objective=Commitment(), device="cpu").history
+    assert history.perplexity_z.tolist() == [1.0] * 5
+
+
 def codes_of(vae):
     return vae.posterior.codebook.codes
 
@@ -183,6 +215,7 @@ def test_only_training_moves_the_codebook():
     vae, x = vq(), data()
     before = codes_of(vae)
     loss(vae, [x]), vae.encode(x), vae.reconstruct(x, seed=0), vae.train().sample(2, seed=0), evaluate(vae, x)
+    vae.posterior_draw(x)
     with torch.no_grad():
         traces.pair(vae, x)
     assert torch.equal(codes_of(vae), before)
@@ -204,7 +237,7 @@ def test_the_codebook_is_stored_and_moves():
     vae.train()
     traces.pair(vae, data())
     names = set(vae.state_dict()) - {name for name, _ in vae.named_parameters()}
-    assert names == {"posterior.codebook.codes", "posterior.codebook.counts"}
+    assert names == {f"posterior.codebook.{name}" for name in ("codes", "counts", "used")}
     other.load_state_dict(vae.state_dict())
     x = data()
     vae.eval()
@@ -286,10 +319,14 @@ def made():
 
 def test_it_learns_digits_with_most_of_its_codes():
     vae = made()
-    assert repr(vae).startswith("p(x, z) = CodePrior(z; 4 x 16) Bernoulli(x | z)\nq(z | x) = VectorQuantized\n")
+    assert repr(vae).startswith(
+        "p(x, z) = CodePrior(z; 4 x 16) Bernoulli(x | z)\nq(z | x) = VectorQuantized(16, groups=4)\n"
+    )
     result = fit(vae, digits(), epochs=30, batch_size=100, objective=Commitment(), seed=0)
     history = result.history
-    assert history.perplexity_z.iloc[-1] > 10  # of 16
+    of_groups, together = perplexity_of(vae, digits().train.fixed(0).x)
+    assert together > 10  # of 16; a group needs fewer
+    assert history.perplexity_z[result.best_epoch] == pytest.approx(of_groups, rel=0.1)
     assert f"nats per datum, perplexity of z {history.perplexity_z[result.best_epoch]:.1f})" in repr(result)
     assert history.validation_elbo.max() > history.validation_elbo.iloc[0] + 3
     assert history.validation_kl_z.to_numpy() == pytest.approx(4 * math.log(16))

@@ -29,8 +29,10 @@ from ppl_vae import (
 from ppl_vae.cli.animation import gif
 from ppl_vae.conditional import Conditional
 from ppl_vae.manifold import code_grid, decoded, geodesic, interpolate, magnification, metric, smoothness, traverse
+from ppl_vae.manifold.code_graph import CodeGraph
 from ppl_vae.nets import MLP
-from ppl_vae.priors import GaussianMixture
+from ppl_vae.posteriors import VectorQuantized
+from ppl_vae.priors import CodePrior, FlowPrior, GaussianMixture, VampPrior
 
 STEPS = 61
 
@@ -190,6 +192,24 @@ class TestGeodesics:
         with pytest.raises(ValueError, match="leave out through"):
             geodesic(case.program, a, b, *case.context, through=a)
 
+    def test_refusals(self):
+        a, b = vec(0.0, 1.0), vec(1.0, 1.0)
+        with pytest.raises(ValueError, match="finite ends, got NaN"):
+            geodesic(sphere(), a, b * math.nan)
+        with pytest.raises(TypeError, match=r"geodesic expects codes as tensors of floats .*, got ndarray; convert"):
+            geodesic(sphere(), a.numpy(), b)
+        for through in (torch.zeros(5, 3), torch.zeros(5), torch.zeros(0, 2), torch.full((5, 2), math.inf)):
+            with pytest.raises(ValueError, match=r"finite codes \(n, 2\) to go through, n >= 1, got shape"):
+                geodesic(sphere(), a, b, through=through)
+
+    def test_codes_of_the_graph_have_as_many_neighbours_as_asked(self):
+        """Of codes on a line, the nearest of each: none is its own."""
+        codes = torch.stack([vec(0.0, 1.0, 3.0, 6.0), vec(0.0, 0.0, 0.0, 0.0)], -1)
+        graph = CodeGraph(hill(0.0), codes, num_neighbours=1)
+        edges = {(i, j) for i, j in zip(graph._from, graph._to, strict=True) if i != j}
+        assert edges == {(0, 1), (1, 0), (2, 1), (3, 2)}
+        assert graph.path(vec(-1.0, 0.0), vec(7.0, 0.0), 5) is not None
+
 
 class TestMetric:
     def test_of_a_sphere(self):
@@ -207,6 +227,13 @@ class TestMetric:
             jacobian = torch.autograd.functional.jacobian(lambda z: decoded(vae, z).flatten(), z[i])
             torch.testing.assert_close(found[i], jacobian.T @ jacobian)
         torch.testing.assert_close(magnification(vae, z), torch.linalg.det(found).sqrt())
+
+    def test_refusals(self):
+        for f in (decoded, metric, magnification):
+            with pytest.raises(TypeError, match=f"{f.__name__} expects codes as tensors of floats .* torch.int64"):
+                f(sphere(), torch.zeros(2, dtype=torch.long))
+            with pytest.raises(TypeError, match=f"{f.__name__} expects a VAE"):
+                f(nn.Linear(2, 3), torch.zeros(2))
 
     def test_in_raw_units(self, digits):
         vae, codes = digits["vae"]
@@ -273,6 +300,11 @@ class TestInterpolate:
             interpolate(vec(0.0, 1.0), vec(1.0, 1.0), 1)
         with pytest.raises(ValueError, match="one dimension"):
             interpolate(vec(0.0, 1.0), vec(1.0), 5)
+        with pytest.raises(ValueError, match=r"from \(2, 3\) to \(4, 3\); give ends .* that broadcast"):
+            interpolate(torch.zeros(2, 3), torch.zeros(4, 3), 5)
+        for end in (torch.tensor([0, 1]), np.zeros(2), torch.tensor(0.0)):
+            with pytest.raises(TypeError, match="interpolate expects codes as tensors of floats"):
+                interpolate(vec(0.0, 1.0), end, 5)
 
 
 class TestGrid:
@@ -314,6 +346,31 @@ class TestGrid:
             code_grid(VAE(StandardNormal(3), Gaussian(3, (3,)), DiagonalNormal((3,), 3)), 4)
         with pytest.raises(ValueError, match="one point"):
             code_grid(self.of(StandardNormal(2)), 0)
+        q = VectorQuantized((3,), 2, num_codes=4)
+        for codes in (None, torch.zeros(4, 2)):
+            with pytest.raises(ValueError, match="CodePrior, a mass: a grid would lie between its codes"):
+                code_grid(VAE(CodePrior(q), Gaussian(2, (3,)), q), 4, codes=codes)
+
+    def test_of_a_conditional_prior_needs_its_context(self):
+        given = [(3,)]
+        q = DiagonalNormal((5,), 2, context=given)
+        context = torch.ones(3)
+        for prior in (
+            FlowPrior(2, context=given),
+            VampPrior(q, (5,), num_components=4),
+            DiagonalNormal((3,), 2, site="z"),
+        ):
+            vae = VAE(prior, Gaussian(2, (5,), context=given), q)
+            with torch.no_grad():
+                draws = prior.given(context.expand(50_000, 3)).sample()
+            low, high = draws.quantile(torch.tensor([0.25, 0.75]), dim=0)
+            grid = code_grid(vae, 2, context)
+            size = (high - low).max()
+            assert (grid[1, 0] - low).abs().max() < 0.1 * size
+            assert (grid[0, 1] - high).abs().max() < 0.1 * size
+            for wrong in ((), (context[:2],), (context, context)):
+                with pytest.raises(ValueError, match="a prior that can be sampled, given its context, got"):
+                    code_grid(vae, 2, *wrong)
 
     def test_traversals_move_one_unit(self):
         z, values = torch.randn(3), torch.randn(3, 4)
@@ -321,6 +378,12 @@ class TestGrid:
             moved = (walks != z).any(1)
             assert torch.equal(moved, torch.eye(3, dtype=torch.bool))
         assert torch.equal(traverse(z, values)[1, :, 1], values[1])
+        assert torch.equal(traverse(z, np.arange(4)), traverse(z, torch.arange(4.0)))
+        for code, taken in ((z, values[:2]), (z, values[0, 0]), (torch.randn(5, 3), values)):
+            with pytest.raises(ValueError, match=r"one code \(latent_dim,\) and values \(steps,\)"):
+                traverse(code, taken)
+        with pytest.raises(TypeError, match="traverse expects codes as tensors of floats"):
+            traverse(torch.tensor([0, 1, 2]), values)
 
 
 class Shifted(Conditional):

@@ -18,11 +18,12 @@ from ppl_vae.cli.figures import draw, figures, raw, save
 from ppl_vae.diagnostics import Diagnosis, diagnose
 from ppl_vae.evaluation import compare, evaluate
 from ppl_vae.likelihoods import Bernoulli, Gaussian
+from ppl_vae.priors import GaussianMixture
 from ppl_vae.split import Split
-from ppl_vae.training import OneCycle, Run, fit, load
+from ppl_vae.training import OneCycle, Run, fit, fit_prior, load
 from ppl_vae.vae import VAE, build
 
-__all__ = ["compare_runs", "diagnose_run", "evaluate_run", "sample", "train"]
+__all__ = ["compare_runs", "diagnose_run", "evaluate_run", "fit_prior_of_run", "sample", "train"]
 
 
 def train(options: Namespace) -> None:
@@ -99,9 +100,10 @@ def evaluate_run(options: Namespace) -> None:
 def diagnose_run(options: Namespace) -> None:
     """Write the diagnosis in words, its trees and its figures, and print the verdict."""
     run, vae, split = _opened(options)
-    if "log_px" not in evaluate(vae, split[:1], num_samples=1, seed=options.seed, progress=False).per_datum:
-        result = evaluate(vae, split, num_samples=1, seed=options.seed, max_rows=options.max_rows)
-        print(result)
+    look = evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
+    if "log_px" not in look.per_datum or look.one_code:  # q has no spread that could be judged
+        result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+        print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
     else:
         result = _diagnosed(run.path, vae, split, options).check.evaluation
     for name in figures(vae, split, run.history, result, run.path / "figures", seed=options.seed):
@@ -139,6 +141,23 @@ def sample(options: Namespace) -> None:
     else:
         save(draw("samples", x), out)
     print(f"wrote {out}")
+
+
+def fit_prior_of_run(options: Namespace) -> None:
+    """Fit another prior to the encodings of a run's training data, and store the whole as a run of its own."""
+    run, vae = _loaded(options)
+    made = fit_prior(
+        vae,
+        _data(run, options),
+        part(options.prior) or GaussianMixture,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        patience=options.patience,
+        seed=options.seed,
+        run=options.out,
+    )
+    print("\n".join([*repr(made).splitlines()[:2], f"wrote {options.out}; next: ppl-vae sample {options.out}"]))
 
 
 def _condition(run: Run, options: Namespace) -> list[Tensor]:
@@ -191,13 +210,17 @@ def _loaded(options: Namespace) -> tuple[Run, VAE]:
 
 
 def _split(run: Run, options: Namespace) -> Split:
-    if not run.config["data"][0]:
-        raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
-    loaded = data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
+    loaded = _data(run, options)
     which = getattr(options, "split", "test")
     if which not in loaded.splits:
         raise ValueError(f"--split expects train, validation or test, got {which!r}; choose one of these")
     return loaded.splits[which].fixed(options.seed)
+
+
+def _data(run: Run, options: Namespace) -> data.Data:
+    if not run.config["data"][0]:
+        raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
+    return data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
 
 
 def _at_least_one(options: Namespace, name: str) -> None:

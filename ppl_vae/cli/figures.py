@@ -32,10 +32,13 @@ def figures(
     latent and its aggregate posterior over the prior, and KL per unit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made: dict[str, Callable[[], Any]] = {"elbo_curves": lambda: draw("elbo_curves", history)}
+    made: dict[str, Callable[[], Any]] = {}
+    if "train_elbo" in history:  # a prior fitted afterwards has none
+        made["elbo_curves"] = lambda: draw("elbo_curves", history)
     codes = _codes(vae, split, seed)
     images = split.x.dim() == 4
     bounded = "log_px" in result.per_datum
+    dense = bounded and not result.one_code
     if images:
         few = split[:10]
         shown = vae.reconstruct(few.x.to(codes.device), *_context(few, codes), mask=_mask(few, codes), seed=seed)
@@ -49,9 +52,9 @@ def figures(
     flat = codes.shape[-1] == 2 and not split.context
     if images and flat:
         made["manifold"] = lambda: _manifold(vae, codes)
-    if bounded and flat and isinstance(vae.prior, Prior):
+    if dense and flat and isinstance(vae.prior, Prior):
         made["aggregate_posterior"] = lambda: _aggregate_posterior(vae, codes, split)
-    if bounded:
+    if dense:
         for site, (kl, label) in evaluation.kl_per_unit(vae, split, seed=seed).items():
             variance = np.array(result.unit_variance[site])
             active = None if np.isnan(variance).any() else variance > 0.01

@@ -18,7 +18,7 @@ from ppl_vae.cli.demo import demo
 from ppl_vae.cli.manifold import manifold
 from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
-from ppl_vae.manifold.methods import STEPS, methods
+from ppl_vae.manifold.methods import methods
 from ppl_vae.nets import Network
 from ppl_vae.objectives import Beta
 from ppl_vae.posteriors import Posterior
@@ -41,6 +41,7 @@ _ABOUT = {
     "evaluate": "bounds and log p(x) of a run on its test data, with error bars",
     "diagnose": "a verdict on q(z | x) for each datum, the ArviZ tree and the figures of a run",
     "sample": "new data from a run",
+    "fit-prior": "another prior fitted to the encodings of a run, as a run of its own: what an autoencoder samples by",
     "compare": "several runs in one table",
     "demo": "train, evaluate and diagnose four VAEs on digits: two likelihoods, two priors",
     "manifold": "PCA, Isomap, t-SNE and others beside autoencoder and VAE: one table, one figure a data set",
@@ -195,6 +196,17 @@ def _sample() -> ArgumentParser:
     return parser
 
 
+def _fit_prior() -> ArgumentParser:
+    parser = _of_run("fit-prior")
+    add_component(parser, Prior, "prior", usual=" (GaussianMixture)")
+    _add(parser, "--epochs", type=int, default=100, help="passes over the data")
+    _add(parser, "--batch-size", type=int, default=128, help="data a batch")
+    _add(parser, "--learning-rate", type=float, default=1e-2, help="peak of Adam's one-cycle schedule")
+    _add(parser, "--patience", type=int | None, help="stop after so many epochs without a better validation likelihood")
+    _add(parser, "--out", type=str, required=True, help="folder of the new run")
+    return parser
+
+
 def _compare() -> ArgumentParser:
     parser = _parser("compare")
     parser.add_argument("runs", nargs="+", help="run folders that `ppl-vae evaluate` has been over")
@@ -221,7 +233,8 @@ def _manifold() -> ArgumentParser:
     _add(parser, "--seeds", type=int, default=3, help="runs of each method, with seeds from 0; the data are the same")
     _add(parser, "--take", type=int, default=5000, help="at most so many training data, the first")
     _add(parser, "--held-out", type=int, default=1000, help="at most so many test data, the first")
-    _add(parser, "--steps", type=int, default=STEPS, help="gradient steps of the autoencoders, of 128 data each")
+    about = "gradient steps of the autoencoders, of 128 data each (2000, and 6000 for data of at most 10 columns)"
+    _add(parser, "--steps", type=int | None, help=about)
     _add(parser, "--data-seed", type=int, default=0, help="of the split, where there is no official one")
     _add(parser, "--device", default="cpu", help="cpu or cuda, for the autoencoders")
     _add(parser, "--out", default="runs/manifold", help="folder for manifold.csv, manifold.md and manifold_DATA.png")
@@ -261,6 +274,7 @@ _PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "evaluate": partial(_on_split, "evaluate"),
     "diagnose": _diagnose,
     "sample": _sample,
+    "fit-prior": _fit_prior,
     "compare": _compare,
     "demo": _demo,
     "manifold": _manifold,
@@ -271,6 +285,7 @@ _RUN: dict[str, Callable[[Any], int | None]] = {
     "evaluate": commands.evaluate_run,
     "diagnose": commands.diagnose_run,
     "sample": commands.sample,
+    "fit-prior": commands.fit_prior_of_run,
     "compare": commands.compare_runs,
     "demo": demo,
     "manifold": manifold,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["read_images"]
 
@@ -61,10 +64,12 @@ def read_images(folder: Path) -> tuple[np.ndarray, list[str] | None]:
 
 
 def _read(file: Path) -> Image.Image:
+    from PIL import Image
+
     try:
         with Image.open(file) as picture:
             picture.load()
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:  # what is no picture is one too
         raise ValueError(f"expected a picture, got {error} for {file}; repair or remove it") from error
     if picture.mode not in _GREY + _COLOUR:
         raise ValueError(

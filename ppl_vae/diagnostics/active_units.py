@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from pyro import poutine
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ppl_vae import traces
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, by_datum, chunks, look
+from ppl_vae.draws import encoded
 from ppl_vae.evaluation.units import kl_of_data
 from ppl_vae.importance import FEWEST
 from ppl_vae.split import Split
@@ -140,22 +138,16 @@ def _means(
     program: nn.Module, split: Split, num_samples: int, max_rows: int, progress: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean over draws for each datum, (n, units), and the mean covariance of their error, (units, units), by site."""
-    where = look(program, split)
     means: dict[str, list[Tensor]] = {}
     noise: dict[str, Tensor] = {}
     with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
-        for rows in chunks(len(split), num_samples, max_rows):
-            args, seen = arguments(program, split[rows])
-            with traces.particles(num_samples, where.depth):
-                guide = poutine.trace(program.guide).get_trace(*args, **traces.call(seen))
-            for name, site in traces.latents(guide).items():
-                z = by_datum(site["value"], site, where).double()
-                z = z.reshape(*z.shape[:2], -1)
+        for rows, draws in encoded(program, split, num_samples, max_rows):
+            for name, z in draws.items():
                 mean = z.mean(0)
                 away = (z - mean).flatten(0, 1)
                 means.setdefault(name, []).append(mean.cpu())
                 noise[name] = noise.get(name, 0) + (away.T @ away).cpu()
-            bar.update(len(args[0]))
+            bar.update(rows.stop - rows.start)
     degrees = num_samples * (num_samples - 1) * len(split)  # of a mean of draws; over all data
     return {name: torch.cat(parts) for name, parts in means.items()}, {n: v / degrees for n, v in noise.items()}
 

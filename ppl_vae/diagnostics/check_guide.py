@@ -122,7 +122,7 @@ class GuideCheck:
                 "check_guide expects a posterior and a prior with densities, got a point mass (Point) or an improper "
                 "prior (Flat): there is no p(z | x) to compare q with; use another posterior and prior"
             )
-        if self.evaluation.num_samples > 1 and self.evaluation.per_datum.log_px_mcse.isna().all():
+        if self.evaluation.one_code:
             raise ValueError(
                 "check_guide expects a posterior with a spread, got one code a datum (VectorQuantized), whose draws "
                 "say nothing of the rest of p(z | x); use the ELBO of `evaluate`, a bound as always"

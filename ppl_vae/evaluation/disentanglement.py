@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
-from ppl_vae import traces
-from ppl_vae.draws import arguments, by_datum, check_program, chunks, look
+from ppl_vae.draws import check_program, encoded
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
@@ -101,13 +99,8 @@ def disentanglement(
 
 def _codes(program: nn.Module, split: Split, num_samples: int, max_rows: int) -> dict[str, np.ndarray]:
     """Mean over draws for each datum, by site, (n, units)."""
-    where = look(program, split)
     means: dict[str, list[Tensor]] = {}
-    for rows in chunks(len(split), num_samples, max_rows):
-        args, mask = arguments(program, split[rows])
-        with traces.particles(num_samples, where.depth):
-            guide = poutine.trace(program.guide).get_trace(*args, **traces.call(mask))
-        for name, site in traces.latents(guide).items():
-            z = by_datum(site["value"], site, where).double().mean(0)
-            means.setdefault(name, []).append(z.reshape(len(z), -1).cpu())
+    for _, draws in encoded(program, split, num_samples, max_rows):
+        for name, z in draws.items():
+            means.setdefault(name, []).append(z.mean(0).cpu())
     return {name: torch.cat(parts).numpy() for name, parts in means.items()}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import entropy
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import mutual_info_score, r2_score, recall_score
-from sklearn.svm import LinearSVC
 
 __all__ = ["FactorTables", "Given"]
 
@@ -89,6 +88,8 @@ def _squared_correlation(unit: np.ndarray, factor: np.ndarray) -> float:
 
 
 def _accuracy_by_unit(unit: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    from sklearn.svm import LinearSVC
+
     scale = unit[train].std() if np.ptp(unit[train]) > 0 else 1.0
     z = ((unit - unit[train].mean()) / scale)[:, None]  # so that the penalty is the same in any units of z
     machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(z[train], factor[train])
@@ -105,7 +106,9 @@ def _above_chance(v: np.ndarray, guess: np.ndarray) -> float:
     return (_accuracy(v, guess) - chance) / (1 - chance)
 
 
-def _forest(categorical: bool, num_trees: int, seed: int) -> RandomForestClassifier | RandomForestRegressor:
+def _forest(categorical: bool, num_trees: int, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
     kind = RandomForestClassifier if categorical else RandomForestRegressor
     # every split may use every unit: a forest that is kept from the best one splits by units that say nothing
     return kind(num_trees, max_features=None, random_state=seed)

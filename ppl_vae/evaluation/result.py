@@ -56,7 +56,8 @@ class Evaluation:
     def summary(self) -> pd.DataFrame:
         """Mean over the data and its standard error, for `nll` and every column in nats or bits.
 
-        The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread. Data
+        The error is that of the mean over data; the Monte Carlo error of each datum is part of their spread. Where
+        `one_code`, `nll` is minus the ELBO, an upper bound of -log p(x). Data
         without bits per dimension, because none of their elements was observed, are left out of its mean.
         """
         errors = ("_mcse", "_bias")
@@ -79,6 +80,11 @@ class Evaluation:
             site: math.nan if any(map(math.isnan, variance)) else sum(v > 0.01 for v in variance)
             for site, variance in self.unit_variance.items()
         }
+
+    @property
+    def one_code(self) -> bool:
+        """Whether all draws of a datum were the same one: q is a code (`VectorQuantized`), and `log_px` is the ELBO."""
+        return self.num_samples > 1 and bool(self.per_datum.get("log_px_mcse", pd.Series([0.0])).isna().all())
 
     @property
     def good_k(self) -> float:
@@ -114,6 +120,8 @@ class Evaluation:
 
     def _verdict(self) -> list[str]:
         """Whether log p(x) can be believed, and what that does not see."""
+        if self.one_code:
+            return ["  nll is minus the ELBO, an upper bound of -log p(x): q is one code, whose draws are all the same"]
         if math.isnan(self.good_k):
             return []
         unseen = f"modes that q never visits are not seen (S={self.num_samples}, seed {self.seed})"

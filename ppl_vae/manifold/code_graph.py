@@ -41,9 +41,9 @@ class CodeGraph:
     def __init__(self, vae: Any, codes: Tensor, num_neighbours: int = 10) -> None:
         self.vae = vae
         self.codes = codes.detach()
-        self.num_neighbours = min(num_neighbours, len(codes))
         self._tree = cKDTree(self.codes.cpu().numpy())
-        near = self._near(self.codes)
+        self._num_neighbours = num_neighbours
+        near = self._near(self.codes, num_neighbours + 1)  # of a code, one is itself
         self._from, self._to = np.repeat(np.arange(len(codes)), near.shape[1]), near.ravel()
         self._lengths = self._edges(self.codes[self._from], self.codes[self._to])
 
@@ -53,7 +53,7 @@ class CodeGraph:
         `None` where the graph does not connect them.
         """
         ends = torch.stack([a, b])
-        near = self._near(ends)
+        near = self._near(ends, self._num_neighbours)
         n = len(self.codes)
         first = np.concatenate([self._from, np.repeat([n, n + 1], near.shape[1])])
         second = np.concatenate([self._to, near.ravel()])
@@ -69,8 +69,8 @@ class CodeGraph:
                 return None
         return self._resampled(torch.cat([self.codes, ends])[nodes[::-1]], steps)
 
-    def _near(self, z: Tensor) -> np.ndarray:
-        _, near = self._tree.query(z.cpu().numpy(), k=self.num_neighbours)
+    def _near(self, z: Tensor, count: int) -> np.ndarray:
+        _, near = self._tree.query(z.cpu().numpy(), k=min(count, len(self.codes)))
         return near.reshape(len(z), -1)
 
     def _edges(self, a: Tensor, b: Tensor) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
@@ -62,5 +64,5 @@ def distance_correlation(x: ArrayLike, y: ArrayLike, *, max_rows: int = 1000) ->
 
 
 def _vectors(v: ArrayLike) -> np.ndarray:
-    array = np.asarray(v, dtype=np.float64)
-    return array.reshape(len(array), -1)
+    array = np.atleast_1d(np.asarray(v, dtype=np.float64))
+    return array.reshape(len(array), math.prod(array.shape[1:]))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.isolation import frozen
 from ppl_vae.manifold.code_graph import CodeGraph
-from ppl_vae.manifold.pullback import along, check_decoder, decoded, step_lengths
+from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded, step_lengths
 from ppl_vae.manifold.walks import interpolate
 
 __all__ = ["Geodesic", "geodesic"]
@@ -90,9 +90,10 @@ def geodesic(
     Raises
     ------
     TypeError
-        For what is no `VAE`.
+        For what is no `VAE`, and for codes that are no tensors of floats.
     ValueError
-        For what `interpolate` refuses, and for codes to go through beside a context.
+        For what `interpolate` refuses, ends that are not finite, and codes to go through that are not (n, latent_dim)
+        and finite, or beside a context.
 
     References
     ----------
@@ -109,12 +110,21 @@ def geodesic(
     (True, True)
     """
     check_decoder("geodesic", vae)
+    check_codes("geodesic", a, b, *(() if through is None else (through,)))
     if through is not None and context:
         raise ValueError(
             "geodesic expects no codes to go through beside a context, which moves them, got both; leave out through"
         )
     like = next(vae.parameters())
     lines = interpolate(a.to(like), b.to(like), steps).detach()
+    if not lines.isfinite().all():
+        raise ValueError("geodesic expects finite ends, got NaN or inf among them; leave these out")
+    if through is not None and not _fits(through, lines.shape[-1]):
+        raise ValueError(
+            f"geodesic expects finite codes (n, {lines.shape[-1]}) to go through, n >= 1, got shape "
+            f"{tuple(through.shape)} with {int((~through.isfinite()).sum())} values that are not finite; give codes of "
+            "training data: vae.encode(x).mean"
+        )
     leading = lines.shape[:-2]
     rank = len(leading)
     shared = [c.expand(*leading, *c.shape[rank:]).reshape(-1, *c.shape[rank:]) for c in context]
@@ -133,6 +143,10 @@ def geodesic(
     pairs = torch.stack(lengths_).to(like).reshape(*leading, 2)
     flags = torch.tensor([from_graph, converged_], device=like.device).reshape(2, *leading)
     return Geodesic(torch.stack(z).reshape(lines.shape), pairs[..., 0], pairs[..., 1], flags[0], flags[1])
+
+
+def _fits(codes: Tensor, dim: int) -> bool:
+    return codes.dim() == 2 and len(codes) > 0 and codes.shape[1] == dim and bool(codes.isfinite().all())
 
 
 def _length(vae: Any, z: Tensor, context: tuple[Tensor, ...]) -> float:

@@ -18,9 +18,9 @@ from sklearn.manifold import TSNE, Isomap, LocallyLinearEmbedding
 from ppl_vae.corruptions import GaussianNoise
 from ppl_vae.sklearn import Autoencoder, VariationalAutoencoder
 
-__all__ = ["STEPS", "Method", "methods"]
+__all__ = ["Method", "methods"]
 
-STEPS = 3000
+STEPS, STEPS_FEW_COLUMNS, FEW_COLUMNS = 2000, 6000, 10
 NUM_NEIGHBORS = 10
 BATCH_SIZE = 128
 
@@ -54,8 +54,8 @@ class Method:
     missing: str = ""
 
 
-def methods(*, steps: int = STEPS, device: str = "cpu") -> dict[str, Method]:
-    """Every method by name, with hyperparameters that are the same for all data.
+def methods(*, steps: int | None = None, device: str = "cpu") -> dict[str, Method]:
+    """Every method by name, with hyperparameters that are the same for all data but for the number of steps.
 
     Scikit-learn's PCA, LDA, kernel PCA, Isomap, LLE and t-SNE; UMAP; and four of this library: an autoencoder, a
     denoising one, a VAE and a beta-VAE, with the same networks and as many steps.
@@ -63,9 +63,15 @@ def methods(*, steps: int = STEPS, device: str = "cpu") -> dict[str, Method]:
     Parameters
     ----------
     steps
-        Gradient steps of the four, of 128 data each; rounded up to whole epochs.
+        Gradient steps of the four, of 128 data each, rounded up to whole epochs; by default 2,000, and 6,000 for data
+        of at most 10 columns: a rolled-up sheet goes on unrolling in the code long after it is reconstructed well.
     device
         Where the four are trained.
+
+    Raises
+    ------
+    ValueError
+        For fewer than one step.
 
     Examples
     --------
@@ -74,6 +80,8 @@ def methods(*, steps: int = STEPS, device: str = "cpu") -> dict[str, Method]:
     >>> methods()["PCA"].make(np.zeros((3, 2)), None, 0)
     PCA(n_components=2, random_state=0, svd_solver='full')
     """
+    if steps is not None and steps < 1:
+        raise ValueError(f"methods expects one step or more, got {steps}; give more, or None")
     k = NUM_NEIGHBORS
     found = {
         "PCA": Method(_pca, "the two largest principal components, by a full SVD", inverse=True),
@@ -93,14 +101,15 @@ def methods(*, steps: int = STEPS, device: str = "cpu") -> dict[str, Method]:
             missing="" if find_spec("umap") else "pip install umap-learn",
         ),
     }
+    words = steps or f"{STEPS} ({STEPS_FEW_COLUMNS} for at most {FEW_COLUMNS} columns)"
     nets = "dense {hidden_dims} and back, {activation}, Adam at {learning_rate}".format_map(NET)
     for name, estimator, settings, said in _OURS:
         make = partial(_ours, estimator, settings, steps, device)
-        found[name] = Method(make, f"{said}; {nets}, {steps} steps of {BATCH_SIZE}", inverse=True)
+        found[name] = Method(make, f"{said}; {nets}, {words} steps of {BATCH_SIZE}", inverse=True)
     return found
 
 
-NET: dict[str, Any] = {"hidden_dims": (128,) * 5, "activation": "elu", "learning_rate": 3e-3}
+NET: dict[str, Any] = {"hidden_dims": (256,) * 4, "activation": "elu", "learning_rate": 1e-3}
 
 _OURS: tuple[tuple[str, Any, dict[str, Any], str], ...] = (
     ("Autoencoder", Autoencoder, {}, "flat prior, point code"),
@@ -116,8 +125,15 @@ _OURS: tuple[tuple[str, Any, dict[str, Any], str], ...] = (
 
 
 def _ours(
-    estimator: Any, settings: dict[str, Any], steps: int, device: str, x: np.ndarray, y: np.ndarray | None, seed: int
+    estimator: Any,
+    settings: dict[str, Any],
+    steps: int | None,
+    device: str,
+    x: np.ndarray,
+    y: np.ndarray | None,
+    seed: int,
 ) -> Any:
+    steps = steps or (STEPS_FEW_COLUMNS if x.shape[1] <= FEW_COLUMNS else STEPS)
     epochs = math.ceil(steps / math.ceil(len(x) / BATCH_SIZE))
     return estimator(**NET, **settings, epochs=epochs, batch_size=BATCH_SIZE, random_state=seed, device=device)
 

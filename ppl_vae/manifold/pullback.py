@@ -10,7 +10,7 @@ from torch import Tensor
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import frozen
 
-__all__ = ["along", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
+__all__ = ["along", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
 
 
 def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
@@ -35,9 +35,10 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        For what is no `VAE`.
+        For what is no `VAE`, and for codes that are no tensor of floats.
     """
     check_decoder("decoded", vae)
+    check_codes("decoded", z)
     x = vae.decode(z, *context).mean
     return Domain(**vae.recipe["domain"]).raw(x) if vae.recipe else x
 
@@ -58,6 +59,11 @@ def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     -------
     Tensor
         (*leading, steps - 1).
+
+    Raises
+    ------
+    TypeError
+        For what `decoded` refuses.
     """
     x = decoded(vae, z, *context).flatten(z.dim() - 1)
     return x.diff(dim=-2).norm(dim=-1)
@@ -83,6 +89,11 @@ def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Tensor
         (*leading, latent_dim, latent_dim), in squared raw data units per squared unit of z.
 
+    Raises
+    ------
+    TypeError
+        For what is no `VAE`, and for codes that are no tensor of floats.
+
     References
     ----------
     Shao et al. 2018, arXiv:1711.08014; Arvanitidis et al. 2018, arXiv:1710.11379.
@@ -95,7 +106,7 @@ def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     >>> bool((torch.linalg.eigvalsh(metric(vae, torch.zeros(2))) > 0).all())
     True
     """
-    jacobian = _jacobian(vae, z, *context)
+    jacobian = _jacobian("metric", vae, z, *context)
     return jacobian.mT @ jacobian
 
 
@@ -112,11 +123,16 @@ def magnification(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Tensor
         (*leading,), in raw data units to the power of latent_dim; 0 where the decoder loses a direction.
 
+    Raises
+    ------
+    TypeError
+        For what `metric` refuses.
+
     References
     ----------
     Bishop, Svensen & Williams 1997, "Magnification factors for the SOM and GTM algorithms".
     """
-    return torch.linalg.svdvals(_jacobian(vae, z, *context)).prod(-1)
+    return torch.linalg.svdvals(_jacobian("magnification", vae, z, *context)).prod(-1)
 
 
 def along(context: tuple[Tensor, ...], leading: int) -> tuple[Tensor, ...]:
@@ -139,8 +155,27 @@ def check_decoder(caller: str, vae: Any) -> None:
         )
 
 
-def _jacobian(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+def check_codes(caller: str, *codes: Any) -> None:
+    """Refuse what is no tensor of floats (*leading, latent_dim).
+
+    Raises
+    ------
+    TypeError
+        Naming what came.
+    """
+    for z in codes:
+        if not (isinstance(z, Tensor) and z.is_floating_point() and z.dim() > 0):
+            came = f"one of {z.dtype} and shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+            raise TypeError(
+                f"{caller} expects codes as tensors of floats (*leading, latent_dim), got {came}; convert them: "
+                "torch.as_tensor(z, dtype=torch.float32)"
+            )
+
+
+def _jacobian(caller: str, vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """(*leading, elements of x, latent_dim), a forward-mode derivative for each code unit."""
+    check_decoder(caller, vae)
+    check_codes(caller, z)
 
     def g(z: Tensor) -> Tensor:
         return decoded(vae, z, *context).flatten(z.dim() - 1)

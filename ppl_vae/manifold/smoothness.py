@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.draws import chunks
 from ppl_vae.isolation import evaluating
-from ppl_vae.manifold.pullback import along, check_decoder, decoded
+from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded
 
 __all__ = ["smoothness"]
 
@@ -42,7 +42,7 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: int = 10_000) ->
     Raises
     ------
     TypeError
-        For what is no `VAE`.
+        For what is no `VAE`, and for walks that are no tensor of floats.
     ValueError
         For walks of fewer than two steps.
 
@@ -57,6 +57,7 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: int = 10_000) ->
     True
     """
     check_decoder("smoothness", vae)
+    check_codes("smoothness", z)
     if z.dim() < 2 or z.shape[-2] < 2:
         raise ValueError(
             f"smoothness expects walks (*leading, steps, latent_dim) of two steps or more, got {tuple(z.shape)}; "

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
-from ppl_vae.manifold.pullback import check_decoder
+from ppl_vae.manifold.pullback import check_codes, check_decoder
+from ppl_vae.priors import CodePrior
 
 __all__ = ["code_grid", "interpolate", "traverse"]
 
@@ -45,7 +46,9 @@ def interpolate(a: Tensor, b: Tensor, steps: int, *, kind: Literal["linear", "sp
     Raises
     ------
     ValueError
-        For fewer than two steps, ends of different dimensions, or another kind.
+        For fewer than two steps, ends of different dimensions or whose leading ones do not broadcast, or another kind.
+    TypeError
+        For ends that are no tensors of floats.
 
     References
     ----------
@@ -59,10 +62,11 @@ def interpolate(a: Tensor, b: Tensor, steps: int, *, kind: Literal["linear", "sp
             [0.7071, 0.7071],
             [0.0000, 1.0000]])
     """
-    if steps < 2 or a.dim() == 0 or b.dim() == 0 or a.shape[-1] != b.shape[-1]:
+    check_codes("interpolate", a, b)
+    if steps < 2 or a.shape[-1] != b.shape[-1] or not _broadcast(a, b):
         raise ValueError(
             f"interpolate expects two steps or more between codes of one dimension, got steps={steps} from "
-            f"{tuple(a.shape)} to {tuple(b.shape)}; give ends (*leading, latent_dim)"
+            f"{tuple(a.shape)} to {tuple(b.shape)}; give ends (*leading, latent_dim) that broadcast"
         )
     if kind not in ("linear", "spherical"):
         raise ValueError(f"interpolate expects kind 'linear' or 'spherical', got {kind!r}; choose one of these")
@@ -88,13 +92,27 @@ def traverse(z: Tensor, values: Tensor) -> Tensor:
     Tensor
         (latent_dim, steps, latent_dim): a row for each unit.
 
+    Raises
+    ------
+    ValueError
+        For several codes at once, and values of another shape.
+    TypeError
+        For a code that is no tensor of floats.
+
     Examples
     --------
     >>> traverse(torch.zeros(2), torch.tensor([-1.0, 1.0])).tolist()
     [[[-1.0, 0.0], [1.0, 0.0]], [[0.0, -1.0], [0.0, 1.0]]]
     """
+    check_codes("traverse", z)
+    values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
     dim = len(z)
-    values = values.to(z).expand(dim, values.shape[-1])
+    if z.dim() != 1 or values.shape[:-1] not in ((), (dim,)) or values.dim() == 0:
+        raise ValueError(
+            "traverse expects one code (latent_dim,) and values (steps,) or (latent_dim, steps), got "
+            f"{tuple(z.shape)} and {tuple(values.shape)}; traverse codes one by one, and give values for every unit"
+        )
+    values = values.expand(dim, values.shape[-1])
     walks = z.repeat(dim, values.shape[-1], 1)
     units = torch.arange(dim, device=z.device)
     walks[units, :, units] = values
@@ -129,7 +147,8 @@ def code_grid(vae: Any, side: int, *context: Tensor, codes: Tensor | None = None
     Raises
     ------
     ValueError
-        For a code that is not two-dimensional, fewer than one point, or an improper prior without codes.
+        For a code that is not two-dimensional, fewer than one point, an improper prior without codes, a conditional
+        one without its context, and a `CodePrior`, which has no mass between its codes.
     TypeError
         For what is no `VAE`.
 
@@ -149,6 +168,11 @@ def code_grid(vae: Any, side: int, *context: Tensor, codes: Tensor | None = None
     check_decoder("code_grid", vae)
     if side < 1:
         raise ValueError(f"code_grid expects one point or more along each unit, got side={side}; give 20, say")
+    if isinstance(vae.prior, CodePrior):
+        raise ValueError(
+            "code_grid expects a prior with a density, got CodePrior, a mass: a grid would lie between its codes, "
+            "where the decoder was never trained; look at draws instead (vae.sample(n, mean=True))"
+        )
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     units = _quantiles(codes, levels) if codes is not None else _prior_quantiles(vae, levels, context, seed)
     if units.shape[1] != 2:
@@ -181,6 +205,10 @@ def _across(u: Tensor) -> Tensor:
     return axis - (axis * u).sum(-1, keepdim=True) * u
 
 
+def _broadcast(a: Tensor, b: Tensor) -> bool:
+    return all(m == n or 1 in (m, n) for m, n in zip(a.shape[-2::-1], b.shape[-2::-1], strict=False))
+
+
 def _quantiles(codes: Tensor, levels: Tensor) -> Tensor:
     return codes.quantile(levels.to(codes), dim=0)
 
@@ -188,16 +216,17 @@ def _quantiles(codes: Tensor, levels: Tensor) -> Tensor:
 def _prior_quantiles(vae: Any, levels: Tensor, context: tuple[Tensor, ...], seed: int) -> Tensor:
     """Quantiles (levels, latent_dim) of every unit of the prior."""
     like = next(vae.parameters())
+    one, many = ([c.expand(size, *c.shape) for c in context] for size in (1, NUM_DRAWS))
     with evaluating(vae, seed), pyro.plate("data", NUM_DRAWS, dim=-1):
-        prior = None if isinstance(vae.prior, Chain) else vae.prior.given(*context)
-        if isinstance(prior, Independent):
-            with suppress(NotImplementedError):
-                return prior.base_dist.icdf(levels.to(like).unsqueeze(-1))
         try:
-            draws = vae.prior(*(c.expand(NUM_DRAWS, *c.shape) for c in context))
-        except ValueError as error:
+            prior = None if isinstance(vae.prior, Chain) else vae.prior.given(*one)
+            if isinstance(prior, Independent):
+                with suppress(NotImplementedError):
+                    return prior.base_dist.icdf(levels.to(like).unsqueeze(-1))
+            return _quantiles(vae.prior(*many), levels)
+        except (ValueError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"code_grid expects a prior with quantiles, got {type(vae.prior).__name__}, which cannot be sampled; "
-                "give codes=, of the training data for instance"
+                f"code_grid expects a prior that can be sampled, given its context, got {type(vae.prior).__name__} "
+                f"and contexts of shapes {[tuple(c.shape) for c in context]}; give codes=, of the training data for "
+                "instance, or the context that the VAE was built for, without leading dimensions"
             ) from error
-    return _quantiles(draws, levels)

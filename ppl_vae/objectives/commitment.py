@@ -16,7 +16,7 @@ class Commitment(Penalized):
     """Trace_ELBO's loss + weight * sum over the data of ||e(x) - code||^2, the code held: no bound.
 
     For a `VectorQuantized` posterior, whose encoder it keeps near the codes; the codes follow by their moving
-    averages.
+    averages. `fit` chooses the best epoch by the ELBO, without the penalty.
 
     Parameters
     ----------

@@ -20,6 +20,7 @@ class Contractive(Penalized):
     `Point` posterior z is the code, of another one a draw whose noise is held. With a corruption in the guide it is
     taken at the corrupted x, and what masking set to 0 adds nothing. In a hierarchy z1 moves with x through z2 too.
     Wrong where data see each other in the encoder (batch normalization): d z / d x is read off a sum over the batch.
+    `fit` chooses the best epoch by the ELBO, without the penalty.
 
     Parameters
     ----------

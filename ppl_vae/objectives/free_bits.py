@@ -16,7 +16,8 @@ __all__ = ["FreeBits"]
 class FreeBits(PerDatum):
     """The ELBO with each site's KL free up to a number of nats: E log p(x | z) - sum over sites max(nats, KL).
 
-    KL is the batch mean of the site's KL, in closed form where there is one. The value is not a bound on log p(x).
+    KL is the batch mean of the site's KL, in closed form where there is one. The value is not a bound on log p(x);
+    `fit` chooses the best epoch by the ELBO, with the whole KL.
 
     Parameters
     ----------

@@ -39,6 +39,8 @@ def squared_mmd(a: Tensor, b: Tensor, base: Tensor | float) -> Tensor:
     >>> bool(squared_mmd(a, b + 1, 6.0) > 10 * squared_mmd(a, b, 6.0).abs())
     True
     """
+    centre = a.mean(-2, keepdim=True).detach()  # far from 0, `_kernel` would subtract large numbers from each other
+    a, b = a - centre, b - centre
     return _within(a, base) + _within(b, base) - 2 * _kernel(a, b, base).mean((-2, -1))
 
 

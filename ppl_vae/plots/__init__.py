@@ -10,8 +10,8 @@ from ppl_vae.plots.calibration import coverage, sbc_ecdf_difference
 from ppl_vae.plots.curves import elbo_curves
 from ppl_vae.plots.decoded import manifold, traversals
 from ppl_vae.plots.denoising import denoising
-from ppl_vae.plots.factors import factor_importance
 from ppl_vae.plots.embeddings import embeddings
+from ppl_vae.plots.factors import factor_importance
 from ppl_vae.plots.gaps import gap_decomposition, gaps_by_guide
 from ppl_vae.plots.latents import aggregate_posterior, latent_space
 from ppl_vae.plots.marginals import aggregate_marginals

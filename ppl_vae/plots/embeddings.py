@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.plots.canvas import COLOURS, array
-from ppl_vae.plots.latents import MAX_CLASSES, draws, frame, scatter
+from ppl_vae.plots.canvas import COLOURS, array, bulk
+from ppl_vae.plots.latents import MAX_CLASSES, draws, scatter
 
 __all__ = ["embeddings"]
 
@@ -29,7 +29,8 @@ def embeddings(
     """One panel a method, the same data in the same colours, with one legend or colour bar for all.
 
     Neither the axes of an embedding nor their units mean anything from method to method: each panel has its own equal
-    scales, without ticks.
+    scales, without ticks. It shows the bulk, up to three interquartile ranges beyond the quartiles, and says how many
+    points lie outside.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def embeddings(
             points = ax.scatter(*values.T, **(style | {"c": colour, "cmap": "viridis"} | kwargs))
         else:
             handles = scatter(ax, values, colour, dict(kwargs))
-        frame(ax, values, [])
+        _frame(ax, values)
         _title(ax, name, (captions or {}).get(name), name in in_sample, two_lines=bool(captions))
     panels = axs[: len(codes)]
     if continuous:
@@ -102,6 +103,17 @@ def _plane(values: ArrayLike, name: str) -> np.ndarray:
             f"embeddings expects {name} of shape (n, 2) or (n, 1), got {found.shape}; choose two columns of it"
         )
     return found if found.shape[1] == 2 else np.column_stack([found, np.zeros(len(found))])
+
+
+def _frame(ax: Axes, values: np.ndarray) -> None:
+    """A square around the bulk of the points, and how many it leaves out."""
+    low, high = np.transpose([bulk(column) for column in values.T])
+    half = 0.52 * (high - low).max() or 1.0
+    middle = (low + high) / 2
+    outside = int((np.abs(values - middle) > half).any(1).sum())
+    ax.set(xlim=middle[0] + half * np.array([-1, 1]), ylim=middle[1] + half * np.array([-1, 1]), box_aspect=1)
+    if outside:
+        ax.set_xlabel(f"{outside} outside", fontsize="small")
 
 
 def _title(ax: Axes, name: str, caption: str | None, in_sample: bool, *, two_lines: bool) -> None:

@@ -182,5 +182,6 @@ def _background(ax: Axes, log_magnification: ArrayLike, extent: Extent) -> None:
     dark = 2 * high - low + 1e-9  # the upper half of the colours is left out: paths and codes must stay visible
     mesh = ax.pcolormesh(columns, rows, grid, cmap="Greys", vmin=low, vmax=dark, shading="nearest", rasterized=True)
     label = r"$\log_{10}$ magnification, $\sqrt{\det J^T J}$"
-    bar = ax.figure.colorbar(mesh, ax=ax, label=label, location="left", pad=0.12)
-    bar.ax.set_ylim(low, max(high, low + 1e-9))
+    beside = ax.inset_axes((0, 1.02, 1, 0.03))  # stays at the panel, whatever its aspect
+    bar = ax.figure.colorbar(mesh, cax=beside, label=label, location="top")
+    bar.ax.set_xlim(low, max(high, low + 1e-9))

@@ -44,7 +44,8 @@ class Autoencoder(LatentTransformer):
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
     hidden_dims : sequence of int, default=(256,)
-        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty.
+        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty. Refused,
+        as `activation` is, where it is no default and the network has no such setting, or has it fixed.
     activation : str, default="relu"
         Function after each hidden layer: ``"relu"``, ``"elu"``, ``"gelu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``.
     corruption : class or functools.partial, default=None

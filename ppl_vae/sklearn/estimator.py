@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -27,6 +28,7 @@ from ppl_vae import traces, training
 from ppl_vae.domain import Domain
 from ppl_vae.sklearn import rowwise
 from ppl_vae.sklearn.columns import Columns
+from ppl_vae.sklearn.networks import check_widths, network
 from ppl_vae.split import Split
 from ppl_vae.training.device import chosen_device
 from ppl_vae.vae import VAE, build
@@ -99,20 +101,21 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         columns = Columns.of(table, self.likelihood)
         train, held_out = self._divided(columns.split(table), random)
         vae = self._built(train, columns.domain, weights_seed)
-        result = training.fit(
-            vae,
-            train,
-            validation=held_out,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            objective=self.objective,
-            optimizer=partial(Adam, lr=self.learning_rate, fused=True),
-            patience=self.patience,
-            seed=fit_seed,
-            device=self.device,
-            progress=False,
-            **self._fit_settings(vae, rowwise.posterior_sites(vae, train[:1])),
-        )
+        with _without_shapes():
+            result = training.fit(
+                vae,
+                train,
+                validation=held_out,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                objective=self.objective,
+                optimizer=partial(Adam, lr=self.learning_rate, fused=True),
+                patience=self.patience,
+                seed=fit_seed,
+                device=self.device,
+                progress=False,
+                **self._fit_settings(vae, rowwise.posterior_sites(vae, train[:1])),
+            )
         self.vae_, self.columns_ = vae.eval(), columns
         self.history_, self.n_iter_ = result.history, len(result.history)
         self._n_features_out = self.n_components
@@ -173,6 +176,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         check_scalar(
             self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="left"
         )
+        check_widths(self.hidden_dims)
         if self.patience is not None:
             check_scalar(self.patience, "patience", Integral, min_val=1)
             if not self.validation_fraction:
@@ -206,10 +210,20 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         ).double()
 
     def _network(self, hidden_dims: Sequence[int]) -> Factory:
-        """The network with those of the settings that it takes and that nobody fixed."""
         settings = {"hidden_dims": tuple(map(int, hidden_dims)), "activation": self.activation}
-        free = inspect.signature(self.net).parameters.keys() - getattr(self.net, "keywords", {}).keys()
-        return partial(self.net, **{name: value for name, value in settings.items() if name in free})
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        return network(self.net, settings, defaults)
+
+
+@contextmanager
+def _without_shapes() -> Iterator[None]:
+    """Errors as they were raised, without the table of shapes that Pyro adds for those who write programs."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if "Trace Shapes:" in str(error) and error.__cause__ is not None:
+            raise error.__cause__ from None
+        raise
 
 
 @dataclass(frozen=True)

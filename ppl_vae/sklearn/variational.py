@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ class VariationalAutoencoder(LatentTransformer):
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
     hidden_dims : sequence of int, default=(256,)
-        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty.
+        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty. Refused,
+        as `activation` is, where it is no default and the network has no such setting, or has it fixed.
     activation : str, default="relu"
         Function after each hidden layer: ``"relu"``, ``"elu"``, ``"gelu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``.
     corruption : class or functools.partial, default=None
@@ -161,6 +162,9 @@ class VariationalAutoencoder(LatentTransformer):
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """log p(x) of each row, by importance sampling with q: a stochastic lower bound.
 
+        With a `VectorQuantized` posterior, all of whose draws are the same code, it is the ELBO, however many draws:
+        below log p(x) by all the mass that p(z | x) has on other codes.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -212,9 +216,10 @@ class VariationalAutoencoder(LatentTransformer):
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.num_samples, "num_samples", Integral, min_val=1)
+        check_scalar(self.beta, "beta", (Real, Beta))
         if any(map(traces.singular, q)):
             raise ValueError(
                 f"VariationalAutoencoder expects a posterior with a density, got {type(vae.posterior).__name__}, "
                 "a point: log p(x) could not be estimated; use Autoencoder"
             )
-        return {"beta": self.beta}
+        return {"beta": float(self.beta) if isinstance(self.beta, Real) else self.beta}

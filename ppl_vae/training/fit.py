@@ -23,7 +23,7 @@ from ppl_vae.training.checks import an_elbo, check_mask
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.loop import Callback, Training
 from ppl_vae.training.optim import NamedOptim
-from ppl_vae.training.store import Store, described
+from ppl_vae.training.store import Store, described, settings_of
 
 __all__ = ["Fit", "fit"]
 
@@ -88,6 +88,10 @@ def fit(
 ) -> Fit:
     """Train a VAE, or any program, in place, by `pyro.infer.SVI`; the best weights are kept.
 
+    Best are those of the epoch with the highest ELBO on validation data (the last epoch where there are none), whatever
+    the objective: one with another aim (`InfoVAE`, `Contractive`, `Commitment`, `FreeBits`) has no say in it, nor in
+    `patience`.
+
     Nothing global changes: random states, train/eval modes and Pyro's parameter store are as before.
 
     Parameters
@@ -117,7 +121,8 @@ def fit(
     clip_norm
         Largest norm of the gradient.
     patience
-        Stop after so many epochs without a better validation ELBO, counted from the end of the warm-up.
+        Stop after so many epochs without a better validation ELBO, of whatever objective, counted from the end of the
+        warm-up.
     seed
         Seed of everything random in the training; not of the weights, which are there already.
     device
@@ -212,8 +217,8 @@ def fit(
                 "seed": seed,
                 "device": str(target),
             }
-            config = described(program, settings, training.optim.optimizer, training.schedule, sources)
-            store = Store(Path(run), training, config)
+            stepped = settings_of(settings, training.optim.optimizer, training.schedule)
+            store = Store(Path(run), training, described(program, stepped, sources))
             store.open(resume)
         try:
             training.run(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,10 +15,11 @@ from ppl_vae import traces
 from ppl_vae.conditional import Chain
 from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, frozen, isolated
-from ppl_vae.priors import Prior
 from ppl_vae.split import Split
+from ppl_vae.training.checkpoint import Checkpoint
 from ppl_vae.training.fit import fit
 from ppl_vae.training.optim import OneCycle
+from ppl_vae.training.store import described, write_finished
 from ppl_vae.vae import VAE, Program
 from ppl_vae.vae.build import with_prior
 
@@ -35,6 +38,7 @@ def fit_prior(
     patience: int | None = None,
     seed: int = 0,
     progress: bool | None = None,
+    run: str | Path | None = None,
 ) -> VAE:
     """A copy of a VAE with another prior, of maximum likelihood E[log p(z)] over the encodings z ~ q(z | x) of data.
 
@@ -63,6 +67,10 @@ def fit_prior(
         The peak of Adam's one-cycle schedule.
     seed
         Seed of the prior's first parameters and of the training.
+    run
+        Folder to write the whole VAE to, once it is fitted: `load(run).vae` is it. The history there is of
+        E[log p(z) - log q(z | x)] alone, of a point mass E[log p(z)], as `train_prior_term` and
+        `validation_prior_term`; such a run is not resumed.
 
     Returns
     -------
@@ -76,7 +84,9 @@ def fit_prior(
         a tensor nor a `Split`.
     ValueError
         For a `Flat` prior, which has nothing to fit; for a `VampPrior` of points, which has no density; for a prior
-        and a posterior of which one has a density and the other none; and for whatever `fit` refuses.
+        and a posterior of which one is a mass and the other a density; for a density fitted to codes with exact zeros
+        (`TopK`), which has no maximum; for fewer data than components; for a run folder that holds a training; and for
+        whatever `fit` refuses.
 
     References
     ----------
@@ -98,43 +108,80 @@ def fit_prior(
     if not isinstance(vae, VAE) or isinstance(vae.prior, Chain):
         got = f"sites {vae.prior.site}" if isinstance(vae, VAE) else type(vae).__name__
         raise TypeError(f"fit_prior expects a VAE with one latent site, got {got}; fit such a prior with the rest: fit")
-    train = Split.of(getattr(x, "train", x), *context, mask=mask)
+    if run is not None and Checkpoint(Path(run)).exists():
+        raise ValueError(
+            f"fit_prior expects a run folder without a training, got {str(run)!r}, which holds one; choose another"
+        )
+    train, validation = Split.of(getattr(x, "train", x), *context, mask=mask), getattr(x, "validation", None)
     with evaluating(vae, seed):
         (some, *rest), missing = arguments(vae, train[:_MOST].fixed(seed))
         some = torch.where(missing, some, torch.zeros_like(some)) if isinstance(missing, Tensor) else some
         z = vae.posterior_draw(some, *rest)
     with isolated(vae, seed):
         made = with_prior(vae, prior, z, some, *rest)
+        rows: list[dict[Any, float]] = []
         with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
-            with torch.no_grad():
-                improper = traces.improper({"fn": made.prior.given(*rest)})
-            if improper:
-                raise ValueError(
-                    "fit_prior expects a proper prior, got Flat, which has nothing to fit; fit GaussianMixture or "
-                    "another proper prior"
+            _check(made, z, some, *rest)
+            if any(p.requires_grad for p in made.prior.parameters()):
+                getattr(made.prior, "start_from", _nothing)(z)
+                fitted = fit(
+                    _prior_alone(made),
+                    train,
+                    validation=validation,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    optimizer=partial(torch.optim.Adam, lr=learning_rate, fused=True),
+                    schedule=OneCycle(learning_rate),
+                    patience=patience,
+                    seed=seed,
+                    device=str(z.device),
+                    progress=progress,
                 )
-            if not any(p.requires_grad for p in made.prior.parameters()):
-                return made
-            if isinstance(made.prior, Prior):
-                made.prior.start_from(z)
-            fit(
-                _prior_alone(made),
-                train,
-                validation=getattr(x, "validation", None),
-                epochs=epochs,
-                batch_size=batch_size,
-                optimizer=partial(torch.optim.Adam, lr=learning_rate, fused=True),
-                schedule=OneCycle(learning_rate),
-                patience=patience,
-                seed=seed,
-                device=str(z.device),
-                progress=progress,
-            )
+                rows = _of_the_prior(fitted.history)
+    if run is not None:
+        called = {"what": "fit_prior", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        config = described(made, {**called, "patience": patience, "seed": seed}, [train, validation])
+        write_finished(Path(run), made, config, rows)
     return made
 
 
 _MOST = 5000
 """Data whose encodings a prior starts from."""
+
+
+def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
+    """Refuse a prior that its codes z (n, latent_dim) have no likelihood under, or no best one."""
+    few = [t[:3] for t in (x, *context)]
+    with torch.no_grad():
+        if traces.improper({"fn": vae.prior.given(*few[1:])}):
+            raise ValueError(
+                "fit_prior expects a proper prior, got Flat, which has nothing to fit; fit GaussianMixture or "
+                "another proper prior"
+            )
+        model, guide = traces.pair(_prior_alone(vae), *few)
+    traces.check_pair(model, guide, len(few[0]))
+    zeros = (z == 0).sum(0).max().item()
+    if (
+        zeros > 1
+        and traces.singular(guide.nodes[vae.prior.site])
+        and any(p.requires_grad for p in vae.prior.parameters())
+    ):
+        raise ValueError(
+            f"fit_prior expects codes with a density, got exact zeros for {zeros} of {len(z)} data in one unit "
+            f"({type(vae.posterior).__name__}), on which a fitted density grows without bound; train with Point "
+            "(sparse: with a Laplace prior), or put in a prior without parameters, Laplace or StandardNormal"
+        )
+
+
+def _nothing(z: Tensor) -> None:
+    """Where a prior without `start_from` starts: where it is."""
+
+
+def _of_the_prior(history: pd.DataFrame) -> list[dict[Any, float]]:
+    """Rows of a history whose ELBO has no reconstruction in it."""
+    kept = history.drop(columns=[c for c in map(str, history) if c.endswith("_reconstruction")])
+    kept.columns = kept.columns.str.replace("_elbo", "_prior_term")
+    return kept.reset_index().to_dict("records")
 
 
 def _prior_alone(vae: VAE) -> Program:

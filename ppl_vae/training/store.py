@@ -21,7 +21,7 @@ from ppl_vae.training.checkpoint import Checkpoint, load_weights, weights, write
 from ppl_vae.training.loop import Training
 from ppl_vae.training.randomness import random_states, set_random_states
 
-__all__ = ["Store", "described"]
+__all__ = ["Store", "described", "settings_of", "write_finished"]
 
 
 # when a training stops and how often it is stored change no step of it, and nor do more epochs without a schedule
@@ -119,27 +119,32 @@ class Store:
                 )
 
 
-def described(
-    program: nn.Module,
-    settings: Mapping[str, Any],
-    optimizer: Optimizer,
-    schedule: LRScheduler | None,
-    sources: Sequence[Any],
-) -> dict[str, Any]:
+def write_finished(
+    folder: Path, program: nn.Module, config: Mapping[str, Any], history: Sequence[Mapping[str, float]]
+) -> None:
+    """A run folder of what is trained already: `load` reads it, and there is nothing to go on with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config)
+    Checkpoint(folder).write({"epoch": len(history)}, history, {}, weights(program))
+
+
+def settings_of(settings: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler | None) -> dict[str, Any]:
+    """What a training steps by, as values and descriptions."""
+    return {
+        **{name: v if isinstance(v, int | float | str | None) else _text(v) for name, v in settings.items()},
+        "optimizer": {"class": type(optimizer).__name__, **{k: _text(v) for k, v in optimizer.defaults.items()}},
+        "schedule": schedule and {"class": type(schedule).__name__, **_plain(schedule.state_dict())},
+    }
+
+
+def described(program: nn.Module, settings: Mapping[str, Any], sources: Sequence[Any]) -> dict[str, Any]:
     """What a training was called with, of which data, with which versions; plain values, ready for JSON."""
     splits = [split_of(source) for source in sources if source is not None]
     packages = ("ppl_vae", "torch", "pyro-ppl", "arviz", "numpy")
     config = {
         "recipe": getattr(program, "recipe", None),
         "formula": repr(program).splitlines()[:2],
-        "fit": {
-            **{name: v if isinstance(v, int | float | str | None) else _text(v) for name, v in settings.items()},
-            "optimizer": {
-                "class": type(optimizer).__name__,
-                **{k: _text(v) for k, v in optimizer.defaults.items()},
-            },
-            "schedule": schedule and {"class": type(schedule).__name__, **_plain(schedule.state_dict())},
-        },
+        "fit": dict(settings),
         "data": [None if split is None else _data(split) for split in splits],
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }

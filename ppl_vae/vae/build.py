@@ -96,7 +96,9 @@ def build(
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
-    _check_parts(latent_dim, likelihood=likelihood, **parts)
+    if latent_dim < 1:
+        raise ValueError(f"build expects latent_dim of 1 or more, got {latent_dim}; give the dimension of z")
+    _check_parts("build", likelihood=likelihood, **parts)
     kind = data.domain.kind
     chosen = likelihood or getattr(data, "likelihood", None) or _USUAL.get(kind)
     if chosen is None:
@@ -163,7 +165,7 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     TypeError
         If the prior is no class, or partial of one.
     """
-    _check_parts(1, prior=prior)
+    _check_parts("fit_prior", prior=prior)
     made = copy.deepcopy(vae)
     known: dict[str, Callable[[], Any]] = {
         "x_shape": lambda: tuple(x.shape[1:]),
@@ -185,13 +187,11 @@ class _Stored:
         self.x_shape, self.context_shapes, self.domain = x_shape, context_shapes, domain
 
 
-def _check_parts(latent_dim: int, **parts: Any) -> None:
-    if latent_dim < 1:
-        raise ValueError(f"build expects latent_dim of 1 or more, got {latent_dim}; give the dimension of z")
+def _check_parts(caller: str, **parts: Any) -> None:
     for name, given in parts.items():
         if given is not None and (not callable(given) or isinstance(given, nn.Module)):
             raise TypeError(
-                f"build expects {name} to be a class, or a functools.partial of one, got {given!r}; give the class "
+                f"{caller} expects {name} to be a class, or a functools.partial of one, got {given!r}; give the class "
                 "itself, and its settings with partial(Class, setting=...)"
             )
 

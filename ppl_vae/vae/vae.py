@@ -142,11 +142,11 @@ class VAE(nn.Module):
     def posterior_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """What the likelihood is given for one draw from the guide, (batch, latent_dim).
 
-        The prior is replayed on the guide's draw, in whatever order that sampled its sites. By torch's random numbers
-        of the moment.
+        The prior is replayed on the guide's draw, in whatever order that sampled its sites; networks in eval mode. By
+        torch's random numbers of the moment.
         """
         x, *rest = self._here(_observed(x, mask), *context)
-        with pyro.plate("data", len(x), dim=-1):
+        with eval_mode(self), pyro.plate("data", len(x), dim=-1):
             guide = poutine.trace(self.posterior).get_trace(self.likelihood.standardize(x), *rest)
             return poutine.replay(self.prior, trace=guide)(*rest)
 
@@ -162,9 +162,11 @@ class VAE(nn.Module):
         if self.corruption is not None:
             seen = f"{x}~"
             corrupted = f", {seen} = {self.corruption.formula(x)} in training"
-        posterior = type(self.posterior).__name__
         if isinstance(self.posterior, Chain):
             posterior = self.posterior.formula(seen, *context)
+        else:  # any module that samples the sites
+            settings = getattr(self.posterior, "settings", str)()
+            posterior = type(self.posterior).__name__ + (f"({settings})" if settings else "")
         q_given = ", ".join((seen, *context))
         return (
             f"p({x}, {latents}{given}) = {prior} {likelihood}\n"

@@ -1,0 +1,51 @@
+"""The networks of an estimator: of its settings those that a network has, and no setting is lost."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+__all__ = ["check_widths", "network"]
+
+
+def check_widths(hidden_dims: Any) -> None:
+    """Refuse what is no sequence of widths of layers.
+
+    Raises
+    ------
+    TypeError
+        For no sequence, and widths that are no whole numbers.
+    ValueError
+        For a width below 1.
+    """
+    if not isinstance(hidden_dims, Sequence | np.ndarray):
+        raise TypeError(
+            f"hidden_dims expects a sequence of widths, got {hidden_dims!r}; give (256,) for one hidden layer, or () "
+            "for a linear map"
+        )
+    for i, width in enumerate(hidden_dims):
+        check_scalar(width, f"hidden_dims[{i}]", Integral, min_val=1)
+
+
+def network(net: Callable[..., Any], settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Callable[..., Any]:
+    """The network with those of the settings that it takes and that are not fixed already.
+
+    Raises
+    ------
+    ValueError
+        For any other setting that is not its default: the network would never see it.
+    """
+    free = inspect.signature(net).parameters.keys() - getattr(net, "keywords", {}).keys()
+    lost = {name: value for name, value in settings.items() if name not in free and value != defaults[name]}
+    if lost:
+        raise ValueError(
+            f"net expects to take {' and '.join(lost)} where {'it is' if len(lost) == 1 else 'they are'} given, got "
+            f"{lost} beside net={net!r}, which takes none or has it fixed; leave it out, or give it in the net alone"
+        )
+    return partial(net, **{name: value for name, value in settings.items() if name in free})
