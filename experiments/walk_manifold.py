@@ -1,10 +1,9 @@
 """Walking the manifold: what lies between two images, by which way, and how smooth the way is.
 
-Variational autoencoders and plain ones, with codes of 2 and of more units, on the same data. Between random pairs of
-test images three walks of as many steps: the straight line between their codes, an arc around the origin, and the
-geodesic of the decoder's pull-back metric, whose start is the line, or the shortest path through the codes of training
-data where that ends shorter. A walk is smooth if the decoded path is short and its steps are even. Lengths are sums of
-distances between decoded images, in grey levels (root of the sum over pixels of the squares).
+VAEs and plain autoencoders, with codes of 2 and of more units, on the same data. Between random pairs of test images
+three walks of as many steps: the straight line between their codes, an arc around the origin, and the geodesic of the
+decoder's pull-back metric, started from the line or from the shortest path through codes of training data. A walk is
+smooth if the decoded path is short and its steps are even. Lengths are in grey levels (root of a sum over pixels).
 
     python experiments/walk_manifold.py --data frey_faces --figure walk.png --gif walk.gif --out walk.json
 """
@@ -22,6 +21,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 import ppl_vae
 from ppl_vae import Flat, Gaussian, Point, manifold, plots
@@ -82,7 +82,8 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"autoencoder over VAE, {dim} units, lines between the same images:", ratios)
     if args.figure:
         args.figure.parent.mkdir(parents=True, exist_ok=True)
-        picture(runs, data, args).savefig(args.figure, dpi=70, pil_kwargs={"optimize": True})
+        picture(runs, data, args).savefig(args.figure, dpi=70)
+        Image.open(args.figure).convert("RGB").save(args.figure, optimize=True)  # smaller without its alpha channel
     if args.gif:
         animate(runs["VAE, 2 units"], data, test.x[order[:4]], args)
     if args.out:
@@ -191,8 +192,7 @@ def draw_paths(run: Walked, data: ppl_vae.data.Data, ax, pairs) -> None:
 def traversed(run: Walked, data: ppl_vae.data.Data, ax, most: int = 6) -> None:
     """From the first end of the first pair, through the codes' quantiles."""
     levels = torch.linspace(0.02, 0.98, 11)
-    values = run.codes.quantile(levels, dim=0).T
-    x = manifold.decoded(run.vae, manifold.traverse(run.z["linear"][0, 0], values))
+    x = manifold.decoded(run.vae, manifold.traverse(run.z["linear"][0, 0], run.codes.quantile(levels, dim=0).T))
     units = run.codes.var(0).argsort(descending=True)[:most].sort().values
     labelled = "quantile of the moving unit among the training codes"
     plots.traversals(x[units], values=levels.numpy().round(2), units=units, labelled=labelled, ax=ax, **grey(data))
@@ -229,7 +229,7 @@ def animate(run: Walked, data: ppl_vae.data.Data, stops: torch.Tensor, args: arg
     moving = []
     for i, ((kind, leg), screen) in enumerate(zip(legs.items(), screens, strict=True)):
         tour = leg[:, shown].flatten(0, 1)
-        x = manifold.decoded(run.vae, tour)[:, 0]
+        x = manifold.decoded(run.vae, tour)[:, 0].numpy()
         colour = space.lines[i * len(a)].get_color()
         (dot,) = space.plot([], [], "o", color=colour, markeredgecolor="white", markersize=9, zorder=5)
         moving.append((dot, tour, screen.imshow(x[0], cmap="gray", **grey(data)), x))

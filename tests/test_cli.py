@@ -162,7 +162,7 @@ def test_autoencoders(trained, capsys):
     assert "an autoencoder has no prior to sample" in capsys.readouterr().err
     fitted = folder.with_name("fitted")
     words = ("fit-prior", folder, "--out", fitted, "--epochs", 2, "--prior.num_components", 3)
-    assert run(*words, "--prior", "GaussianMixture") == 0
+    assert run(*words) == 0
     assert "p(x, z) = GaussianMixture(z; 3) Bernoulli(x | z)" in capsys.readouterr().out
     for command in ("sample", "evaluate", "diagnose"):
         assert run(command, fitted) == 0

@@ -18,7 +18,6 @@ from ppl_vae.cli.figures import draw, figures, raw, save
 from ppl_vae.diagnostics import Diagnosis, diagnose
 from ppl_vae.evaluation import compare, evaluate
 from ppl_vae.likelihoods import Bernoulli, Gaussian
-from ppl_vae.priors import GaussianMixture
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, Run, fit, fit_prior, load
 from ppl_vae.vae import VAE, build
@@ -149,7 +148,7 @@ def fit_prior_of_run(options: Namespace) -> None:
     made = fit_prior(
         vae,
         _data(run, options),
-        part(options.prior) or GaussianMixture,
+        part(options.prior),
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,

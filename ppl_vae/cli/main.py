@@ -36,6 +36,8 @@ _COMPONENTS = {
 }
 """Components, and the class where none is chosen; the likelihood is the usual one of the data."""
 
+_CHOSEN = {"train": _COMPONENTS, "fit-prior": {"prior": "GaussianMixture"}}
+
 _ABOUT = {
     "train": "train a VAE and store the run",
     "evaluate": "bounds and log p(x) of a run on its test data, with error bars",
@@ -81,10 +83,10 @@ def _parsed(command: str, words: list[str]) -> tuple[ArgumentParser, Namespace]:
     Trace_ELBO. So a first reading finds what is chosen, and the second one has the other defaults only.
     """
     parser = _PARSERS[command]()
-    if command == "train":
-        parser.set_defaults({name: {"class_path": cls} for name, cls in _COMPONENTS.items()})
+    if usual := _CHOSEN.get(command):
+        parser.set_defaults({name: {"class_path": cls} for name, cls in usual.items()})
         first = parser.parse_args([word for word in words if not word.startswith("--print-config")])
-        same = {n: c for n, c in _COMPONENTS.items() if first[n] and first[n].class_path.rpartition(".")[2] == c}
+        same = {n: c for n, c in usual.items() if first[n] and first[n].class_path.rpartition(".")[2] == c}
         parser = _PARSERS[command]()
         parser.set_defaults({name: {"class_path": cls} for name, cls in same.items()})
     return parser, parser.parse_args(words)
@@ -198,7 +200,7 @@ def _sample() -> ArgumentParser:
 
 def _fit_prior() -> ArgumentParser:
     parser = _of_run("fit-prior")
-    add_component(parser, Prior, "prior", usual=" (GaussianMixture)")
+    add_component(parser, Prior, "prior")
     _add(parser, "--epochs", type=int, default=100, help="passes over the data")
     _add(parser, "--batch-size", type=int, default=128, help="data a batch")
     _add(parser, "--learning-rate", type=float, default=1e-2, help="peak of Adam's one-cycle schedule")

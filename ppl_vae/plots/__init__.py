@@ -1,8 +1,8 @@
 """Plots: arrays or tables in, a Matplotlib Axes out.
 
-Every function draws into the Axes it is given, or into a new figure, and returns the Axes. None shows, saves
-or restyles anything. Array arguments are whatever `numpy.asarray` takes: NumPy arrays, PyTorch tensors on the
-CPU (detached), variables of an ArviZ tree.
+Every function draws into the Axes it is given, or into a new figure, and returns the Axes; `embeddings`, of many
+panels, always makes a figure. None shows, saves or restyles anything. Array arguments are whatever `numpy.asarray`
+takes: NumPy arrays, PyTorch tensors on the CPU (detached), variables of an ArviZ tree.
 """
 
 from ppl_vae.plots.brackets import bounds

@@ -221,14 +221,8 @@ def fit(
             store = Store(Path(run), training, described(program, stepped, sources))
             store.open(resume)
         try:
-            training.run(
-                epochs,
-                patience,
-                callbacks,
-                progress,
-                None if store is None else store.write,
-                checkpoint_every,
-            )
+            write = None if store is None else store.write
+            training.run(epochs, patience, callbacks, progress, write, checkpoint_every)
         finally:
             training.optim.optimizer.zero_grad()
             load_weights(program, training.best)

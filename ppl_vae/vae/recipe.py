@@ -79,4 +79,4 @@ def entry(factory: Factory) -> dict[str, Any] | Factory:
     args = factory.keywords if isinstance(factory, partial) else {}
     if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
-    return {"class": made_of.__name__, "module": made_of.__module__, "args": args}
+    return {"class": made_of.__name__, "module": made_of.__module__.partition(".")[0], "args": args}

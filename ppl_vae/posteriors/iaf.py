@@ -1,0 +1,69 @@
+"""A normal posterior carried through autoregressive transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ppl_vae import distributions
+from ppl_vae.conditional import Net
+from ppl_vae.distributions import AutoregressiveFlow, positive
+from ppl_vae.nets import MLP
+from ppl_vae.posteriors.posterior import Posterior
+
+__all__ = ["IAF"]
+
+Shape = Sequence[int]
+
+
+class IAF(Posterior):
+    """q(z | x): a diagonal normal carried through autoregressive transforms that see x.
+
+    Sampling and scoring its own samples costs one pass; a foreign value takes `latent_dim` of them.
+
+    Parameters
+    ----------
+    x_shape, latent_dim, net
+        See `Posterior`; latent_dim >= 2.
+    num_transforms
+        Number of autoregressive transforms.
+    hidden_dim
+        Width of their networks.
+    context, site
+        See `Posterior`.
+
+    References
+    ----------
+    Kingma et al. 2016, arXiv:1606.04934.
+    """
+
+    def __init__(
+        self,
+        x_shape: Shape,
+        latent_dim: int,
+        net: Net = MLP,
+        num_transforms: int = 2,
+        hidden_dim: int = 64,
+        context: Sequence[Shape] = (),
+        site: str = "z",
+    ) -> None:
+        super().__init__(x_shape, latent_dim, net, context, site)
+        self.flow = AutoregressiveFlow(latent_dim, latent_dim, num_transforms, hidden_dim)
+
+    @staticmethod
+    def rows(latent_dim: int) -> int:
+        """Mean and scale of the start, and what the transforms see of x."""
+        return 3
+
+    def distribution(self, params: Tensor) -> TorchDistribution:
+        """From means, unconstrained scales and the transforms' context, (*leading, 3, latent_dim)."""
+        loc, raw_scale, seen = params.unbind(-2)
+        base = distributions.DiagonalNormal(loc, positive(raw_scale))
+        return dist.TransformedDistribution(base, self.flow.transforms(seen))
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.flow.nets))

@@ -1,0 +1,105 @@
+"""Codes of a learned codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ppl_vae.codebook import Code, Codebook, CodeMass
+from ppl_vae.conditional import Net
+from ppl_vae.nets import MLP
+from ppl_vae.posteriors.posterior import Posterior
+
+__all__ = ["VectorQuantized"]
+
+Shape = Sequence[int]
+
+
+class VectorQuantized(Posterior):
+    """q(z | x) = 1 at the codes nearest to e(x): a mass, on one vector of `groups` codes of a learned codebook.
+
+    For a `CodePrior`, a mass over the same codes: the ELBO is then a bound, log p(x | z) - groups log K. The gradient
+    at the code is handed to the encoder as it is. In train mode, where gradients are wanted, each call first moves
+    the codebook (see `codebook.Codebook`); train with `objectives.Commitment`, which keeps e(x) near its codes. It
+    reports the perplexity of the codes' use in an epoch's training within each group, the mean over groups: K where
+    all are used alike, 1 where the codebook collapsed.
+
+    Parameters
+    ----------
+    x_shape, latent_dim, net
+        See `Posterior`.
+    num_codes
+        Number of codes K.
+    groups
+        Number of parts that z is cut into, each quantized by the same codebook; it divides latent_dim.
+    decay
+        What a step keeps of the codebook, in [0, 1).
+    context, site
+        See `Posterior`.
+
+    References
+    ----------
+    van den Oord et al. 2017, arXiv:1711.00937.
+
+    Examples
+    --------
+    >>> q = VectorQuantized((3,), latent_dim=4, num_codes=2, groups=2).eval()
+    >>> q.codebook.codes = torch.tensor([[0.0, 0.0], [9.0, 9.0]])
+    >>> q.distribution(torch.tensor([[8.0, 9.0, 1.0, 2.0]])).mean
+    tensor([9., 9., 0., 0.])
+    """
+
+    def __init__(
+        self,
+        x_shape: Shape,
+        latent_dim: int,
+        net: Net = MLP,
+        num_codes: int = 64,
+        groups: int = 1,
+        decay: float = 0.99,
+        context: Sequence[Shape] = (),
+        site: str = "z",
+    ) -> None:
+        if groups < 1 or latent_dim % groups:
+            raise ValueError(
+                f"VectorQuantized expects groups that divide latent_dim, got groups={groups} and "
+                f"latent_dim={latent_dim}; give groups={latent_dim}, say, for codes that are numbers"
+            )
+        super().__init__(x_shape, latent_dim, net, context, site)
+        self.num_codes, self.groups = num_codes, groups
+        self.codebook = Codebook(num_codes, latent_dim // groups, decay, groups)
+
+    @staticmethod
+    def rows(latent_dim: int) -> int:
+        """What is quantized."""
+        return 1
+
+    def distribution(self, params: Tensor) -> TorchDistribution:
+        """From encodings, (*leading, 1, latent_dim)."""
+        encoding = params[..., 0, :].unflatten(-1, (self.groups, -1))
+        still = encoding.detach()
+        learning = self.training and torch.is_grad_enabled()
+        if learning:
+            self.codebook.learn(still.flatten(0, -2))  # first, so that q and the prior see the same codes
+        index = self.codebook.nearest(still)
+        if learning:
+            self.codebook.count(index)
+        code = self.codebook.codes[index]
+        return Code((code + (encoding - still)).flatten(-2), self.codebook.codes)  # adds 0, and the gradient
+
+    def over_codes(self, logits: Tensor) -> CodeMass:
+        """The mass over all vectors of codes of this codebook, from unnormalized log weights (groups, num_codes)."""
+        return CodeMass(logits, self.codebook.codes)
+
+    def reported(self) -> dict[str, float]:
+        """What the history shows of it at the end of an epoch, whose count of codes ends with it."""
+        perplexity = self.codebook.perplexity()
+        self.codebook.count_anew()
+        return {f"perplexity_{self.site}": perplexity}
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return f"{self.num_codes}, groups={self.groups}"

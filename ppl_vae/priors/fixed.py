@@ -1,0 +1,86 @@
+"""Priors without parameters."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
+
+from ppl_vae.distributions import DiagonalNormal, Improper
+from ppl_vae.priors.prior import Prior
+
+__all__ = ["Flat", "Laplace", "StandardNormal"]
+
+
+class StandardNormal(Prior):
+    """p(z) = N(z; 0, I).
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    site
+        Name of the Pyro sample site.
+
+    Examples
+    --------
+    >>> round(StandardNormal(2).given().log_prob(torch.zeros(2)).item(), 4)
+    -1.8379
+    """
+
+    loc: Tensor
+
+    def __init__(self, latent_dim: int, site: str = "z") -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The prior, whatever the context."""
+        return DiagonalNormal(self.loc, torch.ones_like(self.loc))
+
+
+class Laplace(Prior):
+    """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes pushed towards exact zeros.
+
+    With a `Point` posterior it makes an L1-regularized, sparse autoencoder.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    site
+        Name of the Pyro sample site.
+    """
+
+    loc: Tensor
+
+    def __init__(self, latent_dim: int, site: str = "z") -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The prior, whatever the context."""
+        return dist.Laplace(self.loc, torch.full_like(self.loc, 0.5**0.5)).to_event(1)
+
+
+class Flat(Prior):
+    """p(z) = 1, improper. With a `Point` posterior the ELBO is the reconstruction log-likelihood: an autoencoder.
+
+    Nothing can be sampled from it, and with a posterior that has a density the ELBO would be no bound.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    site
+        Name of the Pyro sample site.
+    """
+
+    def __init__(self, latent_dim: int, site: str = "z") -> None:
+        super().__init__(site)
+        self.latent_dim = latent_dim
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The improper density."""
+        return Improper(constraints.real_vector, (), (self.latent_dim,))

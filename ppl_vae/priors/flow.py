@@ -1,0 +1,73 @@
+"""A learned flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal
+from ppl_vae.priors.prior import Prior
+
+__all__ = ["FlowPrior"]
+
+Shape = Sequence[int]
+
+
+class FlowPrior(Prior):
+    """p(z) = N(f(z); 0, I) |det df/dz|, f a learned autoregressive flow, conditioned on the context if there is any.
+
+    The flow runs from z to the noise, so that a density costs one pass and a sample `latent_dim`.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z, at least 2.
+    num_transforms
+        Number of autoregressive transforms.
+    hidden_dim
+        Width of their networks.
+    context
+        Shapes of the context, each (c,).
+    site
+        Name of the Pyro sample site.
+
+    References
+    ----------
+    Papamakarios et al. 2017, arXiv:1705.07057.
+    """
+
+    loc: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_transforms: int = 4,
+        hidden_dim: int = 64,
+        context: Sequence[Shape] = (),
+        site: str = "z",
+    ) -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+        self.flow = AutoregressiveFlow(latent_dim, sum(shape[0] for shape in context), num_transforms, hidden_dim)
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The flow's density given the context."""
+        base = DiagonalNormal(torch.zeros_like(self.loc), torch.ones_like(self.loc))
+        transforms = self.flow.transforms(torch.cat(context, -1) if context else None)
+        if context:
+            base = base.expand(context[0].shape[:-1])
+        shift = dist.transforms.AffineTransform(self.loc, 1.0, event_dim=1)
+        return dist.TransformedDistribution(base, [*(t.inv for t in reversed(transforms)), shift])
+
+    def start_from(self, z: Tensor) -> None:
+        """Begin as a normal with their means and standard deviations, about."""
+        self.loc.copy_(z.mean(0))
+        self.flow.start_from(z.std(0, correction=0).clamp_min(1e-6))
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.flow.nets))

@@ -1,0 +1,129 @@
+"""Mixtures, of normals or of posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ppl_vae.conditional import Amortized
+from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
+from ppl_vae.priors.prior import Prior
+
+__all__ = ["GaussianMixture", "VampPrior"]
+
+Shape = Sequence[int]
+
+
+class GaussianMixture(Prior):
+    """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)), everything learned.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    num_components
+        Number of components.
+    site
+        Name of the Pyro sample site.
+    """
+
+    def __init__(self, latent_dim: int, num_components: int = 10, site: str = "z") -> None:
+        super().__init__(site)
+        _check_components(num_components)
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
+        self.raw_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The mixture, whatever the context."""
+        return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
+
+    def start_from(self, z: Tensor) -> None:
+        """Begin where expectation maximization ends, scikit-learn's, by torch's random numbers of the moment.
+
+        Raises
+        ------
+        ValueError
+            For fewer values than components.
+        """
+        from sklearn import mixture
+
+        if len(z) < len(self.logits):
+            raise ValueError(
+                f"GaussianMixture expects a datum or more for each component to start from, got {len(z)} data and "
+                f"{len(self.logits)} components; give num_components={len(z)} at most, or more data"
+            )
+        loc, scale, seed = z.mean(0), z.std(0, correction=0).clamp_min(1e-6), int(torch.randint(2**31, ()))
+        em = mixture.GaussianMixture(len(self.logits), covariance_type="diag", max_iter=1000, random_state=seed)
+        found = em.fit(((z - loc) / scale).double().cpu().numpy())
+        with torch.no_grad():
+            self.logits.copy_(torch.as_tensor(found.weights_).log())
+            self.loc.copy_(loc + scale * torch.as_tensor(found.means_).to(z))
+            self.raw_scale.copy_(unconstrained(scale * torch.as_tensor(found.covariances_).sqrt().to(z)))
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.logits))
+
+
+class VampPrior(Prior):
+    """p(z) = sum_k w_k q(z | u_k): a mixture of posteriors at learned pseudo-inputs.
+
+    It calls the posterior it is given and does not own it. Not for a `Point` posterior, whose mixture has an
+    infinite density.
+
+    Parameters
+    ----------
+    posterior
+        The posterior q whose `given` makes the components.
+    x_shape
+        Shape of one datum.
+    num_components
+        Number of pseudo-inputs.
+    pseudo_inputs
+        Data to start from, (n, *x_shape), as the encoder sees them; the first `num_components` are used, and
+        random numbers for what is missing.
+    weighted
+        Whether the weights are learned too; equal ones, as in the paper, otherwise.
+    site
+        Name of the Pyro sample site.
+
+    References
+    ----------
+    Tomczak & Welling 2018, arXiv:1705.07120.
+    """
+
+    def __init__(
+        self,
+        posterior: Amortized,
+        x_shape: Shape,
+        num_components: int = 500,
+        pseudo_inputs: Tensor | None = None,
+        weighted: bool = False,
+        site: str = "z",
+    ) -> None:
+        super().__init__(site)
+        _check_components(num_components)
+        self._components = posterior.given  # the bound method, so that the posterior is not registered twice
+        inputs = torch.rand(num_components, *x_shape)
+        if pseudo_inputs is not None:
+            inputs[: len(pseudo_inputs)] = pseudo_inputs[:num_components].to(inputs)
+        self.pseudo_inputs = nn.Parameter(inputs)
+        self.logits = nn.Parameter(torch.zeros(num_components), requires_grad=weighted)
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The mixture of q(z | u_k, context), the context (*leading, c) shared by the components."""
+        shared = (c.unsqueeze(1) for c in context)  # (batch, 1, ...) against (K, *x_shape)
+        return Mixture(self.logits, self._components(self.pseudo_inputs, *shared))
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.pseudo_inputs))
+
+
+def _check_components(num: int) -> None:
+    if num < 1:
+        raise ValueError(f"a mixture expects num_components of 1 or more, got {num}; give at least 1")
