@@ -290,3 +290,13 @@ def test_a_wasserstein_autoencoder_has_codes_distributed_as_its_prior():
     assert of_samples[1] < 0.5 * of_samples[0], of_samples
     assert errors[1] < errors[0] + 1, errors
     assert vae.sample(3, seed=0).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("prior", "objective", "why"),
+    [(Flat, Trace_ELBO(), "Flat"), (StandardNormal, InfoVAE(alpha=1.0), "alpha=1")],
+)
+def test_a_beta_without_a_kl_to_weigh_is_refused(prior, objective, why):
+    with pytest.raises(ValueError, match=rf"beta expects a KL to weigh, got .*{why}.*: it would change nothing"):
+        fit(vae_of(prior), data(), epochs=1, beta=4.0, objective=objective, progress=False)
+    fit(vae_of(Laplace), data(), epochs=1, beta=4.0, progress=False)  # the strength of its penalty

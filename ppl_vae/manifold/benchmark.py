@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ppl_vae.manifold.distance_correlation import distance_correlation
@@ -166,7 +168,9 @@ def benchmark(
     with tqdm(runs, disable=None if progress is None else not progress) as bar:
         for name, seed in bar:
             bar.set_description(name)
-            row, z, correct = runner.run(chosen[name], seed)
+            # UMAP leaves OpenMP's number of threads changed, for PyTorch too; the limit puts it back
+            with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
+                row, z, correct = runner.run(chosen[name], seed)
             rows.append({"method": name, "seed": seed, **row})
             embeddings.setdefault(name, z)
             if correct is not None:

@@ -20,9 +20,11 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     ValueError
         For a guide that samples its sites in another order under `TraceMeanField_ELBO`; an enumerated site under
         anything but `TraceEnum_ELBO`; a scaled site, or a posterior all on one value, under IWAE, Rényi or the
-        tail-adaptive objective; a site without reparametrized draws under the tail-adaptive objective or one of this
-        package; and for what else an objective of this package says it cannot do.
+        tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws under the
+        tail-adaptive objective or one of this package; and for what else an objective of this package says it cannot
+        do.
     """
+    needs.something_to_weigh(model, guide, getattr(objective, "kl", 1.0))
     name = type(objective).__name__
     of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
     if isinstance(objective, TraceMeanField_ELBO) and of_guide != of_model:

@@ -9,7 +9,7 @@ from pyro.poutine import Trace
 
 from ppl_vae import traces
 
-__all__ = ["densities", "reparametrized", "unscaled"]
+__all__ = ["densities", "reparametrized", "something_to_weigh", "unscaled"]
 
 
 def unscaled(name: str, model: Trace, guide: Trace) -> None:
@@ -24,6 +24,29 @@ def unscaled(name: str, model: Trace, guide: Trace) -> None:
         raise ValueError(
             f"{name} expects unscaled sites, got a scaled one (beta, poutine.scale or a subsampled plate): the "
             "weighted mean would be no bound; train with beta=1 and a plate as long as the batch, or use Trace_ELBO"
+        )
+
+
+def something_to_weigh(model: Trace, guide: Trace, kl: float = 1.0) -> None:
+    """Refuse a beta where there is no KL for it to weigh: it would change nothing.
+
+    Raises
+    ------
+    ValueError
+        Saying why there is none.
+    """
+    of_model, of_guide = traces.latents(model), traces.latents(guide)
+    of_data = {float(torch.as_tensor(s["scale"]).mean()) for s in traces.observed(model).values()}
+    if not of_data or all(float(torch.as_tensor(s["scale"]).mean()) in of_data for s in of_model.values()):
+        return
+    constant = {
+        "an improper prior (Flat)": any(map(traces.improper, of_model.values())),
+        "one code a datum (VectorQuantized)": any(map(traces.quantized, of_guide.values())),
+        "an objective that leaves the KL out (alpha=1)": kl == 0,
+    }
+    if why := [said for said, there in constant.items() if there]:
+        raise ValueError(
+            f"beta expects a KL to weigh, got {why[0]}: it would change nothing; leave beta, and any warm-up, out"
         )
 
 
