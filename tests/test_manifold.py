@@ -142,6 +142,20 @@ def test_the_same_seed_gives_the_same_scores_and_changes_nothing_global(digits):
     assert other.rmse[2] != other.rmse[3]
 
 
+class ThreadsLeftChanged(PCA):
+    """As UMAP does it: OpenMP's number of threads is the process's."""
+
+    def fit_transform(self, x, y=None):
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return super().fit_transform(x)
+
+
+def test_a_method_leaves_the_threads_of_the_next_one_alone(digits):
+    before = torch.get_num_threads()
+    benchmark(digits, {"a": Method(lambda x, y, seed: ThreadsLeftChanged(2), "")}, seeds=1, num_train=100)
+    assert torch.get_num_threads() == before
+
+
 def test_data_without_labels_leave_out_lda(digits):
     bare = replace(digits, train=replace(digits.train, y=None), test=replace(digits.test, y=None))
     found = benchmark(bare, {name: methods()[name] for name in ("PCA", "LDA")}, seeds=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike
 
 __all__ = ["image_quality"]
@@ -50,7 +51,7 @@ def image_quality(x: ArrayLike, x_hat: ArrayLike, *, data_range: float) -> pd.Da
     [20.0, 20.0]
     """
     metrics = _skimage_metrics()
-    clean, restored = np.asarray(x, dtype=float), np.asarray(x_hat, dtype=float)
+    clean, restored = (torch.as_tensor(v).detach().cpu().double().numpy() for v in (x, x_hat))
     _check(clean, restored, data_range)
     shorter = min(clean.shape[-2:])
     window = min(_WINDOW, shorter - 1 + shorter % 2)
