@@ -163,7 +163,7 @@ class Improper(dist.ImproperUniform):
         """Refused."""
         raise ValueError(
             "sampling expects a proper prior, got Flat, which is none: an autoencoder has no prior to sample; fit one "
-            "to its codes (ppl_vae.fit_prior, or ppl-vae fit-prior), or build with another prior"
+            "to its codes (ppl_vae.fit_prior, or ppl-vae fit-prior), or build with StandardNormal"
         )
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Improper:
