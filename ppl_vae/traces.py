@@ -34,6 +34,7 @@ __all__ = [
     "improper",
     "latents",
     "log_prob",
+    "log_weights",
     "observed",
     "pair",
     "particles",
@@ -141,6 +142,13 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
 def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
     """Log density of a site per particle and datum, (num_particles, size), in nats."""
     return by_particle(_unscaled(site), where, num_particles)
+
+
+def log_weights(model: Trace, guide: Trace, where: Plates, num_particles: int = 1) -> Tensor:
+    """log p(x, z) - log q(z | x) per particle and datum, (num_particles, size), in nats."""
+    log_p = [log_prob(s, where, num_particles) for s in (latents(model) | observed(model)).values()]
+    log_q = [log_prob(s, where, num_particles) for s in latents(guide).values()]
+    return torch.stack(log_p).sum(0) - torch.stack(log_q).sum(0)
 
 
 def by_particle(values: Tensor, where: Plates, num_particles: int = 1) -> Tensor:

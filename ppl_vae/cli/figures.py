@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ppl_vae import evaluation
-from ppl_vae.domain import Domain
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.isolation import evaluating
+from ppl_vae.manifold import traverse
 from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
@@ -83,7 +83,7 @@ def overview(runs: Mapping[str, tuple[VAE, Split, Evaluation]], path: Path, *, s
 
 def raw(vae: VAE, x: Tensor) -> Tensor:
     """Values x of the VAE's data in the units of the file they came from, on the CPU."""
-    return (Domain(**vae.recipe["domain"]).raw(x) if vae.recipe else x).cpu()
+    return vae.raw(x).cpu()
 
 
 def draw(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -118,10 +118,8 @@ def _traversals(vae: VAE, split: Split, codes: Tensor, most: int = 10) -> Any:
     values = torch.linspace(-2, 2, 11, device=codes.device)
     centre, spread = codes[0], codes.std(0)
     units = spread.argsort(descending=True)[:most].sort().values
-    z = centre.repeat(len(units), len(values), 1)
-    for row, unit in enumerate(units):
-        z[row, :, unit] = codes[:, unit].mean() + values * spread[unit]
-    decoded = _decoded(vae, z, *(c[:1] for c in _context(split, codes)))
+    z = traverse(centre, codes.mean(0).unsqueeze(-1) + values * spread.unsqueeze(-1))
+    decoded = _decoded(vae, z[units], *(c[:1] for c in _context(split, codes)))
     steps = values.cpu().numpy().round(1) + 0.0  # no minus zero
     labelled = "value of the moving unit, standard deviations of q(z) from its mean"
     return draw("traversals", decoded, values=steps, units=units.tolist(), labelled=labelled)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.domain import Domain
 from ppl_vae.isolation import frozen
 
 __all__ = ["along", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
@@ -39,8 +38,7 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """
     check_decoder("decoded", vae)
     check_codes("decoded", z)
-    x = vae.decode(z, *context).mean
-    return Domain(**vae.recipe["domain"]).raw(x) if vae.recipe else x
+    return vae.raw(vae.decode(z, *context).mean)
 
 
 def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -41,7 +40,4 @@ class IWAE(PerDatum):
 
     def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
         where, num = traces.plates(model, len(args[0])), self.num_particles
-        log_p = [traces.log_prob(s, where, num) for s in (traces.latents(model) | traces.observed(model)).values()]
-        log_q = [traces.log_prob(s, where, num) for s in traces.latents(guide).values()]
-        log_w = torch.stack(log_p).sum(0) - torch.stack(log_q).sum(0)
-        return (math.log(num) - log_w.logsumexp(0)).sum()
+        return (math.log(num) - traces.log_weights(model, guide, where, num).logsumexp(0)).sum()

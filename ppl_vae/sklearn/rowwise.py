@@ -41,11 +41,7 @@ def log_px(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     def log_weights(x: Tensor) -> Tensor:
         with traces.particles(num_samples, _ROW.depth):
             model, guide = traces.pair(vae, x)
-        log_p = [
-            traces.log_prob(s, _ROW, num_samples) for s in (traces.latents(model) | traces.observed(model)).values()
-        ]
-        log_q = [traces.log_prob(s, _ROW, num_samples) for s in traces.latents(guide).values()]
-        return (torch.stack(log_p).sum(0) - torch.stack(log_q).sum(0))[:, 0]
+        return traces.log_weights(model, guide, _ROW, num_samples)[:, 0]
 
     log_w = _each(log_weights, vae, data, num_samples, seed)
     return log_marginal(log_w.T).estimate.cpu() - data.log_volume

@@ -22,6 +22,7 @@ from ppl_vae.training.optim import OneCycle
 from ppl_vae.training.store import described, write_finished
 from ppl_vae.vae import VAE, Program
 from ppl_vae.vae.build import with_prior
+from ppl_vae.vae.vae import filled
 
 __all__ = ["fit_prior"]
 
@@ -115,7 +116,7 @@ def fit_prior(
     train, validation = Split.of(getattr(x, "train", x), *context, mask=mask), getattr(x, "validation", None)
     with evaluating(vae, seed):
         (some, *rest), missing = arguments(vae, train[:_MOST].fixed(seed))
-        some = torch.where(missing, some, torch.zeros_like(some)) if isinstance(missing, Tensor) else some
+        some = filled(some, missing)
         z = vae.posterior_draw(some, *rest)
     with isolated(vae, seed):
         made = with_prior(vae, prior, z, some, *rest)

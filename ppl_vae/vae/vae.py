@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
+from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "filled"]
 
 
 class VAE(nn.Module):
@@ -78,7 +79,7 @@ class VAE(nn.Module):
             with poutine.scale(scale=beta):
                 z = self.prior(*context)
             fn = self.likelihood.given(z, *context, mask=mask)
-            pyro.sample(self.likelihood.site, fn, obs=_observed(x, mask))
+            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask))
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`.
@@ -86,7 +87,7 @@ class VAE(nn.Module):
         In train mode, and with a corruption, q(z | x~, context); what is missing is not corrupted.
         """
         self._register()
-        seen = self.likelihood.standardize(_observed(x, mask))
+        seen = self.likelihood.standardize(filled(x, mask))
         if self.corruption is not None:
             seen = torch.where(torch.as_tensor(mask, device=x.device), self.corruption(seen), seen)
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
@@ -99,7 +100,7 @@ class VAE(nn.Module):
                 f"encode expects a posterior with one distribution to give, got {type(self.posterior).__name__}; "
                 "read its sites from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"
             )
-        x, *rest = self._here(_observed(x, mask), *context)
+        x, *rest = self._here(filled(x, mask), *context)
         with eval_mode(self):
             return self.posterior.given(self.likelihood.standardize(x), *rest)
 
@@ -107,6 +108,10 @@ class VAE(nn.Module):
         """p(x | z, context), batch_shape (*leading,), event_shape x_shape; networks in eval mode."""
         with eval_mode(self):
             return self.likelihood.given(*self._here(z, *context))
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Values x in the units of the file they came from; for a VAE put together by hand x itself."""
+        return Domain(**self.recipe["domain"]).raw(x) if self.recipe else x
 
     def reconstruct(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: int | None = None) -> Tensor:
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape)."""
@@ -145,7 +150,7 @@ class VAE(nn.Module):
         The prior is replayed on the guide's draw, in whatever order that sampled its sites; networks in eval mode. By
         torch's random numbers of the moment.
         """
-        x, *rest = self._here(_observed(x, mask), *context)
+        x, *rest = self._here(filled(x, mask), *context)
         with eval_mode(self), pyro.plate("data", len(x), dim=-1):
             guide = poutine.trace(self.posterior).get_trace(self.likelihood.standardize(x), *rest)
             return poutine.replay(self.prior, trace=guide)(*rest)
@@ -195,6 +200,6 @@ class VAE(nn.Module):
                 )
 
 
-def _observed(x: Tensor, mask: Tensor | bool) -> Tensor:
+def filled(x: Tensor, mask: Tensor | bool) -> Tensor:
     """x with 0, a value that every likelihood has a density for, in the place of what is missing."""
     return x if mask is True else torch.where(torch.as_tensor(mask, device=x.device), x, torch.zeros_like(x))
