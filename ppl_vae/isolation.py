@@ -2,18 +2,81 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
+import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import pyro
 import torch
+from pyro.poutine import runtime
 from torch import nn
 
-__all__ = ["eval_mode", "evaluating", "frozen", "gpus", "isolated", "without_store"]
+__all__ = ["alone", "ambient", "eval_mode", "evaluating", "frozen", "gpus", "isolated", "without_store"]
+
+_LOCK = threading.RLock()
+
+
+def _unlocked() -> None:
+    """A lock that a child process holds by itself: the thread that held it in the parent is not there."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_unlocked)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """A scope that one thread of the process is in at a time, and may enter again.
+
+    Pyro's handlers and parameter store, the random generators, the default dtype and the modes of a module belong to
+    the process: two trainings in two threads would write into each other. The second one waits.
+    """
+    with _LOCK:
+        yield
+
+
+@contextmanager
+def ambient(module: nn.Module | None = None, *, gradients: bool = True) -> Iterator[None]:
+    """A scope in which a call means the same wherever it stands, entered by one thread at a time.
+
+    Inside no Pyro handler of the caller is active, `torch.autocast` is off, and the default dtype and device are those
+    of the module; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. On leaving
+    it everything is as it was.
+
+    Parameters
+    ----------
+    module
+        Whose parameters say the dtype and the device; without one, or without parameters, they stay as they are.
+    gradients
+        Whether the caller's grad and inference modes are replaced.
+    """
+    like = None if module is None else next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype, stack = torch.get_default_dtype(), list(runtime._PYRO_STACK)
+    with alone(), ExitStack() as scopes:
+        if gradients:
+            scopes.enter_context(torch.inference_mode(False))
+            scopes.enter_context(torch.enable_grad())
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            warnings.warn("computed in the precision of the parameters: torch.autocast is not used here", stacklevel=4)
+            scopes.enter_context(torch.autocast("cpu", enabled=False))
+            scopes.enter_context(torch.autocast("cuda", enabled=False))
+        if like is not None and torch.get_default_device().type not in ("cpu", like.device.type):
+            scopes.enter_context(torch.device(like.device))  # only then: such a scope slows every call of torch
+        runtime._PYRO_STACK.clear()
+        if like is not None:
+            torch.set_default_dtype(like.dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            runtime._PYRO_STACK[:] = stack
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "conditional nets distributions domain split isolation traces draws importance codebook corruptions _torchvision",
+    "arguments calls conditional nets distributions domain split isolation traces draws importance codebook corruptions _torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",
