@@ -1,8 +1,7 @@
 """What a public function is given, checked against its annotations: in one place, with one sentence.
 
-An annotation says the type, and by `Annotated` the range: `Count` is a whole number of 1 or more. Numbers of numpy count
-as Python's, True is no number, and NaN is in no range. What holds data (tensors, arrays, splits, programs) is checked
-where it is read.
+An annotation says the type, and by `Annotated` the range: `Count` is a whole number from 1 on. Numbers of numpy are
+taken as Python's, True is no number, and NaN is in no range. What holds data is checked where it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 
 import numpy as np
 
-__all__ = ["Count", "Fraction", "NonNegative", "Positive", "Range", "Seed", "Share", "Whole", "checked"]
+__all__ = ["Count", "Fraction", "NonNegative", "Positive", "Range", "Rate", "Seed", "Share", "Whole", "checked"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,11 +51,10 @@ class Range:
     def __str__(self) -> str:
         if self.words:
             return self.words
+        low = f"above {self.low:g}" if self.above else f"from {self.low:g}"
         if math.isinf(self.high):
-            return f"{'above' if self.above else 'from'} {self.low:g}{' on' * (not self.above)}"
-        if self.above or self.below:
-            return f"above {self.low:g} and below {self.high:g}" if self.above else f"from {self.low:g}, below {self.high:g}"
-        return f"from {self.low:g} to {self.high:g}"
+            return low if self.above else f"{low} on"
+        return f"{low} and below {self.high:g}" if self.below else f"{low} to {self.high:g}"
 
 
 Count = Annotated[int, Range(1)]
@@ -71,6 +69,8 @@ NonNegative = Annotated[float, Range(0)]
 """A finite number, 0 or more."""
 Share = Annotated[float, Range(0, 1, below=False)]
 """A number from 0 to 1."""
+Rate = Annotated[float, Range(0, 1, above=True, below=False, words="above 0 and at most 1")]
+"""A number above 0 and at most 1."""
 Fraction = Annotated[float, Range(0, 1, above=True)]
 """A number between 0 and 1, both left out."""
 
@@ -95,7 +95,7 @@ def checked(f: F) -> F:
     ValueError: draw expects num_samples to be a whole number from 1 on, got 0; the default is 100
     """
     if inspect.isclass(f):
-        f.__init__ = _checked(f.__init__)  # type: ignore[misc]
+        f.__init__ = _checked(f.__init__)  # type: ignore[method-assign]
         return f
     return typing.cast(F, _checked(f))
 
@@ -133,7 +133,10 @@ class Expected(NamedTuple):
 
 
 def _first_wrong(parameter: inspect.Parameter, hint: Expected, value: Any) -> tuple[type[Exception], Any] | None:
-    of_kind = {parameter.VAR_POSITIONAL: tuple, parameter.VAR_KEYWORD: dict.values}
+    of_kind: dict[Any, Callable[[Any], Iterable[Any]]] = {
+        parameter.VAR_POSITIONAL: tuple,
+        parameter.VAR_KEYWORD: dict.values,
+    }
     values = of_kind[parameter.kind](value) if parameter.kind in of_kind else (value,)
     return next(((wrong, v) for v in values if (wrong := hint.wrong(v))), None)
 
@@ -144,16 +147,15 @@ def _expected(hint: Any) -> Expected:
         return _PLAIN[hint]
     if origin in _BUILT:
         return _BUILT[origin](*get_args(hint))
-    if inspect.isclass(hint) and not getattr(hint, "_is_protocol", False):
-        return Expected(f"a {hint.__name__}", lambda v: None if isinstance(v, hint) else TypeError)
-    return Expected(str(hint), lambda _: None)  # a protocol, say: judged where it is used
+    name, home = getattr(hint, "__name__", str(hint)), getattr(hint, "__module__", "").partition(".")[0]
+    if not inspect.isclass(hint) or getattr(hint, "_is_protocol", False) or home in _JUDGED_WHERE_USED:
+        return Expected(f"a {name}", lambda _: None)
+    return Expected(f"a {name}", lambda v: None if isinstance(v, hint) else TypeError)
 
 
 def _number(kind: type) -> Callable[[Any], type[Exception] | None]:
     def wrong(value: Any) -> type[Exception] | None:
-        if isinstance(value, bool) or not isinstance(value, kind):
-            return TypeError
-        return ValueError if math.isnan(value) else None
+        return TypeError if isinstance(value, bool) or not isinstance(value, kind) else None
 
     return wrong
 
@@ -236,6 +238,7 @@ def _mapping(key: Any, value: Any) -> Expected:
     return Expected(f"a mapping from {keys.words} to {values.words}", wrong)
 
 
+_JUDGED_WHERE_USED = ("torch", "pyro")  # data and components: what is wrong with them is no matter of their class
 _PLAIN: dict[Any, Expected] = {
     Any: Expected("anything", lambda _: None),
     int: Expected("a whole number", _number(Integral)),
@@ -265,6 +268,8 @@ def _sentence(caller: str, parameter: inspect.Parameter, hint: Expected, value: 
         fix = f"did you mean {near!r}?"
     elif isinstance(default, bool | int | float | str | tuple) and default != ():
         fix = f"the default is {default!r}"
+    elif hint.choices:
+        fix = "choose one"
     elif default is None:
         fix = "leave it out, or give one"
     else:
@@ -276,7 +281,9 @@ def _shown(value: Any) -> str:
     """A value for a message, cut short."""
     if getattr(value, "shape", ()):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    text = repr(value).partition("\n")[0]
+    text = repr(value)
+    if "\n" in text:
+        return type(value).__name__
     text = text if len(text) <= 80 else f"{text[:77]}..."
     return text if isinstance(value, bool | int | float | str | list | tuple | dict | None) else _named(value, text)
 

@@ -8,6 +8,8 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Rate, checked
+
 __all__ = ["Corruption", "GaussianNoise", "Masking", "SaltAndPepper"]
 
 
@@ -45,6 +47,7 @@ class Corruption(nn.Module, abc.ABC):
         return f"{type(self).__name__}({'; '.join(part for part in (x, self.extra_repr()) if part)})"
 
 
+@checked
 class GaussianNoise(Corruption):
     """x~_i = x_i + scale * e_i, e_i ~ N(0, 1). Leaves the interval that bounded data lie in.
 
@@ -86,6 +89,7 @@ class GaussianNoise(Corruption):
         return f"scale={self.scale:g}"
 
 
+@checked
 class Masking(Corruption):
     """x~_i = 0 with probability `rate`, else x_i: blank elements, none rescaled as dropout would.
 
@@ -108,7 +112,7 @@ class Masking(Corruption):
     tensor([0., 1., 0., 0., 0., 1., 0., 1.])
     """
 
-    def __init__(self, rate: float = 0.5) -> None:
+    def __init__(self, rate: Rate = 0.5) -> None:
         super().__init__()
         _check_rate(self, rate)
         self.rate = rate
@@ -122,6 +126,7 @@ class Masking(Corruption):
         return f"rate={self.rate:g}"
 
 
+@checked
 class SaltAndPepper(Corruption):
     """x~_i = low or high, with probability rate / 2 each, else x_i.
 
@@ -146,7 +151,7 @@ class SaltAndPepper(Corruption):
     tensor([1.0000, 0.5000, 0.0000, 0.0000, 1.0000, 0.5000, 1.0000, 0.5000])
     """
 
-    def __init__(self, rate: float = 0.5, low: float = 0.0, high: float = 1.0) -> None:
+    def __init__(self, rate: Rate = 0.5, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
         _check_rate(self, rate)
         _check_numbers(self, low=low, high=high)

@@ -9,12 +9,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Count, checked
+
 __all__ = ["Domain"]
 
 Kind = Literal["binary", "levels", "unit", "real", "counts"]
 _KINDS = get_args(Kind)
 
 
+@checked
 @dataclass(frozen=True)
 class Domain:
     """The values an element of x may take: x = (raw - shift) / span.
@@ -42,7 +45,7 @@ class Domain:
     """
 
     kind: Kind
-    levels: int | None = None
+    levels: Count | None = None
     shift: float = 0.0
     span: float = 1.0
 

@@ -15,9 +15,9 @@ import numpy as np
 import pyro
 import torch
 from pyro.poutine import runtime
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["alone", "ambient", "eval_mode", "evaluating", "frozen", "gpus", "isolated", "without_store"]
+__all__ = ["alone", "ambient", "eval_mode", "evaluating", "frozen", "gpus", "isolated", "recorded", "without_store"]
 
 _LOCK = threading.RLock()
 
@@ -43,22 +43,21 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def ambient(module: nn.Module | None = None, *, gradients: bool = True) -> Iterator[None]:
+def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[None]:
     """A scope in which a call means the same wherever it stands, entered by one thread at a time.
 
     Inside no Pyro handler of the caller is active, `torch.autocast` is off, and the default dtype and device are those
-    of the module; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. On leaving
+    of a tensor; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. On leaving
     it everything is as it was.
 
     Parameters
     ----------
-    module
-        Whose parameters say the dtype and the device; without one, or without parameters, they stay as they are.
+    like
+        Whose dtype and device become the default ones; without a tensor they stay as they are.
     gradients
         Whether the caller's grad and inference modes are replaced.
     """
-    like = None if module is None else next((p for p in module.parameters() if p.is_floating_point()), None)
-    dtype, stack = torch.get_default_dtype(), list(runtime._PYRO_STACK)
+    dtype, handlers, plates = torch.get_default_dtype(), list(runtime._PYRO_STACK), list(runtime._DIM_ALLOCATOR._stack)
     with alone(), ExitStack() as scopes:
         if gradients:
             scopes.enter_context(torch.inference_mode(False))
@@ -70,13 +69,20 @@ def ambient(module: nn.Module | None = None, *, gradients: bool = True) -> Itera
         if like is not None and torch.get_default_device().type not in ("cpu", like.device.type):
             scopes.enter_context(torch.device(like.device))  # only then: such a scope slows every call of torch
         runtime._PYRO_STACK.clear()
+        runtime._DIM_ALLOCATOR._stack.clear()
         if like is not None:
             torch.set_default_dtype(like.dtype)
         try:
             yield
         finally:
             torch.set_default_dtype(dtype)
-            runtime._PYRO_STACK[:] = stack
+            runtime._PYRO_STACK[:] = handlers
+            runtime._DIM_ALLOCATOR._stack[:] = plates
+
+
+def recorded(tensor: Tensor) -> Tensor:
+    """A tensor that a gradient can be taken through: one of `torch.inference_mode` is copied."""
+    return tensor.clone() if tensor.is_inference() and not torch.is_inference_mode_enabled() else tensor
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae import distributions
+from ppl_vae.arguments import Count, Positive, checked
 from ppl_vae.conditional import Amortized, Net
 from ppl_vae.distributions import positive
 from ppl_vae.nets import MLP
@@ -21,6 +22,7 @@ __all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "DiscretizedLogist
 Shape = Sequence[int]
 
 
+@checked
 class Likelihood(Amortized):
     """p(x | z, context), independent over the elements of x; the base of every likelihood.
 
@@ -48,12 +50,12 @@ class Likelihood(Amortized):
 
     def __init__(
         self,
-        latent_dim: int,
+        latent_dim: Count,
         x_shape: Shape,
         net: Net = MLP,
         context: Sequence[Shape] = (),
         site: str = "x",
-        num_params: int = 1,
+        num_params: Count = 1,
     ) -> None:
         super().__init__((latent_dim,), (num_params, *x_shape), net, context, site)
         self.x_shape = tuple(x_shape)
@@ -115,6 +117,7 @@ class ContinuousBernoulli(Likelihood):
         return dist.ContinuousBernoulli(logits=logits)
 
 
+@checked
 class Gaussian(Likelihood):
     """p(x_i | z) = N(x_i; m_i, s_i^2), for real x.
 
@@ -140,18 +143,13 @@ class Gaussian(Likelihood):
 
     def __init__(
         self,
-        latent_dim: int,
+        latent_dim: Count,
         x_shape: Shape,
         net: Net = MLP,
-        scale: float | Literal["learned", "elementwise", "decoder"] = "learned",
+        scale: Positive | Literal["learned", "elementwise", "decoder"] = "learned",
         context: Sequence[Shape] = (),
         site: str = "x",
     ) -> None:
-        if not (scale in ("learned", "elementwise", "decoder") or (isinstance(scale, int | float) and scale > 0)):
-            raise ValueError(
-                "Gaussian expects scale to be a positive number, 'learned', 'elementwise' or 'decoder', got "
-                f"{scale!r}; choose one of these"
-            )
         super().__init__(latent_dim, x_shape, net, context, site, 2 if scale == "decoder" else 1)
         self.scale = scale
         if scale == "learned":

@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, checked
+
 __all__ = ["MLP", "ConvDecoder", "ConvEncoder", "GatedMLP", "Network"]
 
 Shape = Sequence[int]
@@ -44,6 +46,7 @@ class _Dense(Network):
         return self.layers(_joined((first, *context), self.shapes)).unflatten(-1, self.out_shape)
 
 
+@checked
 class MLP(_Dense):
     """A multilayer perceptron.
 
@@ -71,7 +74,7 @@ class MLP(_Dense):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        hidden_dims: Sequence[int] = (400,),
+        hidden_dims: Sequence[Count] = (400,),
         activation: Activation = "relu",
     ) -> None:
         widths = [_size(in_shape, context), *hidden_dims]
@@ -81,6 +84,7 @@ class MLP(_Dense):
         super().__init__(in_shape, out_shape, context, layers, widths[-1])
 
 
+@checked
 class GatedMLP(_Dense):
     """A multilayer perceptron of gated layers, (A h + a) * sigmoid(B h + b).
 
@@ -104,7 +108,7 @@ class GatedMLP(_Dense):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        hidden_dims: Sequence[int] = (300, 300),
+        hidden_dims: Sequence[Count] = (300, 300),
     ) -> None:
         widths = [_size(in_shape, context), *hidden_dims]
         layers: list[nn.Module] = []
@@ -113,6 +117,7 @@ class GatedMLP(_Dense):
         super().__init__(in_shape, out_shape, context, layers, widths[-1])
 
 
+@checked
 class ConvEncoder(Network):
     """Strided convolutions over an image of any shape, then dense layers.
 
@@ -138,8 +143,8 @@ class ConvEncoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Sequence[int] = (32, 64),
-        hidden_dims: Sequence[int] = (256,),
+        channels: Sequence[Count] = (32, 64),
+        hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
@@ -158,6 +163,7 @@ class ConvEncoder(Network):
         return self.head(features.reshape(*leading, *features.shape[1:]), *context)
 
 
+@checked
 class ConvDecoder(Network):
     """Dense layers, then transposed convolutions up to an image of any shape.
 
@@ -183,8 +189,8 @@ class ConvDecoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Sequence[int] = (64, 32),
-        hidden_dims: Sequence[int] = (256,),
+        channels: Sequence[Count] = (64, 32),
+        hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:
         super().__init__()

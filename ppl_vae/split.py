@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.domain import Domain
+from ppl_vae.isolation import recorded
 
 __all__ = ["Split"]
 
@@ -87,7 +88,7 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """The split with its tensors on a device."""
-        return self._map(lambda tensor: tensor.to(device))
+        return self._map(lambda tensor: recorded(tensor).to(device))
 
     def drawn(self) -> Split:
         """The split with its preprocessing carried out, by torch's random numbers of the moment.

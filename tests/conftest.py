@@ -1,5 +1,6 @@
 import os
 import random
+import re
 
 import hypothesis
 import matplotlib as mpl
@@ -23,6 +24,12 @@ def _fresh():
     pyro.clear_param_store()
     yield
     pyro.clear_param_store()
+
+
+def pytest_make_parametrize_id(val):
+    """No addresses: processes that share the tests must give them the same names."""
+    text = repr(val)
+    return re.sub(r" at 0x[0-9a-f]+", "", text) if " at 0x" in text else None
 
 
 @pytest.hookimpl(wrapper=True)

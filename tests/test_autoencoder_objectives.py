@@ -180,7 +180,7 @@ def test_refusals():
     for wrong in (lambda: Contractive(-1.0), lambda: InfoVAE(weight=math.nan)):
         with pytest.raises(ValueError, match=r"expects a weight of 0 or more, got"):
             wrong()
-    with pytest.raises(ValueError, match=r"one projection or more, got 0; give None"):
+    with pytest.raises(ValueError, match=r"num_projections to be a whole number from 1 on or None, got 0"):
         Contractive(num_projections=0)
     with pytest.raises(ValueError, match=r"alpha of at most 1, got 1.5"):
         InfoVAE(alpha=1.5)

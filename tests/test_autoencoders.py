@@ -162,7 +162,7 @@ def test_a_corruption(corruption):
 def test_corruptions_refuse():
     for rate in (0, -0.1, 1.1, math.nan):
         for cls in (Masking, SaltAndPepper):
-            with pytest.raises(ValueError, match=rf"{cls.__name__} expects rate in \(0, 1\], got {rate}; give"):
+            with pytest.raises(ValueError, match=f"{cls.__name__} expects rate .*above 0 and at most 1, got {rate};"):
                 cls(rate)
     assert not Masking(1)(torch.ones(100)).any()
     for scale in (0, -1.0, math.inf, math.nan):
@@ -275,7 +275,7 @@ def test_top_k_keeps_the_largest_and_trains_them_alone():
     sparse.distribution(params).mean.exp().sum().backward()
     assert ((params.grad[:, 0] != 0) == (sparse.distribution(params).mean != 0)).all()
     for k in (0, 6):
-        with pytest.raises(ValueError, match=f"TopK expects k of 1 to latent_dim = 5, got {k}; keep"):
+        with pytest.raises(ValueError, match=f"TopK expects k .*, got {k}; "):
             TopK((6,), 5, k=k)
 
 
@@ -400,7 +400,7 @@ def test_fit_prior_refuses(monkeypatch):
         fit_prior(vae, loaded, Flat)
     with pytest.raises(TypeError, match=r"^fit_prior expects prior to be a class"):
         fit_prior(vae, loaded, StandardNormal(8))
-    with pytest.raises(TypeError, match="fit_prior expects a VAE with one latent site, got Program"):
+    with pytest.raises(TypeError, match="fit_prior expects vae to be a VAE, got Program"):
         fit_prior(Program(vae.model, vae.guide), loaded, GaussianMixture)
     levels = Chain(StandardNormal(2, "z2"), DiagonalNormal((2,), 2, SMALL, site="z1"))
     chained = VAE(levels, Bernoulli(2, (1, 8, 8), SMALL), DiagonalNormal((1, 8, 8), 2, SMALL))

@@ -80,7 +80,7 @@ def test_a_domain_knows_its_values(domain, inside, outside):
 
 
 def test_a_domain_refuses_what_it_does_not_know():
-    with pytest.raises(ValueError, match=r"expects a kind among .* got 'grey'; choose"):
+    with pytest.raises(ValueError, match=r"expects kind to be 'binary' or .* got 'grey'; choose"):
         Domain("grey")
     with pytest.raises(ValueError, match="at least 2 levels, got None; give their number"):
         Domain("levels")

@@ -101,7 +101,7 @@ class TestPlot:
 
     def test_scores_stand_below_their_cells(self):
         psnr = np.array([[np.nan, 10.04, 20.0], [np.nan, 5.0, np.inf]])
-        ax = plots.denoising(self.X, rows="ab", columns="cde", psnr=psnr, ssim=np.full((2, 3), 0.5))
+        ax = plots.denoising(self.X, rows=["a", "b"], columns=["c", "d", "e"], psnr=psnr, ssim=np.full((2, 3), 0.5))
         written = {text.get_text(): text.get_position() for text in ax.texts}
         assert "10.0 dB, SSIM 0.50" in written
         assert written["20.0 dB, SSIM 0.50"][0] == ax.get_xticks()[2]
@@ -113,7 +113,7 @@ class TestPlot:
         with pytest.raises(ValueError, match="a name for each of 2 rows and 3 columns, got 1 and 3"):
             plots.denoising(self.X, rows=["a"], columns=["c", "d", "e"])
         with pytest.raises(ValueError, match=r"psnr expects shape \(2, 3\), got \(3,\)"):
-            plots.denoising(self.X, rows="ab", columns="cde", psnr=[1.0, 2.0, 3.0])
+            plots.denoising(self.X, rows=["a", "b"], columns=["c", "d", "e"], psnr=[1.0, 2.0, 3.0])
 
 
 def test_denoising_autoencoder_restores_what_pca_cannot():

@@ -175,7 +175,7 @@ def test_the_seed_decides():
             "20 data or more of every category, got as few as {'b': 1}",
         ),
         (V, V, {"num_bins": 1}, "num_bins=1, num_trees=30, num_bootstrap=10; correct"),
-        (V, V, {"num_trees": 0}, "num_trees=0"),
+        (V, V, {"num_trees": 0}, "num_trees to be a whole number from 1 on, got 0"),
         (V, V, {"num_bootstrap": 1}, "num_bootstrap=1"),
     ],
 )
@@ -242,11 +242,11 @@ def test_sprites_bring_names_and_categories():
 
 def test_what_has_no_factors_is_refused(curve):
     vae = build(curve, latent_dim=2)
-    with pytest.raises(TypeError, match="expects a Split, got Tensor; give data"):
+    with pytest.raises(TypeError, match="expects x to be a Split, got Tensor"):
         disentanglement(vae, curve.test.x)
     with pytest.raises(ValueError, match="factors are known, got 'digits' without; give Split"):
         disentanglement(vae, load("digits").test)
-    with pytest.raises(ValueError, match="one draw or more, got 0"):
+    with pytest.raises(ValueError, match="num_samples to be a whole number from 1 on, got 0"):
         disentanglement(vae, curve.test, num_samples=0)
     with pytest.raises(TypeError, match="disentanglement expects a module with"):
         disentanglement(object(), curve.test)

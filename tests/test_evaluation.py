@@ -263,7 +263,7 @@ def test_compare_refuses_what_has_no_common_scale():
 
 def test_bad_calls():
     vae, x, _ = ppca()
-    with pytest.raises(ValueError, match="one sample or more, got 0"):
+    with pytest.raises(ValueError, match="num_samples to be a whole number from 1 on, got 0"):
         evaluate(vae, x, num_samples=0)
     with pytest.raises(ValueError, match="at least one datum"):
         evaluate(vae, x[:0])
@@ -417,8 +417,8 @@ def test_what_cannot_be_evaluated_is_named():
             f(vae, x.numpy())
     with pytest.raises(TypeError, match="got Data"):
         evaluate(vae, data.load("digits"))
-    with pytest.raises(ValueError, match="max_rows expects one row or more, got 0; give"):
+    with pytest.raises(ValueError, match="max_rows to be a whole number from 1 on, got 0; the default"):
         evaluate(vae, x, max_rows=0)
-    with pytest.raises(ValueError, match="batch_size of one or more, got 0; give"):
+    with pytest.raises(ValueError, match="batch_size to be a whole number from 1 on, got 0"):
         kl_per_unit(vae, x, batch_size=0)
     assert evaluate(normals(), x[:, 0], num_samples=2, seed=0).formula == "Program"

@@ -324,7 +324,7 @@ def test_autoencoders_and_discrete_latents_are_refused():
         ({"num_samples": 24}, "num_samples of 25"),
         ({"num_steps": 0}, "num_steps"),
         ({"num_particles": 0}, "particles"),
-        ({"max_rows": 0}, "max_rows expects one row or more, got 0"),
+        ({"max_rows": 0}, "max_rows to be a whole number from 1 on, got 0"),
     ],
 )
 def test_too_little_is_refused(changed, message):

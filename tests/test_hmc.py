@@ -236,8 +236,8 @@ def test_bad_calls():
         ({"num_chains": 2}, "from 4 on, got 2"),
         ({"num_warmup": 49}, "num_warmup of at least 50, got 49"),
         ({"num_samples": 24}, "num_samples of at least 25, got 24"),
-        ({"num_steps": 0}, "num_steps of at least 1, got 0"),
-        ({"target_accept": 1.0}, "between 0 and 1, got 1.0"),
+        ({"num_steps": 0}, "num_steps to be a whole number from 1 on, got 0"),
+        ({"target_accept": 1.0}, "target_accept to be a number above 0 and below 1, got 1.0"),
         ({"max_bytes": 100}, r"at most 0 MiB, got 4 data of .* MiB each; give 1 data or fewer"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -11,7 +11,8 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "arguments calls conditional nets distributions domain split isolation traces draws importance codebook corruptions _torchvision",
+    "arguments calls isolation conditional nets distributions domain split traces draws importance codebook "
+    "corruptions _torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",
@@ -21,7 +22,7 @@ LAYERS = [
     "cli demo",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
-MAY_IMPORT = {"plots": set(), "data": {"domain", "split", "_torchvision"}}
+MAY_IMPORT = {"plots": {"arguments"}, "data": {"arguments", "domain", "split", "_torchvision"}}
 FILES = [f for f in sorted(ROOT.rglob("*.py")) if f != ROOT / "__init__.py"]
 TREES = {f: ast.parse(f.read_text()) for f in FILES}
 
@@ -93,7 +94,8 @@ def test_what_no_file_does(file):
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = {getattr(node, "module", None), *(a.name for a in node.names)}
             assert not modules & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-        assert called(node) not in FORBIDDEN | GLOBAL, f"line {getattr(node, 'lineno', 0)}"
+        allowed = {"torch.set_default_dtype"} if part(file) == "isolation" else set()  # which puts it back
+        assert called(node) not in (FORBIDDEN | GLOBAL) - allowed, f"line {getattr(node, 'lineno', 0)}"
         assert "allow_pickle=True" not in (ast.unparse(node) if called(node) else "")
         if called(node).endswith("import_module"):
             assert isinstance(node.args[0], ast.Constant), "only a module that the code names"

@@ -57,7 +57,7 @@ CALLS = {
     "worst_fitted": lambda **kw: plots.worst_fitted(IMAGES, {"gap (nats)": np.arange(6)}, x_hat=IMAGES**2, **kw),
     "bounds": lambda **kw: plots.bounds([-3.0, -2.0, np.nan], [-2.0, -2.5, 0.0], **kw),
     "walk": lambda **kw: plots.walk(
-        GRID, kinds="abc", lengths=[1, 2, 3], largest_steps=[1, 1, 2], unit="grey levels", **kw
+        GRID, kinds=["a", "b", "c"], lengths=[1, 2, 3], largest_steps=[1, 1, 2], unit="grey levels", **kw
     ),
     "paths": lambda **kw: plots.paths(
         {"linear": Z[:6, :2].reshape(2, 3, 2)}, log_magnification=LOG_PRIOR, extent=(-4, 4, -5, 5), codes=Z[:, :2], **kw
@@ -596,7 +596,7 @@ class TestBounds:
         (lambda: plots.coverage([50, 90], [0.5, 0.9]), r"probabilities in \[0, 1\], got 50.0 to 90.0; divide"),
         (lambda: plots.coverage([0.5], [0.5, 0.9]), r"observed expects shape \(1, 1\), got \(2, 1\); give one row"),
         (lambda: plots.coverage([0.5], [0.5], [[0.1, 0.1]]), r"se expects shape \(1, 1\), got \(1, 2\); give"),
-        (lambda: plots.coverage([0.5], [0.5], names="ab"), r"expects 1 names, got 2; give"),
+        (lambda: plots.coverage([0.5], [0.5], names=["a", "b"]), r"expects 1 names, got 2; give"),
         (lambda: plots.aggregate_marginals(Z, Z[:, :2]), r"\(60, 3\) and \(60, 2\); flatten"),
         (lambda: plots.aggregate_marginals(Z * np.nan, Z), r"finite z, got 60 of 60 rows that are not; find"),
         (lambda: plots.aggregate_marginals(Z, Z, units=[3]), r"units from 0 to 2, got \[3\]; choose"),

@@ -286,12 +286,12 @@ def test_nothing_is_changed():
 
 def test_bad_calls():
     case = conditional()
-    with pytest.raises(ValueError, match=r"a level among \('population', 'datum'\), got 'both'; choose one"):
+    with pytest.raises(ValueError, match=r"level to be 'population' or 'datum', got 'both'; the default"):
         check(*case.args, level="both")
-    with pytest.raises(ValueError, match="one replicate or more, got num_replicates=0"):
+    with pytest.raises(ValueError, match="num_replicates to be a whole number from 1 on, got 0"):
         check(*case.args, num_replicates=0)
     for level in ("population", "datum"):
-        with pytest.raises(ValueError, match="max_rows expects one row or more, got 0"):
+        with pytest.raises(ValueError, match="max_rows to be a whole number from 1 on, got 0"):
             check(*case.args, level=level, max_rows=0)
     with pytest.raises(ValueError, match="got none"):
         check(case.program, case.x[:0])

@@ -138,7 +138,10 @@ def test_build():
     with pytest.raises(ValueError, match=r"usual likelihood.*got 'counts'; give likelihood= a class of your own"):
         vae_of(kind="counts")
     for wrong in (0, -1.0, "wide"):
-        with pytest.raises(ValueError, match="Gaussian expects scale to be a positive number"):
+        with pytest.raises(
+            ValueError,
+            match="Gaussian expects scale to be a number above 0 or 'learned'",
+        ):
             Gaussian(2, (3,), scale=wrong)
 
 

@@ -344,7 +344,7 @@ class TestGrid:
     def test_refusals(self):
         with pytest.raises(ValueError, match="two units"):
             code_grid(VAE(StandardNormal(3), Gaussian(3, (3,)), DiagonalNormal((3,), 3)), 4)
-        with pytest.raises(ValueError, match="one point"):
+        with pytest.raises(ValueError, match="side to be a whole number from 1 on"):
             code_grid(self.of(StandardNormal(2)), 0)
         q = VectorQuantized((3,), 2, num_codes=4)
         for codes in (None, torch.zeros(4, 2)):

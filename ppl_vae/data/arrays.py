@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.data import Data
 from ppl_vae.data.parts import collect, cut, whole
 from ppl_vae.domain import Domain
@@ -18,6 +19,7 @@ from ppl_vae.split import Split
 __all__ = ["from_arrays"]
 
 
+@checked
 def from_arrays(
     x: ArrayLike | Tensor,
     y: ArrayLike | Tensor | None = None,
@@ -30,7 +32,7 @@ def from_arrays(
     mask_validation: ArrayLike | Tensor | None = None,
     mask_test: ArrayLike | Tensor | None = None,
     domain: Domain | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     name: str = "arrays",
 ) -> Data:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
 from ppl_vae.data.data import Data
 from ppl_vae.data.images import read_images
@@ -22,11 +23,12 @@ __all__ = ["from_file"]
 _KEYS = tuple(f"{what}{part}" for what in ("x", "y", "mask") for part in ("", "_validation", "_test"))
 
 
+@checked
 def from_file(
     path: str | os.PathLike[str],
     *,
     domain: Domain | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
 ) -> Data:
     """Data from a ``.npy`` or ``.npz`` file or a folder of pictures.

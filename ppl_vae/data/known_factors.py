@@ -13,6 +13,7 @@ import sklearn.datasets
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.data import Data
 from ppl_vae.data.parts import collect, whole
 from ppl_vae.data.sprites import SHAPES, draw
@@ -26,7 +27,8 @@ _NOISE = 0.05
 _SPRITES = (21_920, 2000, 2000)
 
 
-def swiss_roll(root: Path, *, download: bool, seed: int) -> Data:
+@checked
+def swiss_roll(root: Path, *, download: bool, seed: Seed) -> Data:
     """The swiss roll: 2,000 + 500 + 500 points of a rolled sheet in R^3, with noise of sd 0.05, drawn by `seed`.
 
     Factors: arc length along the spiral and height, the lengths of the sheet laid flat, of the point before its noise.
@@ -40,7 +42,8 @@ def swiss_roll(root: Path, *, download: bool, seed: int) -> Data:
     return _sheet("swiss_roll", sklearn.datasets.make_swiss_roll, spiral_length, seed)
 
 
-def s_curve(root: Path, *, download: bool, seed: int) -> Data:
+@checked
+def s_curve(root: Path, *, download: bool, seed: Seed) -> Data:
     """The S-curve: 2,000 + 500 + 500 points of a sheet bent to an S in R^3, with noise of sd 0.05, drawn by `seed`.
 
     Factors: arc length along the S and height, of the point before its noise.
@@ -74,7 +77,8 @@ def _sheet(name: str, make: Callable[..., Any], length: Callable[[np.ndarray], n
     )
 
 
-def sprites(root: Path, *, download: bool, seed: int) -> Data:
+@checked
+def sprites(root: Path, *, download: bool, seed: Seed) -> Data:
     """Sprites: 21,920 + 2,000 + 2,000 pictures of one shape each, 1 x 32 x 32, binary, split at random by `seed`.
 
     Every combination of shape (square, ellipse, heart), scale (0.5, 0.6, ..., 1), orientation (0, 9, ..., 81 degrees,

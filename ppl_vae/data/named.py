@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.data import known_factors, small_sets, torchvision_sets
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
@@ -24,6 +25,7 @@ NAMES = tuple(sorted(_SOURCES))
 """The names that `load` knows."""
 
 
+@checked
 def load(
     name: str | os.PathLike[str],
     *,
@@ -32,7 +34,7 @@ def load(
     binarize: Literal["dynamic", "static", "threshold"] | None = None,
     conditional: bool = False,
     download: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Data:
     """Data by name, or by the path of a ``.npy`` or ``.npz`` file or a folder of pictures.
 
@@ -99,6 +101,7 @@ def _find(name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | No
     )
 
 
+@checked
 def again(
     provenance: Mapping[str, Any],
     *,

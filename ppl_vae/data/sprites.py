@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Count, checked
+
 __all__ = ["SHAPES", "draw"]
 
 SHAPES = ("square", "ellipse", "heart")
 _AT_ONCE = 2000  # pictures; bounds the memory
 
 
-def draw(shape: Tensor, scale: Tensor, orientation: Tensor, x: Tensor, y: Tensor, *, side: int = 32) -> Tensor:
+@checked
+def draw(shape: Tensor, scale: Tensor, orientation: Tensor, x: Tensor, y: Tensor, *, side: Count = 32) -> Tensor:
     """Pictures with a one where the middle of a pixel lies in the shape, else a zero.
 
     Parameters

@@ -11,6 +11,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, NonNegative, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import encoded
@@ -21,17 +23,18 @@ from ppl_vae.split import Split
 __all__ = ["active_units"]
 
 
+@verb
 def active_units(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    threshold: float = 0.01,
-    epsilon: float = 0.01,
-    delta: float = 0.01,
-    num_samples: int = 1000,
-    max_rows: int = 10_000,
+    seed: Seed | None = None,
+    threshold: NonNegative = 0.01,
+    epsilon: NonNegative = 0.01,
+    delta: NonNegative = 0.01,
+    num_samples: Count = 1000,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """Variance over the data of each unit's posterior mean, E_q[z_j | x]; a count of them depends on the axes.

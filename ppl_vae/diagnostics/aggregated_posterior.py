@@ -10,6 +10,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.codes import MeanDensity, codes, mean_density
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.energy_test import EnergyTest, energy_test
@@ -26,15 +28,16 @@ REFUSED = ("marginal_kl", "total_correlation")
 MARGIN = 3.0  # nats between I(n; z) and log N: with less, the KL of a perfect q comes out above 0.1 nat
 
 
+@verb
 def aggregated_posterior(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    num_samples: int = 1000,
-    num_permutations: int = 500,
-    max_rows: int = 10_000,
+    seed: Seed | None = None,
+    num_samples: Count = 1000,
+    num_permutations: Count = 500,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """The aggregated posterior q(z) = (1/N) sum_n q(z | x_n) against p(z); its KL is NaN where N is too small for it.

@@ -7,6 +7,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.annealing import Path, Settings, anneal, schedule
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.log_joint import log_joints
@@ -17,17 +19,18 @@ from ppl_vae.split import Split
 __all__ = ["ais", "check_annealing"]
 
 
+@verb
 def ais(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
+    seed: Seed | None = None,
     init: str = "prior",
-    num_temperatures: int = 500,
-    num_chains: int = 8,
-    num_steps: int = 5,
-    max_rows: int = 10_000,
+    num_temperatures: Count = 500,
+    num_chains: Count = 8,
+    num_steps: Count = 5,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """log p(x) of each datum by annealed importance sampling; far too low, unseen, where the chains do not mix.

@@ -9,6 +9,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.ais import check_annealing
 from ppl_vae.diagnostics.annealing import Path, Settings, anneal, schedule
 from ppl_vae.diagnostics.datasets import attributes, with_units
@@ -21,18 +23,19 @@ from ppl_vae.split import Split
 __all__ = ["bdmc"]
 
 
+@verb
 def bdmc(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
+    seed: Seed | None = None,
     init: str = "prior",
-    num_simulations: int = 100,
-    num_temperatures: int = 500,
-    num_chains: int = 8,
-    num_steps: int = 5,
-    max_rows: int = 10_000,
+    num_simulations: Count = 100,
+    num_temperatures: Count = 500,
+    num_chains: Count = 8,
+    num_steps: Count = 5,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """Bounds on the mean log p(x) from below and above; on simulated data only, for real x there is no upper bound.

@@ -12,6 +12,8 @@ from scipy import stats
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.arviz_io import to_tree
 from ppl_vae.diagnostics.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.log_joint import log_joints
@@ -26,15 +28,16 @@ NUM_BINS = 10  # a shift or scale bends the whole histogram: more bins see it la
 FEWEST = 5 * NUM_BINS  # an expected count of five, below which chi-square's p-values are wrong
 
 
+@verb
 def simulation_based_calibration(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    num_simulations: int = 2000,
-    num_draws: int = 99,
-    max_rows: int = 10_000,
+    seed: Seed | None = None,
+    num_simulations: Count = 2000,
+    num_draws: Count = 99,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> Any:
     """Where true latents z* ~ p(z) rank among draws from q(z | x*), for x* ~ p(x | z*); uniform where q is exact.

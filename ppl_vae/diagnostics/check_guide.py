@@ -9,6 +9,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import with_units
 from ppl_vae.evaluation import Evaluation, evaluate
 from ppl_vae.importance import FEWEST
@@ -28,14 +30,15 @@ class Report(str):
         return str(self)
 
 
+@verb
 def check_guide(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    num_samples: int = 1000,
-    seed: int | None = None,
-    max_rows: int = 10_000,
+    num_samples: Count = 1000,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> GuideCheck:
     """How far q(z | x) is from p(z | x) for each datum, and whether that number can be believed.

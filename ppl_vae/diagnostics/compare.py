@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ppl_vae.arguments import checked
 from ppl_vae.diagnostics import arviz_io
 from ppl_vae.diagnostics.elpd import Elpd, is_training
 from ppl_vae.evaluation import Evaluation
@@ -17,6 +18,7 @@ __all__ = ["compare"]
 MANY = 0.1  # share of high k-hats above which a comparison warns
 
 
+@checked
 def compare(results: Mapping[str, Elpd | Evaluation]) -> pd.DataFrame:
     """Rank models by held-out log p(x) with ArviZ's `compare`; alike whichever ArviZ is installed.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.arviz_io import group, groups
 from ppl_vae.diagnostics.compared_draws import BY_DATUM, BY_UNIT, compared
 from ppl_vae.diagnostics.datasets import with_units
@@ -14,7 +15,8 @@ from ppl_vae.diagnostics.datasets import with_units
 __all__ = ["compare_posteriors"]
 
 
-def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: int = 500) -> xr.Dataset:
+@checked
+def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count = 500) -> xr.Dataset:
     """How q(z | x) differs from a reference posterior, by datum; no better than the reference.
 
     Data whose reference chains disagree (R-hat above 1.05) are flagged and NaN in every comparison.

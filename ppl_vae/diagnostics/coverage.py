@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ppl_vae.arguments import checked
 from ppl_vae.diagnostics.arviz_io import group, groups
 from ppl_vae.diagnostics.datasets import with_units
 from ppl_vae.diagnostics.ranks import by_quantity
@@ -17,6 +18,7 @@ __all__ = ["coverage"]
 _CALIBRATED = ("prior_sbc", "posterior_pit")
 
 
+@checked
 def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Dataset:
     """Share of the central intervals of q that hold the truth, where their nominal probability is `prob`.
 

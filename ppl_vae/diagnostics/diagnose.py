@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.active_units import active_units
 from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.ais import ais
@@ -34,17 +36,18 @@ APART = (
 )  # draws from p(z | x), each a tree of its own: most of ArviZ looks at one posterior
 
 
+@verb
 def diagnose(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
     full: bool = False,
-    num_samples: int = 1000,
-    subset: int = 100,
-    length: int = 500,
-    seed: int | None = None,
-    max_rows: int = 10_000,
+    num_samples: Count = 1000,
+    subset: Count = 100,
+    length: Count = 500,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> Diagnosis:
     """How far q(z | x) is from p(z | x), for which data, why, and what that means for every number that uses q.

@@ -11,6 +11,8 @@ import pandas as pd
 import xarray as xr
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics import arviz_io
 from ppl_vae.diagnostics.datasets import with_units
 from ppl_vae.diagnostics.log_marginal_likelihood import log_marginal_likelihood
@@ -24,15 +26,16 @@ from ppl_vae.split import Split
 __all__ = ["Elpd", "elpd", "is_training"]
 
 
+@verb
 def elpd(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
+    seed: Seed | None = None,
     method: str = "iwae",
     held_out: bool = True,
-    max_rows: int = 10_000,
+    max_rows: Count = 10_000,
     progress: bool = True,
     **options: Any,
 ) -> Elpd:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, Seed, Whole
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.arviz_io import to_tree
 from ppl_vae.diagnostics.datasets import attributes, of_draws
 from ppl_vae.draws import Draws, arguments, by_datum, check_program, draws, look
@@ -25,16 +27,17 @@ from ppl_vae.split import Split
 __all__ = ["to_arviz"]
 
 
+@verb
 def to_arviz(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    num_samples: int = 1000,
-    num_predictive: int | None = None,
-    seed: int | None = None,
-    max_rows: int = 10_000,
-    max_bytes: int = 2**29,
+    num_samples: Count = 1000,
+    num_predictive: Whole | None = None,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**29,
     progress: bool = True,
 ) -> Any:
     """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Fraction, Seed, Whole
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.adaptation import Adaptation
 from ppl_vae.diagnostics.arviz_io import to_tree
 from ppl_vae.diagnostics.chains import CANNOT_SEE, Chains
@@ -26,19 +28,20 @@ __all__ = ["hmc"]
 TRAJECTORY = 2.1  # posterior widths, a third of a turn: past a quarter, means gain as much as variances lose
 
 
+@verb
 def hmc(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    num_chains: int = 8,
-    num_warmup: int = 500,
-    num_samples: int = 500,
-    num_steps: int = 3,
-    target_accept: float = 0.8,
-    max_rows: int = 10_000,
-    max_bytes: int = 2**29,
+    seed: Seed | None = None,
+    num_chains: Count = 8,
+    num_warmup: Whole = 500,
+    num_samples: Count = 500,
+    num_steps: Count = 3,
+    target_accept: Fraction = 0.8,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**29,
     progress: bool = True,
 ) -> Any:
     """The true posterior of each datum, sampled; wrong where `reliable` is false, and unseen where no chain came.

@@ -10,6 +10,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Positive, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.refinement import Refined, refine
 from ppl_vae.diagnostics.session import diagnosing
@@ -21,17 +23,18 @@ from ppl_vae.split import Split
 __all__ = ["inference_gaps"]
 
 
+@verb
 def inference_gaps(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    num_steps: int = 300,
-    num_particles: int = 8,
-    learning_rate: float = 0.03,
-    num_samples: int = 1000,
-    max_rows: int = 10_000,
+    seed: Seed | None = None,
+    num_steps: Count = 300,
+    num_particles: Count = 8,
+    learning_rate: Positive = 0.03,
+    num_samples: Count = 1000,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """KL(q || p(z | x)) in two parts: amortization gap L[q*] - L[q] and approximation gap log p(x) - L[q*].

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.ais import ais
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.quadrature import quadrature
@@ -25,14 +27,15 @@ from ppl_vae.split import Split
 __all__ = ["METHODS", "log_marginal_likelihood"]
 
 
+@verb
 def log_marginal_likelihood(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
+    seed: Seed | None = None,
     method: str = "iwae",
-    max_rows: int = 10_000,
+    max_rows: Count = 10_000,
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:

@@ -7,6 +7,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
@@ -17,15 +19,16 @@ __all__ = ["log_weights"]
 _NAMES = ("log_weight", "log_p", "log_q", "log_likelihood")
 
 
+@verb
 def log_weights(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    num_samples: int = 1000,
-    seed: int | None = None,
-    max_rows: int = 10_000,
-    max_bytes: int = 2**29,
+    num_samples: Count = 1000,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**29,
     progress: bool = True,
 ) -> xr.Dataset:
     """log p(x, z) - log q(z | x) of draws z ~ q(z | x); equal to log p(x) for every draw where q is exact.

@@ -11,6 +11,7 @@ import xarray as xr
 from scipy import stats
 from torch import Tensor
 
+from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.diagnostics.arviz_io import group, groups, to_tree
 from ppl_vae.diagnostics.datasets import with_units
 from ppl_vae.diagnostics.ranks import by_quantity, pit
@@ -18,7 +19,8 @@ from ppl_vae.diagnostics.ranks import by_quantity, pit
 __all__ = ["posterior_pit"]
 
 
-def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: int = 10, seed: int | None = None) -> Any:
+@checked
+def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: Count = 10, seed: Seed | None = None) -> Any:
     """F_q(z) of draws z from the posterior of real data, by their rank among draws from q; uniform where q is right.
 
     What `simulation_based_calibration` is for simulated data. It is as good as the reference: data whose chains did not

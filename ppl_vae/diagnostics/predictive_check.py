@@ -11,6 +11,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed, Whole
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.arviz_io import to_tree
 from ppl_vae.diagnostics.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.replicates import Realized, Replicates, from_guide, from_prior
@@ -26,6 +28,7 @@ REALIZED = "-log p(x | z)"
 SEE = "see coordinate units"
 
 
+@verb
 def posterior_predictive_check(
     program: nn.Module,
     x: Tensor | Split,
@@ -33,11 +36,11 @@ def posterior_predictive_check(
     mask: Tensor | bool = True,
     level: Level = "population",
     statistics: Mapping[str, Statistic] | None = None,
-    num_replicates: int = 100,
-    num_kept: int = 4,
-    seed: int | None = None,
-    max_rows: int = 10_000,
-    max_bytes: int = 2**28,
+    num_replicates: Count = 100,
+    num_kept: Whole = 4,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    max_bytes: Whole = 2**28,
     progress: bool = True,
 ) -> Any:
     """Whether data that the model makes look like the data: p-values of statistics under replicates x'.
@@ -218,9 +221,9 @@ def _p_value(observed: Tensor, replicated: Tensor) -> tuple[Tensor, Tensor]:
     tied = torch.isclose(replicated, observed, rtol=1e-9, atol=1e-12)  # sums in another order differ by rounding
     above = (replicated > observed) & ~tied
     number = (~replicated.isnan()).sum(-1)
-    p = (above.sum(-1) + (tied.sum(-1) + 1) / 2) / (number + 1)
+    p = (above.sum(-1).double() + (tied.sum(-1).double() + 1) / 2) / (number + 1)
     unknown = observed.isnan().any(-1) | (number == 0)
-    p = torch.where(unknown, math.nan, p.double())
+    p = torch.where(unknown, math.nan, p)
     return p, (p * (1 - p) / number).sqrt()
 
 

@@ -7,6 +7,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.grid import Grid
 from ppl_vae.diagnostics.log_joint import log_joints
@@ -19,14 +21,15 @@ __all__ = ["quadrature"]
 COARSE = 0.01  # the error, in nats, above which a datum gets a grid of its own
 
 
+@verb
 def quadrature(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    num_points: int | None = None,
-    max_rows: int = 10_000,
+    seed: Seed | None = None,
+    num_points: Count | None = None,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """log p(x) of each datum, the integral summed up on a grid; wrong where a mode lies between its points.

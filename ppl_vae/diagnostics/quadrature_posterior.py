@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.diagnostics.arviz_io import to_tree
 from ppl_vae.diagnostics.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.grid import Grid
@@ -22,17 +24,18 @@ RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is a r
 FEWEST_STEPS = 2  # in a standard deviation: that of draws is then too large by 1 % at most
 
 
+@verb
 def quadrature_posterior(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    num_points: int | None = None,
-    num_draws: int = 1000,
-    num_chains: int = 4,
-    max_rows: int = 10_000,
-    max_bytes: int = 2**29,
+    seed: Seed | None = None,
+    num_points: Count | None = None,
+    num_draws: Count = 1000,
+    num_chains: Count = 4,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**29,
     progress: bool = True,
 ) -> Any:
     """The posterior p(z | x) of each datum from a grid, as a density and as draws; wrong where a mode is not found.

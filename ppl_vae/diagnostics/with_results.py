@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.arviz_io import group, groups, to_tree
 
 __all__ = ["with_results"]
 
 
-def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: int = 2**29) -> Any:
+@checked
+def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: Count = 2**29) -> Any:
     """A tree with what diagnostics found beside its own groups, so that `tree.sel(obs=i)` goes through all of it.
 
     Parameters

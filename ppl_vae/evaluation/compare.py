@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from ppl_vae.arguments import checked
 from ppl_vae.evaluation.result import Evaluation
 
 __all__ = ["Comparable", "check_comparable", "compare", "named"]
@@ -25,6 +26,7 @@ class Comparable(Protocol):
     def data(self) -> dict[str, Any]: ...  # noqa: D102
 
 
+@checked
 def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     """Rank evaluations of the same data by their negative log-likelihood, best first.
 

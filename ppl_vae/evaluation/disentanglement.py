@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.draws import check_program, encoded
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
 from ppl_vae.isolation import evaluating
@@ -16,13 +18,14 @@ from ppl_vae.split import Split
 __all__ = ["disentanglement"]
 
 
+@verb
 def disentanglement(
     program: nn.Module,
     x: Split,
     *,
-    num_samples: int = 100,
-    seed: int | None = None,
-    max_rows: int = 10_000,
+    num_samples: Count = 100,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
     **settings: Any,
 ) -> FactorScores:
     """MIG, SAP and DCI of the units of a program's latents, as means of draws from q(z | x), against `Split.factors`.

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.draws import Draws, check_program, draws
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error
@@ -19,14 +21,15 @@ from ppl_vae.split import Split
 __all__ = ["evaluate", "formula", "per_datum"]
 
 
+@verb
 def evaluate(
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    num_samples: int = 1000,
-    seed: int | None = None,
-    max_rows: int = 10_000,
+    num_samples: Count = 1000,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> Evaluation:
     """ELBO, reconstruction, KL per site, log p(x) and their reliability, for each datum.

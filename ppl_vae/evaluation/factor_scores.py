@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import Count, Seed, Whole, checked
 from ppl_vae.evaluation.factor_tables import FactorTables, Given
 
 __all__ = ["FactorScores", "factor_scores"]
@@ -52,6 +53,7 @@ class FactorScores:
         return "\n".join([f"{len(self.importance)} units against {', '.join(self.importance.columns)}:", *lines])
 
 
+@checked
 def factor_scores(
     codes: ArrayLike,
     factors: ArrayLike,
@@ -59,10 +61,10 @@ def factor_scores(
     names: Sequence[str] | None = None,
     units: Sequence[str] | None = None,
     categorical: Collection[str] = (),
-    num_bins: int = 20,
-    num_trees: int = 30,
-    num_bootstrap: int = 10,
-    seed: int = 0,
+    num_bins: Count = 20,
+    num_trees: Count = 30,
+    num_bootstrap: Whole = 10,
+    seed: Seed = 0,
 ) -> FactorScores:
     """MIG, SAP and DCI of codes against known factors: how far each factor is in one unit, and each unit of one factor.
 

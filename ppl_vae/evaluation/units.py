@@ -12,6 +12,8 @@ from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.draws import arguments, by_datum, check_program, look
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
@@ -19,13 +21,14 @@ from ppl_vae.split import Split
 __all__ = ["kernel_log_density", "kl_of_data", "kl_per_unit"]
 
 
+@verb
 def kl_per_unit(
     program: Any,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
-    seed: int | None = None,
-    batch_size: int = 1000,
+    seed: Seed | None = None,
+    batch_size: Count = 1000,
 ) -> dict[str, tuple[np.ndarray, str]]:
     """Nats that each latent unit costs, by site: (values (units,), what they are).
 

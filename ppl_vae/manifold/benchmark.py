@@ -13,6 +13,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from ppl_vae.arguments import Count
+from ppl_vae.calls import verb
 from ppl_vae.manifold.distance_correlation import distance_correlation
 from ppl_vae.manifold.methods import Method, methods
 from ppl_vae.manifold.scores import continuity, neighbours_right, rmse, trustworthiness
@@ -98,6 +100,7 @@ class Benchmark:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("other")
 
 
+@verb
 def benchmark(
     data: Splits,
     chosen: Mapping[str, Method] | None = None,
@@ -105,7 +108,7 @@ def benchmark(
     seeds: int = 3,
     num_train: int = 5000,
     num_held_out: int = 1000,
-    num_neighbors: int = 10,
+    num_neighbors: Count = 10,
     progress: bool | None = None,
 ) -> Benchmark:
     """Fit every method to the training data, and score how it embeds held-out data.

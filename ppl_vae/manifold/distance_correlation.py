@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
+from ppl_vae.arguments import Count, checked
+
 __all__ = ["distance_correlation"]
 
 
-def distance_correlation(x: ArrayLike, y: ArrayLike, *, max_rows: int = 1000) -> float:
+@checked
+def distance_correlation(x: ArrayLike, y: ArrayLike, *, max_rows: Count = 1000) -> float:
     """Distance correlation dCor(x, y) in [0, 1]: 0 in the limit only if independent, 1 only if y is a similarity of x.
 
     A similarity is a rotation, reflection, translation and one change of scale: an embedding has distance correlation

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Count, Positive
+from ppl_vae.calls import verb
 from ppl_vae.isolation import frozen
 from ppl_vae.manifold.code_graph import CodeGraph
 from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded, step_lengths
@@ -44,16 +46,17 @@ class Geodesic:
     converged: Tensor
 
 
+@verb
 def geodesic(
     vae: Any,
     a: Tensor,
     b: Tensor,
     *context: Tensor,
-    steps: int = 61,
+    steps: Count = 61,
     through: Tensor | None = None,
-    num_neighbours: int = 10,
-    max_iter: int = 500,
-    tolerance: float = 1e-3,
+    num_neighbours: Count = 10,
+    max_iter: Count = 500,
+    tolerance: Positive = 1e-3,
 ) -> Geodesic:
     """Walks from a to b of least energy sum_i |g(z_{i+1}) - g(z_i)|^2, g the decoder's mean.
 

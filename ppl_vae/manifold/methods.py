@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA, KernelPCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.manifold import TSNE, Isomap, LocallyLinearEmbedding
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.corruptions import GaussianNoise
 from ppl_vae.sklearn import Autoencoder, VariationalAutoencoder
 
@@ -54,7 +55,8 @@ class Method:
     missing: str = ""
 
 
-def methods(*, steps: int | None = None, device: str = "cpu") -> dict[str, Method]:
+@checked
+def methods(*, steps: Count | None = None, device: str = "cpu") -> dict[str, Method]:
     """Every method by name, with hyperparameters that are the same for all data but for the number of steps.
 
     Scikit-learn's PCA, LDA, kernel PCA, Isomap, LLE and t-SNE; UMAP; and four of this library: an autoencoder, a

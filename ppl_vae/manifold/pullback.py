@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppl_vae.calls import query
 from ppl_vae.isolation import frozen
 
 __all__ = ["along", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
 
 
+@query
 def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """The decoder's mean g(z) = E[x | z], in the units of the raw data.
 
@@ -41,6 +43,7 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     return vae.raw(vae.decode(z, *context).mean)
 
 
+@query
 def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """Euclidean distances |g(z_{i+1}) - g(z_i)| along walks, in raw data units.
 
@@ -67,6 +70,7 @@ def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     return x.diff(dim=-2).norm(dim=-1)
 
 
+@query
 def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """The pull-back metric J^T J, J the Jacobian of the decoder's mean g at z: |dx|^2 = dz^T J^T J dz.
 
@@ -108,6 +112,7 @@ def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     return jacobian.mT @ jacobian
 
 
+@query
 def magnification(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """The magnification factor sqrt(det J^T J): volume on the decoded manifold per volume of code.
 

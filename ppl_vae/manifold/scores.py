@@ -7,10 +7,13 @@ import sklearn.manifold
 from numpy.typing import ArrayLike
 from sklearn.neighbors import KNeighborsClassifier
 
+from ppl_vae.arguments import Count, checked
+
 __all__ = ["continuity", "neighbours_right", "rmse", "trustworthiness"]
 
 
-def trustworthiness(x: ArrayLike, z: ArrayLike, *, num_neighbors: int = 10) -> float:
+@checked
+def trustworthiness(x: ArrayLike, z: ArrayLike, *, num_neighbors: Count = 10) -> float:
     """How far neighbours in the embedding are neighbours in the data: 1 if all are, about 0.5 by chance.
 
     1 - 2 / (n k (2 n - 3 k - 1)) sum_i sum_j (r(i, j) - k), over the j among the k nearest to i in z but not in x,
@@ -43,7 +46,8 @@ def trustworthiness(x: ArrayLike, z: ArrayLike, *, num_neighbors: int = 10) -> f
     return float(sklearn.manifold.trustworthiness(np.asarray(x), np.asarray(z), n_neighbors=num_neighbors))
 
 
-def continuity(x: ArrayLike, z: ArrayLike, *, num_neighbors: int = 10) -> float:
+@checked
+def continuity(x: ArrayLike, z: ArrayLike, *, num_neighbors: Count = 10) -> float:
     """How far neighbours in the data are neighbours in the embedding: `trustworthiness` with the spaces exchanged.
 
     Parameters
@@ -67,8 +71,9 @@ def continuity(x: ArrayLike, z: ArrayLike, *, num_neighbors: int = 10) -> float:
     return trustworthiness(z, x, num_neighbors=num_neighbors)
 
 
+@checked
 def neighbours_right(
-    z_train: ArrayLike, y_train: ArrayLike, z: ArrayLike, y: ArrayLike, *, num_neighbors: int = 10
+    z_train: ArrayLike, y_train: ArrayLike, z: ArrayLike, y: ArrayLike, *, num_neighbors: Count = 10
 ) -> np.ndarray:
     """Whether the k nearest training data give each datum its label by vote; the mean is the k-NN accuracy.
 
@@ -95,6 +100,7 @@ def neighbours_right(
     return found.predict(np.asarray(z)) == np.asarray(y)
 
 
+@checked
 def rmse(x: ArrayLike, x_hat: ArrayLike) -> float:
     """Root of the mean squared difference over all data and elements, in the units of x."""
     return float(np.sqrt(np.mean(np.square(np.asarray(x) - np.asarray(x_hat)))))

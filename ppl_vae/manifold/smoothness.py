@@ -9,6 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Count
+from ppl_vae.calls import verb
 from ppl_vae.draws import chunks
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded
@@ -16,7 +18,8 @@ from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded
 __all__ = ["smoothness"]
 
 
-def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: int = 10_000) -> pd.DataFrame:
+@verb
+def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) -> pd.DataFrame:
     """How far walks take the data, and how evenly: lengths in data space, in raw data units.
 
     Lengths are sums of chords, so that only walks of as many steps compare. A short walk with even steps is smooth.

@@ -10,6 +10,8 @@ import torch
 from pyro.distributions import Independent
 from torch import Tensor
 
+from ppl_vae.arguments import Count, Seed, checked
+from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold.pullback import check_codes, check_decoder
@@ -20,7 +22,8 @@ __all__ = ["code_grid", "interpolate", "traverse"]
 NUM_DRAWS = 10_000
 
 
-def interpolate(a: Tensor, b: Tensor, steps: int, *, kind: Literal["linear", "spherical"] = "linear") -> Tensor:
+@checked
+def interpolate(a: Tensor, b: Tensor, steps: Count, *, kind: Literal["linear", "spherical"] = "linear") -> Tensor:
     """Walks from a to b at even steps: a straight line, or an arc around the origin.
 
     A line between two draws of a high-dimensional standard normal passes where the prior has hardly any mass, nearer
@@ -77,6 +80,7 @@ def interpolate(a: Tensor, b: Tensor, steps: int, *, kind: Literal["linear", "sp
     return z
 
 
+@checked
 def traverse(z: Tensor, values: Tensor) -> Tensor:
     """Walks from a code along each of its units, the others staying as they are.
 
@@ -119,7 +123,8 @@ def traverse(z: Tensor, values: Tensor) -> Tensor:
     return walks
 
 
-def code_grid(vae: Any, side: int, *context: Tensor, codes: Tensor | None = None, seed: int = 0) -> Tensor:
+@verb
+def code_grid(vae: Any, side: Count, *context: Tensor, codes: Tensor | None = None, seed: Seed = 0) -> Tensor:
     """A grid over a two-dimensional code through the quantiles of each unit, so that cells hold like mass.
 
     The levels are (i + 1/2) / side. The quantiles are the inverse cdf of a prior of independent units that has one

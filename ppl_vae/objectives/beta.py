@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass, field
 
+from ppl_vae.arguments import checked
+
 __all__ = ["Beta", "Constant", "Cyclical", "Linear"]
 
 
@@ -24,6 +26,7 @@ class Beta(abc.ABC):
         """The weight at a step, counted from 0."""
 
 
+@checked
 @dataclass(frozen=True)
 class Constant(Beta):
     """Always the same weight; other than 1 it is a beta-VAE, whose objective is not the ELBO.
@@ -49,6 +52,7 @@ class Constant(Beta):
         return self.beta
 
 
+@checked
 @dataclass(frozen=True)
 class Linear(Beta):
     """Linear warm-up, (t + 1) / T over the steps of the first epochs, then 1.
@@ -78,6 +82,7 @@ class Linear(Beta):
         return min(1.0, (step + 1) / (self.epochs * steps_per_epoch))
 
 
+@checked
 @dataclass(frozen=True)
 class Cyclical(Beta):
     """Cyclical warm-up: in each cycle linearly from 0 to 1 over its first part, then 1; after all cycles 1.

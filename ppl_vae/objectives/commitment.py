@@ -7,11 +7,13 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives.penalized import Penalized
 
 __all__ = ["Commitment"]
 
 
+@checked
 class Commitment(Penalized):
     """Trace_ELBO's loss + weight * sum over the data of ||e(x) - code||^2, the code held: no bound.
 
@@ -35,7 +37,7 @@ class Commitment(Penalized):
     van den Oord et al. 2017, arXiv:1711.00937, equation 3.
     """
 
-    def __init__(self, weight: float = 0.25, num_particles: int = 1) -> None:
+    def __init__(self, weight: float = 0.25, num_particles: Count = 1) -> None:
         super().__init__(weight, num_particles)
 
     def check(self, model: Trace, guide: Trace) -> None:

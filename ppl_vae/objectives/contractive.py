@@ -7,12 +7,14 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives.needs import reparametrized
 from ppl_vae.objectives.penalized import Penalized, by_unit
 
 __all__ = ["Contractive"]
 
 
+@checked
 class Contractive(Penalized):
     """Trace_ELBO's loss + weight * sum over the data of ||d z / d x||^2, z the guide's draw: no bound.
 
@@ -45,7 +47,7 @@ class Contractive(Penalized):
 
     differentiates_x = True
 
-    def __init__(self, weight: float = 0.1, num_projections: int | None = None, num_particles: int = 1) -> None:
+    def __init__(self, weight: float = 0.1, num_projections: Count | None = None, num_particles: Count = 1) -> None:
         super().__init__(weight, num_particles)
         if num_projections is not None and num_projections < 1:
             raise ValueError(

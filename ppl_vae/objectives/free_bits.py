@@ -7,12 +7,14 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.per_datum import PerDatum
 
 __all__ = ["FreeBits"]
 
 
+@checked
 class FreeBits(PerDatum):
     """The ELBO with each site's KL free up to a number of nats: E log p(x | z) - sum over sites max(nats, KL).
 
@@ -31,7 +33,7 @@ class FreeBits(PerDatum):
     Kingma et al. 2016, arXiv:1606.04934, section C.8.
     """
 
-    def __init__(self, nats: float = 0.5, num_particles: int = 1) -> None:
+    def __init__(self, nats: float = 0.5, num_particles: Count = 1) -> None:
         super().__init__(num_particles)
         self.nats = nats
 

@@ -7,12 +7,14 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives.mmd import squared_mmd
 from ppl_vae.objectives.penalized import Penalized, by_unit
 
 __all__ = ["InfoVAE"]
 
 
+@checked
 class InfoVAE(Penalized):
     """-E log p(x | z) + (1 - alpha) KL + weight * n * MMD^2(q(z), p(z)), summed over the n data: no bound.
 
@@ -46,7 +48,7 @@ class InfoVAE(Penalized):
     Zhao et al. 2019, arXiv:1706.02262; Tolstikhin et al. 2018, arXiv:1711.01558.
     """
 
-    def __init__(self, alpha: float = 1.0, weight: float = 100.0, num_particles: int = 1) -> None:
+    def __init__(self, alpha: float = 1.0, weight: float = 100.0, num_particles: Count = 1) -> None:
         if not alpha <= 1:
             raise ValueError(
                 f"InfoVAE expects alpha of at most 1, got {alpha}; give 0 to 1 (a KL that is rewarded has no end)"

@@ -8,12 +8,14 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.per_datum import PerDatum
 
 __all__ = ["IWAE"]
 
 
+@checked
 class IWAE(PerDatum):
     """The importance-weighted bound, E log mean_k p(x, z_k) / q(z_k | x), for each datum by itself.
 
@@ -30,7 +32,7 @@ class IWAE(PerDatum):
     Burda et al. 2016, arXiv:1509.00519.
     """
 
-    def __init__(self, num_particles: int = 5) -> None:
+    def __init__(self, num_particles: Count = 5) -> None:
         super().__init__(num_particles)
 
     def check(self, model: Trace, guide: Trace) -> None:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, array, axes, numbers
 
 __all__ = ["coverage", "sbc_ecdf_difference"]
@@ -19,6 +20,7 @@ STRONG = tuple(colour for colour in COLOURS if colour not in ("#94a4a2", "#71758
 INSIDE: dict[str, Any] = {"color": "0.55", "linewidth": 0.8}
 
 
+@checked
 def sbc_ecdf_difference(
     pit: Mapping[str, ArrayLike],
     band: tuple[ArrayLike, ArrayLike, ArrayLike],
@@ -127,6 +129,7 @@ def ecdf(u: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.sort(u), points, side="right") / len(u)
 
 
+@checked
 def coverage(
     nominal: ArrayLike,
     observed: ArrayLike,

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, TransformedBbox
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, axes, bulk
 
 __all__ = ["elbo_curves"]
@@ -16,6 +17,7 @@ __all__ = ["elbo_curves"]
 STYLES = {"train": (0, (3, 1.5)), "validation": "-"}
 
 
+@checked
 def elbo_curves(history: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """ELBO and reconstruction (above, left axis) and KL of each latent site (below, right axis), by epoch.
 

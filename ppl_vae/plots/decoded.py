@@ -6,12 +6,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import array
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
 __all__ = ["manifold", "traversals"]
 
 
+@checked
 def manifold(
     x_hat: ArrayLike,
     *,
@@ -80,6 +82,7 @@ def outer_edges(
     return left - half_x, right + half_x, bottom - half_y, top + half_y
 
 
+@checked
 def traversals(
     x_hat: ArrayLike,
     *,

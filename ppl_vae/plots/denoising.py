@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import axes, numbers
 from ppl_vae.plots.mosaic import bare, centres, draw, tiles
 
@@ -15,6 +16,7 @@ __all__ = ["denoising"]
 _WIDE, _GAP = 1.4, 0.22  # inches, of a column and of the space in which its score is written
 
 
+@checked
 def denoising(
     x_hat: ArrayLike,
     *,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, array, bulk
 from ppl_vae.plots.latents import MAX_CLASSES, draws, scatter
 
@@ -16,6 +17,7 @@ __all__ = ["embeddings"]
 MARK = COLOURS[2]
 
 
+@checked
 def embeddings(
     z: Mapping[str, ArrayLike],
     labels: ArrayLike | None = None,

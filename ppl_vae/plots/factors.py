@@ -7,11 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import array, axes
 
 __all__ = ["factor_importance"]
 
 
+@checked
 def factor_importance(
     importance: ArrayLike,
     *,

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers
 
 __all__ = ["gap_decomposition", "gaps_by_guide"]
@@ -16,6 +17,7 @@ MAX_NAMED = 40
 MAX_STEPS = 200
 
 
+@checked
 def gap_decomposition(
     amortization: ArrayLike,
     approximation: ArrayLike,
@@ -126,6 +128,7 @@ def limits(ax: Axes, parts: np.ndarray) -> None:
         ax.plot([], [], " ", label=f"beyond the axis: {beyond.sum()}, up to {tops.max():.3g} nats")
 
 
+@checked
 def gaps_by_guide(gaps: Mapping[str, tuple[ArrayLike, ArrayLike]], *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Mean amortization and approximation gap of several guides, with bars of 2 standard errors over the data.
 

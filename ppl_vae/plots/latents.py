@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, array, axes
 from ppl_vae.plots.grid import Extent, coordinates, density, levels
 
@@ -17,6 +18,7 @@ MAX_CLASSES = len(COLOURS) * len(MARKERS)
 MASSES = (0.5, 0.9, 0.99)
 
 
+@checked
 def latent_space(
     z: ArrayLike,
     labels: ArrayLike | None = None,
@@ -76,6 +78,7 @@ def latent_space(
     return ax
 
 
+@checked
 def aggregate_posterior(
     z: ArrayLike,
     log_prior: ArrayLike | None = None,

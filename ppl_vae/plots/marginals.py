@@ -9,12 +9,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, axes
 from ppl_vae.plots.latents import draws
 
 __all__ = ["aggregate_marginals"]
 
 
+@checked
 def aggregate_marginals(
     z_q: ArrayLike,
     z_p: ArrayLike,

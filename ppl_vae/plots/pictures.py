@@ -6,11 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
 __all__ = ["images", "reconstructions", "samples"]
 
 
+@checked
 def images(
     x: ArrayLike,
     *,
@@ -69,6 +71,7 @@ def images(
     return ax
 
 
+@checked
 def samples(x: ArrayLike, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """A grid of samples: draws from the prior, decoded.
 
@@ -104,6 +107,7 @@ def samples(x: ArrayLike, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     return ax
 
 
+@checked
 def reconstructions(x: ArrayLike, x_hat: ArrayLike, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Originals in a row above their reconstructions, on one grey scale.
 

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, axes
 from ppl_vae.plots.grid import Extent, coordinates, density, levels
 from ppl_vae.plots.latents import draws, frame
@@ -17,6 +18,7 @@ __all__ = ["posterior_against_reference"]
 SHADES = {0.99: "0.92", 0.9: "0.82", 0.5: "0.70"}
 
 
+@checked
 def posterior_against_reference(
     q: ArrayLike,
     reference: ArrayLike | None = None,

@@ -7,11 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, array, axes, bulk
 
 __all__ = ["predictive_check"]
 
 
+@checked
 def predictive_check(
     observed: float,
     replicated: ArrayLike,

@@ -7,17 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers
 
 __all__ = ["pareto_k"]
 
 
+@checked
 def pareto_k(
     k: ArrayLike,
     *,
-    threshold: float | None = None,
+    threshold: NonNegative | None = None,
     obs: ArrayLike | None = None,
-    num_samples: int | None = None,
+    num_samples: Count | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import COLOURS, axes
 
 __all__ = ["nll_with_errors"]
 
 
+@checked
 def nll_with_errors(table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Negative log-likelihood of each run, nats per datum, with bars of 2 standard errors; the best on top.
 

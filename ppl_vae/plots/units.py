@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import NonNegative, checked
 from ppl_vae.plots.canvas import COLOURS, array, axes, numbers
 
 __all__ = ["kl_per_unit", "unit_activity"]
@@ -15,11 +16,12 @@ __all__ = ["kl_per_unit", "unit_activity"]
 MAX_NAMED = 40
 
 
+@checked
 def kl_per_unit(
     kl: ArrayLike,
     *,
     labelled: str = "KL",
-    threshold: float | None = None,
+    threshold: NonNegative | None = None,
     active: ArrayLike | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
@@ -99,11 +101,12 @@ def kl_per_unit(
     return ax
 
 
+@checked
 def unit_activity(
     variance: ArrayLike,
     eigenvalues: ArrayLike,
     *,
-    threshold: float = 0.01,
+    threshold: NonNegative = 0.01,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:

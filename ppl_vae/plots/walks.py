@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import array, axes, numbers
 from ppl_vae.plots.grid import Extent
 from ppl_vae.plots.latents import scatter
@@ -19,6 +20,7 @@ __all__ = ["paths", "walk"]
 STYLES = (("black", "--"), ("#832db6", "-."), ("#d62728", "-"), ("#e76300", ":"))
 
 
+@checked
 def walk(
     x_hat: ArrayLike,
     *,
@@ -89,6 +91,7 @@ def walk(
     return ax
 
 
+@checked
 def paths(
     z: Mapping[str, ArrayLike],
     *,

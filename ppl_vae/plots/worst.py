@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import checked
 from ppl_vae.plots.canvas import numbers
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
@@ -15,6 +16,7 @@ __all__ = ["worst_fitted"]
 LINE = 12  # points
 
 
+@checked
 def worst_fitted(
     x: ArrayLike,
     values: Mapping[str, ArrayLike],

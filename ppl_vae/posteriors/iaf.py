@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae import distributions
+from ppl_vae.arguments import Count, checked
 from ppl_vae.conditional import Net
 from ppl_vae.distributions import AutoregressiveFlow, positive
 from ppl_vae.nets import MLP
@@ -19,6 +20,7 @@ __all__ = ["IAF"]
 Shape = Sequence[int]
 
 
+@checked
 class IAF(Posterior):
     """q(z | x): a diagonal normal carried through autoregressive transforms that see x.
 
@@ -43,10 +45,10 @@ class IAF(Posterior):
     def __init__(
         self,
         x_shape: Shape,
-        latent_dim: int,
+        latent_dim: Count,
         net: Net = MLP,
-        num_transforms: int = 2,
-        hidden_dim: int = 64,
+        num_transforms: Count = 2,
+        hidden_dim: Count = 64,
         context: Sequence[Shape] = (),
         site: str = "z",
     ) -> None:

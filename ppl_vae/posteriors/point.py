@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.conditional import Net
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors.posterior import Posterior
@@ -39,6 +40,7 @@ class Point(Posterior):
         return dist.Delta(params[..., 0, :], event_dim=1)
 
 
+@checked
 class TopK(Posterior):
     """q(z | x) = delta(z - e_k(x)), e_k the code with all but its k largest entries, in magnitude, set to 0.
 
@@ -73,9 +75,9 @@ class TopK(Posterior):
     def __init__(
         self,
         x_shape: Shape,
-        latent_dim: int,
+        latent_dim: Count,
         net: Net = MLP,
-        k: int = 1,
+        k: Count = 1,
         context: Sequence[Shape] = (),
         site: str = "z",
     ) -> None:

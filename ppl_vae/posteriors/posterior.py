@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.conditional import Amortized, Net
 from ppl_vae.nets import MLP
 
@@ -13,6 +14,7 @@ __all__ = ["Posterior"]
 Shape = Sequence[int]
 
 
+@checked
 class Posterior(Amortized):
     """q(z | x, context), its parameters computed by an encoder; the base of every posterior.
 
@@ -33,7 +35,7 @@ class Posterior(Amortized):
     def __init__(
         self,
         x_shape: Shape,
-        latent_dim: int,
+        latent_dim: Count,
         net: Net = MLP,
         context: Sequence[Shape] = (),
         site: str = "z",

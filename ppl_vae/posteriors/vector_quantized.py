@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppl_vae.arguments import Count, Range, checked
 from ppl_vae.codebook import Code, Codebook, CodeMass
 from ppl_vae.conditional import Net
 from ppl_vae.nets import MLP
@@ -18,6 +20,7 @@ __all__ = ["VectorQuantized"]
 Shape = Sequence[int]
 
 
+@checked
 class VectorQuantized(Posterior):
     """q(z | x) = 1 at the codes nearest to e(x): a mass, on one vector of `groups` codes of a learned codebook.
 
@@ -55,11 +58,11 @@ class VectorQuantized(Posterior):
     def __init__(
         self,
         x_shape: Shape,
-        latent_dim: int,
+        latent_dim: Count,
         net: Net = MLP,
-        num_codes: int = 64,
-        groups: int = 1,
-        decay: float = 0.99,
+        num_codes: Count = 64,
+        groups: Count = 1,
+        decay: Annotated[float, Range(0, 1)] = 0.99,
         context: Sequence[Shape] = (),
         site: str = "z",
     ) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.arguments import checked
 from ppl_vae.codebook import CodeMass
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["CodePrior"]
 
 
+@checked
 class CodePrior(Prior):
     """p(z) = prod over groups of w_g(z_g), a mass over the codes of a `VectorQuantized` posterior.
 

@@ -7,12 +7,14 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.distributions import DiagonalNormal, Improper
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["Flat", "Laplace", "StandardNormal"]
 
 
+@checked
 class StandardNormal(Prior):
     """p(z) = N(z; 0, I).
 
@@ -31,7 +33,7 @@ class StandardNormal(Prior):
 
     loc: Tensor
 
-    def __init__(self, latent_dim: int, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, site: str = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
 
@@ -40,6 +42,7 @@ class StandardNormal(Prior):
         return DiagonalNormal(self.loc, torch.ones_like(self.loc))
 
 
+@checked
 class Laplace(Prior):
     """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes pushed towards exact zeros.
 
@@ -55,7 +58,7 @@ class Laplace(Prior):
 
     loc: Tensor
 
-    def __init__(self, latent_dim: int, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, site: str = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
 
@@ -64,6 +67,7 @@ class Laplace(Prior):
         return dist.Laplace(self.loc, torch.full_like(self.loc, 0.5**0.5)).to_event(1)
 
 
+@checked
 class Flat(Prior):
     """p(z) = 1, improper. With a `Point` posterior the ELBO is the reconstruction log-likelihood: an autoencoder.
 
@@ -77,7 +81,7 @@ class Flat(Prior):
         Name of the Pyro sample site.
     """
 
-    def __init__(self, latent_dim: int, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, site: str = "z") -> None:
         super().__init__(site)
         self.latent_dim = latent_dim
 

@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal
 from ppl_vae.priors.prior import Prior
 
@@ -17,6 +18,7 @@ __all__ = ["FlowPrior"]
 Shape = Sequence[int]
 
 
+@checked
 class FlowPrior(Prior):
     """p(z) = N(f(z); 0, I) |det df/dz|, f a learned autoregressive flow, conditioned on the context if there is any.
 
@@ -44,9 +46,9 @@ class FlowPrior(Prior):
 
     def __init__(
         self,
-        latent_dim: int,
-        num_transforms: int = 4,
-        hidden_dim: int = 64,
+        latent_dim: Count,
+        num_transforms: Count = 4,
+        hidden_dim: Count = 64,
         context: Sequence[Shape] = (),
         site: str = "z",
     ) -> None:

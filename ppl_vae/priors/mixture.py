@@ -8,6 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, checked
 from ppl_vae.conditional import Amortized
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
 from ppl_vae.priors.prior import Prior
@@ -17,6 +18,7 @@ __all__ = ["GaussianMixture", "VampPrior"]
 Shape = Sequence[int]
 
 
+@checked
 class GaussianMixture(Prior):
     """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)), everything learned.
 
@@ -30,7 +32,7 @@ class GaussianMixture(Prior):
         Name of the Pyro sample site.
     """
 
-    def __init__(self, latent_dim: int, num_components: int = 10, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, num_components: Count = 10, site: str = "z") -> None:
         super().__init__(site)
         _check_components(num_components)
         self.logits = nn.Parameter(torch.zeros(num_components))
@@ -69,6 +71,7 @@ class GaussianMixture(Prior):
         return str(len(self.logits))
 
 
+@checked
 class VampPrior(Prior):
     """p(z) = sum_k w_k q(z | u_k): a mixture of posteriors at learned pseudo-inputs.
 
@@ -100,7 +103,7 @@ class VampPrior(Prior):
         self,
         posterior: Amortized,
         x_shape: Shape,
-        num_components: int = 500,
+        num_components: Count = 500,
         pseudo_inputs: Tensor | None = None,
         weighted: bool = False,
         site: str = "z",

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from pyro.infer import ELBO, Trace_ELBO
 
 from ppl_vae import traces
+from ppl_vae.calls import method
 from ppl_vae.draws import arguments
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
@@ -152,6 +153,7 @@ class Autoencoder(LatentTransformer):
         self.random_state = random_state
         self.device = device
 
+    @method
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean log p(x | z) at the codes of X: higher is better.
 

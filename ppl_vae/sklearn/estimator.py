@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from ppl_vae import traces, training
+from ppl_vae.calls import method
 from ppl_vae.domain import Domain
 from ppl_vae.sklearn import rowwise
 from ppl_vae.sklearn.columns import Columns
@@ -71,6 +72,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         """What else `training.fit` is given; refuses a posterior, by its sites, that makes another estimator."""
 
+    @method
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train on X.
 
@@ -121,6 +123,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self._n_features_out = self.n_components
         return self
 
+    @method
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of X: the mean of q(z | x).
 
@@ -138,6 +141,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         return self._codes(self._data(X)).cpu().numpy()
 
+    @method
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Data that codes stand for: E[x | z], in the units of X.
 

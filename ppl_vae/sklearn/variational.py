@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from ppl_vae import traces
+from ppl_vae.calls import method
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import Beta
@@ -159,6 +160,7 @@ class VariationalAutoencoder(LatentTransformer):
         self.random_state = random_state
         self.device = device
 
+    @method
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """log p(x) of each row, by importance sampling with q: a stochastic lower bound.
 
@@ -179,6 +181,7 @@ class VariationalAutoencoder(LatentTransformer):
         data = self._data(X)
         return rowwise.log_px(self.vae_, data, int(self.num_samples), self._seed).numpy()
 
+    @method
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean log p(x) over the rows of X: higher is better.
 
@@ -196,6 +199,7 @@ class VariationalAutoencoder(LatentTransformer):
         """
         return float(self.score_samples(X).mean())
 
+    @method
     def sample(self, n_samples: int = 1) -> np.ndarray:
         """Draws of x ~ p(x).
 

@@ -21,6 +21,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from ppl_vae.isolation import recorded
 from ppl_vae.split import Split
 
 __all__ = ["Batch", "Batches", "batches", "split_of"]
@@ -50,8 +51,10 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
         """The batch on a device, x in the precision of the model, and so are real contexts; labels stay whole."""
-        x = self.x.to(device, dtype, non_blocking=True)
-        context = (c.to(device, dtype if c.is_floating_point() else None, non_blocking=True) for c in self.context)
+        x = recorded(self.x).to(device, dtype, non_blocking=True)
+        context = (
+            recorded(c).to(device, dtype if c.is_floating_point() else None, non_blocking=True) for c in self.context
+        )
         return Batch(x, tuple(context), self.mask.to(device) if isinstance(self.mask, Tensor) else self.mask)
 
 

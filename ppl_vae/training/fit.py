@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ppl_vae.arguments import Count, Positive, Seed
+from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
 from ppl_vae.objectives import Beta, Constant
 from ppl_vae.training.batches import batches, split_of
@@ -65,24 +67,25 @@ class Fit:
         )
 
 
+@verb
 def fit(
     program: Any,
     data: Any,
     *,
     validation: Any = None,
-    epochs: int = 100,
-    batch_size: int = 128,
+    epochs: Count = 100,
+    batch_size: Count = 128,
     objective: ELBO | type[ELBO] = Trace_ELBO,
     beta: float | Beta = 1.0,
     optimizer: Callable[[list[Tensor]], Optimizer] = partial(Adam, lr=1e-3, fused=True),  # noqa: B008
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
-    clip_norm: float | None = None,
-    patience: int | None = None,
-    seed: int = 0,
+    clip_norm: Positive | None = None,
+    patience: Count | None = None,
+    seed: Seed = 0,
     device: str = "auto",
     run: str | Path | None = None,
     resume: bool = False,
-    checkpoint_every: int = 1,
+    checkpoint_every: Count = 1,
     callbacks: Sequence[Callback | Any] = (),
     progress: bool | None = None,
 ) -> Fit:
@@ -171,8 +174,11 @@ def fit(
             f"fit expects a module with .model and .guide, got {type(program).__name__}; "
             "make one of two Pyro functions: Program(model, guide)"
         )
-    if epochs < 1:
-        raise ValueError(f"fit expects one epoch or more, got {epochs}; give epochs=1 or more")
+    if any(p.is_inference() for p in program.parameters()):
+        raise ValueError(
+            "fit expects parameters that can be trained, got ones made under torch.inference_mode(); make the program "
+            "outside of it"
+        )
     if resume and run is None:
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
     goal = an_elbo(objective)

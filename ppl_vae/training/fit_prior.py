@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, Positive, Seed
+from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, frozen, isolated
@@ -27,17 +29,18 @@ from ppl_vae.vae.vae import filled
 __all__ = ["fit_prior"]
 
 
+@verb
 def fit_prior(
     vae: VAE,
     x: Any,
     prior: Callable[..., Any],
     *context: Tensor,
     mask: Tensor | bool = True,
-    epochs: int = 100,
-    batch_size: int = 128,
-    learning_rate: float = 1e-2,
-    patience: int | None = None,
-    seed: int = 0,
+    epochs: Count = 100,
+    batch_size: Count = 128,
+    learning_rate: Positive = 1e-2,
+    patience: Count | None = None,
+    seed: Seed = 0,
     progress: bool | None = None,
     run: str | Path | None = None,
 ) -> VAE:

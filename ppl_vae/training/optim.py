@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from ppl_vae.arguments import Fraction, Positive, checked
+
 __all__ = ["NamedOptim", "OneCycle"]
 
 
@@ -82,6 +84,7 @@ class NamedOptim(PyroOptim):
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+@checked
 @dataclass(frozen=True)
 class OneCycle:
     """A learning rate that rises to a peak and falls to nearly nothing over the whole training.
@@ -98,8 +101,8 @@ class OneCycle:
     Smith & Topin 2017, arXiv:1708.07120.
     """
 
-    peak: float = 2e-3
-    rise: float = 0.3
+    peak: Positive = 2e-3
+    rise: Fraction = 0.3
 
     def __call__(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
         """The schedule of an optimizer over that many steps."""

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ppl_vae.calls import verb
 from ppl_vae.training.checkpoint import Checkpoint, load_weights
 from ppl_vae.training.device import chosen_device
 from ppl_vae.vae.build import rebuild
@@ -40,6 +41,7 @@ class Run:
     path: Path
 
 
+@verb
 def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None = None, device: str = "cpu") -> Run:
     """Rebuild a run from its folder. Executes nothing that the folder holds.
 

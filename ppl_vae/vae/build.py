@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
 from ppl_vae.domain import Domain
 from ppl_vae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from ppl_vae.nets import MLP
@@ -29,17 +31,18 @@ _USUAL: dict[str, type[Likelihood]] = {
 }
 
 
+@verb
 def build(
     data: Described,
     *,
-    latent_dim: int,
+    latent_dim: Count,
     prior: Factory = StandardNormal,
     likelihood: Factory | None = None,
     posterior: Factory = DiagonalNormal,
     encoder: Factory = MLP,
     decoder: Factory = MLP,
     corruption: Factory | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
 ) -> VAE:
     """A VAE for some data, its parts sized and linked.
 
@@ -96,8 +99,6 @@ def build(
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
-    if latent_dim < 1:
-        raise ValueError(f"build expects latent_dim of 1 or more, got {latent_dim}; give the dimension of z")
     _check_parts("build", likelihood=likelihood, **parts)
     kind = data.domain.kind
     chosen = likelihood or getattr(data, "likelihood", None) or _USUAL.get(kind)

@@ -10,10 +10,12 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import query, verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
-from ppl_vae.isolation import eval_mode, evaluating, without_store
+from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
@@ -93,6 +95,7 @@ class VAE(nn.Module):
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
             self.posterior(seen, *context)
 
+    @query
     def encode(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
         """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,); networks in eval mode."""
         if not hasattr(self.posterior, "given"):
@@ -104,6 +107,7 @@ class VAE(nn.Module):
         with eval_mode(self):
             return self.posterior.given(self.likelihood.standardize(x), *rest)
 
+    @query
     def decode(self, z: Tensor, *context: Tensor) -> TorchDistribution:
         """p(x | z, context), batch_shape (*leading,), event_shape x_shape; networks in eval mode."""
         with eval_mode(self):
@@ -113,12 +117,14 @@ class VAE(nn.Module):
         """Values x in the units of the file they came from; for a VAE put together by hand x itself."""
         return Domain(**self.recipe["domain"]).raw(x) if self.recipe else x
 
-    def reconstruct(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: int | None = None) -> Tensor:
+    @verb
+    def reconstruct(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: Seed | None = None) -> Tensor:
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape)."""
         with evaluating(self, seed):
             return self.decode(self.posterior_draw(x, *context, mask=mask), *context).mean
 
-    def sample(self, n: int, *context: Tensor, seed: int | None = None, mean: bool = False) -> Tensor:
+    @verb
+    def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
         """n draws of x ~ p(x), or of its mean given z; (n, *x_shape).
 
         Parameters
@@ -144,6 +150,7 @@ class VAE(nn.Module):
             x = self.decode(z, *context)
             return x.mean if mean else x.sample()
 
+    @query
     def posterior_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """What the likelihood is given for one draw from the guide, (batch, latent_dim).
 
@@ -184,7 +191,7 @@ class VAE(nn.Module):
     def _here(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors where the parameters are, real numbers in their precision."""
         like = next(self.parameters(), torch.zeros(()))
-        return tuple(t.to(like.device, like.dtype if t.is_floating_point() else None) for t in tensors)
+        return tuple(recorded(t).to(like.device, like.dtype if t.is_floating_point() else None) for t in tensors)
 
     def _register(self) -> None:
         """Make the parameters known to Pyro, as `pyro.module` would, but refuse those of another model.
