@@ -11,7 +11,8 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "conditional nets distributions domain split isolation traces draws importance codebook corruptions _torchvision",
+    "conditional nets distributions domain split isolation traces enumeration draws importance codebook corruptions "
+    "_torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",

@@ -169,9 +169,9 @@ def _density(found: Diagnosis, at: int) -> dict[str, Any]:
 
 def _activity(_: VAE, __: Split, found: Diagnosis) -> Iterator[tuple[str, Draw]]:
     units = found["active_units"]
-    for name in (str(n) for n in units.data_vars if str(n).split("_")[0] == "variance" and "se" not in str(n)):
-        site = name.removeprefix("variance")
-        values = units[name].values, units[f"eigenvalue{site}"].values
+    sites = [str(n).removeprefix("num_active_units") for n in units.data_vars if str(n).startswith("num_active_units")]
+    for site in sites:
+        values = units[f"variance{site}"].values, units[f"eigenvalue{site}"].values
         yield f"active_units{site}", partial(draw, "unit_activity", *values, threshold=units.attrs["threshold"])
 
 
