@@ -187,7 +187,7 @@ class GuideCheck:
 
     def how_far(self) -> str:
         """The median KL from q to the posterior, as far as it is known: of how many data, and of how many a bound."""
-        gap, known, bounded = self.evaluation.per_datum["kl_gap"], self._good, self._bounded
+        gap, known, bounded = self.evaluation.per_datum["kl_gap"], self.known, self._bounded
         parts = []
         if known.any():
             of = "" if known.all() else f" for {known.sum()} of {data(len(gap))}"
@@ -204,7 +204,7 @@ class GuideCheck:
 
     def _distance(self) -> list[str]:
         gap, e = self.evaluation.per_datum["kl_gap"], self.evaluation
-        known, bounded = self._good, self._bounded
+        known, bounded = self.known, self._bounded
         lines = []
         if known.any():
             low, median, high = gap[known].quantile([0.05, 0.5, 0.95])
@@ -254,14 +254,14 @@ class GuideCheck:
                 "  Nothing: discrete latents have no gradient to climb, and the sum misses no mode",
             ]
         steps += [
-            f'ais(..., init="prior") and hmc(...) on x[check.stratified({min(100, len(self._good))})]: the modes '
+            f'ais(..., init="prior") and hmc(...) on x[check.stratified({min(100, len(self.known))})]: the modes '
             "that q never visits, which no number above can see",
             "inference_gaps(...) on the same data: is it the encoder, or the family of q?",
         ]
         return ["What to run next", *(f"  {i}. {step}" for i, step in enumerate(steps, 1))]
 
     @property
-    def _good(self) -> np.ndarray:
+    def known(self) -> np.ndarray:
         """Where the gap is known: log p(x) is exact, or its k-hat is good and its error known."""
         table = self.evaluation.per_datum
         judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].notna()
@@ -270,7 +270,7 @@ class GuideCheck:
     @property
     def _bounded(self) -> np.ndarray:
         """Where it is a lower bound: all others, but where q leaves the support of p(x, z)."""
-        return np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self._good
+        return np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
 
 
 def _distance(kl: float) -> str:

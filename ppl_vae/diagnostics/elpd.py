@@ -172,7 +172,7 @@ class Elpd:
         )
 
     def __repr__(self) -> str:
-        share = "" if math.isnan(self.unreliable) else f", k-hat too high for {self.unreliable:.0%}"
+        share = "" if math.isnan(self.unreliable) else f", not to be believed for {self.unreliable:.0%}"
         return f"Elpd({self.estimate:.2f} ± {self.se:.2f} nats over {len(self.per_datum)} data, {self.method}{share})"
 
     @property
