@@ -74,7 +74,7 @@ def test_pyros_example_through_everything(tmp_path):
     x = (torch.rand(60, 1, 28, 28) < 0.3).float()
     vae = VAE(z_dim=3, hidden_dim=8)
     history = fit(vae, x, epochs=2, batch_size=20, seed=0, progress=False).history
-    assert np.isfinite(history["elbo"]).all()
+    assert np.isfinite(history["train_kl_latent"]).all()
     result = evaluate(vae, x, num_samples=50, seed=0, progress=False)
     assert {"kl_latent", "kl_gap"} <= set(result.per_datum)
     tree = to_arviz(vae, x[:10], num_samples=50, num_predictive=5, seed=0, progress=False)
@@ -127,9 +127,8 @@ def test_no_group_is_lost_to_a_name(name, where, tmp_path):
     again = open_tree(tmp_path / "tree.nc")
     assert set(groups(again)) == set(groups(trees[1]))
     renamed = [group(again, g).attrs["renamed"] for g in groups(again) if "renamed" in group(again, g).attrs]
-    assert bool(renamed) == (
-        name in ("latent", "obs", "draw", "chain", "log_joint", "vae/x") and (where, name) != ("observed", "latent")
-    )
+    clashes = {"latent", "obs", "draw", "chain", "log_joint", "vae/x"} - ({"latent"} if where == "observed" else set())
+    assert bool(renamed) == (name in clashes)
 
 
 def test_two_sites_that_would_get_one_name():
@@ -150,7 +149,7 @@ def test_two_sites_that_would_get_one_name():
 
 def test_a_site_named_log_joint_is_calibrated():
     x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
-    call = {"num_simulations": 30, "num_draws": 9, "seed": 0, "progress": False}
+    call = {"num_simulations": 50, "num_draws": 9, "seed": 0, "progress": False}
     found, other = (simulation_based_calibration(program(z, "x"), x, **call) for z in ("log_joint", "z"))
     np.testing.assert_array_equal(
         group(found, "prior_sbc")["site_log_joint"].values, group(other, "prior_sbc")["z"].values
@@ -162,6 +161,6 @@ def test_a_site_named_log_joint_is_calibrated():
 
 def test_chains_know_a_site_named_as_a_dimension():
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
-    tree = hmc(program("draw", "x"), x, num_warmup=20, num_samples=20, seed=0, progress=False)
-    assert group(tree, "posterior")["site_draw"].sizes["draw"] == 20
+    tree = hmc(program("draw", "x"), x, num_warmup=50, num_samples=50, seed=0, progress=False)
+    assert group(tree, "posterior")["site_draw"].sizes["draw"] == 50
     assert math.isfinite(float(group(tree, "posterior")["site_draw"].mean()))

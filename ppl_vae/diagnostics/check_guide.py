@@ -209,13 +209,15 @@ class GuideCheck:
         if known.any():
             low, median, high = gap[known].quantile([0.05, 0.5, 0.95])
             spread = f" (5-95 %: {low:.2f} to {high:.2f})" if known.sum() > 1 else ""
-            over = f"over the {data(known.sum())} where it can be told" if len(gap) > 1 else "for the one datum"
+            where = (
+                f"over all {data(len(gap))}" if known.all() else f"over the {data(known.sum())} where it can be told"
+            )
+            over = where if len(gap) > 1 else "for the one datum"
             lines.append(f"KL(q || p(z | x)) = {median:.2f} nats{spread} {over}: {_distance(median)}.")
         if bounded.any():
-            rest = "the other " if known.any() else "all " if bounded.all() and len(gap) > 1 else ""
-            lines.append(
-                f"At least {gap[bounded].median():.2f} nats (median of lower bounds) for {rest}{bounded.sum()}."
-            )
+            rest = "the other " if known.any() else "all " if bounded.all() else ""
+            of = f" (median of lower bounds) for {rest}{bounded.sum()}" if len(gap) > 1 else ", a lower bound"
+            lines.append(f"At least {gap[bounded].median():.2f} nats{of}.")
         if lost := int((~known & ~bounded).sum()):
             lines.append(f"log p(x) is -inf or undefined for {data(lost)}: q leaves the support of p(x, z).")
         worst = ", ".join(f"obs {gap.index[i]} ({gap.iloc[i]:.1f})" for i in self.worst(3).tolist())

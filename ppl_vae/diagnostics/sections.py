@@ -57,7 +57,7 @@ def _activity(found: xr.Dataset, site: str) -> str:
     variance, collapsed = found[f"variance{site}"].values, found[f"collapsed{site}"].values
     active, across = int(found[f"num_active_units{site}"]), int(found[f"num_active_directions{site}"])
     of = f" of {site[1:]}" if site else ""
-    verb = "is" if active == 1 and variance.size > 1 else "are"
+    verb = "is" if active == 1 else "are"
     said = f"{active} of {plural(variance.size, 'unit')}{of} {verb} active, and {plural(across, 'direction')}"
     said += " whatever the axes"
     said += ", which no axis shows alone" if across > active else ""
@@ -78,10 +78,10 @@ def _aggregate(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     p, kl = float(found["p_value"]), float(found["marginal_kl"])
     verdict = "q(z) can be told from p(z)" if p < 0.05 else "q(z) cannot be told from p(z)"
     split = (
-        f"the mean KL of {float(found['mean_kl']):.2f} nats is {float(found['mutual_information']):.2f} of information "
-        f"on x and {kl:.2f} of q(z) being another than p(z)"
+        f"the mean KL of {float(found['mean_kl']):z.2f} nats is {float(found['mutual_information']):z.2f} of "
+        f"information on x and {kl:z.2f} of q(z) being another than p(z)"
         if np.isfinite(kl)
-        else f"how many of the {float(found['mean_kl']):.2f} nats of KL are a mismatch is not known"
+        else f"how many of the {float(found['mean_kl']):z.2f} nats of KL are a mismatch is not known"
     )
     reason = found.attrs.get("reason", "")
     return [

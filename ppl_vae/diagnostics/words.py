@@ -60,6 +60,9 @@ def overall(check: GuideCheck, results: Mapping[str, Any], left_out: Mapping[str
     found = [finding for of in (_missed, _disagree, _narrow) if (finding := of(results))]
     if check.evaluation.unreliable > _FEW:
         found.append(_unbelievable(check))
+    if check.evaluation.exact:
+        refused = f" Left out, with a reason each: {_list([f'`{name}`' for name in left_out])}." if left_out else ""
+        return f"**Verdict.** {check.how_far()}, by the sum over all states of the latents: no mode is missed.{refused}"
     looked = [what for name, what in _LOOKS_FOR.items() if name in results]
     if found:
         verdict = f"By its own draws {check.how_far()}, but {'; '.join(found)}."

@@ -103,8 +103,10 @@ class Evaluation:
 
     @property
     def exact(self) -> bool:
-        """Whether log p(x) is a sum over all states of discrete latents: no draw and no error is in it."""
-        return bool(self.per_datum.get("log_px_mcse", pd.Series([1.0])).eq(0).all()) and "pareto_k" in self.per_datum
+        """Whether log p(x) is known to be a sum over all states of discrete latents: no draw and no error is in it."""
+        if self.num_samples < FEWEST or "log_px_mcse" not in self.per_datum:
+            return False
+        return bool((self.per_datum["log_px_mcse"].eq(0) & self.per_datum["pareto_k"].isna()).all())
 
     @property
     def good_k(self) -> float:
