@@ -85,13 +85,16 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
     args = parser.parse_args(argv)
-    torch.set_default_dtype(torch.float64)
     rows = {}
-    for latent_dim in args.dims:
-        for guide in GUIDES:
-            rows[f"{guide}, {latent_dim} latents"] = coverage(
-                guide, latent_dim, args.num_data, args.num_samples, args.seed
-            )
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for dim in args.dims:
+            for guide in GUIDES:
+                found = coverage(guide, dim, args.num_data, args.num_samples, args.seed)
+                rows[f"{guide}, {dim} latents"] = found
+    finally:
+        torch.set_default_dtype(usual)
     table = pd.DataFrame(rows).T
     print("Share of the data with a good k-hat that 1.96 standard errors hold (0.95 promised)")
     print(table.to_string(float_format="{:.3f}".format))

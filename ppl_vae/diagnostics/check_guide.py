@@ -17,6 +17,7 @@ from ppl_vae.split import Split
 
 __all__ = ["GuideCheck", "Report", "check_guide"]
 
+_TELLING = 0.5  # nats: with a larger error, log p(x) is a bound and no more
 UNSEEN = "a mode of p(z | x) that q never visits: k-hat, ESS and log p(x) all look well without it"
 
 
@@ -264,9 +265,9 @@ class GuideCheck:
 
     @property
     def known(self) -> np.ndarray:
-        """Where the gap is known: log p(x) is exact, or its k-hat is good and its error known."""
+        """Where the gap is known: log p(x) is exact, or its k-hat is good and its error at most half a nat."""
         table = self.evaluation.per_datum
-        judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].notna()
+        judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].le(_TELLING)
         return ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
 
     @property

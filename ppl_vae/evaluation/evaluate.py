@@ -34,7 +34,8 @@ def evaluate(
 
     In eval mode, without gradients, at beta = 1 and with every scale removed; weights are never changed. Every datum
     is encoded once and gets exactly `num_samples` draws. log p(x) is estimated by importance sampling with q, a
-    stochastic lower bound; modes of the posterior that q never visits are missing from it, unseen by k-hat.
+    stochastic lower bound; modes of the posterior that q never visits are missing from it, unseen by k-hat. Latents
+    that are all discrete, with at most 4096 states together, are summed over instead, exactly.
 
     Parameters
     ----------
