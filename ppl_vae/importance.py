@@ -88,7 +88,7 @@ def tail_error(log_w: Tensor) -> Tensor:
     The exponent and 1.65 were chosen, on 1,000 draws, for coverage of 93 to 97 % over all data with a good k-hat, for
     normal q that are too narrow, shifted or without correlations, in 1 to 10 dimensions; they hold for 100 to 4,000
     draws too (``experiments/benchmarks/coverage.py``). The form of the denominator is that of `good_k`; it is at
-    least 0.2. Where hardly any datum has a good k-hat coverage is lower: 88 % in 10 dimensions of 0.6 of the scale.
+    least 0.2. Where hardly any datum has a good k-hat coverage is lower: 91 % in 10 dimensions of 0.6 of the scale.
 
     Parameters
     ----------
