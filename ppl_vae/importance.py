@@ -80,15 +80,17 @@ def tail_error(log_w: Tensor) -> Tensor:
 
     Weights with a heavy tail make the estimate too low and its own standard error too small, both at once, and most
     where chance keeps k-hat low: among data with a good k-hat alone, intervals of the standard error e hold log p(x)
-    for as few as 60 % where 95 % were meant. sqrt(e^2 + t^2), with t = e (k / (1 - 1.65 / log10 S))^(5/2), is the error to
-    report, of log p(x) and of every difference from it. k is the tail's shape by a statistic that chance moves less
-    than k-hat: 2 h(0.2) - h(0.5), where h(p), Hill's estimate, is the mean of log w above its (1 - p)-quantile, less
-    that quantile, and changes on its way to the tail; at least 0, and at most 1, where the weights have no mean.
+    for as few as 60 % where 95 % were meant. sqrt(e^2 + t^2) is the error to report, of log p(x) and of every
+    difference from it, with t = e (k / (1 - 1.65 / log10 S))^(5/2). k is the tail's shape by a statistic that chance
+    moves less than k-hat: 2 h(0.2) - h(0.5), where h(p), Hill's estimate, is the mean of log w above its
+    (1 - p)-quantile, less that quantile, and changes on its way to the tail; at least 0, and at most 1, where the
+    weights have no mean. The form of the denominator is that of `good_k`; it is at least 0.2, as for 100 draws.
 
-    The exponent and 1.65 were chosen, on 1,000 draws, for coverage of 93 to 97 % over all data with a good k-hat, for
-    normal q that are too narrow, shifted or without correlations, in 1 to 10 dimensions
-    (``experiments/benchmarks/coverage.py``). For 300 and for 4,000 draws the same q had 90 to 98 %. The form of the
-    denominator is that of `good_k`; it is at least 0.2, as for 100 draws. Where hardly any datum has a good k-hat coverage is lower: 91 % in 10 dimensions of 0.6 of the scale.
+    The exponent and 1.65 are no theorem: they were chosen, on 1,000 draws, for coverage of 93 to 97 % over all data
+    with a good k-hat, for normal q that are too narrow, shifted or without correlations, in 1 to 10 dimensions
+    (``experiments/benchmarks/coverage.py``). From 100 to 4,000 draws the same q have 90 to 98 %, where a third of the
+    data or more has a good k-hat. Where hardly any has, coverage is lower: 91 % for 1,000 draws in 10 dimensions from
+    0.6 of the scale, and less for q that are far off.
 
     Parameters
     ----------
