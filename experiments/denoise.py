@@ -83,7 +83,13 @@ def main(argv: list[str] | None = None) -> dict:
     for noise in args.noises:
         rows[noise] = denoised(noise, data, control, on_clean, args)
         scores[noise] = scored(data, rows[noise])
-        print("", noise, scores[noise].to_string(float_format="{:.3f}".format), sep="\n", flush=True)
+        print(
+            "",
+            f"{noise}: psnr in dB, data range 1; behind in dB of psnr below the {BEST}",
+            scores[noise].to_string(float_format="{:.3f}".format),
+            sep="\n",
+            flush=True,
+        )
     found = {
         "command": shlex.join(["python", "experiments/denoise.py", *(sys.argv[1:] if argv is None else argv)]),
         "units": {"psnr": "dB, data range 1", "behind": f"dB of PSNR below the {BEST}, paired"},

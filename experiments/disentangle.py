@@ -55,7 +55,11 @@ def main(argv: list[str] | None = None) -> dict:
     runs = {(beta, seed): run(data, beta, seed, args) for beta in args.betas for seed in args.seeds}
     rows = pd.DataFrame([row for _, _, row in runs.values()])
     table = rows.drop(columns=["seed", "cpu_seconds"]).groupby("beta").agg(["mean", "sem"])
-    print(f"\nMean over {len(args.seeds)} seeds and its standard error", table.round(3).to_string(), sep="\n")
+    print(
+        f"\nMean over {len(args.seeds)} seeds and its standard error: scores 0 to 1, the rest in nats",
+        table.round(3).to_string(),
+        sep="\n",
+    )
     best = max(runs, key=lambda of: runs[of][2]["mig"])
     print(f"\nThe largest MIG: beta = {best[0]:g}, seed {best[1]}", runs[best][1], sep="\n")
     found = {

@@ -20,6 +20,7 @@ import torch
 
 import ppl_vae
 from ppl_vae import Bernoulli, GatedMLP, StandardNormal, VampPrior
+from ppl_vae.evaluation.compare import UNITS, caution, printed, warning
 
 PUBLISHED = {"StandardNormal": 84.45, "VampPrior": 82.43}
 
@@ -36,7 +37,10 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, help="keep the run folders here, and resume them")
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    parser.add_argument("--annotate", action="store_true", help="only add cautions and units to what --out holds")
     args = parser.parse_args(argv)
+    if args.annotate:
+        return annotated(args.out)
 
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli)
     if args.take:
@@ -47,13 +51,15 @@ def main(argv: list[str] | None = None) -> dict:
     }
     results = {name: train_and_evaluate(name, prior, data, args) for name, prior in priors.items()}
     table = ppl_vae.compare(results)
-    print(table.to_string(float_format="{:.3f}".format))
+    print(printed(table))
     difference = (results["StandardNormal"].per_datum.log_px - results["VampPrior"].per_datum.log_px).to_numpy()
     gain, error = difference.mean(), difference.std(ddof=1) / len(difference) ** 0.5
     print(f"VampPrior - StandardNormal: {gain:.3f} ± {error:.3f} nats, {gain / error:.1f} standard errors")
     found = {
         "command": shlex.join(["python", "experiments/mnist.py", *(sys.argv[1:] if argv is None else argv)]),
         "runs": json.loads(table.to_json(orient="index")),
+        "units": table.attrs["units"],
+        "warning": table.attrs["warning"],
         "vamp_minus_standard": {"nats": gain, "se": error},
         "published_nats": PUBLISHED,
         "data": {k: results["VampPrior"].data[k] for k in ("checksum", "provenance")},
@@ -62,6 +68,17 @@ def main(argv: list[str] | None = None) -> dict:
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def annotated(path: Path) -> dict:
+    """What a result file says, with what follows from its shares of unreliable data; no run is needed."""
+    found = json.loads(path.read_text())
+    for run in found["runs"].values():
+        run["caution"] = caution(run["unreliable"])
+    found["units"] = {name: unit for name, unit in UNITS.items() if name in next(iter(found["runs"].values()))}
+    found["warning"] = warning({name: run["caution"] for name, run in found["runs"].items()})
+    path.write_text(json.dumps(found, indent=1) + "\n")
     return found
 
 

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 import ppl_vae
 from ppl_vae import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Evaluation, GatedMLP, Gaussian, plots
+from ppl_vae.evaluation.compare import printed
 
 LIKELIHOODS = (Gaussian, ContinuousBernoulli, DiscretizedLogistic, Bernoulli)
 SCORED = {
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> dict:
     print("", table.to_string(), sep="\n")
     for group in groups:
         print(f"\nMay be compared, {scored(*runs[group.index[0]][1:])}:")
-        print(group.to_string(float_format="{:.3f}".format))
+        print(printed(group))
     print("\nMay not be compared, and why:")
     print(*(f"  {a} with {b}: {why}" for (a, b), why in refusals.items()), sep="\n")
     print(f"\n{BOUND}")

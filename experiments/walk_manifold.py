@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> dict:
         for name, parts in (("VAE", {}), ("autoencoder", AUTOENCODER))
     }
     table = pd.DataFrame({(n, k): row for n, run in runs.items() for k, row in run.found["walks"].items()}).T
-    print("", table.to_string(float_format="{:.3f}".format), sep="\n")
+    print("", f"lengths in {UNIT}", table.to_string(float_format="{:.3f}".format), sep="\n")
     found = {
         "command": shlex.join(["python", "experiments/walk_manifold.py", *(sys.argv[1:] if argv is None else argv)]),
         "unit of lengths": UNIT,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae import traces
+from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
 from ppl_vae.split import Split
 
 __all__ = ["Draws", "arguments", "by_datum", "check_program", "chunks", "draws", "encoded", "look", "scored"]
@@ -40,6 +42,10 @@ class Draws:
         x' ~ p(x | z) for the first `num_predictive` draws, by observed site, (num_predictive, n, *x_shape).
     log_predicted
         log p(x' | z) of them, (num_predictive, n), in nats.
+    num_states
+        Of the discrete sites, by site: how many states each has; infinite where they cannot be counted.
+    enumerated
+        Log densities at every state of the latents, where all are discrete and their states can be summed over.
     """
 
     z: dict[str, Tensor]
@@ -54,11 +60,20 @@ class Draws:
     observed: dict[str, Tensor]
     predicted: dict[str, Tensor]
     log_predicted: Tensor
+    num_states: dict[str, float]
+    enumerated: Enumerated | None = None
 
     @property
     def log_weights(self) -> Tensor:
         """log p(x, z) - log q(z | x), (S, n), in nats."""
         return self.log_likelihood + torch.stack([self.log_p[n] - self.log_q[n] for n in self.z]).sum(0)
+
+    @property
+    def unseen(self) -> Tensor:
+        """Whether a state of the discrete latents was drawn by none, so that its weight is unknown, (n,)."""
+        if not self.num_states:
+            return torch.zeros(self.log_likelihood.shape[1], dtype=torch.bool, device=self.log_likelihood.device)
+        return unseen({name: self.z[name] for name in self.num_states}, math.prod(self.num_states.values()))
 
 
 def draws(
@@ -97,7 +112,12 @@ def draws(
     """
     where = look(program, data)
     for rows in chunks(len(data), num_samples, max_rows):
-        yield rows, scored(program, *arguments(program, data[rows]), num_samples, num_predictive, max_rows, where)
+        args, mask = arguments(program, data[rows])
+        drawn = scored(program, args, mask, num_samples, num_predictive, max_rows, where)
+        if drawn.discrete_q and not drawn.quantized:
+            here = traces.Plates(len(args[0]), where.data, where.depth)
+            drawn = replace(drawn, enumerated=enumerate_latents(program, args, mask, here, max_rows=max_rows))
+        yield rows, drawn
 
 
 def encoded(
@@ -225,7 +245,13 @@ def scored(
         observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat(parts) for name, parts in predicted.items()},
         log_predicted=torch.cat(log_predicted) if log_predicted else log_likelihood[0][:0],
+        num_states={name: _num_states(model.nodes[name], where) for name in q if traces.discrete(q[name])},
     )
+
+
+def _num_states(site: traces.Site, where: traces.Plates) -> float:
+    found = states(site, where)
+    return math.inf if found is None else found.count
 
 
 def _observed(site: dict[str, Any], where: traces.Plates) -> Tensor:

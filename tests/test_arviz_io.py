@@ -109,10 +109,10 @@ def test_compare_is_the_manual_one(models):
     for name, row in table.iterrows():
         difference = models[name] - models["good"]
         assert row["elpd"] == pytest.approx(models[name].sum(), rel=1e-12)
-        assert row["se"] == pytest.approx(np.sqrt(300) * models[name].std(), rel=1e-12)
+        assert row["se"] == pytest.approx(np.sqrt(300) * models[name].std(ddof=1), rel=1e-12)
         assert row["elpd_diff"] == pytest.approx(difference.sum(), rel=1e-9, abs=1e-9)
         assert row["elpd_diff"] <= 0
-        assert row["dse"] == pytest.approx(np.sqrt(300) * difference.std(), rel=1e-9, abs=1e-9)
+        assert row["dse"] == pytest.approx(np.sqrt(300) * difference.std(ddof=1), rel=1e-9, abs=1e-9)
     assert table["weight"].sum() == pytest.approx(1)
     assert table.loc["mixed", "weight"] > 0.1  # the third of the data that only it fits
 
@@ -139,7 +139,7 @@ def test_elpd_data_goes_into_arvizs_own_functions(models, no_k):
     data = {
         name: arviz_io.elpd_data(v, k, list(range(10, 310)), num_draws=1000, good_k=2 / 3) for name, v in models.items()
     }
-    assert float(data["good"]["se"]) == pytest.approx(np.sqrt(300) * models["good"].std())
+    assert float(data["good"]["se"]) == pytest.approx(np.sqrt(300) * models["good"].std(ddof=1))
     assert bool(data["good"]["warning"]) is not no_k
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -150,7 +150,7 @@ def test_coverage_is_that_of_the_interval(s, scale):
     expected = [2 * stats.norm.cdf(scale * stats.norm.ppf(0.5 + p / 2)) - 1 for p in (0.5, 0.9)]
     assert (abs(found["coverage"] - xr.DataArray(expected, dims="prob")) < 4 * found["coverage_mcse"]).all()
     share = found["coverage"]
-    np.testing.assert_allclose(found["coverage_mcse"], (share * (1 - share) / 2000) ** 0.5)
+    np.testing.assert_allclose(found["coverage_mcse"], (share * (1 - share) / 1999) ** 0.5)
 
 
 def test_coverage_needs_values_and_probabilities():

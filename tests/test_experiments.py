@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -31,6 +32,7 @@ TINY = {
     "disentangle.py": "--betas 1 4 --seeds 0 1 --epochs 1 --train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
     "--figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
+    "benchmarks/coverage.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
 }
 TINY_NOTEBOOK = {
     "PPL_VAE_NOTEBOOK_DATA": "digits",
@@ -51,6 +53,9 @@ TINY_NOTEBOOK = {
 def mnist(found, printed):
     assert set(found["runs"]) == {"StandardNormal", "VampPrior"}
     difference = found["runs"]["VampPrior"]["nll"] - found["runs"]["StandardNormal"]["nll"]
+    assert found["units"]["nll"] == "nats per datum"
+    assert ("cannot be believed" in found["warning"]) == any(run["caution"] for run in found["runs"].values())
+    assert "nll (nats per datum)" in printed
     assert found["vamp_minus_standard"]["nats"] == pytest.approx(difference, abs=1e-6)
     assert 0 < found["runs"]["VampPrior"]["nll"] < 64 * math.log(2) * 1.5  # a fair coin a pixel, and some
 
@@ -140,6 +145,15 @@ def hmc(found, printed):
     assert found["ratio"]["ESS/s"] == pytest.approx(ours["ESS/s"] / nuts["ESS/s"])
     assert (ours["chains"], nuts["chains"]) == (8, 1)
     assert f"{found['ratio']['ESS/s']:.1f} times the ESS/s" in printed
+
+
+def coverage(found, printed):
+    assert len(found["coverage"]) == 5
+    for row in found["coverage"].values():
+        assert 0 < row["num_good"] == round(60 * row["share_good"])
+        assert 0.5 < row["log_px"] <= 1  # 60 data bound no more
+    assert "0.95 promised" in printed
+    assert torch.get_default_dtype() == torch.float32
 
 
 def training_step(found, printed):

@@ -70,6 +70,7 @@ def main(argv: list[str] | None = None) -> dict:
         "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     said = table.assign(microseconds=table.pop("per pair") * 1e6).round({"seconds": 2, "MB above": 0})
+    print("seconds in all, microseconds for each pair of draw and datum, MB of memory above what was loaded")
     print(said.to_string(index=False, float_format="{:.3g}".format))
     power = " ".join(f"{name}^{value:.3f}" for name, value in found["exponents"].items())
     print(f"seconds ~ {power}; {found['threads']} threads")

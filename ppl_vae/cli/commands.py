@@ -17,6 +17,7 @@ from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, raw, save
 from ppl_vae.diagnostics import Diagnosis, diagnose
 from ppl_vae.evaluation import compare, evaluate
+from ppl_vae.evaluation.compare import printed
 from ppl_vae.likelihoods import Bernoulli, Gaussian
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, Run, fit, fit_prior, load
@@ -188,7 +189,7 @@ def compare_runs(options: Namespace) -> None:
             f"compare expects what `ppl-vae evaluate` writes, got an evaluation.json without {error}; "
             "evaluate the runs again"
         ) from error
-    print(table.to_string(float_format="{:.3f}".format))
+    print(printed(table))
     if options.figure:
         save(draw("nll_with_errors", table), Path(options.figure))
         print(f"wrote {options.figure}")

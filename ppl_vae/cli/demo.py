@@ -13,6 +13,7 @@ from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, overview, save
 from ppl_vae.diagnostics import diagnose
 from ppl_vae.evaluation import Evaluation, compare
+from ppl_vae.evaluation.compare import printed
 from ppl_vae.likelihoods import Bernoulli, Gaussian, Likelihood
 from ppl_vae.objectives import Linear
 from ppl_vae.priors import Prior, StandardNormal, VampPrior
@@ -38,8 +39,8 @@ def demo(options: Namespace) -> None:
         shown |= {name: (vae, digits.test, result) for name, (vae, result) in made.items()}
         table = compare(results)
         measure = next(iter(results.values())).base_measure
-        print(f"\n{likelihood.__name__}, a {measure}, {len(digits.test)} test data, nats per datum:")
-        print(table.to_string(float_format="{:.3f}".format))
+        print(f"\n{likelihood.__name__}, a {measure}, {len(digits.test)} test data:")
+        print(printed(table))
         save(draw("nll_with_errors", table), out / f"nll_{likelihood.__name__}.png")
     overview(shown, out / "overview.png", seed=options.seed)
     print(

@@ -63,7 +63,7 @@ def _check(vae: VAE, split: Split, found: Diagnosis) -> Iterator[tuple[str, Draw
         mask = True if worst.mask is None else worst.mask
         x_hat = vae.reconstruct(worst.x, *worst.context, mask=mask, seed=found.check.evaluation.seed)
         rows = table.loc[worst.index.tolist()]
-        values = {"KL ≥" if rows.pareto_k.gt(found.check.evaluation.good_k).any() else "KL": rows.kl_gap.to_numpy()}
+        values = {"KL" if found.check.known[found.check.worst(10)].all() else "KL ≥": rows.kl_gap.to_numpy()}
         values["k-hat"] = rows.pareto_k.to_numpy()
         yield (
             "worst_fitted",
@@ -127,7 +127,8 @@ def _one(found: Diagnosis, at: int, title: str, ax: Any) -> None:
     obs = int(found.chosen.index[at])
     r_hat = float(group(found["hmc"], "diagnostics")["rhat"].sel(obs=obs))
     gap = float(found.check.dataset["kl_gap"].sel(obs=obs))
-    ax.set_title(f"{title}, obs {obs}\nKL gap {gap:.2f} nats, R-hat of HMC {r_hat:.2f}")
+    at_least = "" if found.check.known[found.check.evaluation.per_datum.index.get_loc(obs)] else "at least "
+    ax.set_title(f"{title}, obs {obs}\nKL {at_least}{gap:.2f} nats, R-hat of HMC {r_hat:.2f}")
 
 
 def _overview(found: Diagnosis) -> Any:
@@ -169,9 +170,9 @@ def _density(found: Diagnosis, at: int) -> dict[str, Any]:
 
 def _activity(_: VAE, __: Split, found: Diagnosis) -> Iterator[tuple[str, Draw]]:
     units = found["active_units"]
-    for name in (str(n) for n in units.data_vars if str(n).split("_")[0] == "variance" and "se" not in str(n)):
-        site = name.removeprefix("variance")
-        values = units[name].values, units[f"eigenvalue{site}"].values
+    sites = [str(n).removeprefix("num_active_units") for n in units.data_vars if str(n).startswith("num_active_units")]
+    for site in sites:
+        values = units[f"variance{site}"].values, units[f"eigenvalue{site}"].values
         yield f"active_units{site}", partial(draw, "unit_activity", *values, threshold=units.attrs["threshold"])
 
 

@@ -123,7 +123,7 @@ def active_units(
         {},
         cannot_see=_CANNOT_SEE,
         collapsed=", ".join(f"{site}[{j}]" for site in kl for j in np.flatnonzero(by_site[site]["collapsed"][1] == 1))
-        or "none known",
+        or ("none" if all(what == "KL" for _, what in kl.values()) else "not known"),
         threshold=threshold,
         epsilon=epsilon,
         delta=delta,

@@ -13,7 +13,7 @@ from ppl_vae.diagnostics.annealing import Path, Settings, anneal, schedule
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.log_joint import log_joints
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.importance import log_marginal
+from ppl_vae.importance import log_marginal, tail_error
 from ppl_vae.split import Split
 
 __all__ = ["ais", "check_annealing"]
@@ -113,7 +113,7 @@ def ais(
         return with_units(
             {
                 "log_px": (("obs",), log_px.estimate - split.log_volume, "nats"),
-                "log_px_mcse": (("obs",), log_px.mcse, "nats"),
+                "log_px_mcse": (("obs",), torch.hypot(log_px.mcse, tail_error(log_w)), "nats"),
                 "log_px_bias": (("obs",), log_px.bias, "nats"),
                 "ess": (("obs",), log_px.ess, "chains"),
                 "log_weight_sd": (("obs",), log_w.std(0), "nats"),

@@ -79,7 +79,7 @@ def elpd_data(
     n = len(elpd_i)
     elpd = xr.DataArray(np.asarray(elpd_i, float), dims="obs", coords={"obs": list(obs)}, name="elpd_i")
     k = xr.DataArray(np.asarray(pareto_k, float), dims="obs", coords={"obs": list(obs)}, name="pareto_k")
-    total, se, high = float(elpd.sum()), float(np.sqrt(n * elpd.values.var())), bool((k > good_k).any())
+    total, se, high = float(elpd.sum()), standard_error_of_sum(elpd.values), bool((k > good_k).any())
     if is_1:
         kind, more = (arviz.ELPDDataLOO, {}) if hasattr(arviz, "ELPDDataLOO") else (arviz.ELPDData, {"kind": "loo"})
         return kind(
@@ -93,11 +93,17 @@ def elpd_data(
     return arviz.ELPDData(data=list(said.values()), index=list(said))
 
 
+def standard_error_of_sum(values: np.ndarray) -> float:
+    """Of a sum over data like these, (n,); NaN for one datum."""
+    return float(np.sqrt(len(values)) * values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
 def compare(elpd_i: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """ArviZ's comparison of expected log predictive densities by datum, each (n,), in nats; the best first.
 
     The columns are `rank`, `elpd`, `se`, `elpd_diff` = elpd - that of the best, never positive (ArviZ 0.23 has the
     other sign), `dse`, the standard error of the difference, paired, and the stacking `weight`; nothing is rounded.
+    Variances over the data divide by n - 1 (ArviZ: by n), and standard errors are NaN for one datum.
     """
     arviz, is_1 = _arviz()
     names = list(elpd_i)
@@ -112,9 +118,10 @@ def compare(elpd_i: Mapping[str, np.ndarray]) -> pd.DataFrame:
         table = arviz.compare(given, **({"round_to": "none"} if is_1 else {"scale": "log"}))
     order = [names.index(name) for name in table.index]
     found = table[["rank"]].astype(int)
-    found["elpd"], found["se"] = values.sum(1)[order], np.sqrt(n * values.var(1)[order])
+    found["elpd"], found["se"] = values.sum(1)[order], [standard_error_of_sum(v) for v in values[order]]
     found["elpd_diff"] = 0.0 - table["elpd_diff"].abs()
-    return found.join(table[["dse", "weight"]].astype(float))
+    found["dse"] = [0.0, *(standard_error_of_sum(values[order[0]] - v) for v in values[order[1:]])]
+    return found.join(table[["weight"]].astype(float))
 
 
 def plot_compare(table: pd.DataFrame, **options: Any) -> Any:

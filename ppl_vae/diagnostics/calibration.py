@@ -105,34 +105,36 @@ def simulation_based_calibration(
             f"num_simulations={num_simulations}, num_draws={num_draws}; give more"
         )
     with diagnosing("simulation_based_calibration", program, x, *context, mask=mask, seed=seed) as (split, used):
-        values = _ranked(program, split, num_simulations, num_draws, max_rows, progress)
+        of_sites, of_joint = _ranked(program, split, num_simulations, num_draws, max_rows, progress)
         attrs = attributes(program, split, used, num_simulations=num_simulations, num_draws=num_draws)
     attrs["cannot_see"] = (
         "q on real data, where it may be worse than on data of the model's own; faults of q that cancel on average "
         "over x; and faults too small for the number of simulations"
     )
-    ranks = of_draws({name: v[None] for name, v in values.items() if name != "log_joint"}, ("chain", "draw"), {})
-    ranks["log_joint"] = (("chain", "draw"), values["log_joint"][None].numpy())
+    ranks = of_draws({name: v[None] for name, v in of_sites.items()}, ("chain", "draw"), {})
+    ranks["log_joint"] = (("chain", "draw"), of_joint[None].numpy())
     ranks = ranks.assign_attrs(attrs)
     return to_tree({"prior_sbc": ranks, "diagnostics": _verdict(ranks, attrs)})
 
 
 def _ranked(
     program: nn.Module, split: Split, num_simulations: int, num_draws: int, max_rows: int, progress: bool
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """The values by site, (num_simulations, ...), and of log_joint, (num_simulations,)."""
     truth, data = simulated(program, split, num_simulations, max_rows=max_rows)
-    parts: list[dict[str, Tensor]] = []
+    by_site: list[dict[str, Tensor]] = []
+    of_joints: list[Tensor] = []
     with tqdm(total=num_simulations, unit="simulation", disable=None if progress else True, leave=False) as bar:
         for rows, joint in log_joints(program, data, num_draws, max_rows=max_rows):
             u_true = joint.unconstrained({name: v[rows][None] for name, v in truth.items()})
             u = joint.from_guide(num_draws)
             of_u = pit(u_true[0], u)
-            of_joint = pit(joint(u_true).log_joint[0], joint(u).log_joint)
-            sites = {name: of_u[:, placed.columns].reshape(-1, *placed.shape) for name, placed in joint.layout.items()}
-            parts.append({**sites, "log_joint": of_joint})
+            of_joints.append(pit(joint(u_true).log_joint[0], joint(u).log_joint))
+            by_site.append(
+                {n: of_u[:, placed.columns].reshape(-1, *placed.shape) for n, placed in joint.layout.items()}
+            )
             bar.update(rows.stop - rows.start)
-    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+    return {n: torch.cat([part[n] for part in by_site]).cpu() for n in by_site[0]}, torch.cat(of_joints).cpu()
 
 
 def _verdict(ranks: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:

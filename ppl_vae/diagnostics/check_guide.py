@@ -13,11 +13,13 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import with_units
 from ppl_vae.evaluation import Evaluation, evaluate
+from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
 from ppl_vae.split import Split
 
 __all__ = ["GuideCheck", "Report", "check_guide"]
 
+_TELLING = 0.5  # nats: with a larger error, log p(x) is a bound and no more
 UNSEEN = "a mode of p(z | x) that q never visits: k-hat, ESS and log p(x) all look well without it"
 
 
@@ -180,26 +182,48 @@ class GuideCheck:
         e = self.evaluation
         nll, se = e.summary.loc["nll"]
         elbo = e.summary["mean"]["elbo"]
+        nll_said = f"{nll:.2f} ± {se:.2f}" if np.isfinite(se) else f"{nll:.2f} (of one datum)"
         return [
             *e.formula.splitlines(),
-            f"{len(e.per_datum)} data, S = {e.num_samples} draws each, seed {e.seed}; "
-            f"NLL {nll:.2f} ± {se:.2f}, -ELBO {-elbo:.2f} nats per datum",
+            f"{data(len(e.per_datum))}, S = {e.num_samples} draws each, seed {e.seed}; "
+            f"NLL {nll_said}, -ELBO {-elbo:.2f} nats per datum",
         ]
 
-    def _distance(self) -> list[str]:
-        gap, good, e = self.evaluation.per_datum["kl_gap"], self._good, self.evaluation
-        finite = np.isfinite(gap.to_numpy())
-        lines = []
-        if good.any():
-            low, median, high = gap[good].quantile([0.05, 0.5, 0.95])
-            lines.append(
-                f"KL(q || p(z | x)) = {median:.2f} nats (5-95 %: {low:.2f} to {high:.2f}) over the "
-                f"{good.sum()} data where it can be told: {_distance(median)}."
+    def how_far(self) -> str:
+        """The median KL from q to the posterior, as far as it is known: of how many data, and of how many a bound."""
+        gap, known, bounded = self.evaluation.per_datum["kl_gap"], self.known, self._bounded
+        parts = []
+        if known.any():
+            of = "" if known.all() else f" for {known.sum()} of {data(len(gap))}"
+            parts.append(f"{gap[known].median():.2f} nats from the posterior (median KL){of}")
+        if bounded.any():
+            of = f" for {'the other ' if known.any() else ''}{bounded.sum()}" if not bounded.all() else ""
+            what = "" if known.any() else " from the posterior"
+            parts.append(f"at least {gap[bounded].median():.2f} nats{what} (median of lower bounds){of}")
+        if not parts:
+            return (
+                "q leaves the support of p(x, z) for every datum: it is infinitely far from the posterior, or undefined"
             )
-        if (rest := finite & ~good).any():
-            lines.append(f"At least {gap[rest].median():.2f} nats (median of lower bounds) for the other {rest.sum()}.")
-        if not finite.all():
-            lines.append(f"log p(x) is -inf or undefined for {(~finite).sum()} data: q leaves the support of p(x, z).")
+        return f"q is {' and '.join(parts)}"
+
+    def _distance(self) -> list[str]:
+        gap, e = self.evaluation.per_datum["kl_gap"], self.evaluation
+        known, bounded = self.known, self._bounded
+        lines = []
+        if known.any():
+            low, median, high = gap[known].quantile([0.05, 0.5, 0.95])
+            spread = f" (5-95 %: {low:.2f} to {high:.2f})" if known.sum() > 1 else ""
+            where = (
+                f"over all {data(len(gap))}" if known.all() else f"over the {data(known.sum())} where it can be told"
+            )
+            over = where if len(gap) > 1 else "for the one datum"
+            lines.append(f"KL(q || p(z | x)) = {median:.2f} nats{spread} {over}: {_distance(median)}.")
+        if bounded.any():
+            rest = "the other " if known.any() else "all " if bounded.all() else ""
+            of = f" (median of lower bounds) for {rest}{bounded.sum()}" if len(gap) > 1 else ", a lower bound"
+            lines.append(f"At least {gap[bounded].median():.2f} nats{of}.")
+        if lost := int((~known & ~bounded).sum()):
+            lines.append(f"log p(x) is -inf or undefined for {data(lost)}: q leaves the support of p(x, z).")
         worst = ", ".join(f"obs {gap.index[i]} ({gap.iloc[i]:.1f})" for i in self.worst(3).tolist())
         ess = e.per_datum["ess"]
         lines.append(f"Farthest: {worst}. Draws of q are worth {ess.median():.0f} of {e.num_samples} (median ESS).")
@@ -207,34 +231,52 @@ class GuideCheck:
         return [f"How far is q?  {first}", *(f"{'':15}{line}" for line in others)]
 
     def _belief(self) -> list[str]:
-        e = self.evaluation
-        if np.isnan(e.unreliable):
-            return ["Can log p(x) be believed?  It cannot be told: the weights of a discrete q have no tail."]
-        share = f"k-hat is above {e.good_k:.2f} for {e.unreliable:.1%} of the data"
+        e, ask = self.evaluation, "Can log p(x) be believed?  "
+        if e.exact:
+            return [f"{ask}Yes: it is the sum over all states of the latents, without error."]
+        unknown = int(e.per_datum["log_px_mcse"].isna().sum())
+        missed = f"of {data(unknown)} some states of a discrete latent were not drawn and cannot be summed over"
+        if e.per_datum["pareto_k"].isna().all():
+            no_tail = "the weights of a discrete q have no tail"
+            return [f"{ask}It cannot be told: {missed if unknown else no_tail}."]
+        high = float(e.per_datum["pareto_k"].gt(e.good_k).mean())
+        share = f"k-hat is above {e.good_k:.2f} for {high:.1%} of the data"
         if e.unreliable == 0:
             bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
-            return [f"Can log p(x) be believed?  Yes, as far as q sees: {share}; it lies {-bias:.3f} nats too low."]
+            return [f"{ask}Yes, as far as q sees: {share}; it lies {-bias:.3f} nats too low."]
+        share += f", and {missed}" if unknown else ""
         return [
-            f"Can log p(x) be believed?  {'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "
+            f"{ask}{'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "
             "too low by more than its error says, so the NLL is an upper bound."
         ]
 
     def _next(self) -> list[str]:
         steps = []
-        if not self._good.all() and not np.isnan(self.evaluation.unreliable):
+        if self.evaluation.per_datum["pareto_k"].gt(self.evaluation.good_k).any():
             steps.append('ais(..., init="guide") on the data with high k-hat: log p(x) without that error')
+        if self.evaluation.exact:
+            return [
+                "What to run next",
+                "  Nothing: discrete latents have no gradient to climb, and the sum misses no mode",
+            ]
         steps += [
-            f'ais(..., init="prior") and hmc(...) on x[check.stratified({min(100, len(self._good))})]: the modes '
+            f'ais(..., init="prior") and hmc(...) on x[check.stratified({min(100, len(self.known))})]: the modes '
             "that q never visits, which no number above can see",
             "inference_gaps(...) on the same data: is it the encoder, or the family of q?",
         ]
         return ["What to run next", *(f"  {i}. {step}" for i, step in enumerate(steps, 1))]
 
     @property
-    def _good(self) -> np.ndarray:
-        """Where the gap is known: a k-hat that is too high, or none, leaves a bound."""
+    def known(self) -> np.ndarray:
+        """Where the gap is known: log p(x) is exact, or its k-hat is good and its error at most half a nat."""
         table = self.evaluation.per_datum
-        return ((table["pareto_k"] <= self.evaluation.good_k) & np.isfinite(table["kl_gap"])).to_numpy()
+        judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].le(_TELLING)
+        return ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
+
+    @property
+    def _bounded(self) -> np.ndarray:
+        """Where it is a lower bound: all others, but where q leaves the support of p(x, z)."""
+        return np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
 
 
 def _distance(kl: float) -> str:

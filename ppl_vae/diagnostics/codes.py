@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import IndependentTransform, biject_to
+from torch.distributions import IndependentTransform
 
 from ppl_vae import traces
-from ppl_vae.diagnostics.latent_sites import LatentSites, free_of_others, unit_log_prob
+from ppl_vae.diagnostics.latent_sites import LatentSites, bijection, free_of_others, unit_log_prob
 from ppl_vae.draws import chunks
 
 __all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
@@ -57,7 +57,7 @@ def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
         some = at(rows)
         drawn = None if prior else {name: site["value"] for name, site in some.guide(1).items()}
         for name, site in some.prior(1, drawn).items():  # its support, not q's, says how to make it real
-            value, transform = site["value"], biject_to(site["fn"].support)
+            value, transform = site["value"], bijection(name, site)
             real = transform.inv(value)
             values.setdefault(name, []).append(some.by_point(value))
             u.setdefault(name, []).append(_units(real, transform.domain.event_dim, some))

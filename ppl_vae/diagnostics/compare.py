@@ -11,11 +11,9 @@ from ppl_vae.arguments import checked
 from ppl_vae.diagnostics import arviz_io
 from ppl_vae.diagnostics.elpd import Elpd, is_training
 from ppl_vae.evaluation import Evaluation
-from ppl_vae.evaluation.compare import check_comparable, named
+from ppl_vae.evaluation.compare import MANY, check_comparable, named
 
 __all__ = ["compare"]
-
-MANY = 0.1  # share of high k-hats above which a comparison warns
 
 
 @checked
@@ -91,7 +89,7 @@ def _warning(table: pd.DataFrame, size: int) -> str:
     shares = ", ".join(f"{share:.0%} of the data for {name!r}" for name, share in high["unreliable"].items())
     bias = -table["bias"].min()
     return (
-        f"k-hat is too high for {shares}: log p(x) there may lie too low by more than its bias says. A difference "
-        f"below the mean bias, {bias / size:.2g} nats a datum or {bias:.2g} in all, is no evidence for a model: it may "
-        "be its guide that is better; repeat with method='ais'"
+        f"k-hat is too high for {shares}, or the error not known: log p(x) there may lie too low by more than its "
+        f"bias says. A difference below the mean bias, {bias / size:.2g} nats a datum or {bias:.2g} in all, is no "
+        "evidence for a model: it may be its guide that is better; repeat with method='ais'"
     )

@@ -68,7 +68,7 @@ def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Datase
     return with_units(
         {
             "coverage": (("prob", "quantity"), shares.mean(unit), "1"),
-            "coverage_mcse": (("prob", "quantity"), shares.std(unit) / np.sqrt(shares.sizes[unit]), "1"),
+            "coverage_mcse": (("prob", "quantity"), shares.std(unit, ddof=1) / np.sqrt(shares.sizes[unit]), "1"),
         },
         {"prob": probs, "quantity": values["quantity"].values},
         **{**dataset.attrs, "cannot_see": "intervals too wide for some data and too narrow for others"},

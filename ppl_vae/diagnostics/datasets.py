@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,15 +45,48 @@ def of_draws(
 
     A vector of a latent has dimension ``latent`` (``latent_<site>`` where there are several), an image ``channel``,
     ``height``, ``width``, and everything else ``<site>_dim_<i>``. Data are kept in few bytes.
+
+    No variable may have the name of a dimension, and no name a slash. A site named like a dimension of its event keeps
+    its name, and the dimension gets an underscore; one named ``chain``, ``draw``, ``obs`` or ``log_joint``, which all
+    trees have, becomes ``site_<name>``; a slash becomes a dot. ``attrs["renamed"]`` says so.
     """
+    named = _variable_names(variables)
+    dims = {
+        site: [
+            _free(dim, named.values())
+            for dim in _event_dims(named[site], value.dim() - len(leading), is_data, len(variables) > 1)
+        ]
+        for site, value in variables.items()
+    }
     arrays = {}
-    for name, value in variables.items():
-        event = _event_dims(name, value.dim() - len(leading), is_data, len(variables) > 1)
+    for site, value in variables.items():
         value = value.detach().cpu()
-        arrays[name] = xr.DataArray(narrow(value) if is_data else value.numpy(), dims=leading + event)
+        values = narrow(value) if is_data else value.numpy()
+        arrays[named[site]] = xr.DataArray(values, dims=(*leading, *dims[site]))
     dataset = xr.Dataset(arrays)
     numbered = {dim: np.arange(size) for dim, size in dataset.sizes.items() if dim not in coords}
-    return dataset.assign_coords({**numbered, **coords})
+    said = [f"site {site!r} is the variable {name!r}" for site, name in named.items() if name != site]
+    said += [
+        f"dimension {d[:-1]!r} is {d!r}" for d in sorted({d for of in dims.values() for d in of}) if d[:-1] in arrays
+    ]
+    attrs = {"renamed": "; ".join(said) + ": a variable and a dimension need two names"} if said else {}
+    return dataset.assign_coords({**numbered, **coords}).assign_attrs(attrs)
+
+
+def _variable_names(sites: Iterable[str]) -> dict[str, str]:
+    """Names that no dimension of a tree has and that NetCDF can hold, by site."""
+    names: dict[str, str] = {}
+    for site in sites:
+        name = f"site_{site}" if site in _TAKEN else site.replace("/", ".")
+        names[site] = name if name == site else _free(name, [*sites, *names.values()])
+    return names
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with as many underscores as it takes to be another than those taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str, ...]:
@@ -71,3 +104,6 @@ def narrow(x: Tensor) -> np.ndarray:
     if not whole:
         return x.numpy().astype(np.float32)
     return x.numpy().astype(np.int8 if x.abs().max() < 2**7 else np.int16)
+
+
+_TAKEN = ("chain", "draw", "obs", "log_joint")  # dimensions of all trees, and the quantity of every calibration

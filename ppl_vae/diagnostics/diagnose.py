@@ -124,7 +124,7 @@ def diagnose(
         try:
             results[name] = f()
         except (ValueError, RuntimeError, LookupError, ArithmeticError) as refusal:  # a program may raise anything
-            left_out[name] = str(refusal).splitlines()[0]
+            left_out[name] = (str(refusal).splitlines() or [type(refusal).__name__])[0]
 
     run("simulation_based_calibration", lambda: simulation_based_calibration(program, split, **call))
     run("active_units", lambda: active_units(program, split, **call))
@@ -186,7 +186,7 @@ class Diagnosis:
 
     def in_short(self) -> Report:
         """The verdict, and a line for each diagnostic."""
-        first = overall(self.check, self.results).replace("**", "")
+        first = overall(self.check, self.results, self.left_out).replace("**", "")
         return Report("\n".join([first, "", self.check.verdict(), "", *in_short(self.check, self.results)]))
 
     def to_arviz(self) -> Any:

@@ -20,6 +20,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.evaluation.evaluate import formula
+from ppl_vae.evaluation.result import doubtful
 from ppl_vae.importance import FEWEST, good_k
 from ppl_vae.split import Split
 
@@ -174,7 +175,7 @@ class Elpd:
         )
 
     def __repr__(self) -> str:
-        share = "" if math.isnan(self.unreliable) else f", k-hat too high for {self.unreliable:.0%}"
+        share = "" if math.isnan(self.unreliable) else f", not to be believed for {self.unreliable:.0%}"
         return f"Elpd({self.estimate:.2f} ± {self.se:.2f} nats over {len(self.per_datum)} data, {self.method}{share})"
 
     @property
@@ -184,8 +185,8 @@ class Elpd:
 
     @property
     def se(self) -> float:
-        """Standard error of the sum over data like these."""
-        return math.sqrt(len(self.per_datum)) * float(self.per_datum["log_px"].std(ddof=0))
+        """Standard error of the sum over data like these; NaN for one datum."""
+        return math.sqrt(len(self.per_datum)) * float(self.per_datum["log_px"].std(ddof=1))
 
     @property
     def mcse(self) -> float:
@@ -204,9 +205,11 @@ class Elpd:
 
     @property
     def unreliable(self) -> float:
-        """Share of the data whose k-hat is above `good_k`; NaN where there is none."""
-        k = self.per_datum["pareto_k"]
-        return math.nan if k.isna().all() else float((k > self.good_k).mean())
+        """Share of the data whose log p(x) cannot be believed; NaN where nothing tells.
+
+        Those with a k-hat above `good_k`, and those whose error is not known.
+        """
+        return doubtful(self.per_datum, self.good_k)
 
     @property
     def arviz(self) -> Any:

@@ -43,11 +43,13 @@ def to_arviz(
     """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).
 
     `posterior` and `sample_stats` (lp, log_q, log_weight, log_weight_psis) hold independent draws from q, which are
-    no Markov chain: R-hat and ESS of them mean nothing. `posterior_predictive`, `prior`, `prior_predictive`,
+    no Markov chain: R-hat and ESS of them mean nothing, `attrs["draws"]` says so, and
+    ``az.summary(tree, kind="stats")`` leaves them out. `posterior_predictive`, `prior`, `prior_predictive`,
     `observed_data` and `constant_data` (labels) are ArviZ's usual ones. `diagnostics` holds per datum `elbo`,
     `log_px` and its Monte Carlo error, `kl_gap` = log_px - elbo (the KL from q to the posterior, where pareto_k is
     low), `ess` and `pareto_k` (NaN for a discrete q, whose weights are not smoothed either). Log densities are of the
-    raw data, as `evaluate` gives them.
+    raw data, as `evaluate` gives them. A site that is named like a dimension, or with a slash, has its dimension or
+    itself renamed, which `attrs["renamed"]` of its group tells.
 
     There is no `log_likelihood` group: with a latent for each datum, `az.loo` of log p(x | z) is the harmonic mean
     estimator, wrong by nats, and does not run without the group.
@@ -116,6 +118,10 @@ def to_arviz(
                 bar.update(rows.stop - rows.start)
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {
+        "draws": (
+            "independent draws from q(z | x), in one chain that is no Markov chain: R-hat and ESS of chains mean "
+            "nothing here; how good q is, say pareto_k, ess and kl_gap in the group diagnostics"
+        ),
         "inference_library": "pyro-ppl",
         "inference_library_version": version("pyro-ppl"),
         "creation_library": "ppl_vae",

@@ -16,7 +16,7 @@ from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.refinement import Refined, refine
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, chunks, look, scored
-from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error
+from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
 from ppl_vae.split import Split
 
@@ -165,21 +165,23 @@ def _judged(program: nn.Module, refined: Refined, data: Split, num_samples: int,
 def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str, Tensor]:
     """Bounds, log p(x) by the best weights, their differences and all errors.
 
-    Errors are those of a mean over draws: log p(x) is one too, to first order, of the weights over their mean.
+    Errors are those of a mean over draws: log p(x) is one too, to first order, of the weights over their mean. Where
+    it enters, so does what the tail of its weights adds.
     """
     log_px = log_marginal(best_log_w).estimate
-    weight = (best_log_w - log_px).exp()
+    weight, tail = (best_log_w - log_px).exp(), tail_error(best_log_w)
+    none = torch.zeros_like(tail)
     elbo, refined_elbo = log_w.mean(0), refined_log_w.mean(0)
     columns: dict[str, Tensor] = {}
-    for name, value, each in (
-        ("elbo", elbo, log_w),
-        ("refined_elbo", refined_elbo, refined_log_w),
-        ("log_px", log_px, weight),
-        ("amortization_gap", refined_elbo - elbo, refined_log_w - log_w),
-        ("approximation_gap", log_px - refined_elbo, weight - refined_log_w),
-        ("kl_gap", log_px - elbo, weight - log_w),
+    for name, value, each, more in (
+        ("elbo", elbo, log_w, none),
+        ("refined_elbo", refined_elbo, refined_log_w, none),
+        ("log_px", log_px, weight, tail),
+        ("amortization_gap", refined_elbo - elbo, refined_log_w - log_w, none),
+        ("approximation_gap", log_px - refined_elbo, weight - refined_log_w, tail),
+        ("kl_gap", log_px - elbo, weight - log_w, tail),
     ):
-        columns |= {name: value, f"{name}_mcse": standard_error(each)}
+        columns |= {name: value, f"{name}_mcse": torch.hypot(standard_error(each), more)}
     return columns
 
 

@@ -12,9 +12,9 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import biject_to
 
 from ppl_vae import traces
+from ppl_vae.diagnostics.latent_sites import bijection
 from ppl_vae.draws import arguments, by_datum, chunks, look
 from ppl_vae.split import Split
 
@@ -70,7 +70,8 @@ class LogJoint:
     Raises
     ------
     ValueError
-        For discrete latents, for a point mass or an improper prior, which have no density to climb.
+        For discrete latents, for a point mass or an improper prior, which have no density to climb; for a support
+        that no bijection reaches, such as a sphere.
     """
 
     def __init__(self, program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
@@ -204,7 +205,7 @@ class _Placed:
     @classmethod
     def of(cls, site: traces.Site, where: traces.Plates, start: int) -> _Placed:
         """The next columns, for a site with one particle."""
-        transform, value = biject_to(site["fn"].support), site["value"]
+        transform, value = bijection(site["name"], site), site["value"]
         batch = value.shape[: value.dim() - len(site["fn"].event_shape)]
         plates = list(batch[len(batch) - where.depth :])
         plates[where.data] = 1
@@ -230,7 +231,7 @@ class _Placed:
 
     def flat(self, site: traces.Site, num: int, size: int) -> Tensor:
         """The reverse, from a site's value, (num, size, columns)."""
-        u = biject_to(site["fn"].support).inv(site["value"])
+        u = bijection(site["name"], site).inv(site["value"])
         plates = [size if i == self.data else n for i, n in enumerate(self.plates)]
         return u.expand(num, *plates, *self.event).movedim(1 + self.data, 1).reshape(num, size, -1)
 
@@ -247,7 +248,7 @@ class _Placing(Messenger):
         placed = self.layout.get(msg["name"])
         if placed is None:
             return
-        transform = biject_to(msg["fn"].support)
+        transform = bijection(msg["name"], msg)
         u = placed.inside(self.u)
         msg["value"] = transform(u)
         msg["done"] = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,8 @@ from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.quadrature import quadrature
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, chunks, draws, look
-from ppl_vae.importance import FEWEST, log_marginal, psis
+from ppl_vae.enumeration import enumerate_latents
+from ppl_vae.evaluation.evaluate import errors, per_datum, reliability, summed
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "log_marginal_likelihood"]
@@ -79,7 +80,8 @@ def log_marginal_likelihood(
         By `obs`: `log_px` (nats, for x in its original units) and, of all methods but quadrature, `log_px_mcse`, its
         Monte Carlo standard error, `log_px_bias`, how far it lies too low in the mean, to first order, and `ess`.
         `pareto_k` for iwae and prior: NaN for fewer than 25 draws and for discrete latents, whose weights have no
-        tail. `log_px_error` for quadrature.
+        tail. Discrete latents of at most 4096 states are summed over, with an error of 0; of more, the error is NaN
+        where it cannot be known from the draws. `log_px_error` for quadrature.
 
     Raises
     ------
@@ -111,8 +113,8 @@ def log_marginal_likelihood(
     return METHODS[method](program, x, *context, mask=mask, seed=seed, max_rows=max_rows, progress=progress, **options)
 
 
-def _mean_weight(
-    weights: Weights,
+def _by_draws(
+    estimates: Estimates,
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
@@ -122,7 +124,7 @@ def _mean_weight(
     max_rows: int = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """log of the mean of independent weights."""
+    """log of the mean of independent weights, or the sum over all states where they can be counted."""
     if num_samples < 2 or max_rows < 1:
         raise ValueError(
             f"log_marginal_likelihood expects two samples and one row or more, got {num_samples} and {max_rows}; of "
@@ -131,11 +133,9 @@ def _mean_weight(
     columns: dict[str, Tensor] = {}
     with diagnosing("log_marginal_likelihood", program, x, *context, mask=mask, seed=seed) as (split, used):
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
-            for rows, log_w, has_tail in weights(program, split, num_samples, max_rows):
-                found = log_marginal(log_w)
-                k = psis(log_w)[1] if has_tail and num_samples >= FEWEST else torch.full_like(found.ess, math.nan)
-                for name, values in zip(_UNITS, (found.estimate, found.mcse, found.bias, found.ess, k), strict=True):
-                    columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = values.cpu()
+            for rows, found in estimates(program, split, num_samples, max_rows):
+                for name in _UNITS:
+                    columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = found[name].cpu()
                 bar.update(rows.stop - rows.start)
         columns["log_px"] -= split.log_volume
         return with_units(
@@ -146,8 +146,10 @@ def _mean_weight(
         )
 
 
-def _guide_weights(program: Any, split: Split, num_samples: int, max_rows: int) -> Iterator[tuple[slice, Tensor, bool]]:
-    """log p(x, z) - log q(z | x) for z ~ q, (draws, n), and whether they have a tail."""
+def _by_guide(
+    program: Any, split: Split, num_samples: int, max_rows: int
+) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
+    """Of the weights log p(x, z) - log q(z | x) for z ~ q."""
     for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
         if drawn.singular or drawn.improper:
             raise ValueError(
@@ -159,11 +161,13 @@ def _guide_weights(program: Any, split: Split, num_samples: int, max_rows: int) 
                 "log_marginal_likelihood(method='iwae') expects a q with a spread, got one code a datum "
                 "(VectorQuantized), whose draws are all the same; use method='prior', or take the ELBO, a bound"
             )
-        yield rows, drawn.log_weights, not drawn.discrete_q
+        yield rows, per_datum(drawn, torch.zeros(drawn.log_likelihood.shape[1]))
 
 
-def _prior_weights(program: Any, split: Split, num_samples: int, max_rows: int) -> Iterator[tuple[slice, Tensor, bool]]:
-    """log p(x | z) for z ~ p(z), (draws, n), and whether they have a tail."""
+def _by_prior(
+    program: Any, split: Split, num_samples: int, max_rows: int
+) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
+    """Of the weights log p(x | z) for z ~ p(z)."""
     where = look(program, split)
     args, mask = arguments(program, split[:1])
     latent = traces.latents(traces.pair(program, *args, mask=mask)[0])
@@ -176,6 +180,10 @@ def _prior_weights(program: Any, split: Split, num_samples: int, max_rows: int) 
     for rows in chunks(len(split), num_samples, max_rows):
         args, mask = arguments(program, split[rows])
         here = traces.Plates(len(args[0]), where.data, where.depth)
+        states = None if has_tail else enumerate_latents(program, args, mask, here, max_rows=max_rows)
+        if states is not None:
+            yield rows, summed(replace(states, log_q=states.log_p), num_samples)
+            continue
         parts = []
         for some in chunks(num_samples, here.size, max_rows):
             size = some.stop - some.start
@@ -183,13 +191,14 @@ def _prior_weights(program: Any, split: Split, num_samples: int, max_rows: int) 
                 trace = poutine.trace(program.model).get_trace(*args, **traces.call(mask))
             seen = [traces.log_prob(site, here, size) for site in traces.observed(trace).values()]
             parts.append(torch.stack(seen).sum(0))
-        yield rows, torch.cat(parts), has_tail
+        log_w = torch.cat(parts).double()
+        yield rows, errors(log_w, (log_w == log_w[0]).all(0)) | reliability(log_w, has_tail)
 
 
-Weights = Callable[[Any, Split, int, int], Iterator[tuple[slice, Tensor, bool]]]
+Estimates = Callable[[Any, Split, int, int], Iterator[tuple[slice, Mapping[str, Tensor]]]]
 METHODS: Mapping[str, Callable[..., xr.Dataset]] = {
-    "prior": partial(_mean_weight, _prior_weights),
-    "iwae": partial(_mean_weight, _guide_weights),
+    "prior": partial(_by_draws, _by_prior),
+    "iwae": partial(_by_draws, _by_guide),
     "ais": ais,
     "quadrature": quadrature,
 }

@@ -10,6 +10,7 @@ import xarray as xr
 
 from ppl_vae.diagnostics.arviz_io import group
 from ppl_vae.diagnostics.check_guide import GuideCheck
+from ppl_vae.evaluation.wording import data, plural
 from ppl_vae.importance import good_k
 
 __all__ = ["SECTIONS", "ahead", "of_latents"]
@@ -28,7 +29,7 @@ def _calibration(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     )
     shares = _coverage(results["coverage_simulation_based_calibration"])
     return [
-        f"{verdict}, on {num} data simulated from the model. {shares}",
+        f"{verdict}, on {data(num)} simulated from the model. {shares}",
         "With so many simulations small faults are seen: the coverage says how large they are.",
     ]
 
@@ -48,13 +49,28 @@ def _coverage(found: xr.Dataset) -> str:
 def _units(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     found = results["active_units"]
     sites = [str(n).removeprefix("num_active_units") for n in found.data_vars if str(n).startswith("num_active_units")]
-    parts = [
-        f"{int(found[f'num_active_units{site}'])} of {found[f'variance{site}'].size} units"
-        f"{f' of {site[1:]}' if site else ''} are active, {int(found[f'num_active_directions{site}'])} directions "
-        "whatever the axes"
-        for site in sites
-    ]
-    return [f"{'; '.join(parts)}. Collapsed: {found.attrs['collapsed']}."]
+    return [" ".join(_activity(found, site) for site in sites)]
+
+
+def _activity(found: xr.Dataset, site: str) -> str:
+    """Of one site: how many units are active, how many directions, and which units have collapsed."""
+    variance, collapsed = found[f"variance{site}"].values, found[f"collapsed{site}"].values
+    active, across = int(found[f"num_active_units{site}"]), int(found[f"num_active_directions{site}"])
+    of = f" of {site[1:]}" if site else ""
+    verb = "is" if active == 1 else "are"
+    said = f"{active} of {plural(variance.size, 'unit')}{of} {verb} active, and {plural(across, 'direction')}"
+    said += " whatever the axes"
+    said += ", which no axis shows alone" if across > active else ""
+    if np.isnan(collapsed).all():
+        return f"{said}. Which have collapsed is not known: of a unit and a datum there is no KL."
+    names = [f"{site[1:]}[{j}]" for j in np.flatnonzero(collapsed == 1)] if site else [found.attrs["collapsed"]]
+    rest = [j for j in range(variance.size) if not found[f"active{site}"].values[j] and collapsed[j] != 1]
+    quiet = f"; {plural(len(rest), 'unit')} neither active nor collapsed may speak by {_their(rest)} variance alone"
+    return f"{said}. Collapsed: {', '.join(names) or 'none'}{quiet if rest else ''}."
+
+
+def _their(items: list[int]) -> str:
+    return "its" if len(items) == 1 else "their"
 
 
 def _aggregate(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
@@ -62,10 +78,10 @@ def _aggregate(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     p, kl = float(found["p_value"]), float(found["marginal_kl"])
     verdict = "q(z) can be told from p(z)" if p < 0.05 else "q(z) cannot be told from p(z)"
     split = (
-        f"the mean KL of {float(found['mean_kl']):.2f} nats is {float(found['mutual_information']):.2f} of information "
-        f"on x and {kl:.2f} of q(z) being another than p(z)"
+        f"the mean KL of {float(found['mean_kl']):z.2f} nats is {float(found['mutual_information']):z.2f} of "
+        f"information on x and {kl:z.2f} of q(z) being another than p(z)"
         if np.isfinite(kl)
-        else f"how many of the {float(found['mean_kl']):.2f} nats of KL are a mismatch is not known"
+        else f"how many of the {float(found['mean_kl']):z.2f} nats of KL are a mismatch is not known"
     )
     reason = found.attrs.get("reason", "")
     return [
@@ -84,8 +100,8 @@ def _population(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
         if 2 * min(v, 1 - v) <= level
     ]
     if not odd:
-        return [f"No sign that it does not, in {p.size} statistics of the data set."]
-    return [f"No: samples differ from the data in {len(odd)} of {p.size} statistics: {'; '.join(odd)}."]
+        return [f"No sign that it does not, in {plural(p.size, 'statistic')} of the data set."]
+    return [f"No: samples differ from the data in {len(odd)} of {plural(p.size, 'statistic')}: {'; '.join(odd)}."]
 
 
 def _gaps(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
@@ -101,7 +117,7 @@ def _gaps(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
         first = f"Most of the gap is {larger}'s: {told} (means of the chosen data); {_ADVICE[larger]}."
     lines = [
         first,
-        f"Refining q for each of {found.sizes['obs']} data takes the median ESS from "
+        f"Refining q for each of {data(found.sizes['obs'])} takes the median ESS from "
         f"{float(found['ess'].median()):.0f} to {float(found['refined_ess'].median()):.0f} "
         f"of {found.attrs['num_samples']} draws.",
     ]
@@ -129,7 +145,7 @@ def _ais(check: GuideCheck, results: Mapping[str, Any]) -> list[str]:
         what = "no difference beyond its error"
     return [
         f"Annealing from q finds {_told(more, error)} nats more of log p(x) than importance sampling, on the "
-        f"{found.sizes['obs']} chosen data: {what}. Both share the blind spots of q."
+        f"{plural(found.sizes['obs'], 'chosen datum', 'chosen data')}: {what}. Both share the blind spots of q."
     ]
 
 
@@ -148,13 +164,13 @@ def _ais_prior(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     spread, num = float(found["log_weight_sd"].median()), found.sizes["obs"]
     said = f"log p(x) from the prior less that from q: {_told(more, error)} nats"
     if (clearly := int(ahead(results).sum())) or more > max(2 * error, 0.1):
-        first = f"Yes: {said}, clearly higher for {clearly} of {num} data"
+        first = f"Yes: {said}, clearly higher for {clearly} of {data(num)}"
     elif more < -0.5 or spread > 2:
         first = f"It cannot be told: chains from the prior have not arrived ({said}); ask for more temperatures"
     elif not error < 0.25:
         first = f"It cannot be told from so few data or so short chains ({said})"
     else:
-        first = f"No sign of any: {said}, on {num} data"
+        first = f"No sign of any: {said}, on {data(num)}"
     return [
         f"{first}.",
         f"The log weights of these chains spread by {spread:.2f} nats: above 1 even their mean is not settled.",
@@ -164,11 +180,11 @@ def _ais_prior(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
 def _hmc(_: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     found = group(results["hmc"], "diagnostics")
     good = found["reliable"].values.astype(bool)
-    lines = [f"Draws of HMC are reliable (R-hat at most 1.05) for {good.sum()} of {good.size} data."]
+    lines = [f"Draws of HMC are reliable (R-hat at most 1.05) for {good.sum()} of {data(good.size)}."]
     if not good.all():
         lines.append(
-            "The posterior of the others has several modes, or a shape that chains cross slowly, or the chains are too "
-            "short."
+            f"The posterior {'of the others ' if good.any() else ''}has several modes, or a shape that chains cross "
+            "slowly, or the chains are too short."
         )
     if "compare_posteriors" in results:
         compared = results["compare_posteriors"]

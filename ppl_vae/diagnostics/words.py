@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from ppl_vae.diagnostics.arviz_io import group, groups
@@ -22,7 +21,16 @@ def written(
 ) -> str:
     """A diagnosis as Markdown: a sentence for each diagnostic, then a section for each, with its figures."""
     report = check.report() if "hmc" not in results else check.verdict()
-    lines = ["# Diagnosis of q(z | x)", "", overall(check, results), "", "```", *report.splitlines(), "```", ""]
+    lines = [
+        "# Diagnosis of q(z | x)",
+        "",
+        overall(check, results, left_out),
+        "",
+        "```",
+        *report.splitlines(),
+        "```",
+        "",
+    ]
     if results:
         lines += ["## In short", "", *in_short(check, results), ""]
     lines += _pictures(figures.get("check_guide", []))
@@ -44,18 +52,59 @@ def in_short(check: GuideCheck, results: Mapping[str, Any]) -> list[str]:
     return [f"* {SECTIONS[name][0]} {SECTIONS[name][1](check, results)[0]}" for name in SECTIONS if name in results]
 
 
-def overall(check: GuideCheck, results: Mapping[str, Any]) -> str:
-    """All findings against q in one paragraph: one diagnostic may find what another is blind to."""
+def overall(check: GuideCheck, results: Mapping[str, Any], left_out: Mapping[str, str]) -> str:
+    """All findings against q in one paragraph: one diagnostic may find what another is blind to.
+
+    Then what was not run: what no diagnostic looked for is not said to be absent.
+    """
     found = [finding for of in (_missed, _disagree, _narrow) if (finding := of(results))]
     if check.evaluation.unreliable > _FEW:
-        found.append(f"k-hat is too high for {check.evaluation.unreliable:.0%} of the data, which leaves bounds there")
-    gap = float(np.nanmedian(check.evaluation.per_datum["kl_gap"]))
+        found.append(_unbelievable(check))
+    if check.evaluation.exact:
+        refused = f" Left out, with a reason each: {_list([f'`{name}`' for name in left_out])}." if left_out else ""
+        return f"**Verdict.** {check.how_far()}, by the sum over all states of the latents: no mode is missed.{refused}"
+    looked = [what for name, what in _LOOKS_FOR.items() if name in results]
     if found:
-        return (
-            f"**Verdict.** By its own draws q is {gap:.2f} nats from the posterior (median KL), but {'; '.join(found)}."
-        )
-    blind = "" if "hmc" in results else "; modes that q never visits were looked for on simulated data alone"
-    return f"**Verdict.** q is {gap:.2f} nats from the posterior (median KL), and nothing speaks against it{blind}."
+        verdict = f"By its own draws {check.how_far()}, but {'; '.join(found)}."
+    elif looked:
+        verdict = f"{check.how_far()}, and nothing speaks against it in {_list(looked)}."
+    else:
+        verdict = f"{check.how_far()}; nothing was run that could speak against it."
+    return f"**Verdict.** {verdict}{_not_run(results, left_out)}"
+
+
+def _unbelievable(check: GuideCheck) -> str:
+    table = check.evaluation.per_datum
+    high, unknown = table["pareto_k"].gt(check.evaluation.good_k).mean(), table["log_px_mcse"].isna().mean()
+    parts = [f"k-hat is too high for {high:.0%} of the data, which leaves bounds there"] if high else []
+    parts += (
+        [f"the error of log p(x) is not known for {unknown:.0%}, whose states were not all drawn"] if unknown else []
+    )
+    return "; ".join(parts)
+
+
+def _not_run(results: Mapping[str, Any], left_out: Mapping[str, str]) -> str:
+    """What nobody looked for, since a diagnostic refused or was not asked for."""
+    refused = [name for name in _LOOKS_FOR if name in left_out and name not in results]
+    not_asked = [name for name in _LOOKS_FOR if name not in left_out and name not in results]
+    said = f" Left out, with a reason each: {_list([f'`{n}`' for n in refused])}." if refused else ""
+    said += f" Not run without full=True: {_list([f'`{n}`' for n in not_asked])}." if not_asked else ""
+    if {"hmc", "ais_prior"} & set(results):
+        return said
+    where = "looked for on simulated data alone" if "simulation_based_calibration" in results else "not looked for"
+    return f"{said} Modes that q never visits were {where}." if said else said
+
+
+_LOOKS_FOR = {
+    "simulation_based_calibration": "calibration on simulated data",
+    "hmc": "draws of HMC",
+    "ais_prior": "annealing from the prior",
+}
+
+
+def _list(parts: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def _missed(results: Mapping[str, Any]) -> str:

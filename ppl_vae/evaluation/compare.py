@@ -12,7 +12,13 @@ import pandas as pd
 from ppl_vae.arguments import checked
 from ppl_vae.evaluation.result import Evaluation
 
-__all__ = ["Comparable", "check_comparable", "compare", "named"]
+__all__ = ["MANY", "UNITS", "Comparable", "caution", "check_comparable", "compare", "named", "printed", "warning"]
+
+MANY = 0.1  # share of data not to be believed above which a comparison warns
+UNITS = {
+    **dict.fromkeys(("nll", "nll_se", "difference", "difference_se", "elbo", "kl"), "nats per datum"),
+    **{"unreliable": "share", "num_samples": "draws", "bits_per_dim": "bits"},
+}
 
 
 class Comparable(Protocol):
@@ -41,7 +47,9 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     DataFrame
         Indexed by name: `nll` and `nll_se`, in nats per datum; `difference` from the best and `difference_se`, over
         the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are any; `active_units`;
-        `unreliable`, the share of data whose k-hat is too high; `num_samples`. NaN for what is not known.
+        `unreliable`, the share of data whose log p(x) cannot be believed; `num_samples`; and `caution`, in words, where
+        that share is above 10 %: the nll of such a run is an upper bound, and its place may be its guide's. NaN for
+        what is not known. ``.attrs["units"]`` are those of the columns, ``.attrs["warning"]`` is what `printed` adds.
 
     Raises
     ------
@@ -54,7 +62,36 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     check_comparable(loaded)
     best = min(loaded, key=lambda name: -loaded[name].per_datum["log_px"].mean())
     rows = {name: _row(result, loaded[best]) for name, result in loaded.items()}
-    return pd.DataFrame(rows.values(), index=pd.Index(rows, name="run")).sort_values("nll")
+    table = pd.DataFrame(rows.values(), index=pd.Index(rows, name="run")).sort_values("nll")
+    table["caution"] = [
+        "nll is minus the ELBO, an upper bound" if loaded[str(name)].one_code else caution(loaded[str(name)].unreliable)
+        for name in table.index
+    ]
+    table.attrs["units"] = {name: unit for name, unit in UNITS.items() if name in table}
+    table.attrs["warning"] = warning(table["caution"])
+    return table
+
+
+def printed(table: pd.DataFrame) -> str:
+    """A table of `compare` as text: units over the columns, and below it which differences are no evidence."""
+    units = table.attrs["units"]
+    said = table.rename(columns={name: f"{name} ({unit})" for name, unit in units.items()}).drop(columns="caution")
+    return "\n".join([said.to_string(float_format="{:.3f}".format), *filter(None, [table.attrs["warning"]])])
+
+
+def caution(unreliable: float) -> str:
+    """What follows from the share of the data whose log p(x) cannot be believed; empty for nothing."""
+    if not unreliable > MANY:
+        return ""
+    return f"nll is an upper bound: log p(x) cannot be believed for {unreliable:.0%} of the data"
+
+
+def warning(cautions: Mapping[Any, str]) -> str:
+    """What the cautions of several runs, by name, mean for their order; empty where there are none."""
+    names = "; ".join(f"{name}: {said}" for name, said in cautions.items() if said)
+    if not names:
+        return ""
+    return f"The order is not certain. {names}. A difference may be that of the guides, not of the models"
 
 
 def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.draws import Draws, check_program, draws
+from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.result import Evaluation
-from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error
+from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
-__all__ = ["evaluate", "formula", "per_datum"]
+__all__ = ["errors", "evaluate", "formula", "per_datum", "reliability", "summed"]
 
 
 @verb
@@ -36,7 +37,8 @@ def evaluate(
 
     In eval mode, without gradients, at beta = 1 and with every scale removed; weights are never changed. Every datum
     is encoded once and gets exactly `num_samples` draws. log p(x) is estimated by importance sampling with q, a
-    stochastic lower bound; modes of the posterior that q never visits are missing from it, unseen by k-hat.
+    stochastic lower bound; modes of the posterior that q never visits are missing from it, unseen by k-hat. Latents
+    that are all discrete, with at most 4096 states together, are summed over instead, exactly.
 
     Parameters
     ----------
@@ -125,37 +127,76 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
 
     Log densities are of the raw data, `log_volume` (n,) below those of x. Of a point mass or an improper prior the
     reconstruction alone. NaN where there is nothing to say: one draw has no error and no gap, few draws have no k-hat,
-    and neither has a discrete q, whose weights have no tail. The draws of a q that is one code count as one: log p(x)
-    is the ELBO then, a bound as always.
+    and neither has a discrete q, whose weights have no tail. Where all latents are discrete and have few states, all
+    is summed over these, and no error is left; where a state was drawn by none, the error of log p(x) is not known.
+    The draws of a q that is one code count as one: log p(x) is the ELBO then, a bound as always.
     """
     log_volume = log_volume.to(drawn.log_likelihood.device)
-    reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
     if drawn.singular or drawn.improper:
-        return reconstruction
+        return {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
+    states, num_samples = drawn.enumerated, len(drawn.log_likelihood)
+    found = _estimated(drawn) if states is None else summed(states, num_samples)
+    return {k: v - log_volume if k in ("elbo", "reconstruction", "log_px") else v for k, v in found.items()}
+
+
+def _estimated(drawn: Draws) -> dict[str, Tensor]:
+    """`per_datum` from draws, in the units of x."""
     log_w = drawn.log_weights.double()[: 1 if drawn.quantized else None]
-    num_samples = len(log_w)
-    marginal = log_marginal(log_w)
-    log_px, mcse, ess = marginal
-    elbo = log_w.mean(0)
-    weight = (log_w - log_px).exp()  # log p(x) is to first order a mean over draws too: of the weights over theirs
-    nothing = torch.full_like(log_px, math.nan)
-    spread = {
-        "elbo_mcse": standard_error(log_w),
-        "log_px_mcse": mcse,
-        "log_px_bias": marginal.bias,
-        "kl_gap": log_px - elbo,
-        "kl_gap_mcse": standard_error(weight - log_w),
-    }
-    has_tail = num_samples >= FEWEST and not drawn.discrete_q
+    agree = drawn.unseen & (log_w == log_w[0]).all(0)
     return {
-        "elbo": elbo - log_volume,
-        **reconstruction,
-        **{f"kl_{name}": (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
-        "log_px": log_px - log_volume,
-        **(spread if num_samples > 1 else dict.fromkeys(spread, nothing)),
-        "ess": ess,
-        "pareto_k": psis(log_w)[1] if has_tail else nothing,
+        "elbo": log_w.mean(0),
+        "reconstruction": drawn.log_likelihood.double().mean(0),
+        **{_kl(name): (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
+        "elbo_mcse": torch.where(agree, math.nan, standard_error(log_w)),
+        **errors(log_w, drawn.unseen),
+        **reliability(log_w, not drawn.discrete_q),
     }
+
+
+def errors(log_w: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+    """log p(x), the gap, and the errors of both: those of a mean over draws, and what the tail of the weights adds.
+
+    log p(x) is to first order a mean over draws too, of the weights over theirs. NaN where an error is `unknown`, (n,).
+    """
+    log_px, _, _ = marginal = log_marginal(log_w)
+    weight, tail = (log_w - log_px).exp(), tail_error(log_w)
+    found = {
+        "log_px_mcse": torch.hypot(standard_error(weight), tail),
+        "log_px_bias": marginal.bias,
+        "kl_gap_mcse": torch.hypot(standard_error(weight - log_w), tail),
+    }
+    one = len(log_w) < 2
+    known = {name: torch.where(unknown | one, math.nan, values) for name, values in found.items()}
+    gap = log_px - log_w.mean(0)
+    return {"log_px": log_px, **known, "kl_gap": torch.full_like(gap, math.nan) if one else gap}
+
+
+def reliability(log_w: Tensor, has_tail: bool) -> dict[str, Tensor]:
+    """ESS and k-hat; NaN where the weights have no tail, or too few draws to show it."""
+    ess = log_marginal(log_w).ess
+    fits = has_tail and len(log_w) >= FEWEST
+    return {"ess": ess, "pareto_k": psis(log_w)[1] if fits else torch.full_like(ess, math.nan)}
+
+
+def summed(states: Enumerated, num_samples: int) -> dict[str, Tensor]:
+    """`per_datum` where every state of the latents was scored, in the units of x: no error is left."""
+    log_px, log_w = states.log_px, states.log_joint - states.log_guide
+    elbo, zero = states.mean(log_w), torch.zeros_like(log_px)
+    return {
+        "elbo": elbo,
+        "reconstruction": states.mean(states.log_likelihood),
+        **{_kl(name): states.mean(states.log_q[name] - states.log_p[name]) for name in states.log_q},
+        "log_px": log_px,
+        **dict.fromkeys(("elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse"), zero),
+        "kl_gap": log_px - elbo,
+        "ess": states.ess(num_samples),
+        "pareto_k": torch.full_like(log_px, math.nan),
+    }
+
+
+def _kl(site: str) -> str:
+    """The column of a site's KL, which is none of those of the gap."""
+    return f"kl_{site}_" if site.rstrip("_") in ("gap", "gap_mcse") else f"kl_{site}"
 
 
 class _Moments:

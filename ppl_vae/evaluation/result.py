@@ -11,9 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST, good_k
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "doubtful"]
+
+
+def doubtful(per_datum: pd.DataFrame, good_k: float) -> float:
+    """Share of the data whose log p(x) cannot be believed: a k-hat above `good_k`, or an error that is not known.
+
+    NaN where nothing tells: for few draws, and for methods that have no k-hat.
+    """
+    k, error = (per_datum.get(name, pd.Series(dtype=float)) for name in ("pareto_k", "log_px_mcse"))
+    if math.isnan(good_k) or not (k.notna() | error.isna() | error.eq(0)).any():
+        return math.nan
+    return float((k.gt(good_k) | error.isna()).mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +37,16 @@ class Evaluation:
     Attributes
     ----------
     per_datum
-        Indexed by `obs`, the position in the data set. Columns in nats: `elbo`, `reconstruction`, `kl_<site>`,
-        `log_px` (importance sampling); `log_px_bias`, how far it lies too low in the mean, to first order; `kl_gap` =
-        log_px - elbo, the KL from q(z | x) to p(z | x), a lower bound of it where k-hat is high; and the Monte Carlo
-        standard errors `elbo_mcse`, `log_px_mcse` and `kl_gap_mcse`, which with the bias are too small there. Then
-        `ess`, the effective number of samples; `pareto_k`, above `good_k` where log_px and its error cannot be
-        believed, NaN for a discrete q; and `bits_per_dim`, where the domain has them. For a point-mass posterior
-        `reconstruction` alone.
+        Indexed by `obs`, the position in the data set. Columns in nats: `elbo`, `reconstruction`, `kl_<site>`
+        (`kl_<site>_` for a site whose name would make it one of the next), `log_px` (importance sampling);
+        `log_px_bias`, how far it lies too low in the mean, to first order; `kl_gap` = log_px - elbo, the KL from
+        q(z | x) to p(z | x), a lower bound of it where k-hat is high; and the Monte Carlo standard errors `elbo_mcse`,
+        `log_px_mcse` and `kl_gap_mcse`. Among the data with a good k-hat, 1.96 of them to either side hold the truth
+        for about 95 %: they carry what a heavy tail hides (`importance.tail_error`). They are too small where k-hat is
+        high. Of discrete latents all is summed over the states, with errors of 0, if these are at most 4096; else the
+        errors are NaN where a state was not drawn. Then `ess`, the effective number of samples; `pareto_k`, above
+        `good_k` where log_px and its error cannot be believed, NaN for a discrete q; and `bits_per_dim`, where the
+        domain has them. For a point-mass posterior `reconstruction` alone.
     unit_variance
         Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
     num_samples, seed
@@ -60,8 +75,7 @@ class Evaluation:
         `one_code`, `nll` is minus the ELBO, an upper bound of -log p(x). Data
         without bits per dimension, because none of their elements was observed, are left out of its mean.
         """
-        errors = ("_mcse", "_bias")
-        columns = [c for c in map(str, self.per_datum) if c not in ("ess", "pareto_k") and not c.endswith(errors)]
+        columns = [c for c in map(str, self.per_datum) if c not in _OF_DRAWS]
         table = self.per_datum[columns].rename(columns={"log_px": "nll"})
         if "nll" in table:
             table["nll"] = -table["nll"]
@@ -84,7 +98,15 @@ class Evaluation:
     @property
     def one_code(self) -> bool:
         """Whether all draws of a datum were the same one: q is a code (`VectorQuantized`), and `log_px` is the ELBO."""
-        return self.num_samples > 1 and bool(self.per_datum.get("log_px_mcse", pd.Series([0.0])).isna().all())
+        of_one_draw = self.per_datum.get(["kl_gap", "log_px_mcse"], pd.DataFrame([0.0]))
+        return self.num_samples > 1 and bool(of_one_draw.isna().all(axis=None))
+
+    @property
+    def exact(self) -> bool:
+        """Whether log p(x) is known to be a sum over all states of discrete latents: no draw and no error is in it."""
+        if self.num_samples < FEWEST or "log_px_mcse" not in self.per_datum:
+            return False
+        return bool((self.per_datum["log_px_mcse"].eq(0) & self.per_datum["pareto_k"].isna()).all())
 
     @property
     def good_k(self) -> float:
@@ -93,12 +115,15 @@ class Evaluation:
 
     @property
     def unreliable(self) -> float:
-        """Share of the data whose k-hat is above `good_k`; NaN where there is none."""
-        k = self.per_datum.get("pareto_k")
-        return math.nan if k is None or k.isna().all() else float((k > self.good_k).mean())
+        """Share of the data whose log p(x) cannot be believed; NaN where nothing tells.
+
+        Those with a k-hat above `good_k`, and those whose error is not known: of a discrete latent, not every state was
+        drawn, and there are too many to sum over.
+        """
+        return math.nan if self.one_code else doubtful(self.per_datum, self.good_k)
 
     def __repr__(self) -> str:
-        lines = [f"{self.formula.splitlines()[0]}: {len(self.per_datum)} data, {self.base_measure}"]
+        lines = [f"{self.formula.splitlines()[0]}: {data(len(self.per_datum))}, {self.base_measure}"]
         for name, (mean, se) in self.summary.drop(index="kl_gap", errors="ignore").iterrows():
             unit = "bits per dimension" if name == "bits_per_dim" else "nats per datum"
             lines.append(f"  {name:<16}{mean:>10.3f} ± {se:.3f} {unit}")
@@ -125,11 +150,25 @@ class Evaluation:
         if math.isnan(self.good_k):
             return []
         unseen = f"modes that q never visits are not seen (S={self.num_samples}, seed {self.seed})"
-        if math.isnan(self.unreliable):
-            return [f"  no k-hat: the weights of a discrete q have no tail to judge log p(x) by; {unseen}"]
-        sign = "there log p(x) may be too low and its error too small" if self.unreliable else _NO_SIGN
+        no_tail = "  no k-hat: the weights of a discrete q have no tail"
+        if self.exact:
+            return [f"{no_tail}, and need none: log p(x) is the sum over all states of z, with no error"]
+        unknown = int(self.per_datum["log_px_mcse"].isna().sum())
+        not_drawn = (
+            f"the error of log p(x) is not known for {unknown} of {data(len(self.per_datum))}: some states of a "
+            "discrete latent were not drawn and cannot be summed over; there log p(x) may be too low"
+        )
+        if self.per_datum["pareto_k"].isna().all():
+            return [f"{no_tail} to judge log p(x) by; {not_drawn if unknown else unseen}"]
+        if unknown:
+            return [f"  {not_drawn}", *self._of_tails(unseen)]
+        return self._of_tails(unseen)
+
+    def _of_tails(self, unseen: str) -> list[str]:
+        high = float(self.per_datum["pareto_k"].gt(self.good_k).mean())
+        sign = "there log p(x) may be too low and its error too small" if high else _NO_SIGN
         steady = "" if self.num_samples >= 100 else "; k-hat is unsteady for S < 100"
-        return [f"  k-hat > {self.good_k:.2f} for {self.unreliable:.1%} of the data: {sign}; {unseen}{steady}"]
+        return [f"  k-hat > {self.good_k:.2f} for {high:.1%} of the data: {sign}; {unseen}{steady}"]
 
     def save(self, path: str | Path) -> None:
         """Write everything as JSON: NaN as null, infinity as a string; whole, or not at all."""
@@ -170,4 +209,5 @@ def _numbers(values: list[Any]) -> np.ndarray:
     return np.array([math.nan if v is None else float(v) if isinstance(v, str) else v for v in values])
 
 
+_OF_DRAWS = ("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse")
 _NO_SIGN = "no sign that log p(x) is off"

@@ -59,7 +59,8 @@ class Benchmark:
     left_out: dict[str, str]
 
     def __repr__(self) -> str:
-        return f"{self.summary().to_string(float_format='{:.3f}'.format)}"
+        table = self.summary().rename(columns={"rmse": "rmse (raw units)"}, level=0)
+        return f"Scores from 0 to 1, mean and sd over the seeds\n{table.to_string(float_format='{:.3f}'.format)}"
 
     def summary(self) -> pd.DataFrame:
         """Mean and sd of every score over the seeds, one row a method, in the order they ran in.

@@ -1,0 +1,171 @@
+"""Sums over all states of discrete latents, where they are few enough to be counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
+from torch import Tensor
+
+from ppl_vae import traces
+
+__all__ = ["MOST", "Enumerated", "States", "enumerate_latents", "states", "unseen"]
+
+MOST = 4096  # states of all latents of a datum together that are summed over
+
+
+@dataclass(frozen=True)
+class States:
+    """The states of a discrete site.
+
+    Attributes
+    ----------
+    each
+        Those of one unit, (num, *event_shape).
+    units
+        How its units lie: the plates beside the data's, with 1 in the place of the data's, and the dimensions that are
+        independent within an event.
+    num_plates
+        How many of `units` are plates.
+    """
+
+    each: Tensor
+    units: tuple[int, ...]
+    num_plates: int
+
+    @property
+    def count(self) -> int:
+        """States of all units together."""
+        return len(self.each) ** math.prod(self.units)
+
+    def values(self, numbers: Tensor) -> Tensor:
+        """The states of these numbers, (len(numbers), *units, *event_shape)."""
+        num_units = math.prod(self.units)
+        place = len(self.each) ** torch.arange(num_units, device=numbers.device)
+        digits = numbers[:, None] // place % len(self.each)
+        return self.each[digits].reshape(len(numbers), *self.units, *self.each.shape[1:])
+
+
+@dataclass(frozen=True)
+class Enumerated:
+    """Log densities at every state of all latents of a datum.
+
+    Attributes
+    ----------
+    log_q, log_p
+        log q(z | x) and log p(z) by site, (states, n), in nats and float64.
+    log_likelihood
+        log p(x | z), (states, n).
+    """
+
+    log_q: dict[str, Tensor]
+    log_p: dict[str, Tensor]
+    log_likelihood: Tensor
+
+    @property
+    def log_joint(self) -> Tensor:
+        """log p(x, z), (states, n)."""
+        return self.log_likelihood + torch.stack(list(self.log_p.values())).sum(0)
+
+    @property
+    def log_guide(self) -> Tensor:
+        """log q(z | x), (states, n)."""
+        return torch.stack(list(self.log_q.values())).sum(0)
+
+    @property
+    def log_px(self) -> Tensor:
+        """log p(x), (n,), exactly."""
+        return self.log_joint.logsumexp(0)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over q of something at every state, (states, n): (n,)."""
+        q = self.log_guide.exp()
+        return torch.where(q > 0, q * values, 0.0).sum(0)
+
+    def ess(self, num_draws: int) -> Tensor:
+        """What that many draws from q would be worth, (n,)."""
+        log_square = (2 * self.log_joint - self.log_guide).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+        return num_draws * (2 * self.log_px - log_square.logsumexp(0)).exp()
+
+
+def states(site: traces.Site, where: traces.Plates) -> States | None:
+    """The states of a site of the model; `None` for one with a density, or with states without an end."""
+    fn, independent = site["fn"], 0
+    while isinstance(fn, dist.Independent | MaskedDistribution | ExpandedDistribution):
+        independent += getattr(fn, "reinterpreted_batch_ndims", 0)
+        fn = fn.base_dist
+    try:
+        each = fn.enumerate_support(expand=False) if fn.has_enumerate_support else None
+    except NotImplementedError:  # the number of states differs between data
+        return None
+    if each is None:
+        return None
+    batch, event = tuple(site["fn"].batch_shape), tuple(site["fn"].event_shape)
+    plates = [*[1] * where.depth, *batch][-where.depth :]
+    plates[where.data] = 1
+    return States(each.reshape(len(each), *event[independent:]), (*plates, *event[:independent]), len(plates))
+
+
+def enumerate_latents(
+    program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates, *, max_rows: int = 10_000
+) -> Enumerated | None:
+    """Score every state of the latents of some data; `None` where they are not discrete or more than `MOST`.
+
+    At most `max_rows` pairs of state and datum are scored at once.
+    """
+    with traces.particles(1, where.depth):
+        model, guide = traces.pair(program, *args, mask=mask)
+    sites = {name: states(model.nodes[name], where) for name in traces.latents(guide)}
+    known = {name: found for name, found in sites.items() if found is not None}
+    total = math.prod(found.count for found in known.values())
+    if len(known) < len(sites) or total > MOST:
+        return None
+    parts = []
+    for numbers in torch.arange(total, device=args[0].device).split(max(1, max_rows // where.size)):
+        values, rest = {}, numbers
+        for name, found in known.items():
+            value = found.values(rest % found.count)
+            shape = list(value.shape)
+            shape[1 + where.depth + where.data] = where.size
+            values[name], rest = value.expand(shape), rest // found.count
+        parts.append(_scored(program, args, mask, where, values, len(numbers)))
+    return Enumerated(
+        {name: torch.cat([part.log_q[name] for part in parts]) for name in known},
+        {name: torch.cat([part.log_p[name] for part in parts]) for name in known},
+        torch.cat([part.log_likelihood for part in parts]),
+    )
+
+
+def _scored(
+    program: Any,
+    args: tuple[Tensor, ...],
+    mask: Tensor | bool,
+    where: traces.Plates,
+    values: Mapping[str, Tensor],
+    num: int,
+) -> Enumerated:
+    with traces.particles(num, where.depth):
+        model, guide = (
+            poutine.trace(poutine.condition(f, data=values)).get_trace(*args, **traces.call(mask))
+            for f in (program.model, program.guide)
+        )
+    log_q, log_p = (
+        {name: traces.log_prob(trace.nodes[name], where, num).double() for name in values} for trace in (guide, model)
+    )
+    seen = [traces.log_prob(s, where, num).double() for n, s in traces.observed(model).items() if n not in values]
+    return Enumerated(log_q, log_p, torch.stack(seen).sum(0))
+
+
+def unseen(z: Mapping[str, Tensor], num_states: float) -> Tensor:
+    """Whether draws (S, n, *event) of discrete sites leave out any of their `num_states` joint states, (n,)."""
+    drawn = torch.cat([value.double().reshape(*value.shape[:2], -1) for value in z.values()], -1)
+    if num_states > len(drawn):
+        return torch.ones(drawn.shape[1], dtype=torch.bool, device=drawn.device)
+    num = [len(torch.unique(of_datum, dim=0)) for of_datum in drawn.unbind(1)]
+    return torch.tensor(num, device=drawn.device) < num_states

@@ -1,0 +1,114 @@
+"""A diagnosis in words says what is known, names what did not run, and contradicts itself nowhere."""
+
+import re
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from ppl_vae import Program
+from ppl_vae.diagnostics import check_guide, diagnose
+
+
+def gaussian(scale, *, collapsed=False, dim=2):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(dim), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(0 * z if collapsed else z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            loc, sd = (0 * x, torch.ones_like(x)) if collapsed else (x / 2, torch.full_like(x, scale))
+            pyro.sample("z", dist.Normal(loc, sd).to_event(1))
+
+    return Program(model, guide)
+
+
+def sphere():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.ProjectedNormal(torch.tensor([1.0, 0.0, 0.0])))
+            pyro.sample("x", dist.Normal(z[..., :2], 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.ProjectedNormal(torch.cat([x, torch.ones(len(x), 1)], -1)))
+
+    return Program(model, guide)
+
+
+def categorical():
+    loc = torch.tensor([[-2.0, 0.0], [0.0, 2.0], [2.0, -1.0]])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(torch.ones(3) / 3))
+            pyro.sample("x", dist.Normal(loc[z], 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Categorical(logits=2 * dist.Normal(loc, 1.0).log_prob(x[:, None]).sum(-1)))
+
+    return Program(model, guide)
+
+
+CALL = {"num_samples": 100, "seed": 0, "progress": False}
+
+
+def data(n, dim=2):
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("n", [1, 2, 60])
+@pytest.mark.parametrize(("scale", "dim"), [(0.7, 2), (0.1, 2), (0.05, 8)])
+def test_numbers_agree_with_nouns_and_with_each_other(n, scale, dim):
+    check = check_guide(gaussian(scale, dim=dim), data(n, dim), **CALL)
+    said = check.report()
+    assert not re.search(r"\b1 (data|units|directions|statistics)\b", said)
+    assert not re.search(r"[^0-9]0 data\b", said)
+    assert f"other {n}" not in said
+    assert (f"{n} data, S" in said) == (n > 1)
+    known, bounded = int(check.known.sum()), int((~check.known).sum())
+    assert ("At least" in said) == (bounded > 0)
+    assert ("KL(q || p(z | x)) = " in said) == (known > 0)
+    assert ("q is at least" in check.how_far()) == (known == 0)
+    assert ("lower bounds" in check.how_far()) == (bounded > 0)
+
+
+def test_nothing_is_said_of_what_did_not_run():
+    quick = diagnose(gaussian(0.7), data(20), **CALL).in_short().splitlines()[0]
+    assert "nothing speaks against it in calibration on simulated data." in quick
+    assert "Not run without full=True: `hmc` and `ais_prior`." in quick
+    assert "looked for on simulated data alone" in quick
+    left = diagnose(sphere(), data(20), full=True, subset=3, length=50, **CALL)
+    first = left.in_short().splitlines()[0]
+    assert "Left out, with a reason each: `simulation_based_calibration`, `hmc` and `ais_prior`." in first
+    assert "nothing speaks against it" not in first
+    assert "Modes that q never visits were not looked for." in first
+    for name in ("simulation_based_calibration", "hmc", "ais_prior", "ais_guide", "aggregated_posterior"):
+        assert "expect a bijection onto the support of 'z', got ProjectedNormal" in left.left_out[name]
+    assert "Which have collapsed is not known" in left.report()
+
+
+def test_bounds_are_called_bounds():
+    found = diagnose(gaussian(0.02, dim=8), data(10, 8), **CALL).in_short().splitlines()[0]
+    assert re.search(r"q is at least \d+\.\d+ nats from the posterior \(median of lower bounds\), but", found)
+
+
+def test_what_is_summed_over_is_exact():
+    found = diagnose(categorical(), data(20), full=True, subset=3, length=50, **CALL)
+    first = found.in_short().splitlines()[0]
+    assert "by the sum over all states of the latents: no mode is missed." in first
+    assert "`simulation_based_calibration`" in first
+    exact = check_guide(gaussian(0.0, collapsed=True), data(10), **CALL)  # of a density with one weight there is no sum
+    assert not exact.evaluation.exact
+    assert "sum over all states" not in exact.report()
+
+
+def test_units_and_directions_do_not_contradict_each_other():
+    said = diagnose(gaussian(0.7, collapsed=True), data(20), **CALL).report()
+    assert "0 of 2 units are active, and 0 directions whatever the axes. Collapsed: z[0], z[1]." in said
+    said = diagnose(gaussian(0.7, dim=1), data(20, 1), **CALL).report()
+    assert "1 of 1 unit are" not in said
+    assert "1 of 1 unit is active, and 1 direction whatever the axes. Collapsed: none." in said
