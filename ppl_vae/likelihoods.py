@@ -114,7 +114,7 @@ class ContinuousBernoulli(Likelihood):
     def elementwise(self, *params: Tensor) -> TorchDistribution:
         """From logits."""
         (logits,) = params
-        return dist.ContinuousBernoulli(logits=logits)
+        return distributions.ContinuousBernoulli(logits)
 
 
 @checked
