@@ -1,6 +1,7 @@
 """Distributions that Pyro lacks, whose density costs less here, or is right farther out."""
 
 from ppl_vae.distributions.autoregressive_flow import AutoregressiveFlow
+from ppl_vae.distributions.bernoulli import Bernoulli
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from ppl_vae.distributions.diagonal_normal import DiagonalNormal
 from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
@@ -11,6 +12,7 @@ from ppl_vae.distributions.scales import positive, unconstrained
 
 __all__ = [
     "AutoregressiveFlow",
+    "Bernoulli",
     "ContinuousBernoulli",
     "DiagonalNormal",
     "DiscretizedLogistic",

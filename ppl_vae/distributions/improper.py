@@ -24,7 +24,9 @@ class Improper(dist.ImproperUniform):
         )
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Improper:
+        """In a larger batch."""
         return super().expand(batch_shape, _instance=self._get_checked_instance(Improper, _instance))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """0."""
         return super().log_prob(value).to(value)

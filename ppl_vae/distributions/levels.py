@@ -15,20 +15,36 @@ Shape = Sequence[int]
 
 
 class Levels(dist.Categorical):
-    """A categorical distribution over the levels 0, ..., K - 1, which unlike a label has a mean."""
+    """A categorical distribution over the levels 0, ..., K - 1, which unlike a label has a mean.
+
+    Parameters
+    ----------
+    logits
+        Unnormalized log probabilities, (*batch, K).
+    """
+
+    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
+        # torch's `logits - logits.logsumexp(-1)` loses the last digits of logits that are large
+        super().__init__(logits=logits.log_softmax(-1), validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:
-        return (self.probs * torch.arange(self.probs.shape[-1], device=self.probs.device)).sum(-1)
+        """In levels, (*batch,)."""
+        return (self.probs * self._levels).sum(-1)
 
     @property
     def variance(self) -> Tensor:
-        levels = torch.arange(self.probs.shape[-1], device=self.probs.device)
-        return (self.probs * levels.square()).sum(-1) - self.mean.square()
+        """E[(k - mean)^2], (*batch,)."""
+        return (self.probs * (self._levels - self.mean.unsqueeze(-1)).square()).sum(-1)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Levels as a network takes them: in the floating type of the probabilities."""
         return super().sample(torch.Size(sample_shape)).to(self._param.dtype)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Levels:
+        """In a larger batch."""
         return super().expand(batch_shape, _instance=self._get_checked_instance(Levels, _instance))
+
+    @property
+    def _levels(self) -> Tensor:
+        return torch.arange(self.probs.shape[-1], dtype=self.probs.dtype, device=self.probs.device)

@@ -51,9 +51,11 @@ class Mixture(TorchDistribution):
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
+        """The components'."""
         return self.components.support
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Mixture:
+        """In a larger batch; the components stay as many."""
         new = self._get_checked_instance(Mixture, _instance)
         new.log_weights, new.components = self.log_weights, self.components
         super(Mixture, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
@@ -61,11 +63,13 @@ class Mixture(TorchDistribution):
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, in nats."""
         if self._validate_args:
             self._validate_sample(value)
         return (self.log_weights + self._each(value)).logsumexp(-1).expand(self._extended(value))
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
+        """One of the components' draws, chosen by their weights."""
         with torch.no_grad():
             shape = torch.Size(sample_shape) + self.batch_shape
             choice = dist.Categorical(logits=self.log_weights).expand(self.batch_shape).sample(torch.Size(sample_shape))
@@ -75,6 +79,7 @@ class Mixture(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
+        """(*batch, *event)."""
         weights = self.log_weights.exp().reshape(*self.log_weights.shape, *(1 for _ in self.event_shape))
         mean = (weights * self.components.mean).sum(-1 - len(self.event_shape))
         return mean.expand(*self.batch_shape, *self.event_shape)
