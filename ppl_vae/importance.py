@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ppl_vae.precision import in_float64
+
 __all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error"]
 
 FEWEST = 25  # draws that leave a tail to fit
@@ -59,7 +61,7 @@ def log_marginal(log_w: Tensor) -> LogMarginal:
     >>> log_marginal(torch.full((10, 2), -3.0)).estimate
     tensor([-3., -3.], dtype=torch.float64)
     """
-    log_w = log_w.double()
+    log_w = in_float64(log_w)
     num_draws = len(log_w)
     log_total = log_w.logsumexp(0)
     ess = torch.exp(2 * log_total - (2 * log_w).logsumexp(0))
@@ -120,7 +122,7 @@ def psis(log_w: Tensor, *, constant: float = 1e-3) -> tuple[Tensor, Tensor]:
     num_draws = len(log_w)
     if num_draws < FEWEST:
         raise ValueError(f"psis expects at least {FEWEST} draws, got {num_draws}; draw more")
-    log_w = log_w.double()
+    log_w = in_float64(log_w)
     log_w = log_w - log_w.max(0).values
     tail_length = math.ceil(min(0.2 * num_draws, 3 * math.sqrt(num_draws)))
     ordered, order = log_w.sort(0)

@@ -84,6 +84,15 @@ class Mixture(TorchDistribution):
         mean = (weights * self.components.mean).sum(-1 - len(self.event_shape))
         return mean.expand(*self.batch_shape, *self.event_shape)
 
+    @property
+    def variance(self) -> Tensor:
+        """Of each coordinate, within components and between them, (*batch, *event)."""
+        events = len(self.event_shape)
+        weights = self.log_weights.exp().reshape(*self.log_weights.shape, *(1 for _ in self.event_shape))
+        mean = (weights * self.components.mean).sum(-1 - events, keepdim=True)
+        each = self.components.variance + (self.components.mean - mean).square()
+        return (weights * each).sum(-1 - events).expand(*self.batch_shape, *self.event_shape)
+
     def _each(self, value: Tensor) -> Tensor:
         if isinstance(self.components, DiagonalNormal):
             return self.components.log_prob_each(value)

@@ -16,6 +16,7 @@ from ppl_vae.draws import Draws, check_program, draws
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error
 from ppl_vae.isolation import evaluating
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["evaluate", "formula", "per_datum"]
@@ -97,7 +98,8 @@ def evaluate(
         with bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
                 for name, values in per_datum(drawn, volume[rows]).items():
-                    columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = values.double().cpu()
+                    column = columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))
+                    column[rows] = in_float64(values).cpu()
                 for name, z in drawn.z.items():
                     moments.setdefault(name, _Moments(z)).add(z)
                 bar.update(rows.stop - rows.start)
@@ -128,11 +130,12 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     and neither has a discrete q, whose weights have no tail. The draws of a q that is one code count as one: log p(x)
     is the ELBO then, a bound as always.
     """
-    log_volume = log_volume.to(drawn.log_likelihood.device)
-    reconstruction = {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
+    log_likelihood = in_float64(drawn.log_likelihood)
+    log_volume = log_volume.to(log_likelihood.device)
+    reconstruction = {"reconstruction": log_likelihood.mean(0) - log_volume}
     if drawn.singular or drawn.improper:
         return reconstruction
-    log_w = drawn.log_weights.double()[: 1 if drawn.quantized else None]
+    log_w = in_float64(drawn.log_weights)[: 1 if drawn.quantized else None]
     num_samples = len(log_w)
     marginal = log_marginal(log_w)
     log_px, mcse, ess = marginal
@@ -150,7 +153,7 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     return {
         "elbo": elbo - log_volume,
         **reconstruction,
-        **{f"kl_{name}": (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
+        **{f"kl_{name}": in_float64(drawn.log_q[name] - drawn.log_p[name]).mean(0) for name in drawn.z},
         "log_px": log_px - log_volume,
         **(spread if num_samples > 1 else dict.fromkeys(spread, nothing)),
         "ess": ess,
@@ -167,7 +170,7 @@ class _Moments:
 
     def add(self, z: Tensor) -> None:
         """Take in draws (S, n, *event)."""
-        z = z.double().flatten(2) if z.dim() > 2 else z.double().unsqueeze(-1)
+        z = in_float64(z.flatten(2) if z.dim() > 2 else z.unsqueeze(-1))
         mean = z.mean(0).cpu()
         if len(z) > 1:
             self.noise += (z.var(0) / len(z)).sum(0).cpu()
