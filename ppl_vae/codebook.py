@@ -219,8 +219,9 @@ class CodeMass(TorchDistribution):
     def variance(self) -> Tensor:
         """E[(z - mean)^2] of each coordinate, (*batch, groups * dim)."""
         weights = self.log_weights.exp()
-        mean = (weights @ self.codes).unsqueeze(-2)  # (groups, 1, dim)
-        square = (weights.unsqueeze(-1) * (self.codes - mean).square()).sum(-2)
+        from_mean = self.codes - (weights @ self.codes).unsqueeze(-2)  # (groups, K, dim)
+        rounding = (weights.unsqueeze(-1) * from_mean).sum(-2, keepdim=True)  # of a mean far from 0
+        square = (weights.unsqueeze(-1) * (from_mean - rounding).square()).sum(-2)
         return square.flatten().expand(*self.batch_shape, *self.event_shape)
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pyro.distributions as dist
+from pyro.distributions import constraints
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import transform_to
 
 __all__ = ["Unvalidated", "unvalidated"]
 
@@ -26,8 +31,50 @@ def unvalidated(fn: Any) -> Any:
 
 
 class Unvalidated(Messenger):
-    """Makes the distribution of every latent site `unvalidated`."""
+    """Makes the distribution of every latent site `unvalidated`, and refuses draws that have no density for rounding.
+
+    Raises
+    ------
+    ValueError
+        For a draw that was rounded to the edge of its support, where its log density is not finite.
+    """
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if not msg["is_observed"] and hasattr(msg["fn"], "_validate_args"):
+        if not msg["is_observed"] and not site_is_subsample(msg):
             msg["fn"] = unvalidated(msg["fn"])
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        fn, value = msg["fn"], msg["value"]
+        if msg["is_observed"] or site_is_subsample(msg) or not _on_the_edge(fn, value):
+            return
+        if bool(fn.log_prob(value.detach()).isfinite().all()):
+            return
+        raise ValueError(
+            f"site {msg['name']!r} expects draws inside the support of {_name(fn)}, got some that {value.dtype} rounds "
+            "to its edge, where log q is not finite; use float64 (program.double()), or a distribution that stays "
+            "inside: a higher temperature, a larger concentration"
+        )
+
+
+def _on_the_edge(fn: Any, value: Tensor) -> bool:
+    """Whether a draw with a density lies on the border of its support; what is not finite is another error's."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return False
+    each = support
+    while isinstance(each, constraints.independent):
+        each = each.base_constraint
+    if support.is_discrete or each is constraints.real:
+        return False
+    try:
+        inside = transform_to(support).inv(value.detach()).isfinite().all()
+    except NotImplementedError:  # no transform leads there
+        return False
+    return bool(value.isfinite().all() and not inside)
+
+
+def _name(fn: Any) -> str:
+    while isinstance(fn, dist.Independent):
+        fn = fn.base_dist
+    return type(fn).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -90,8 +90,14 @@ class DiscretizedLogistic(TorchDistribution):
     @property
     def variance(self) -> Tensor:
         """E[(k - mean)^2], (*batch,)."""
-        mean, variance = self.mean, torch.zeros_like(self.loc)
+        mean = self.mean
+        rounding = self._expected(lambda k: k - mean)  # of a mean far from 0
+        return self._expected(lambda k: (k - mean - rounding).square())
+
+    def _expected(self, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """E[f(k)], one level at a time, as for the mean."""
+        total = torch.zeros_like(self.loc)
         for level in range(self.levels):
             k = torch.full_like(self.loc, level)
-            variance = variance + self.log_prob(k).exp() * (k - mean).square()
-        return variance
+            total = total + self.log_prob(k).exp() * f(k)
+        return total

@@ -35,7 +35,9 @@ class Levels(dist.Categorical):
     @property
     def variance(self) -> Tensor:
         """E[(k - mean)^2], (*batch,)."""
-        return (self.probs * (self._levels - self.mean.unsqueeze(-1)).square()).sum(-1)
+        from_mean = self._levels - self.mean.unsqueeze(-1)
+        rounding = (self.probs * from_mean).sum(-1, keepdim=True)  # of a mean far from 0
+        return (self.probs * (from_mean - rounding).square()).sum(-1)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Levels as a network takes them: in the floating type of the probabilities."""

@@ -90,7 +90,9 @@ class Mixture(TorchDistribution):
         events = len(self.event_shape)
         weights = self.log_weights.exp().reshape(*self.log_weights.shape, *(1 for _ in self.event_shape))
         mean = (weights * self.components.mean).sum(-1 - events, keepdim=True)
-        each = self.components.variance + (self.components.mean - mean).square()
+        from_mean = self.components.mean - mean
+        rounding = (weights * from_mean).sum(-1 - events, keepdim=True)  # of a mean far from 0
+        each = self.components.variance + (from_mean - rounding).square()
         return (weights * each).sum(-1 - events).expand(*self.batch_shape, *self.event_shape)
 
     def _each(self, value: Tensor) -> Tensor:
