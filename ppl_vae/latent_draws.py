@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from pyro.distributions import constraints
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
@@ -45,15 +46,22 @@ class Unvalidated(Messenger):
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
         fn, value = msg["fn"], msg["value"]
-        if msg["is_observed"] or site_is_subsample(msg) or not _on_the_edge(fn, value):
+        if msg["is_observed"] or site_is_subsample(msg):
             return
-        if bool(fn.log_prob(value.detach()).isfinite().all()):
+        value = _rounded(value)
+        if not _on_the_edge(fn, value) or bool(fn.log_prob(value).isfinite().all()):
             return
         raise ValueError(
             f"site {msg['name']!r} expects draws inside the support of {_name(fn)}, got some that {value.dtype} rounds "
             "to its edge, where log q is not finite; use float64 (program.double()), or a distribution that stays "
             "inside: a higher temperature, a larger concentration"
         )
+
+
+def _rounded(value: Tensor) -> Tensor:
+    """Numbers so small that the gradient of their logarithm is infinite are as good as 0."""
+    value = value.detach()
+    return value.where(value.abs() >= torch.finfo(value.dtype).tiny, 0.0) if value.is_floating_point() else value
 
 
 def _on_the_edge(fn: Any, value: Tensor) -> bool:
@@ -68,7 +76,7 @@ def _on_the_edge(fn: Any, value: Tensor) -> bool:
     if support.is_discrete or each is constraints.real:
         return False
     try:
-        inside = transform_to(support).inv(value.detach()).isfinite().all()
+        inside = transform_to(support).inv(value).isfinite().all()
     except NotImplementedError:  # no transform leads there
         return False
     return bool(value.isfinite().all() and not inside)
