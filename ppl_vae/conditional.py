@@ -96,7 +96,7 @@ class Amortized(Conditional):
         """
         params = self.net(*context)
         infer = {**self.infer, "parametrization": (params, self.distribution)}
-        with Unvalidated():
+        with Unvalidated(drawn=True):
             return pyro.sample(self.site, self.distribution(params), obs=obs, infer=infer)
 
 

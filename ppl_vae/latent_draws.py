@@ -34,11 +34,21 @@ def unvalidated(fn: Any) -> Any:
 class Unvalidated(Messenger):
     """Makes the distribution of every latent site `unvalidated`, and refuses draws that have no density for rounding.
 
+    Parameters
+    ----------
+    drawn
+        Whether values are the distribution's own draws, as in a guide. In a model they may be given, to ask for their
+        density, and one of 0 is an answer.
+
     Raises
     ------
     ValueError
         For a draw that was rounded to the edge of its support, where its log density is not finite.
     """
+
+    def __init__(self, drawn: bool = False) -> None:
+        super().__init__()
+        self.drawn = drawn
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if not msg["is_observed"] and not site_is_subsample(msg):
@@ -46,7 +56,7 @@ class Unvalidated(Messenger):
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
         fn, value = msg["fn"], msg["value"]
-        if msg["is_observed"] or site_is_subsample(msg):
+        if not self.drawn or msg["is_observed"] or site_is_subsample(msg):
             return
         value = _rounded(value)
         if not _on_the_edge(fn, value) or bool(fn.log_prob(value).isfinite().all()):

@@ -75,7 +75,7 @@ class Program(nn.Module):
     def _call(
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
     ) -> Any:
-        with _OwnParams(self.params, self._constraints), _ScaledLatents(beta), Unvalidated():
+        with _OwnParams(self.params, self._constraints), _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
                 return f(x, *context)
             if "mask" not in inspect.signature(f).parameters:
