@@ -11,6 +11,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 from torch.distributions import register_kl
 
+from ppl_vae.precision import in_float64
+
 __all__ = ["Code", "CodeMass", "Codebook"]
 
 Shape = Sequence[int]
@@ -64,22 +66,36 @@ class Codebook(nn.Module):
         self.register_buffer("used", torch.zeros(groups, num_codes, dtype=torch.long))
 
     def nearest(self, encodings: Tensor) -> Tensor:
-        """Indices of the codes nearest to encodings (*leading, dim), (*leading,)."""
-        return torch.cdist(encodings.reshape(-1, encodings.shape[-1]), self.codes).argmin(-1).view(encodings.shape[:-1])
+        """Indices of the codes nearest to encodings (*leading, dim), the first of equals, (*leading,).
+
+        From differences, one coordinate after the other: the same to the last digit on any processor.
+        """
+        each = zip(encodings.unsqueeze(-2).unbind(-1), self.codes.unbind(-1), strict=True)
+        distance = sum((e - c).square() for e, c in each)  # (*leading, K), no (*leading, K, dim) array
+        return torch.as_tensor(distance).argmin(-1)
 
     @torch.no_grad()
     def learn(self, encodings: Tensor) -> None:
-        """Move the codes towards encodings (rows, dim); into new tensors, as a graph may hold the old ones."""
+        """Move the codes towards encodings (rows, dim); into new tensors, as a graph may hold the old ones.
+
+        A code that is given up stays where it is if another one, in use or put there before it, lies on its encoding:
+        coincident codes would be one code.
+        """
         index = self.nearest(encodings)
         new = (1 - self.decay) * nn.functional.one_hot(index, len(self.codes)).to(encodings)  # (rows, K)
         counts = self.decay * self.counts + new.sum(0)
         # a difference, so that a code that lies on its encodings stays there to the last digit
         step = new.T @ (encodings - self.codes[index]) / counts.clamp_min(1e-30).unsqueeze(-1)
         share = len(encodings) / len(self.codes)
+        dead = (counts < DEAD * share) | (self.counts == 0)  # all of them before the first update
         rows = torch.randperm(len(encodings), device=encodings.device)
         fresh = encodings[rows[torch.arange(len(self.codes), device=rows.device) % len(rows)]]
-        dead = (counts < DEAD * share) | (self.counts == 0)  # all of them before the first update
-        self.codes = torch.where(dead.unsqueeze(-1), fresh, self.codes + step)
+        moved = torch.where(dead.unsqueeze(-1), fresh, self.codes + step)
+        same = _same(moved)
+        before = torch.ones_like(same).tril(-1)
+        taken = (same & torch.where(dead.unsqueeze(-1), before | ~dead, False)).any(-1)
+        moved = torch.where(taken.unsqueeze(-1), self.codes, moved)
+        self.codes = moved[_same(moved).to(torch.uint8).argmax(-1)]  # the first of those that coincide
         self.counts = torch.where(dead, share, counts)
 
     def count(self, index: Tensor) -> None:
@@ -93,7 +109,8 @@ class Codebook(nn.Module):
 
         Between 1, the same code for all data, and K, all codes alike.
         """
-        p = self.used.double() / self.used.sum(-1, keepdim=True)
+        used = in_float64(self.used)
+        p = used / used.sum(-1, keepdim=True)
         return torch.exp(torch.special.entr(p).sum(-1)).mean().item()
 
     def count_anew(self) -> None:
@@ -200,14 +217,27 @@ class CodeMass(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of each coordinate, (*batch, groups * dim)."""
-        square = (self.log_weights.exp() @ self.codes.square()).flatten()
-        return square.expand(*self.batch_shape, *self.event_shape) - self.mean.square()
+        """E[(z - mean)^2] of each coordinate, (*batch, groups * dim)."""
+        weights = self.log_weights.exp()
+        from_mean = self.codes - (weights @ self.codes).unsqueeze(-2)  # (groups, K, dim)
+        rounding = (weights.unsqueeze(-1) * from_mean).sum(-2, keepdim=True)  # of a mean far from 0
+        square = (weights.unsqueeze(-1) * (from_mean - rounding).square()).sum(-2)
+        return square.flatten().expand(*self.batch_shape, *self.event_shape)
 
 
 @register_kl(Code, CodeMass)
 def _kl_of_a_code(q: Code, p: CodeMass) -> Tensor:
     return -p.log_prob(q.v)
+
+
+def _same(codes: Tensor) -> Tensor:
+    """Which codes differ by rounding at most, (K, K).
+
+    The same encoding, computed in other rows of a batch, differs in its last digits; which of two codes on it is
+    nearest must not depend on them.
+    """
+    tolerance = 100 * torch.finfo(codes.dtype).eps * codes.abs().max()
+    return torch.cdist(codes, codes, p=torch.inf) <= tolerance
 
 
 def _matches(value: Tensor, codes: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import pyro
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_vae.latent_draws import Unvalidated
+
 __all__ = ["Amortized", "Chain", "Conditional", "Net"]
 
 Net = Callable[..., nn.Module]
@@ -37,7 +39,8 @@ class Conditional(nn.Module, abc.ABC):
 
     def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
         """Sample the distribution at the site, inside whatever plates are open."""
-        return pyro.sample(self.site, self.given(*context), obs=obs, infer=dict(self.infer))
+        with Unvalidated():
+            return pyro.sample(self.site, self.given(*context), obs=obs, infer=dict(self.infer))
 
     def formula(self, *given: str) -> str:
         """The distribution as a paper writes it: `Name(site | given; settings)`."""
@@ -93,7 +96,8 @@ class Amortized(Conditional):
         """
         params = self.net(*context)
         infer = {**self.infer, "parametrization": (params, self.distribution)}
-        return pyro.sample(self.site, self.distribution(params), obs=obs, infer=infer)
+        with Unvalidated(drawn=True):
+            return pyro.sample(self.site, self.distribution(params), obs=obs, infer=infer)
 
 
 class Chain(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["Draws", "arguments", "by_datum", "check_program", "chunks", "draws", "encoded", "look", "scored"]
@@ -137,7 +138,7 @@ def encoded(
         args, mask = arguments(program, data[rows])
         with traces.particles(num_samples, where.depth):
             guide = poutine.trace(program.guide).get_trace(*args, **traces.call(mask))
-        z = {name: by_datum(site["value"], site, where).double() for name, site in traces.latents(guide).items()}
+        z = {name: in_float64(by_datum(site["value"], site, where)) for name, site in traces.latents(guide).items()}
         yield rows, {name: value.reshape(*value.shape[:2], -1) for name, value in z.items()}
 
 

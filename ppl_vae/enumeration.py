@@ -14,6 +14,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.precision import in_float64
 
 __all__ = ["MOST", "Enumerated", "States", "enumerate_latents", "states", "unseen"]
 
@@ -156,15 +157,16 @@ def _scored(
             for f in (program.model, program.guide)
         )
     log_q, log_p = (
-        {name: traces.log_prob(trace.nodes[name], where, num).double() for name in values} for trace in (guide, model)
+        {name: in_float64(traces.log_prob(trace.nodes[name], where, num)) for name in values}
+        for trace in (guide, model)
     )
-    seen = [traces.log_prob(s, where, num).double() for n, s in traces.observed(model).items() if n not in values]
+    seen = [in_float64(traces.log_prob(s, where, num)) for n, s in traces.observed(model).items() if n not in values]
     return Enumerated(log_q, log_p, torch.stack(seen).sum(0))
 
 
 def unseen(z: Mapping[str, Tensor], num_states: float) -> Tensor:
     """Whether draws (S, n, *event) of discrete sites leave out any of their `num_states` joint states, (n,)."""
-    drawn = torch.cat([value.double().reshape(*value.shape[:2], -1) for value in z.values()], -1)
+    drawn = torch.cat([in_float64(value).reshape(*value.shape[:2], -1) for value in z.values()], -1)
     if num_states > len(drawn):
         return torch.ones(drawn.shape[1], dtype=torch.bool, device=drawn.device)
     num = [len(torch.unique(of_datum, dim=0)) for of_datum in drawn.unbind(1)]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ppl_vae.precision import in_float64
+
 __all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error", "tail_error"]
 
 FEWEST = 25  # draws that leave a tail to fit
@@ -60,7 +62,7 @@ def log_marginal(log_w: Tensor) -> LogMarginal:
     >>> log_marginal(torch.full((10, 2), -3.0)).estimate
     tensor([-3., -3.], dtype=torch.float64)
     """
-    log_w = log_w.double()
+    log_w = in_float64(log_w)
     num_draws = len(log_w)
     log_total = log_w.logsumexp(0)
     ess = torch.exp(2 * log_total - (2 * log_w).logsumexp(0))
@@ -88,7 +90,7 @@ def tail_error(log_w: Tensor) -> Tensor:
 
     The exponent and 1.65 are no theorem: they were chosen, on 1,000 draws, for coverage of 93 to 97 % over all data
     with a good k-hat, for normal q that are too narrow, shifted or without correlations, in 1 to 10 dimensions
-    (``experiments/benchmarks/coverage.py``). From 100 to 4,000 draws the same q have 90 to 98 %, where a third of the
+    (``experiments/benchmarks/error_bars.py``). From 100 to 4,000 draws the same q have 90 to 98 %, where a third of the
     data or more has a good k-hat. Where hardly any has, coverage is lower: 91 % for 1,000 draws in 10 dimensions from
     0.6 of the scale, and less for q that are far off.
 
@@ -111,7 +113,7 @@ def tail_error(log_w: Tensor) -> Tensor:
     mcse = log_marginal(log_w).mcse
     if num_draws < FEWEST:
         return torch.zeros_like(mcse)
-    ordered = log_w.double().sort(0).values
+    ordered = in_float64(log_w).sort(0).values
     halves, fifths = (ordered[-(num_draws * p // 10) - 1 :] for p in (5, 2))
     k = 2 * _hill(fifths) - _hill(halves)
     k = torch.where(k.isfinite(), k, 0.0).clamp(0, 1)  # where most weights are 0, the others are the whole
@@ -171,7 +173,7 @@ def psis(log_w: Tensor, *, constant: float = 1e-3) -> tuple[Tensor, Tensor]:
     num_draws = len(log_w)
     if num_draws < FEWEST:
         raise ValueError(f"psis expects at least {FEWEST} draws, got {num_draws}; draw more")
-    log_w = log_w.double()
+    log_w = in_float64(log_w)
     log_w = log_w - log_w.max(0).values
     tail_length = math.ceil(min(0.2 * num_draws, 3 * math.sqrt(num_draws)))
     ordered, order = log_w.sort(0)

@@ -92,7 +92,7 @@ class Bernoulli(Likelihood):
     def elementwise(self, *params: Tensor) -> TorchDistribution:
         """From logits."""
         (logits,) = params
-        return dist.Bernoulli(logits=logits)
+        return distributions.Bernoulli(logits)
 
 
 class ContinuousBernoulli(Likelihood):
@@ -114,7 +114,7 @@ class ContinuousBernoulli(Likelihood):
     def elementwise(self, *params: Tensor) -> TorchDistribution:
         """From logits."""
         (logits,) = params
-        return dist.ContinuousBernoulli(logits=logits)
+        return distributions.ContinuousBernoulli(logits)
 
 
 @checked
@@ -260,4 +260,4 @@ class Categorical(_OnLevels):
 
     def elementwise(self, *params: Tensor) -> TorchDistribution:
         """From one logit a level."""
-        return distributions.Levels(logits=torch.stack(params, -1))
+        return distributions.Levels(torch.stack(params, -1))

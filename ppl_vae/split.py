@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import recorded
+from ppl_vae.precision import in_float64
 
 __all__ = ["Split"]
 
@@ -165,7 +166,7 @@ class Split:
         """Number of observed elements of each datum, (n,), in float64."""
         if self.mask is None:
             return torch.full((len(self),), math.prod(self.x.shape[1:]), dtype=torch.float64)
-        return self.mask.reshape(len(self), -1).sum(1).double().cpu()
+        return in_float64(self.mask.reshape(len(self), -1).sum(1)).cpu()
 
     @property
     def log_volume(self) -> Tensor:

@@ -424,3 +424,8 @@ def test_fit_prior_refuses(monkeypatch):
     assert plain.recipe["prior"]["class"] == "StandardNormal"
     assert plain.sample(2, seed=0).shape == (2, 1, 8, 8)
     assert all(p.requires_grad for p in plain.parameters())
+
+
+def test_top_k_keeps_the_first_of_equals():
+    code = TopK((3,), 40, k=3).distribution(torch.ones(2, 1, 40)).mean
+    assert torch.equal(code, (torch.arange(40) < 3).float().expand(2, 40))

@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 import torch
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl_vae import IAF, FlowPrior, FullRankNormal, Laplace, StandardNormal, VampPrior, posteriors
 from ppl_vae.distributions import (
@@ -20,6 +21,7 @@ from ppl_vae.distributions import (
     Improper,
     Levels,
     Mixture,
+    diagonal_normal,
     positive,
 )
 
@@ -86,6 +88,31 @@ def test_diagonal_normal_scores_far_values_as_scipy_does():
     exact = dist.Normal(loc.float().double(), scale.float().double()).log_prob(value.float().double()[:, None]).sum(-1)
     assert_close(in_float32.double(), exact, rtol=1e-6, atol=1e-6)
     assert isinstance(normal.expand([3]), DiagonalNormal)
+
+
+class NoFloat64(TorchDispatchMode):
+    """As on a device without float64."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        assert getattr(out, "dtype", None) != torch.float64, func
+        return out
+
+
+@pytest.mark.parametrize("most", [10, 2**21])
+def test_mixtures_need_no_float64_where_there_is_none(most, monkeypatch):
+    loc, scale = (torch.randn(2, 7, 3) * 10).requires_grad_(), (torch.rand(2, 7, 3) + 0.1).requires_grad_()
+    value = torch.randn(5, 2, 3, requires_grad=True)
+    expected = DiagonalNormal(loc.double(), scale.double()).log_prob_each(value.double())
+    gradients = torch.autograd.grad(expected.logsumexp(-1).sum(), (loc, scale, value))
+    monkeypatch.setattr(diagonal_normal, "has_float64", lambda device: False)
+    monkeypatch.setattr(diagonal_normal, "MOST", most)  # all at once, and one component at a time
+    with NoFloat64():
+        log_p = DiagonalNormal(loc, scale).log_prob_each(value)
+        found = torch.autograd.grad(log_p.logsumexp(-1).sum(), (loc, scale, value))
+    assert_close(log_p.double(), expected, rtol=1e-5, atol=1e-5)
+    for a, b in zip(found, gradients, strict=True):
+        assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_mixture_samples_its_components_at_random():

@@ -366,3 +366,33 @@ def test_weights_of_codes_are_learned_by_plain_maximum_likelihood():
     index = vae.posterior.codebook.nearest(z.view(-1, G, L // G))
     share = torch.stack([(index == k).double().mean(0) for k in range(K)], -1)  # (G, K)
     assert_close(vae.prior.given().log_weights.exp(), share, rtol=0, atol=1e-2)
+
+
+def test_the_nearest_of_equals_is_the_first():
+    book = Codebook(4, 2, 0.9)
+    book.codes = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert book.nearest(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.1, 2.0]])).tolist() == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_encodings_that_differ_by_rounding_are_one_code(dtype):
+    book = Codebook(16, 3, 0.5, groups=2).to(dtype)
+    apart = torch.tensor([[1.0, -2.0, 0.3], [5.0, 0.1, 0.2]], dtype=dtype)
+    for _ in range(40):
+        encodings = apart * (1 + 3 * torch.finfo(dtype).eps * torch.randn(50, 2, 3, dtype=dtype))
+        book.learn(encodings.flatten(0, 1))
+        book.count(book.nearest(encodings))
+    assert book.perplexity() == 1
+    assert (book.codes[book.nearest(apart)] - apart).abs().max() < 100 * torch.finfo(dtype).eps
+
+
+def test_codes_that_are_given_up_are_not_put_where_others_lie():
+    book, rows = Codebook(8, 2, 0.5), torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    for _ in range(20):
+        book.learn(rows)
+        assert sorted(book.nearest(rows).unique().tolist()) == sorted(set(book.nearest(rows).tolist()))
+        assert all((book.codes == row).all(-1).sum() == 1 for row in rows)
+    more = torch.cat([rows, rows + 10])
+    for _ in range(20):
+        book.learn(more)
+    assert len(book.nearest(more).unique()) == 6

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ppl_vae.diagnostics.dynamics import LogDensity, start, transition
 from ppl_vae.diagnostics.log_joint import LogJoint
+from ppl_vae.precision import in_float64
 
 __all__ = ["Path", "Settings", "anneal", "schedule"]
 
@@ -32,9 +33,9 @@ class Path:
         def log_f(u: Tensor) -> Tensor:
             found = self.joint(u, guide=self.from_guide)
             if self.from_guide:
-                first, rise = found.log_guide.double(), found.log_weight.double()
+                first, rise = in_float64(found.log_guide), in_float64(found.log_weight)
             else:
-                first, rise = found.log_prior.double(), found.log_likelihood.double()
+                first, rise = in_float64(found.log_prior), in_float64(found.log_likelihood)
             return first + beta * rise if beta else first  # 0 * -inf is no number
 
         return log_f

@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl_vae.diagnostics.arviz_io import ess, rhat
 from ppl_vae.diagnostics.datasets import of_draws, with_units
 from ppl_vae.diagnostics.log_joint import LogJoint
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["CANNOT_SEE", "RELIABLE", "Chains"]
@@ -75,7 +76,7 @@ class Chains:
         drawn = xr.Dataset({"u": (("chain", "draw", "obs", "unit"), u.numpy())})
         self.verdict["rhat"][rows] = torch.from_numpy(rhat(drawn)["u"].values).amax(-1)
         self.verdict["ess"][rows] = torch.from_numpy(ess(drawn)["u"].values).amin(-1)
-        self.verdict["step_size"][rows] = step_size.double().cpu()
+        self.verdict["step_size"][rows] = in_float64(step_size).cpu()
 
     def datasets(self, split: Split) -> dict[str, xr.Dataset]:
         """As the groups of a tree."""

@@ -14,6 +14,7 @@ from torch.distributions import IndependentTransform
 from ppl_vae import traces
 from ppl_vae.diagnostics.latent_sites import LatentSites, bijection, free_of_others, unit_log_prob
 from ppl_vae.draws import chunks
+from ppl_vae.precision import in_float64
 
 __all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
 
@@ -69,7 +70,7 @@ def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
 def _units(value: Tensor, event_dim: int, some: LatentSites) -> Tensor:
     """One draw a datum, its event of the given rank, as (n, units)."""
     by_datum = value.movedim(value.dim() - event_dim + some.where.data, 1)[0]
-    return by_datum.reshape(some.where.size, -1).double()
+    return in_float64(by_datum.reshape(some.where.size, -1))
 
 
 def _log_jacobian(transform: Any, u: Tensor, z: Tensor, some: LatentSites) -> Tensor:
@@ -78,7 +79,7 @@ def _log_jacobian(transform: Any, u: Tensor, z: Tensor, some: LatentSites) -> Te
         each = each.base_transform
     if each.domain.event_dim == 0:
         return _units(each.log_abs_det_jacobian(u, z), transform.domain.event_dim, some)
-    return traces.by_particle(transform.log_abs_det_jacobian(u, z), some.where)[0].double().unsqueeze(-1)
+    return in_float64(traces.by_particle(transform.log_abs_det_jacobian(u, z), some.where)[0]).unsqueeze(-1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ppl_vae.precision import in_float64
+
 __all__ = ["EnergyTest", "energy_test"]
 
 
@@ -82,7 +84,7 @@ def energy_test(
             f"energy_test expects samples (n, dim) and (m, dim) of two rows or more and one permutation or more, got "
             f"{tuple(x.shape)}, {tuple(y.shape)} and {num_permutations}; give more draws"
         )
-    x, y = (_some(sample, max_samples, generator).double() for sample in (x, y))
+    x, y = (in_float64(_some(sample, max_samples, generator)) for sample in (x, y))
     pooled = torch.cat([x, y])
     apart = torch.cdist(pooled, pooled, compute_mode="donot_use_mm_for_euclid_dist")
     weight = torch.cat([x.new_full((len(x),), 1 / len(x)), y.new_full((len(y),), -1 / len(y))])

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ppl_vae.diagnostics.log_joint import LogJoint, log_joints
 from ppl_vae.draws import chunks
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["Grid"]
@@ -88,12 +89,12 @@ class Grid:
 
     @property
     def _fractions(self) -> Tensor:
-        return torch.linspace(0, 1, self.num_points, dtype=torch.float64, device=self.low.device)[:, None]
+        return torch.linspace(0, 1, self.num_points, dtype=torch.float64, device=in_float64(self.low).device)[:, None]
 
     def at(self, fractions: Tensor) -> Tensor:
         """u at fractions of the boxes, which are (points, dim), or (points, n, dim): (points, 1 or n, dim)."""
         fractions = fractions.unsqueeze(1) if fractions.dim() == 2 else fractions
-        return torch.lerp(self.low.double(), self.high.double(), fractions).to(self.low)
+        return torch.lerp(in_float64(self.low), in_float64(self.high), fractions).to(self.low)
 
     @property
     def log_parts(self) -> Tensor:
@@ -107,11 +108,11 @@ class Grid:
         which = (index % 2 * 2 ** torch.arange(self.dim, device=i.device)).sum(-1)
         coarse = 2**self.dim * torch.nn.functional.one_hot(which, 2**self.dim)
         border = ((index == 0) | (index == self.num_points - 1)).any(-1, keepdim=True)
-        return torch.cat([coarse, border], -1).double().log()
+        return in_float64(torch.cat([coarse, border], -1)).log()
 
     def integral(self, log_sums: Tensor) -> tuple[Tensor, Tensor]:
         """From sums with the weights `log_parts`, (2 ** dim + 1, n), the log integral over the box and its error."""
-        log_sums = log_sums + self.step.double().log().sum(-1).to(log_sums.device)
+        log_sums = log_sums + in_float64(self.step).log().sum(-1).to(log_sums.device)
         coarse, border = log_sums[:-1], log_sums[-1]
         log_integral = coarse.logsumexp(0) - self.dim * math.log(2)
         outside = (border - log_integral).exp() * self.num_points / 10  # were the box a tenth larger at equal density
@@ -136,7 +137,7 @@ class Grid:
 def log_density(joint: LogJoint, u: Tensor) -> Tensor:
     """log p(x, u), in float64; a density of zero where a model has no value, as at parameters no distribution takes."""
     with pyro.validation_enabled(False):
-        return joint(u).log_joint.double().nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        return in_float64(joint(u).log_joint).nan_to_num(-torch.inf, torch.inf, -torch.inf)
 
 
 def check_points(caller: str, num_points: int) -> None:

@@ -18,6 +18,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, chunks, look, scored
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["inference_gaps"]
@@ -141,7 +142,7 @@ def _judged(program: nn.Module, refined: Refined, data: Split, num_samples: int,
     args, mask = arguments(program, data)
 
     def log_weights(q: nn.Module) -> Tensor:
-        return scored(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights.double()
+        return in_float64(scored(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights)
 
     def of_both(refined: Refined) -> tuple[Tensor, Tensor]:
         """Each (num_samples, n), draw by draw from the same random numbers."""

@@ -15,6 +15,7 @@ from torch.distributions import biject_to
 from ppl_vae import traces
 from ppl_vae.distributions import Mixture
 from ppl_vae.draws import arguments, by_datum
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["LatentSites", "bijection", "free_of_others", "unit_log_prob"]
@@ -79,7 +80,7 @@ class LatentSites:
 
     def log_prob(self, sites: Mapping[str, traces.Site], num: int) -> Tensor:
         """Their log density, (num, n), in float64."""
-        return torch.stack([traces.log_prob(site, self.where, num).double() for site in sites.values()]).sum(0)
+        return torch.stack([in_float64(traces.log_prob(site, self.where, num)) for site in sites.values()]).sum(0)
 
     def by_point(self, value: Tensor) -> Tensor:
         """A value of one draw a datum, (1, ..., n, ...), as n draws that all data are given, (n, ..., 1, ...)."""
@@ -109,7 +110,7 @@ def unit_log_prob(site: traces.Site, where: traces.Plates) -> Tensor | None:
     each = _marginals(site["fn"], site["value"])
     if each is None:
         return None
-    each = by_datum(each.double(), site, where)
+    each = by_datum(in_float64(each), site, where)
     return each.reshape(*each.shape[:2], -1)
 
 

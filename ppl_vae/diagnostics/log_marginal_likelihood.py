@@ -23,6 +23,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, chunks, draws, look
 from ppl_vae.enumeration import enumerate_latents
 from ppl_vae.evaluation.evaluate import errors, per_datum, reliability, summed
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "log_marginal_likelihood"]
@@ -191,7 +192,7 @@ def _by_prior(
                 trace = poutine.trace(program.model).get_trace(*args, **traces.call(mask))
             seen = [traces.log_prob(site, here, size) for site in traces.observed(trace).values()]
             parts.append(torch.stack(seen).sum(0))
-        log_w = torch.cat(parts).double()
+        log_w = in_float64(torch.cat(parts))
         yield rows, errors(log_w, (log_w == log_w[0]).all(0)) | reliability(log_w, has_tail)
 
 

@@ -12,6 +12,7 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["log_weights"]
@@ -101,8 +102,8 @@ def log_weights(
                         "datum (VectorQuantized) or a point mass (Point), which have no weights; use another prior and "
                         "posterior"
                     )
-                log_p, log_q = (torch.stack(list(by.values())).double().sum(0) for by in (drawn.log_p, drawn.log_q))
-                log_likelihood = drawn.log_likelihood.double() - volume[rows].to(log_q.device)
+                log_p, log_q = (in_float64(torch.stack(list(by.values()))).sum(0) for by in (drawn.log_p, drawn.log_q))
+                log_likelihood = in_float64(drawn.log_likelihood) - volume[rows].to(log_q.device)
                 log_joint = log_p + log_likelihood
                 columns[..., rows] = torch.stack([log_joint - log_q, log_joint, log_q, log_likelihood]).cpu()
                 bar.update(rows.stop - rows.start)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ppl_vae.diagnostics.grid import Grid, log_density
 from ppl_vae.diagnostics.log_joint import LogJoint, log_joints
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["own_grids"]
@@ -57,7 +58,7 @@ def own_grids(
 
 def _values(grid: Grid, joint: LogJoint, max_rows: int, bar: tqdm) -> Tensor:
     """log p(x, u) at all points, (points, n)."""
-    log_f = torch.empty(len(grid), joint.size, dtype=torch.float64, device=grid.low.device)
+    log_f = torch.empty(len(grid), joint.size, dtype=torch.float64, device=in_float64(grid.low).device)
     for here, some in grid.log_joint(joint, max_rows, bar):
         log_f[here] = some
     return log_f

@@ -18,6 +18,7 @@ from ppl_vae.diagnostics.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.replicates import Realized, Replicates, from_guide, from_prior
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.diagnostics.statistics import Measure, Statistic
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["posterior_predictive_check"]
@@ -143,7 +144,7 @@ def _moments(values: Tensor, dim: int) -> Tensor:
     count = known.sum(dim)
     mean = values.nanmean(dim)
     about = (values - mean.unsqueeze(dim)).square().nansum(dim)
-    return torch.stack([count.double(), mean, about])
+    return torch.stack([in_float64(count), mean, about])
 
 
 def _sd(about: Tensor, count: Tensor) -> Tensor:
@@ -221,7 +222,7 @@ def _p_value(observed: Tensor, replicated: Tensor) -> tuple[Tensor, Tensor]:
     tied = torch.isclose(replicated, observed, rtol=1e-9, atol=1e-12)  # sums in another order differ by rounding
     above = (replicated > observed) & ~tied
     number = (~replicated.isnan()).sum(-1)
-    p = (above.sum(-1).double() + (tied.sum(-1).double() + 1) / 2) / (number + 1)
+    p = (in_float64(above.sum(-1)) + (in_float64(tied.sum(-1)) + 1) / 2) / (number + 1)
     unknown = observed.isnan().any(-1) | (number == 0)
     p = torch.where(unknown, math.nan, p)
     return p, (p * (1 - p) / number).sqrt()

@@ -8,6 +8,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ppl_vae.precision import in_float64
+
 __all__ = ["by_quantity", "pit"]
 
 _LEADING = ("chain", "draw", "obs")
@@ -18,8 +20,8 @@ def pit(values: Tensor, draws: Tensor) -> Tensor:
 
     Ranks among equals are drawn. Values are (...), draws (S, ...).
     """
-    below, equal = (draws < values).sum(0), (draws == values).sum(0)
-    u = torch.rand(values.shape, dtype=torch.float64, device=values.device)
+    below, equal = (in_float64(count.sum(0)) for count in (draws < values, draws == values))
+    u = torch.rand(values.shape, dtype=torch.float64, device=below.device)
     return (below + u * (equal + 1)) / (len(draws) + 1)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.domain import Domain
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = [
@@ -162,7 +163,8 @@ class Measure:
 
     def _few(self, x: Tensor, seen: Tensor) -> Tensor:
         """Of data (n, *x_shape): (statistics, n)."""
-        x = self.split.domain.raw(x.double()) if self.split.domain else x.double()
+        x = self.split.domain.raw(in_float64(x)) if self.split.domain else in_float64(x)
+        seen = seen.to(x.device)
         return torch.stack([self._one(name, x, seen) for name in self.chosen])
 
     @property
@@ -181,7 +183,7 @@ class Measure:
                 f"a predictive check expects one number a datum of the statistic {name!r}, ({len(x)},), got "
                 f"{tuple(values.shape)}; sum over everything but the first dimension"
             )
-        return values.double()
+        return in_float64(values)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import evaluating
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["errors", "evaluate", "formula", "per_datum", "reliability", "summed"]
@@ -99,7 +100,8 @@ def evaluate(
         with bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
                 for name, values in per_datum(drawn, volume[rows]).items():
-                    columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = values.double().cpu()
+                    column = columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))
+                    column[rows] = in_float64(values).cpu()
                 for name, z in drawn.z.items():
                     moments.setdefault(name, _Moments(z)).add(z)
                 bar.update(rows.stop - rows.start)
@@ -131,24 +133,26 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     is summed over these, and no error is left; where a state was drawn by none, the error of log p(x) is not known.
     The draws of a q that is one code count as one: log p(x) is the ELBO then, a bound as always.
     """
-    log_volume = log_volume.to(drawn.log_likelihood.device)
     if drawn.singular or drawn.improper:
-        return {"reconstruction": drawn.log_likelihood.double().mean(0) - log_volume}
+        log_likelihood = in_float64(drawn.log_likelihood)
+        return {"reconstruction": log_likelihood.mean(0) - log_volume.to(log_likelihood.device)}
     states, num_samples = drawn.enumerated, len(drawn.log_likelihood)
     found = _estimated(drawn) if states is None else summed(states, num_samples)
-    return {k: v - log_volume if k in ("elbo", "reconstruction", "log_px") else v for k, v in found.items()}
+    volume = log_volume.to(found["elbo"].device)
+    return {k: v - volume if k in ("elbo", "reconstruction", "log_px") else v for k, v in found.items()}
 
 
 def _estimated(drawn: Draws) -> dict[str, Tensor]:
     """`per_datum` from draws, in the units of x."""
-    log_w = drawn.log_weights.double()[: 1 if drawn.quantized else None]
-    agree = drawn.unseen & (log_w == log_w[0]).all(0)
+    log_w = in_float64(drawn.log_weights)[: 1 if drawn.quantized else None]
+    unseen = drawn.unseen.to(log_w.device)
+    agree = unseen & (log_w == log_w[0]).all(0)
     return {
         "elbo": log_w.mean(0),
-        "reconstruction": drawn.log_likelihood.double().mean(0),
-        **{_kl(name): (drawn.log_q[name] - drawn.log_p[name]).double().mean(0) for name in drawn.z},
+        "reconstruction": in_float64(drawn.log_likelihood).mean(0),
+        **{_kl(name): in_float64(drawn.log_q[name] - drawn.log_p[name]).mean(0) for name in drawn.z},
         "elbo_mcse": torch.where(agree, math.nan, standard_error(log_w)),
-        **errors(log_w, drawn.unseen),
+        **errors(log_w, unseen),
         **reliability(log_w, not drawn.discrete_q),
     }
 
@@ -208,7 +212,7 @@ class _Moments:
 
     def add(self, z: Tensor) -> None:
         """Take in draws (S, n, *event)."""
-        z = z.double().flatten(2) if z.dim() > 2 else z.double().unsqueeze(-1)
+        z = in_float64(z.flatten(2) if z.dim() > 2 else z.unsqueeze(-1))
         mean = z.mean(0).cpu()
         if len(z) > 1:
             self.noise += (z.var(0) / len(z)).sum(0).cpu()

@@ -16,6 +16,7 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.draws import arguments, by_datum, check_program, look
 from ppl_vae.isolation import evaluating
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["kernel_log_density", "kl_of_data", "kl_per_unit"]
@@ -122,8 +123,8 @@ def _units(value: Tensor, site: traces.Site, where: traces.Plates) -> Tensor:
 
 def _per_unit(exact: list[Tensor] | None, drawn: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, str]:
     if exact is not None:
-        return torch.cat(exact).double().numpy(), "KL"
-    q, p = (torch.cat([pair[i] for pair in drawn]).double().numpy() for i in (0, 1))
+        return in_float64(torch.cat(exact)).numpy(), "KL"
+    q, p = (in_float64(torch.cat([pair[i] for pair in drawn])).numpy() for i in (0, 1))
     at = q[:2000]
     kl = (kernel_log_density(q, at) - kernel_log_density(p, at)).mean(0)
     return kl.clip(0), "dimension-wise KL"

@@ -18,6 +18,7 @@ from ppl_vae.calls import verb
 from ppl_vae.manifold.distance_correlation import distance_correlation
 from ppl_vae.manifold.methods import Method, methods
 from ppl_vae.manifold.scores import continuity, neighbours_right, rmse, trustworthiness
+from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
 __all__ = ["Benchmark", "benchmark"]
@@ -238,7 +239,7 @@ def _ready(split: Split, most: int) -> Split:
 
 
 def _raw(split: Split) -> np.ndarray:
-    x = split.x.double() if split.domain is None else split.domain.raw(split.x.double())
+    x = in_float64(split.x) if split.domain is None else split.domain.raw(in_float64(split.x))
     return x.reshape(len(x), -1).cpu().numpy()
 
 

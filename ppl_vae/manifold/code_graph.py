@@ -14,6 +14,7 @@ from torch import Tensor
 from ppl_vae.draws import chunks
 from ppl_vae.manifold.pullback import step_lengths
 from ppl_vae.manifold.walks import interpolate
+from ppl_vae.precision import in_float64
 
 __all__ = ["CodeGraph"]
 
@@ -80,7 +81,7 @@ class CodeGraph:
                 step_lengths(self.vae, interpolate(a[some], b[some], POINTS)).sum(-1)
                 for some in chunks(len(a), POINTS, MAX_ROWS)
             ]
-        return torch.cat(parts).double().cpu().numpy()
+        return in_float64(torch.cat(parts)).cpu().numpy()
 
     def _resampled(self, nodes: Tensor, steps: int) -> Tensor:
         """A path through nodes, at even steps of its decoded length."""

@@ -15,6 +15,7 @@ from ppl_vae.isolation import frozen
 from ppl_vae.manifold.code_graph import CodeGraph
 from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded, step_lengths
 from ppl_vae.manifold.walks import interpolate
+from ppl_vae.precision import in_float64
 
 __all__ = ["Geodesic", "geodesic"]
 
@@ -154,7 +155,7 @@ def _fits(codes: Tensor, dim: int) -> bool:
 
 def _length(vae: Any, z: Tensor, context: tuple[Tensor, ...]) -> float:
     with torch.no_grad():
-        return step_lengths(vae, z, *context).double().sum().item()
+        return in_float64(step_lengths(vae, z, *context)).sum().item()
 
 
 def _relaxed(

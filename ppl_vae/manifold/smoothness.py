@@ -14,6 +14,7 @@ from ppl_vae.calls import verb
 from ppl_vae.draws import chunks
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded
+from ppl_vae.precision import in_float64
 
 __all__ = ["smoothness"]
 
@@ -76,7 +77,7 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) 
             x = decoded(vae, flat[some], *along(tuple(c[some] for c in shared), 1)).flatten(2)
             step = x.diff(dim=1).norm(dim=-1)
             parts.append(torch.stack([step.sum(1), step.amax(1), (x[:, -1] - x[:, 0]).norm(dim=-1)], 1).cpu())
-    length, largest, distance = torch.cat(parts).double().numpy().T
+    length, largest, distance = in_float64(torch.cat(parts)).numpy().T
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.DataFrame(
             {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.precision import in_float64
 
 __all__ = ["Penalized", "by_unit"]
 
@@ -53,7 +54,7 @@ class Penalized(PerDatum):
             loss = loss + self.kl * kl / self.num_particles
         if self.weight == 0:
             return loss
-        scale = next(float(torch.as_tensor(s["scale"], dtype=torch.float64).mean()) for s in of_data.values())
+        scale = next(float(in_float64(torch.as_tensor(s["scale"])).mean()) for s in of_data.values())
         return loss + self.weight * scale * self._penalty(model, guide, args[0])
 
 

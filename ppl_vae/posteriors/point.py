@@ -44,8 +44,8 @@ class Point(Posterior):
 class TopK(Posterior):
     """q(z | x) = delta(z - e_k(x)), e_k the code with all but its k largest entries, in magnitude, set to 0.
 
-    The code of a k-sparse autoencoder: with a `Flat` prior, sparse without a penalty. Entries that are not kept get
-    no gradient. As for `Point`, log p(x), KL and k-hat do not exist.
+    The code of a k-sparse autoencoder: with a `Flat` prior, sparse without a penalty. Of equal entries the first are
+    kept. Entries that are not kept get no gradient. As for `Point`, log p(x), KL and k-hat do not exist.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ class TopK(Posterior):
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From codes before anything is set to 0, (*leading, 1, latent_dim)."""
         code = params[..., 0, :]
-        kept = code.abs().topk(self.k).indices
+        order = code.abs().sort(dim=-1, descending=True, stable=True).indices  # the first of equals first
+        kept = order[..., : self.k]
         return dist.Delta(torch.zeros_like(code).scatter(-1, kept, code.gather(-1, kept)), event_dim=1)
 
     def settings(self) -> str:

@@ -60,7 +60,7 @@ class GaussianMixture(Prior):
             )
         loc, scale, seed = z.mean(0), z.std(0, correction=0).clamp_min(1e-6), int(torch.randint(2**31, ()))
         em = mixture.GaussianMixture(len(self.logits), covariance_type="diag", max_iter=1000, random_state=seed)
-        found = em.fit(((z - loc) / scale).double().cpu().numpy())
+        found = em.fit(((z - loc) / scale).cpu().double().numpy())
         with torch.no_grad():
             self.logits.copy_(torch.as_tensor(found.weights_).log())
             self.loc.copy_(loc + scale * torch.as_tensor(found.means_).to(z))

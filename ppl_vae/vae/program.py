@@ -14,6 +14,7 @@ from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
 from ppl_vae.isolation import without_store
+from ppl_vae.latent_draws import Unvalidated
 
 __all__ = ["Program"]
 
@@ -74,7 +75,7 @@ class Program(nn.Module):
     def _call(
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
     ) -> Any:
-        with _OwnParams(self.params, self._constraints), _ScaledLatents(beta):
+        with _OwnParams(self.params, self._constraints), _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
                 return f(x, *context)
             if "mask" not in inspect.signature(f).parameters:

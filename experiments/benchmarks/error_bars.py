@@ -3,7 +3,7 @@
 Linear-Gaussian models, whose log p(x) and posterior are exact, and q that are too narrow, shifted or without
 correlations. For each the share of the data that 1.96 standard errors to either side hold, with its own standard error.
 
-    python experiments/benchmarks/coverage.py --out experiments/results/coverage.json
+    python experiments/benchmarks/error_bars.py --out experiments/results/error_bars.json
 """
 
 from __future__ import annotations

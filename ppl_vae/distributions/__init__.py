@@ -1,0 +1,24 @@
+"""Distributions that Pyro lacks, whose density costs less here, or is right farther out."""
+
+from ppl_vae.distributions.autoregressive_flow import AutoregressiveFlow
+from ppl_vae.distributions.bernoulli import Bernoulli
+from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulli
+from ppl_vae.distributions.diagonal_normal import DiagonalNormal
+from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
+from ppl_vae.distributions.improper import Improper
+from ppl_vae.distributions.levels import Levels
+from ppl_vae.distributions.mixture import Mixture
+from ppl_vae.distributions.scales import positive, unconstrained
+
+__all__ = [
+    "AutoregressiveFlow",
+    "Bernoulli",
+    "ContinuousBernoulli",
+    "DiagonalNormal",
+    "DiscretizedLogistic",
+    "Improper",
+    "Levels",
+    "Mixture",
+    "positive",
+    "unconstrained",
+]

@@ -1,0 +1,98 @@
+"""Draws of a latent, which lie in their support by construction."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import constraints
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import transform_to
+
+__all__ = ["Unvalidated", "unvalidated"]
+
+
+def unvalidated(fn: Any) -> Any:
+    """A distribution that scores a value without asking whether it lies in the support; its parameters were checked.
+
+    A draw lies there but for rounding, and torch allows for less of that than its own samplers make: a draw of
+    `RelaxedOneHotCategorical` sums to 1 within 2e-6, and 1e-6 are allowed. That q draws what p has a density for is
+    checked once, by `traces.check_pair`.
+    """
+    fn = copy.copy(fn)
+    fn._validate_args = False
+    for part in ("base_dist", "components"):
+        if hasattr(fn, part):
+            setattr(fn, part, unvalidated(getattr(fn, part)))
+    return fn
+
+
+class Unvalidated(Messenger):
+    """Makes the distribution of every latent site `unvalidated`, and refuses draws that have no density for rounding.
+
+    Parameters
+    ----------
+    drawn
+        Whether values are the distribution's own draws, as in a guide. In a model they may be given, to ask for their
+        density, and one of 0 is an answer.
+
+    Raises
+    ------
+    ValueError
+        For a draw that was rounded to the edge of its support, where its log density is not finite.
+    """
+
+    def __init__(self, drawn: bool = False) -> None:
+        super().__init__()
+        self.drawn = drawn
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            msg["fn"] = unvalidated(msg["fn"])
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        fn, value = msg["fn"], msg["value"]
+        if not self.drawn or msg["is_observed"] or site_is_subsample(msg):
+            return
+        value = _rounded(value)
+        if not _on_the_edge(fn, value) or bool(fn.log_prob(value).isfinite().all()):
+            return
+        raise ValueError(
+            f"site {msg['name']!r} expects draws inside the support of {_name(fn)}, got some that {value.dtype} rounds "
+            "to its edge, where log q is not finite; use float64 (program.double()), or a distribution that stays "
+            "inside: a higher temperature, a larger concentration"
+        )
+
+
+def _rounded(value: Tensor) -> Tensor:
+    """Numbers so small that the gradient of their logarithm is infinite are as good as 0."""
+    value = value.detach()
+    return value.where(value.abs() >= torch.finfo(value.dtype).tiny, 0.0) if value.is_floating_point() else value
+
+
+def _on_the_edge(fn: Any, value: Tensor) -> bool:
+    """Whether a draw with a density lies on the border of its support; what is not finite is another error's."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return False
+    each = support
+    while isinstance(each, constraints.independent):
+        each = each.base_constraint
+    if support.is_discrete or each is constraints.real:
+        return False
+    try:
+        inside = transform_to(support).inv(value).isfinite().all()
+    except NotImplementedError:  # no transform leads there
+        return False
+    return bool(value.isfinite().all() and not inside)
+
+
+def _name(fn: Any) -> str:
+    while isinstance(fn, dist.Independent):
+        fn = fn.base_dist
+    return type(fn).__name__

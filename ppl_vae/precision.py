@@ -1,0 +1,19 @@
+"""Float64 wherever a tensor lies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["has_float64", "in_float64"]
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device has float64; Apple's MPS has not."""
+    return device.type != "mps"
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Values in float64, on the CPU where their device has none."""
+    here = values if has_float64(values.device) else values.cpu()
+    return here.to(torch.float64)
