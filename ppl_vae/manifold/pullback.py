@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ppl_vae.calls import query
 from ppl_vae.isolation import frozen
+from ppl_vae.tensors import check_finite
 
 __all__ = ["along", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
 
@@ -159,12 +160,14 @@ def check_decoder(caller: str, vae: Any) -> None:
 
 
 def check_codes(caller: str, *codes: Any) -> None:
-    """Refuse what is no tensor of floats (*leading, latent_dim).
+    """Refuse what is no tensor of finite floats (*leading, latent_dim).
 
     Raises
     ------
     TypeError
         Naming what came.
+    ValueError
+        For NaN and infinity.
     """
     for z in codes:
         if not (isinstance(z, Tensor) and z.is_floating_point() and z.dim() > 0):
@@ -173,6 +176,7 @@ def check_codes(caller: str, *codes: Any) -> None:
                 f"{caller} expects codes as tensors of floats (*leading, latent_dim), got {came}; convert them: "
                 "torch.as_tensor(z, dtype=torch.float32)"
             )
+        check_finite(caller, z)
 
 
 def _jacobian(caller: str, vae: Any, z: Tensor, *context: Tensor) -> Tensor:
