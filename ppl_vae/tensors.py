@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_mask", "as_tensor", "check_finite", "check_precision", "is_array", "missing_in", "whole_mask"]
+__all__ = ["LEAVE", "as_mask", "as_tensor", "check_finite", "check_precision", "is_array", "missing_in", "whole_mask"]
 
 _SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 _FIX = "convert it: array.astype('float32')"
@@ -47,6 +47,10 @@ def as_tensor(name: str, values: Any) -> Tensor:
 def missing_in(values: Any) -> np.ndarray | None:
     """What a masked array of numpy says is not there, True where missing; `None` where nothing is."""
     return np.ma.getmaskarray(values) if np.ma.is_masked(values) else None
+
+
+LEAVE = "fill them, or leave such data out"
+"""What to do about a value that cannot be missing."""
 
 
 def as_mask(name: str, mask: Any, x: Tensor) -> Tensor | None:
@@ -90,7 +94,12 @@ def whole_mask(x: Tensor, value: bool = True) -> Tensor:
     return torch.full(x.shape, value, dtype=torch.bool, device=x.device)
 
 
-def check_finite(name: str, values: Tensor, mask: Tensor | None = None) -> None:
+def check_finite(
+    name: str,
+    values: Tensor,
+    mask: Tensor | None = None,
+    fix: str = "fill them, or mark them missing with mask=",
+) -> None:
     """Refuse NaN and infinity where something was observed.
 
     Raises
@@ -104,8 +113,8 @@ def check_finite(name: str, values: Tensor, mask: Tensor | None = None) -> None:
         first = tuple(bad.nonzero()[0].tolist())
         verb = "expect" if name == "data" else "expects"
         raise ValueError(
-            f"{name} {verb} finite values, got {int(bad.sum())} of {bad.numel()} that are NaN or infinite; fill "
-            f"them, or mark them missing with mask= (the first is at {first})"
+            f"{name} {verb} finite values, got {int(bad.sum())} of {bad.numel()} that are NaN or infinite; {fix} "
+            f"(the first is at {first})"
         )
 
 

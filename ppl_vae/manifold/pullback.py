@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ppl_vae.calls import query
 from ppl_vae.isolation import frozen
-from ppl_vae.tensors import check_finite
 
 __all__ = ["along", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
 
@@ -38,6 +37,8 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     ------
     TypeError
         For what is no `VAE`, and for codes that are no tensor of floats.
+    ValueError
+        For codes that are not finite, and codes or context of another width than those of the VAE.
     """
     check_decoder("decoded", vae)
     check_codes("decoded", z)
@@ -160,14 +161,12 @@ def check_decoder(caller: str, vae: Any) -> None:
 
 
 def check_codes(caller: str, *codes: Any) -> None:
-    """Refuse what is no tensor of finite floats (*leading, latent_dim).
+    """Refuse what is no tensor of floats (*leading, latent_dim).
 
     Raises
     ------
     TypeError
         Naming what came.
-    ValueError
-        For NaN and infinity.
     """
     for z in codes:
         if not (isinstance(z, Tensor) and z.is_floating_point() and z.dim() > 0):
@@ -176,7 +175,6 @@ def check_codes(caller: str, *codes: Any) -> None:
                 f"{caller} expects codes as tensors of floats (*leading, latent_dim), got {came}; convert them: "
                 "torch.as_tensor(z, dtype=torch.float32)"
             )
-        check_finite(caller, z)
 
 
 def _jacobian(caller: str, vae: Any, z: Tensor, *context: Tensor) -> Tensor:

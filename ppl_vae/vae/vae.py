@@ -23,7 +23,7 @@ from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
-from ppl_vae.tensors import as_tensor, check_finite, check_precision
+from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
 
 __all__ = ["VAE"]
 
@@ -158,7 +158,7 @@ class VAE(nn.Module):
                 f"decode expects codes (*leading, {', '.join(map(str, width))}), got z of shape {tuple(codes.shape)}; "
                 "give the last dimension one number for each latent unit"
             )
-        check_finite("z", codes)
+        check_finite("z", codes, fix=LEAVE)
         check_precision("z", codes, self._like().dtype)
         given = self._context(context)
         with eval_mode(self):
@@ -275,7 +275,7 @@ class VAE(nn.Module):
         given = [as_tensor("context", c) for c in context]
         self._check_context(given)
         for c in given:
-            check_finite("context", c)
+            check_finite("context", c, fix=LEAVE)
         like = self._like()
         return tuple(recorded(c).to(like.device, like.dtype if c.is_floating_point() else None) for c in given)
 
