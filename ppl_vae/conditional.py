@@ -78,7 +78,9 @@ class Amortized(Conditional):
         site: str,
     ) -> None:
         super().__init__(site)
-        extra = {"context": tuple(map(tuple, context))} if context else {}
+        self.in_shape = tuple(in_shape)
+        self.context_shapes = tuple(map(tuple, context))
+        extra = {"context": self.context_shapes} if context else {}
         self.net = net(tuple(in_shape), tuple(param_shape), **extra)
 
     @abc.abstractmethod

@@ -15,6 +15,7 @@ from ppl_vae import traces
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.tensors import check_precision
 
 __all__ = ["Draws", "arguments", "by_datum", "check_program", "chunks", "draws", "encoded", "look", "scored"]
 
@@ -189,6 +190,8 @@ def look(program: Any, data: Split) -> traces.Plates:
 
     Two sizes tell the plate over the data from one that happens to be as long. Fewer data are repeated.
     """
+    like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
+    check_precision("x", data.x, like.dtype, data.mask)
     few, fewer = (arguments(program, data[torch.arange(size) % len(data)]) for size in (3, 2))
     other, _ = traces.pair(program, *fewer[0], mask=fewer[1])
     return traces.check_pair(*traces.pair(program, *few[0], mask=few[1]), 3, other)
@@ -222,7 +225,7 @@ def scored(
         seen = {name: site for name, site in traces.observed(model).items() if name not in q}
         if start == 0:
             for site in seen.values():
-                traces.check_support(site)
+                traces.check_support(site, where)
         for name in q:
             log_p[name].append(traces.log_prob(model.nodes[name], where, size))
         log_likelihood.append(torch.stack([traces.log_prob(s, where, size) for s in seen.values()]).sum(0))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import recorded
 from ppl_vae.precision import in_float64
+from ppl_vae.tensors import LEAVE, as_mask, as_tensor, check_finite, is_array, missing_in, whole_mask
 
 __all__ = ["Split"]
 
@@ -36,7 +37,8 @@ class Split:
     context
         What the model is conditioned on, each (n, ...).
     mask
-        True where an element of x was observed, (n, *x_shape); `None` where all were.
+        True where an element of x was observed, (n, *x_shape); `None` where all were. A masked array of numpy as x
+        has its own. What was not observed is 0 where it is not finite.
     pending
         Random preprocessing that is drawn afresh for every batch, in order: dynamic binarization,
         dequantization and what follows them.
@@ -46,10 +48,15 @@ class Split:
         What each datum is known to be made from, its generative factors or true coordinates on a manifold, (n, F),
         named in order by `provenance["factors"]`; `None` where unknown. Only to judge codes by: no model sees them.
 
+    Arrays of numpy and tables of pandas become tensors of the same values, see `tensors.as_tensor`.
+
     Raises
     ------
+    TypeError
+        For what is no numbers.
     ValueError
-        Where index, labels, mask, context or factors are not as many as x, or the factors not (n, F).
+        For a single number as x; where index, labels, mask, context or factors are not as many as x, or the factors
+        are not (n, F).
     """
 
     x: Tensor
@@ -63,22 +70,36 @@ class Split:
     factors: Tensor | None = None
 
     def __post_init__(self) -> None:
+        x, missing = as_tensor("x", self.x), missing_in(self.x)
+        if x.dim() == 0:
+            raise ValueError(f"data expect x of shape (n, *x_shape), got the single number {x.item():g}; give x[None]")
+        _set(self, "x", x)
+        _set(self, "context", tuple(_complete(f"context[{i}]", c) for i, c in enumerate(self.context)))
+        for name in ("index", "y", "factors"):
+            _set(self, name, None if getattr(self, name) is None else _complete(name, getattr(self, name)))
         for name, tensor in [
             ("index", self.index),
             ("y", self.y),
-            ("mask", self.mask),
+            ("mask", self.mask if isinstance(self.mask, Tensor) else None),
             ("factors", self.factors),
             *((f"context[{i}]", c) for i, c in enumerate(self.context)),
         ]:
-            if tensor is not None and len(tensor) != len(self.x):
+            if tensor is not None and len(tensor) != len(x):
                 raise ValueError(
-                    f"a split needs as many {name} as x, got {len(tensor)} for {len(self.x)} data; "
-                    "give one for each datum"
+                    f"a split needs as many {name} as x, got {len(tensor)} for {len(x)} data; give one for each datum"
                 )
         if self.factors is not None and self.factors.dim() != 2:
             raise ValueError(
                 f"a split needs factors of shape (n, F), got {tuple(self.factors.shape)}; give one column a factor"
             )
+        mask = self.mask if isinstance(self.mask, Tensor) else as_mask("mask", self.mask, x)
+        if missing is not None:
+            mask = torch.from_numpy(~missing) & (whole_mask(x) if mask is None else mask)
+        _set(self, "mask", mask)
+        if mask is None or mask.dtype != torch.bool or mask.shape != x.shape:  # refused where it is used
+            return
+        if bool((nothing := ~(x.isfinite() | mask.to(x.device))).any()):
+            _set(self, "x", x.masked_fill(nothing, 0.0))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -94,7 +115,8 @@ class Split:
     def drawn(self) -> Split:
         """The split with its preprocessing carried out, by torch's random numbers of the moment.
 
-        Elements that were not observed are zero afterwards, whatever the preprocessing made of them.
+        Elements that were not observed are 0 afterwards, whatever the preprocessing made of them: a place holder. A
+        `VAE` puts a value inside the likelihood's support there, and the encoder sees 0.
         """
         x = self.x
         for transform in self.pending:
@@ -114,46 +136,35 @@ class Split:
 
     @classmethod
     def of(cls, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Split:
-        """A split of bare tensors, numbered from 0; a split stays what it is.
+        """A split of bare tensors, arrays or tables, numbered from 0; a split stays what it is.
 
         Raises
         ------
         TypeError
-            For a context or mask beside a split, which has its own.
+            For a context or mask beside a split, which has its own, and for what is no numbers.
         ValueError
-            For no data, or for a mask that is not boolean or does not fit x.
+            For no data, for values and context that are not finite, or for a mask that is not boolean or does not
+            fit x.
         """
         if isinstance(x, Split):
             if context or mask is not True:
                 raise TypeError("a split expects no context or mask beside it, got some; put them into the split")
-            return x._finite()
-        if not isinstance(x, Tensor):
+            return x._checked()
+        if not is_array(x):
             raise TypeError(
                 f"data expect a tensor or a Split, got {type(x).__name__}; give data.test of a data set, or "
                 "torch.as_tensor(x) of an array"
             )
-        if len(x) == 0:
+        split = cls(x, torch.arange(_length(x)), context=context, mask=mask)  # type: ignore[arg-type]
+        if len(split) == 0:
             raise ValueError("data expect at least one datum, got none; check the split or the selection")
-        missing = None if mask is True else torch.as_tensor(mask)
-        if missing is not None and missing.dtype != torch.bool:
-            raise ValueError(
-                f"mask expects booleans, True where an element was observed, got {missing.dtype}; convert it: mask > 0"
-            )
-        return cls(
-            x,
-            torch.arange(len(x)),
-            context=context,
-            mask=None if missing is None else missing.expand_as(x),
-        )._finite()
+        return split._checked()
 
-    def _finite(self) -> Split:
-        bad = ~self.x.isfinite()
-        bad = bad if self.mask is None else bad & self.mask
-        if bad.any():
-            raise ValueError(
-                f"data expect finite values, got {int(bad.sum())} of {bad.numel()} that are NaN or infinite; "
-                "fill them, or mark them missing with mask="
-            )
+    def _checked(self) -> Split:
+        as_mask("mask", self.mask, self.x)
+        check_finite("data", self.x, self.mask)
+        for context in self.context:
+            check_finite("context", context, fix=LEAVE)
         return self
 
     @property
@@ -185,7 +196,7 @@ class Split:
         steps = [t for t in self.provenance["transforms"] if t["transform"] not in ("standardize", "take")]
         # what is drawn once is the same, whether or not the training data are drawn afresh
         steps = [{**t, "mode": "drawn"} if t.get("mode") in ("static", "dynamic") else t for t in steps]
-        said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes", "path")}
+        said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes", "path", "rounded")}
         content = json.dumps([said, steps, self.index.tolist()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -207,3 +218,18 @@ class Split:
             mask=None if self.mask is None else f(self.mask),
             factors=None if self.factors is None else f(self.factors),
         )
+
+
+def _set(split: Split, name: str, value: Any) -> None:
+    object.__setattr__(split, name, value)  # a frozen dataclass sets its own fields this way
+
+
+def _length(x: Any) -> int:
+    return len(x) if getattr(x, "shape", (1,)) else 1
+
+
+def _complete(name: str, values: Any) -> Tensor:
+    """Values as a tensor, none of them missing."""
+    if missing_in(values) is not None:
+        raise ValueError(f"{name} expects a value for each datum, got a masked array; fill it, or leave out such data")
+    return as_tensor(name, values)

@@ -14,12 +14,13 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+
+from ppl_vae import support
 
 __all__ = [
     "Modelled",
@@ -213,7 +214,7 @@ def quantized(site: Site) -> bool:
 
 def improper(site: Site) -> bool:
     """Whether a site's distribution is improper, and so no distribution at all."""
-    return any(isinstance(fn, dist.ImproperUniform) for fn in _layers(site["fn"]))
+    return any(isinstance(fn, dist.ImproperUniform) for fn in support.layers(site["fn"]))
 
 
 def discrete(site: Site) -> bool:
@@ -236,8 +237,8 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     ------
     ValueError
         If they sample different sites, if a site lies outside the data plate or several plates fit, if observed
-        values lie outside their distribution's support, if a mass meets a density as its prior, or an improper prior
-        a posterior with a density.
+        values have another shape than their distribution or lie outside its support, and so do the posterior's draws
+        of the prior; if a mass meets a density as its prior, or an improper prior a posterior with a density.
     """
     of_model, of_guide = latents(model), latents(guide)
     if set(of_model) != set(of_guide):
@@ -260,9 +261,13 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
                 f"{type(of_guide[name]['fn']).__name__}: its entropy is unbounded, and the ELBO would be no bound; "
                 "use Point, or a proper prior"
             )
+    where = plates(model, size, other)
+    for name, site in of_model.items():
+        support.check_shape(site, where.data, where.depth)
+        support.check_draw(of_guide[name], site)
     for site in observed(model).values():
-        check_support(site)
-    return plates(model, size, other)
+        check_support(site, where)
+    return where
 
 
 def _frames(trace: Trace) -> list[Any]:
@@ -271,7 +276,7 @@ def _frames(trace: Trace) -> list[Any]:
 
 
 def _one_value(site: Site) -> bool:
-    return any(isinstance(fn, dist.Delta) for fn in _layers(site["fn"]))
+    return any(isinstance(fn, dist.Delta) for fn in support.layers(site["fn"]))
 
 
 def _unscaled(site: Site) -> Tensor:
@@ -287,42 +292,16 @@ def _sampled(trace: Trace) -> Iterator[tuple[str, Site]]:
             yield name, site
 
 
-def _layers(fn: Any) -> Iterator[Any]:
-    while fn is not None:
-        yield fn
-        fn = getattr(fn, "base_dist", None)
-
-
-def check_support(site: Site) -> None:
-    """Refuse an observed value outside its distribution's support, whatever validation says.
+def check_support(site: Site, where: Plates) -> None:
+    """Refuse an observed value of another shape than its distribution's, or outside its support where it was observed.
 
     Raises
     ------
     ValueError
-        Naming the support, what came, and what to do.
+        Naming the shapes, or the support, what came, and what to do.
     """
-    fn, x = site["fn"], site["value"]
-    mask = next((f._mask for f in _layers(fn) if hasattr(f, "_mask")), True)
-    x = x if isinstance(mask, bool) else torch.where(mask, x, torch.zeros_like(x))
-    base = next(layer for layer in _layers(fn) if not isinstance(layer, _BATCHES))
-    if bool(base.support.check(x).all()):
-        return
-    name = type(base).__name__
-    came = "NaN" if x.isnan().any() else f"values in [{x.min():g}, {x.max():g}] with {len(x.unique())} distinct levels"
-    expected, fix = _SUPPORTS.get(name, (f"x in {base.support}", "convert the data, or choose another likelihood"))
-    if x.isnan().any():
-        fix = "fill them, or mark them missing with mask="
-    raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
-
-
-_BATCHES = (dist.Independent, MaskedDistribution, ExpandedDistribution)
-_SUPPORTS = {
-    "Bernoulli": ("x in {0, 1}", "binarize the data (`ppl_vae.data`: binarize) or use ContinuousBernoulli"),
-    "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
-    "Normal": ("real x", "remove what is not finite"),
-    "DiscretizedLogistic": ("whole grey levels", "give the raw levels and their number, or use Gaussian"),
-    "Levels": ("whole levels", "give the raw levels and their number, or use Gaussian"),
-}
+    support.check_shape(site, where.data, where.depth)
+    support.check_values(site["fn"], site["value"], support.element_mask(site["fn"]))
 
 
 def particles(num: int, depth: int) -> Any:

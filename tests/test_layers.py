@@ -11,8 +11,8 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "arguments calls isolation conditional nets distributions domain split traces enumeration draws importance "
-    "precision latent_draws codebook corruptions _torchvision",
+    "arguments calls isolation conditional nets distributions domain split support tensors traces enumeration draws "
+    "importance precision latent_draws codebook corruptions _torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",
@@ -22,7 +22,7 @@ LAYERS = [
     "cli demo",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
-MAY_IMPORT = {"plots": {"arguments"}, "data": {"arguments", "domain", "split", "_torchvision"}}
+MAY_IMPORT = {"plots": {"arguments"}, "data": {"arguments", "domain", "split", "tensors", "_torchvision"}}
 FILES = [f for f in sorted(ROOT.rglob("*.py")) if f != ROOT / "__init__.py"]
 TREES = {f: ast.parse(f.read_text()) for f in FILES}
 

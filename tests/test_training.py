@@ -247,7 +247,7 @@ MASKS = [
         ({"objective": "elbo"}, TypeError, "expects an ELBO with a loss.*got str; use Trace_ELBO"),
         ({"objective": Trace_MMD}, TypeError, "needs no arguments, got Trace_MMD.*'kernel'.*give one that is made"),
         ({"objective": TraceTailAdaptive_ELBO}, ValueError, "got vectorize_particles=False; give TraceTailAdaptive"),
-        ({"data": np.array(["a", "b"])}, TypeError, "arrays of numbers, got one of <U1; convert"),
+        ({"data": np.array(["a", "b"])}, TypeError, "x expects numbers, got dtype <U1; convert"),
         ({"data": DataLoader(TensorDataset(X, WHOLE), 20)}, ValueError, r"\[\(20,\)\], taken as context.*give x alone"),
         *[({"data": data, **more}, ValueError, message) for mask, message in MASKS for data, more in masked(mask)],
         ({"program": vae(kind="real", likelihood=Gaussian, prior=Flat), "data": X}, ValueError, "use Point"),

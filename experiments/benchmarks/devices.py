@@ -41,10 +41,11 @@ def main() -> None:
     parser.add_argument("--num-data", type=int, default=100)
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 1024, 4096])
+    parser.add_argument("--models", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()
     digits = data.load("digits").binarize("threshold")
-    rows = [row for name, parts in PARTS.items() for row in compared(name, parts, digits, chosen)]
+    rows = [row for name in chosen.models for row in compared(name, PARTS[name], digits, chosen)]
     rows += steps(chosen.device, chosen.batch_sizes)
     for row in rows:
         print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
@@ -69,7 +70,7 @@ def compared(name: str, parts: dict[str, Any], digits: data.Data, chosen: argpar
         )
         fits[device] = float(result.history.validation_elbo.iloc[-1])
         rows.append({"model": name, "verb": "fit", "device": device, "seconds": seconds, "elbo": fits[device]})
-    x, few = digits.test[: chosen.num_data], digits.test[:20]
+    x, few = digits.test[: chosen.num_data], digits.test[: min(20, chosen.num_data)]
     S, on_cpu, on_gpu = chosen.num_samples, copy.deepcopy(trained).cpu(), trained.to(chosen.device)
     verbs: dict[str, Callable[[Any], np.ndarray]] = {
         "evaluate": lambda v: evaluate(v, x, num_samples=S, seed=0, progress=False).per_datum.log_px.to_numpy(),

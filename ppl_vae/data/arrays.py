@@ -15,6 +15,7 @@ from ppl_vae.data.data import Data
 from ppl_vae.data.parts import collect, cut, whole
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
+from ppl_vae.tensors import as_mask, as_tensor, check_precision, missing_in, whole_mask
 
 __all__ = ["from_arrays"]
 
@@ -47,7 +48,8 @@ def from_arrays(
     x_validation, y_validation, x_test, y_test
         Further splits; one that is not given is drawn at random from x.
     mask, mask_validation, mask_test
-        True where an element was observed, of the shape of x. What is not observed may be NaN and becomes 0.
+        True where an element was observed, of the shape of x; a masked array of numpy as x has its own. What is not
+        observed may be NaN and becomes 0, a place holder that nothing scores.
     domain
         The values of x. By default they decide: {0, 1} is binary, uint8 are 256 levels, other integers from 0
         on counts, floats in [0, 1] unit, and all others real.
@@ -61,15 +63,22 @@ def from_arrays(
     Returns
     -------
     Data
-        The data, with SHA-256 checksums in its provenance.
+        The data in float32, with SHA-256 checksums in its provenance, and under ``"rounded"`` what they were in if
+        that was another precision.
 
     Raises
     ------
     TypeError
         For arrays that are not of numbers, or labels that are neither whole numbers nor strings.
     ValueError
-        For no data, one-dimensional x, lengths or shapes that differ, NaN or infinite values without a mask,
-        values outside `domain`, labels for some splits only, or fractions that leave a split empty.
+        For no data, one-dimensional x, lengths or shapes that differ, a mask that is not boolean, NaN or infinite
+        values without a mask, values outside `domain`, labels for some splits only, or fractions that leave a split
+        empty.
+
+    Warns
+    -----
+    UserWarning
+        Where float32 loses more than rounding: values that become 0, whole numbers that become others.
 
     Examples
     --------
@@ -80,7 +89,7 @@ def from_arrays(
     >>> from_arrays(x > 0, domain=Domain("binary"), fractions=(0.5, 0.2, 0.3))
     Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
     """
-    dtype = _numpy(x).dtype
+    dtype = as_tensor("x", x).dtype
     given = {"train": _read("x", x, mask)}
     if x_validation is not None:
         given["validation"] = _read("x_validation", x_validation, mask_validation)
@@ -92,35 +101,26 @@ def from_arrays(
     for role, split in given.items():
         _check(role, split, given["train"], known, inferred=domain is None)
     source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
+    if dtype == torch.float64:
+        source["rounded"] = "float64 to float32"
     if len(given) < 3:
         source["split_seed"] = seed
         given |= _missing(given, fractions, seed)
     return collect(name, **given, domain=known, classes=classes, **source)
 
 
-def _numpy(x: ArrayLike | Tensor) -> np.ndarray:
-    return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
-
-
 def _read(name: str, x: ArrayLike | Tensor, mask: ArrayLike | Tensor | None) -> Split:
-    array = _numpy(x)
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} expects numbers, got dtype {array.dtype}; convert it to float or integers")
-    if array.ndim < 2 or not array.size:
+    values, missing = as_tensor(name, x).detach().cpu(), missing_in(x)
+    if values.dim() < 2 or not values.numel():
         raise ValueError(
-            f"{name} expects data of shape (n, *x_shape) with at least one datum, got shape {array.shape}; "
+            f"{name} expects data of shape (n, *x_shape) with at least one datum, got shape {tuple(values.shape)}; "
             "give one row for each datum (x[:, None] for scalars)"
         )
-    values = torch.from_numpy(array.copy()).float()
-    observed = None if mask is None else torch.from_numpy(_numpy(mask).astype(bool))
-    if observed is not None and observed.shape != values.shape:
-        raise ValueError(
-            f"the mask of {name} expects the shape of its data, got {tuple(observed.shape)} for "
-            f"{tuple(values.shape)}; give True or False for each element"
-        )
-    if observed is not None:
-        values = values.masked_fill(~observed, 0.0)
-    bad = ~torch.isfinite(values)
+    observed = as_mask(f"the mask of {name}", mask, values)
+    if missing is not None:
+        there = torch.from_numpy(~missing)
+        observed = there if observed is None else there & observed
+    bad = ~values.isfinite() & (whole_mask(values) if observed is None else observed)
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
@@ -128,17 +128,19 @@ def _read(name: str, x: ArrayLike | Tensor, mask: ArrayLike | Tensor | None) -> 
             f"{bad.numel()}, the first at {first}; give mask=np.isfinite(x) to treat them as not observed, "
             "or leave these data out"
         )
-    return whole(values, mask=observed)
+    check_precision(name, values, torch.float32, observed)
+    values = values.to(torch.float32, copy=True)
+    return whole(values if observed is None else values.masked_fill(~observed, 0.0), mask=observed)
 
 
-def _infer(dtype: np.dtype, x: Tensor) -> Domain:
+def _infer(dtype: torch.dtype, x: Tensor) -> Domain:
     if Domain("binary").contains(x):
         return Domain("binary")
-    if dtype == np.uint8:
+    if dtype == torch.uint8:
         return Domain("levels", levels=256)
-    if dtype.kind in "ui" and Domain("counts").contains(x):
+    if not dtype.is_floating_point and Domain("counts").contains(x):
         return Domain("counts")
-    if dtype.kind == "f" and Domain("unit").contains(x):
+    if dtype.is_floating_point and Domain("unit").contains(x):
         return Domain("unit")
     return Domain("real")
 
@@ -176,7 +178,9 @@ def _labelled(
 
 
 def _classes(role: str, y: ArrayLike | Tensor, n: int) -> np.ndarray:
-    array = np.array(_numpy(y).tolist())  # a column of a table holds its strings as objects
+    if missing_in(y) is not None:
+        raise ValueError(f"the {role} data expect a label for each datum, got a masked array; leave out such data")
+    array = np.array(np.asarray(y.cpu() if isinstance(y, Tensor) else y).tolist())  # a table holds strings as objects
     if array.shape != (n,):
         raise ValueError(
             f"the {role} data expect labels of shape ({n},), got {array.shape}; give one label for each datum"

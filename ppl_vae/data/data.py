@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -38,6 +39,8 @@ class Data:
         Name, checksums of the source, seed and sizes of the split, and the transforms in order, for JSON.
     likelihood
         The likelihood class, or partial of one, that the data were prepared for by `suit`; or `None`.
+    suited
+        What `suit` did for it, in words; empty where it did nothing.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class Data:
     classes: tuple[str, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     likelihood: Callable[..., Any] | None = None
+    suited: str = ""
 
     def __post_init__(self) -> None:
         for role, split in self.splits.items():
@@ -73,7 +77,10 @@ class Data:
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(split)) for split in self.splits.values())
         kind = f"{self.domain.levels} levels" if self.domain.kind == "levels" else self.domain.kind
-        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind})"
+        over = self.provenance.get("background")
+        ground = f", transparent pixels laid on {over}" if over else ""
+        done = f" by {self.suited}" if self.suited else ""
+        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind}{done}{ground})"
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -231,7 +238,7 @@ class Data:
         Returns
         -------
         Data
-            The data, which remember the likelihood.
+            The data, which remember the likelihood, and whose repr says what was done.
 
         Raises
         ------
@@ -255,7 +262,9 @@ class Data:
                 f"{name} scores {' or '.join(kinds)} data, got {self.domain.kind}; choose a likelihood of "
                 f"{self.domain.kind} data, or give the raw values with their own domain"
             )
-        return replace(way(self, seed), likelihood=likelihood)
+        made = way(self, seed)
+        steps = made.provenance.get("transforms", [])[len(self.provenance.get("transforms", [])) :]
+        return replace(made, likelihood=likelihood, suited=", ".join(map(_said, steps)))
 
     def condition_on_labels(self) -> Data:
         """Data whose context is the label, one-hot, (n, classes).
@@ -373,6 +382,12 @@ class Data:
 
 def _seed(seed: int, role: str) -> int:
     return len(_ROLES) * seed + _ROLES.index(role)  # splits of one seed must not share their noise
+
+
+def _said(record: dict[str, Any]) -> str:
+    """A step as a call of `Data`."""
+    step = inspect.signature(getattr(Data, record["transform"])).parameters
+    return f"{record['transform']}({', '.join(f'{k}={v!r}' for k, v in record.items() if k in step)})"
 
 
 def _unchanged(data: Data, seed: int) -> Data:

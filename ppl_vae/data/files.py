@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
 from ppl_vae.data.data import Data
-from ppl_vae.data.images import read_images
+from ppl_vae.data.images import pictures
 from ppl_vae.data.store import md5_of
 from ppl_vae.domain import Domain
 
@@ -30,6 +28,7 @@ def from_file(
     domain: Domain | None = None,
     seed: Seed = 0,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    background: str = "white",
 ) -> Data:
     """Data from a ``.npy`` or ``.npz`` file or a folder of pictures.
 
@@ -40,7 +39,10 @@ def from_file(
         x, y, mask, x_validation, ..., or with one array of any name; or a folder of pictures of one size,
         whose subfolders are the labels. Nothing is unpickled.
     domain, seed, fractions
-        As for `from_arrays`.
+        As for `from_arrays`. Pictures have 256 levels by default, 65,536 those of 16 bits.
+    background
+        The colour that transparent pixels of pictures are laid on (see `read_images`); in the provenance and the repr
+        where there were some.
 
     Returns
     -------
@@ -59,11 +61,13 @@ def from_file(
     if not path.exists():
         raise FileNotFoundError(f"expected a file or folder at {path}, got nothing there; correct the path")
     if path.is_dir():
-        x, y = read_images(path)
+        read = pictures(path, background)
         # pictures have 256 levels, also where these few happen to be black and white
-        levels = domain or Domain("levels", levels=256)
-        data = from_arrays(x, y, domain=levels, seed=seed, fractions=fractions, name=path.name)
-        return _located(data, path)
+        levels = domain or Domain("levels", levels=2 ** (8 * read.x.itemsize))
+        data = from_arrays(read.x, read.y, domain=levels, seed=seed, fractions=fractions, name=path.name)
+        return _located(data, path, **({"background": background} if read.transparent else {}))
+    if not path.is_file():  # reading a pipe or a device would wait for ever
+        raise ValueError(f"expected a regular file or a folder, got neither at {path}; copy the data into a file")
     data = from_arrays(**_arrays(path), domain=domain, seed=seed, fractions=fractions, name=path.stem)
     return _located(data, path, md5={path.name: md5_of(path)})
 
@@ -81,7 +85,7 @@ def _arrays(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = dict(loaded) if path.suffix == ".npz" else {"x": loaded}
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a damaged header may raise anything, MemoryError for a shape of its own invention
         raise ValueError(
             f"expected {path} to hold arrays of numbers, got {type(error).__name__}: {error}; "
             "write it anew with np.savez(path, x=x)"

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["read_images"]
+__all__ = ["Pictures", "pictures", "read_images"]
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_GREY = ("1", "L", "LA")
-_COLOUR = ("CMYK", "P", "RGB", "RGBA", "YCbCr")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no other decoder may run, whatever a file is called
+_GREY = ("1", "L", "LA", "La")
+_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
+_DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_images(folder: Path) -> tuple[np.ndarray, list[str] | None]:
-    """The pictures of a folder, in the order of their names.
+class Pictures(NamedTuple):
+    """Pictures of one size.
+
+    Parameters
+    ----------
+    x
+        Levels, (n, channels, height, width): uint8, or uint16 where the files have 16 bits.
+    y
+        The subfolder of each, or `None`.
+    transparent
+        How many had transparent pixels, and were laid on the background.
+    """
+
+    x: np.ndarray
+    y: list[str] | None
+    transparent: int
+
+
+def read_images(folder: Path, *, background: str = "white") -> tuple[np.ndarray, list[str] | None]:
+    """The pictures of a folder, in the order of their names, upright as their EXIF orientation says.
 
     Parameters
     ----------
     folder
-        Holds pictures of one size, or subfolders of them, whose names are the labels.
+        Holds pictures of one size, or subfolders of them, whose names are the labels: BMP, GIF, JPEG, PGM, PNG, PPM,
+        TIFF or WebP.
+    background
+        The colour that transparent pixels are laid on, as Pillow names it: ``"black"``, ``"#8080ff"``.
 
     Returns
     -------
     x
-        Grey or colour levels, uint8, (n, channels, height, width): 1 channel where all are grey, else 3.
+        Grey or colour levels, (n, channels, height, width): 1 channel where all are grey, else 3. uint8, or uint16
+        for grey pictures of 16 bits.
     y
         The subfolder of each, or `None`.
 
@@ -36,9 +61,18 @@ def read_images(folder: Path) -> tuple[np.ndarray, list[str] | None]:
     ------
     ValueError
         For no pictures, pictures both in the folder and in subfolders, subfolders that look like splits,
-        pictures of different sizes or more than 8 bits a channel, and a file that is no picture.
+        pictures of different sizes or depths, of several frames, of colour in more than 8 bits, of floats or in CMYK,
+        for a file that is no picture, is damaged or decodes to more than Pillow's `Image.MAX_IMAGE_PIXELS`, and for an
+        unknown colour.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _ENDINGS)
+    read = pictures(folder, background)
+    return read.x, read.y
+
+
+def pictures(folder: Path, background: str = "white") -> Pictures:
+    """`read_images`, and how many of the pictures were transparent."""
+    ground = _colour(background)
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _ENDINGS and not f.is_dir())
     labels = {f.relative_to(folder).parts[0] if f.parent != folder else None for f in files}
     if not files or (None in labels and len(labels) > 1):
         raise ValueError(
@@ -50,30 +84,93 @@ def read_images(folder: Path) -> tuple[np.ndarray, list[str] | None]:
             f"expected the subfolders of {folder} to be labels, got {sorted(map(str, labels))}, which look "
             "like splits; read each by `read_images` and give them to `from_arrays` (x, x_validation, x_test)"
         )
-    pictures = [_read(file) for file in files]
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.size != pictures[0].size:
-            raise ValueError(
-                f"expected pictures of one size, got {pictures[0].size} for {files[0]} and {picture.size} "
-                f"for {file} (width, height); crop or scale them to one size"
-            )
-    grey = all(picture.mode in _GREY for picture in pictures)
-    x = np.stack([np.asarray(picture.convert("L" if grey else "RGB")) for picture in pictures])
+    arrays: list[np.ndarray] = []
+    transparent = 0
+    for file in files:
+        array, see_through = _read(file, ground)
+        arrays.append(array)
+        transparent += see_through
+        _check_alike(files[0], arrays[0], file, array)
+    grey = all(array.ndim == 2 for array in arrays)
+    x = np.stack(arrays if grey else [_coloured(array) for array in arrays])
     y = None if None in labels else [file.relative_to(folder).parts[0] for file in files]
-    return x[:, None] if grey else np.moveaxis(x, -1, 1), y
+    return Pictures(x[:, None] if grey else np.moveaxis(x, -1, 1), y, transparent)
 
 
-def _read(file: Path) -> Image.Image:
-    from PIL import Image
+def _check_alike(first: Path, a: np.ndarray, file: Path, b: np.ndarray) -> None:
+    if a.shape[:2] != b.shape[:2]:
+        raise ValueError(
+            f"expected pictures of one size, got {a.shape[1::-1]} for {first} and {b.shape[1::-1]} "
+            f"for {file} (width, height); crop or scale them to one size"
+        )
+    if a.dtype != b.dtype:
+        raise ValueError(
+            f"expected pictures of one depth, got {8 * a.itemsize} bits for {first} and {8 * b.itemsize} bits for "
+            f"{file}; convert them to one depth"
+        )
+
+
+def _colour(background: str) -> tuple[int, ...]:
+    from PIL import ImageColor
 
     try:
-        with Image.open(file) as picture:
-            picture.load()
-    except OSError as error:  # what is no picture is one too
-        raise ValueError(f"expected a picture, got {error} for {file}; repair or remove it") from error
-    if picture.mode not in _GREY + _COLOUR:
+        return ImageColor.getcolor(background, "RGBA")[:3]
+    except (AttributeError, ValueError) as error:
         raise ValueError(
-            f"expected 8 bits a channel, got mode {picture.mode} for {file}; convert it, or give the values "
-            "to `from_arrays`"
+            f"background expects a colour that Pillow knows, got {background!r}; give 'white', 'black' or '#8080ff'"
+        ) from error
+
+
+def _read(file: Path, ground: tuple[int, ...]) -> tuple[np.ndarray, bool]:
+    """Levels, (height, width) or (height, width, 3), and whether some of it was transparent."""
+    from PIL import Image, ImageOps
+
+    if not file.is_file():  # reading a pipe or a device would wait for ever
+        raise ValueError(f"expected a picture, got no regular file for {file}; remove it")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", module="PIL")  # of damaged metadata, which nothing is read from
+            with Image.open(file, formats=_FORMATS) as picture:
+                frames, deep = getattr(picture, "n_frames", 1), any(map(_deep, picture.tile))
+                if frames == 1:
+                    picture.load()
+                    upright = ImageOps.exif_transpose(picture)
+    except Exception as error:  # a decoder may raise anything on what is no picture
+        came = error if str(error) else type(error).__name__
+        raise ValueError(f"expected a picture, got {came} for {file}; repair or remove it") from error
+    if frames != 1:
+        raise ValueError(f"expected one picture a file, got {frames} frames for {file}; store each by itself")
+    return _levels(upright, deep, file, ground)
+
+
+def _deep(tile: Any) -> bool:
+    """Whether a part of a file has more than 8 bits a channel: of colour, Pillow keeps the upper 8 without a word."""
+    return ";16" in str(tile.args) or (tile.codec_name.startswith("ppm") and tile.args[-1] > 255)
+
+
+def _levels(picture: Image.Image, deep: bool, file: Path, ground: tuple[int, ...]) -> tuple[np.ndarray, bool]:
+    if picture.mode in _DEEP or picture.mode == "I":
+        array = np.asarray(picture)
+        if array.min() >= 0 and array.max() < 2**16:
+            return array.astype(np.uint16), False
+    if picture.mode not in _GREY + _COLOUR or deep:
+        raise ValueError(
+            f"expected grey levels of 8 or 16 bits or RGB of 8 bits a channel, got mode {picture.mode}"
+            f"{' of more bits' if deep else ''} for {file}; convert it, or give the values to `from_arrays`"
         )
-    return picture
+    grey = picture.mode in _GREY
+    see_through = picture.has_transparency_data
+    if see_through:
+        from PIL import Image
+
+        over = picture.convert("RGBA")
+        see_through = over.getextrema()[3][0] < 255
+        under = Image.new("RGBA", picture.size, (*ground, 255))
+        picture = Image.alpha_composite(under, over)
+        grey = grey and (not see_through or len(set(ground)) == 1)
+    return np.asarray(picture.convert("L" if grey else "RGB")), see_through
+
+
+def _coloured(array: np.ndarray) -> np.ndarray:
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3, -1)

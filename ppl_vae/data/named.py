@@ -35,6 +35,7 @@ def load(
     conditional: bool = False,
     download: bool = False,
     seed: Seed = 0,
+    background: str = "white",
 ) -> Data:
     """Data by name, or by the path of a ``.npy`` or ``.npz`` file or a folder of pictures.
 
@@ -56,6 +57,8 @@ def load(
     seed
         Of the split, where there is no official one, and of data that are drawn once. It belongs to the data:
         runs that are to be compared need the same.
+    background
+        The colour that transparent pixels of a folder's pictures are laid on (see `read_images`).
 
     Returns
     -------
@@ -80,7 +83,7 @@ def load(
     >>> data.dequantize().domain.log_volume  # log 17 nats
     2.833...
     """
-    data = _find(name, data_dir=data_dir, download=download, seed=seed)
+    data = _find(name, data_dir=data_dir, download=download, seed=seed, background=background)
     if binarize is not None:
         data = data.binarize(binarize, seed=seed)
     if likelihood is not None:
@@ -88,13 +91,20 @@ def load(
     return data.condition_on_labels() if conditional else data
 
 
-def _find(name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None, download: bool, seed: int) -> Data:
+def _find(
+    name: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    seed: int,
+    background: str,
+) -> Data:
     source = _SOURCES.get(str(name))
     if source is not None:
         return source(find_root(data_dir), download=download, seed=seed)
     path = Path(name).expanduser()
     if path.exists() or path.suffix in (".npy", ".npz") or len(path.parts) > 1:
-        return from_file(path, seed=seed)
+        return from_file(path, seed=seed, background=background)
     raise ValueError(
         f"load expects one of {', '.join(NAMES)}, or the path of a .npy or .npz file or a folder of "
         f"pictures, got {str(name)!r}; correct the name, or give data in memory to `from_arrays`"
@@ -130,7 +140,8 @@ def again(
     FileNotFoundError
         If the file or folder is not where it was, and for data that were in memory.
     """
-    data = load(name or _source(provenance), data_dir=data_dir, seed=provenance.get("split_seed", 0))
+    said = {new: provenance[old] for old, new in _ARGUMENTS.items() if old in provenance}
+    data = load(name or _source(provenance), data_dir=data_dir, **said)
     for record in provenance.get("transforms", []):
         step = getattr(data, record["transform"], None) if record["transform"] in _STEPS else None
         if step is None:
@@ -159,3 +170,4 @@ def _source(provenance: Mapping[str, Any]) -> str:
 
 
 _STEPS = ("binarize", "dequantize", "standardize", "condition_on_labels", "take", "hide")
+_ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike
+
+from ppl_vae.tensors import as_tensor, missing_in
 
 __all__ = ["image_quality"]
 
@@ -51,7 +52,7 @@ def image_quality(x: ArrayLike, x_hat: ArrayLike, *, data_range: float) -> pd.Da
     [20.0, 20.0]
     """
     metrics = _skimage_metrics()
-    clean, restored = (torch.as_tensor(v).detach().cpu().double().numpy() for v in (x, x_hat))
+    clean, restored = (_pixels(v) for v in (x, x_hat))
     _check(clean, restored, data_range)
     shorter = min(clean.shape[-2:])
     window = min(_WINDOW, shorter - 1 + shorter % 2)
@@ -74,6 +75,12 @@ def _skimage_metrics() -> Any:
             "image_quality expects scikit-image, got an environment without it; pip install 'ppl_vae[images]'"
         ) from error
     return metrics
+
+
+def _pixels(x: ArrayLike) -> np.ndarray:
+    if missing_in(x) is not None:
+        raise ValueError("image_quality expects complete images, got a masked array; fill what is missing: x.filled(0)")
+    return as_tensor("image_quality", x).detach().cpu().double().numpy()
 
 
 def _check(clean: np.ndarray, restored: np.ndarray, data_range: float) -> None:

@@ -124,6 +124,8 @@ class Evaluation:
 
     def __repr__(self) -> str:
         lines = [f"{self.formula.splitlines()[0]}: {data(len(self.per_datum))}, {self.base_measure}"]
+        if "seed" in self.data.get("provenance", {}):
+            lines.append(f"  the random preprocessing of x was drawn once, from seed {self.data['provenance']['seed']}")
         for name, (mean, se) in self.summary.drop(index="kl_gap", errors="ignore").iterrows():
             unit = "bits per dimension" if name == "bits_per_dim" else "nats per datum"
             lines.append(f"  {name:<16}{mean:>10.3f} ± {se:.3f} {unit}")

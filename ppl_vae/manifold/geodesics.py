@@ -120,9 +120,9 @@ def geodesic(
             "geodesic expects no codes to go through beside a context, which moves them, got both; leave out through"
         )
     like = next(vae.parameters())
-    lines = interpolate(a.to(like), b.to(like), steps).detach()
-    if not lines.isfinite().all():
+    if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("geodesic expects finite ends, got NaN or inf among them; leave these out")
+    lines = interpolate(a.to(like), b.to(like), steps).detach()
     if through is not None and not _fits(through, lines.shape[-1]):
         raise ValueError(
             f"geodesic expects finite codes (n, {lines.shape[-1]}) to go through, n >= 1, got shape "

@@ -37,6 +37,8 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     ------
     TypeError
         For what is no `VAE`, and for codes that are no tensor of floats.
+    ValueError
+        For codes that are not finite, and codes or context of another width than those of the VAE.
     """
     check_decoder("decoded", vae)
     check_codes("decoded", z)

@@ -16,6 +16,7 @@ from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold.pullback import check_codes, check_decoder
 from ppl_vae.priors import CodePrior
+from ppl_vae.tensors import LEAVE, check_finite
 
 __all__ = ["code_grid", "interpolate", "traverse"]
 
@@ -49,7 +50,8 @@ def interpolate(a: Tensor, b: Tensor, steps: Count, *, kind: Literal["linear", "
     Raises
     ------
     ValueError
-        For fewer than two steps, ends of different dimensions or whose leading ones do not broadcast, or another kind.
+        For fewer than two steps, ends that are not finite, of different dimensions or whose leading ones do not
+        broadcast, or another kind.
     TypeError
         For ends that are no tensors of floats.
 
@@ -66,6 +68,8 @@ def interpolate(a: Tensor, b: Tensor, steps: Count, *, kind: Literal["linear", "
             [0.0000, 1.0000]])
     """
     check_codes("interpolate", a, b)
+    for end in (a, b):
+        check_finite("interpolate", end, fix=LEAVE)
     if steps < 2 or a.shape[-1] != b.shape[-1] or not _broadcast(a, b):
         raise ValueError(
             f"interpolate expects two steps or more between codes of one dimension, got steps={steps} from "
@@ -99,7 +103,7 @@ def traverse(z: Tensor, values: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        For several codes at once, and values of another shape.
+        For several codes at once, one that is not finite, and values of another shape.
     TypeError
         For a code that is no tensor of floats.
 
@@ -109,6 +113,7 @@ def traverse(z: Tensor, values: Tensor) -> Tensor:
     [[[-1.0, 0.0], [1.0, 0.0]], [[0.0, -1.0], [0.0, 1.0]]]
     """
     check_codes("traverse", z)
+    check_finite("traverse", z, fix=LEAVE)
     values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
     dim = len(z)
     if z.dim() != 1 or values.shape[:-1] not in ((), (dim,)) or values.dim() == 0:

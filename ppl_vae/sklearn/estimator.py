@@ -31,6 +31,7 @@ from ppl_vae.sklearn import rowwise
 from ppl_vae.sklearn.columns import Columns
 from ppl_vae.sklearn.networks import check_widths, network
 from ppl_vae.split import Split
+from ppl_vae.tensors import missing_in
 from ppl_vae.training.device import chosen_device
 from ppl_vae.vae import VAE, build
 
@@ -97,6 +98,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             For a sparse X, and for settings of another type.
         """
         self._check_settings()
+        _check_complete(X)
         table: np.ndarray = validate_data(self, X, dtype=np.float64, ensure_min_samples=max(2, self.n_components))
         random = check_random_state(self.random_state)
         weights_seed, fit_seed, self._seed = random.randint(2**31 - 1, size=3).tolist()
@@ -156,6 +158,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             Data.
         """
         check_is_fitted(self)
+        _check_complete(X)
         codes = check_array(X, dtype=np.float64)
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
@@ -168,6 +171,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _data(self, X: ArrayLike) -> Split:
         """X as the fitted VAE takes it."""
         check_is_fitted(self)
+        _check_complete(X)
         return self.columns_.split(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _codes(self, data: Split) -> Tensor:
@@ -217,6 +221,15 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         settings = {"hidden_dims": tuple(map(int, hidden_dims)), "activation": self.activation}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         return network(self.net, settings, defaults)
+
+
+def _check_complete(X: Any) -> None:
+    """Refuse a masked array, whose mask scikit-learn drops."""
+    if missing_in(X) is not None:
+        raise ValueError(
+            "an estimator expects a complete X, got a masked array with missing values; fill them (X.filled(), "
+            "sklearn.impute), or train with ppl_vae.fit, which takes them as missing"
+        )
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
 
         def mean(x: Tensor) -> Tensor:
             with traces.particles(num_samples, _ROW.depth):
-                return vae.posterior_draw(x).mean((0, 1))
+                return vae.latent_draw(x).mean((0, 1))
 
         return _each(mean, vae, data, num_samples, seed)
 

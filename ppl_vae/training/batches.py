@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -23,6 +22,7 @@ from torch.utils.data import (
 
 from ppl_vae.isolation import recorded
 from ppl_vae.split import Split
+from ppl_vae.tensors import check_precision, is_array
 
 __all__ = ["Batch", "Batches", "batches", "split_of"]
 
@@ -146,8 +146,11 @@ class Loader(Batches):
     def __iter__(self) -> Iterator[Batch]:
         empty = True
         for item in self.iterable:
+            batch = _batch(item)
+            if empty:  # every pass, the first of them a look before training
+                _check_precision(batch.x, batch.context, self.dtype)
             empty = False
-            yield _batch(item).to(self.device, self.dtype)
+            yield batch.to(self.device, self.dtype)
         if empty:
             raise ValueError(f"training expects at least one batch in every pass over the data, got none; {_ONCE}")
 
@@ -203,6 +206,7 @@ def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype
     if split is not None:
         if batch_size < 1:
             raise ValueError(f"fit expects a batch_size of 1 or more, got {batch_size}; give more")
+        _check_precision(split.x, split.context, dtype, split.mask)
         return InMemory(split, batch_size, device, dtype, shuffle)
     if not isinstance(data, Iterable):
         raise TypeError(
@@ -224,11 +228,11 @@ def split_of(data: Any) -> Split | None:
     ValueError
         If there are none.
     """
-    if isinstance(data, Tensor | np.ndarray):
+    if is_array(data):
         data = (data,)
-    if isinstance(data, tuple) and data and all(isinstance(t, Tensor | np.ndarray) for t in data):
-        x, *context = map(_tensor, data)
-        data = Split(x, torch.arange(len(x)), context=tuple(context))
+    if type(data) is tuple and data and all(map(is_array, data)):
+        x, *context = data
+        data = Split(x, torch.arange(len(x) if x.shape else 1), context=tuple(context))
     if not isinstance(data, Split):
         return None
     if len(data) == 0:
@@ -240,25 +244,21 @@ def _batch(item: Any) -> Batch:
     if isinstance(item, Batch):
         return item
     tensors = tuple(item) if isinstance(item, tuple | list) else (item,)
-    if not tensors or not all(isinstance(t, Tensor | np.ndarray) for t in tensors):
+    if not tensors or not all(map(is_array, tensors)):
         raise TypeError(
             f"training expects batches x or (x, *context) of tensors, got {type(item).__name__} of "
             f"{[type(t).__name__ for t in tensors]}; make such tuples of them (DataLoader: collate_fn)"
         )
-    x, *context = map(_tensor, tensors)
-    return Batch(x, tuple(context))
+    x, *context = tensors
+    split = Split(x, torch.arange(len(x)), context=tuple(context))
+    return Batch(split.x, split.context, True if split.mask is None else split.mask)
 
 
-def _tensor(values: Tensor | np.ndarray) -> Tensor:
-    """A tensor as it is; an array as a tensor, copied only where torch could not share it."""
-    if isinstance(values, Tensor):
-        return values
-    try:
-        return torch.as_tensor(np.require(values, requirements=["C", "W"]))
-    except TypeError as error:
-        raise TypeError(
-            f"data expect arrays of numbers, got one of {values.dtype}; convert it: array.astype('float32')"
-        ) from error
+def _check_precision(x: Tensor, context: tuple[Tensor, ...], dtype: torch.dtype, mask: Tensor | None = None) -> None:
+    check_precision("x", x, dtype, mask)
+    for c in context:
+        if c.is_floating_point():  # whole numbers stay what they are
+            check_precision("context", c, dtype)
 
 
 def _samplers(loader: DataLoader[Any]) -> list[Any]:

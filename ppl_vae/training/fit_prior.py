@@ -24,7 +24,6 @@ from ppl_vae.training.optim import OneCycle
 from ppl_vae.training.store import described, write_finished
 from ppl_vae.vae import VAE, Program
 from ppl_vae.vae.build import with_prior
-from ppl_vae.vae.vae import filled
 
 __all__ = ["fit_prior"]
 
@@ -119,8 +118,9 @@ def fit_prior(
     train, validation = Split.of(getattr(x, "train", x), *context, mask=mask), getattr(x, "validation", None)
     with evaluating(vae, seed):
         (some, *rest), missing = arguments(vae, train[:_MOST].fixed(seed))
-        some = filled(some, missing)
-        z = vae.posterior_draw(some, *rest)
+        z = vae.posterior_draw(some, *rest, mask=missing)
+        if isinstance(missing, Tensor):  # a place holder, as pseudo-inputs
+            some = some.masked_fill(~missing, 0.0)
     with isolated(vae, seed):
         made = with_prior(vae, prior, z, some, *rest)
         rows: list[dict[Any, float]] = []

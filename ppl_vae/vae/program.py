@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
+from ppl_vae import support
 from ppl_vae.isolation import without_store
 from ppl_vae.latent_draws import Unvalidated
 
@@ -83,7 +84,8 @@ class Program(nn.Module):
                     f"data with missing elements expect functions with a mask argument, got {f.__name__}"
                     f"{inspect.signature(f)}; add mask=True to it, and score x with dist.mask(mask)"
                 )
-            return f(x, *context, mask=mask)
+            with _FilledObserved():
+                return f(x, *context, mask=mask)
 
 
 class _OwnParams(Messenger):
@@ -107,6 +109,14 @@ class _OwnParams(Messenger):
         value = transform_to(self.constraints[key])(parameter)
         value.unconstrained = lambda: parameter
         msg["value"], msg["done"], msg["stop"] = value, True, False
+
+
+class _FilledObserved(Messenger):
+    """Puts a value that can be scored where one is missing, in observed sites whose distribution masks elements."""
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if msg["is_observed"] and isinstance(mask := support.element_mask(msg["fn"]), Tensor):
+            msg["value"] = support.filled(msg["value"], mask, msg["fn"])
 
 
 class _ScaledLatents(Messenger):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyro
@@ -15,12 +16,16 @@ from ppl_vae.calls import query, verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
+from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
+from ppl_vae.split import Split
+from ppl_vae.support import check_values, filled
+from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
 
-__all__ = ["VAE", "filled"]
+__all__ = ["VAE"]
 
 
 class VAE(nn.Module):
@@ -76,52 +81,101 @@ class VAE(nn.Module):
 
         `mask` is False where an element of x is missing; `beta` > 0 scales log p(z).
         """
+        self._check_shapes(x, context)
         self._register()
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
                 z = self.prior(*context)
             fn = self.likelihood.given(z, *context, mask=mask)
-            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask))
+            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn))
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`.
 
         In train mode, and with a corruption, q(z | x~, context); what is missing is not corrupted.
         """
+        self._check_shapes(x, context)
         self._register()
-        seen = self.likelihood.standardize(filled(x, mask))
+        seen = self._seen(x, mask)
         if self.corruption is not None:
             seen = torch.where(torch.as_tensor(mask, device=x.device), self.corruption(seen), seen)
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
             self.posterior(seen, *context)
 
     @query
-    def encode(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
-        """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,); networks in eval mode."""
+    def encode(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
+        """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,); networks in eval mode.
+
+        Parameters
+        ----------
+        x
+            Data (batch, *x_shape), as `evaluate` takes them: a tensor, an array, or a `Split`, whose random
+            preprocessing is drawn once by torch's random numbers of the moment.
+        *context
+            What the data are conditioned on, each (batch, ...); a split has its own.
+        mask
+            False where an element of x is missing.
+
+        Raises
+        ------
+        TypeError
+            For a posterior without one distribution to give, and for data that are no numbers.
+        ValueError
+            For x or context of other shapes than those of the VAE, values that are not finite, and, without a
+            corruption, values outside the likelihood's support.
+        """
         if not hasattr(self.posterior, "given"):
             raise TypeError(
                 f"encode expects a posterior with one distribution to give, got {type(self.posterior).__name__}; "
                 "read its sites from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"
             )
-        x, *rest = self._here(filled(x, mask), *context)
         with eval_mode(self):
-            return self.posterior.given(self.likelihood.standardize(x), *rest)
+            (x, *given), seen = self._entered(x, context, mask)
+            return self.posterior.given(self._seen(x, seen), *given)
 
     @query
     def decode(self, z: Tensor, *context: Tensor) -> TorchDistribution:
-        """p(x | z, context), batch_shape (*leading,), event_shape x_shape; networks in eval mode."""
+        """p(x | z, context), batch_shape (*leading,), event_shape x_shape; networks in eval mode.
+
+        Parameters
+        ----------
+        z
+            Codes (*leading, latent_dim).
+        *context
+            What the data are conditioned on, each (*leading, ...), or what broadcasts against it.
+
+        Raises
+        ------
+        TypeError
+            For codes or context that are no numbers.
+        ValueError
+            For codes or context of another width than those of the VAE, or that are not finite.
+        """
+        codes = as_tensor("z", z)
+        width = self.likelihood.in_shape
+        if codes.shape[codes.dim() - len(width) :] != width:
+            raise ValueError(
+                f"decode expects codes (*leading, {', '.join(map(str, width))}), got z of shape {tuple(codes.shape)}; "
+                "give the last dimension one number for each latent unit"
+            )
+        check_finite("z", codes, fix=LEAVE)
+        check_precision("z", codes, self._like().dtype)
+        given = self._context(context)
         with eval_mode(self):
-            return self.likelihood.given(*self._here(z, *context))
+            return self.likelihood.given(self._real(codes), *given)
 
     def raw(self, x: Tensor) -> Tensor:
         """Values x in the units of the file they came from; for a VAE put together by hand x itself."""
         return Domain(**self.recipe["domain"]).raw(x) if self.recipe else x
 
     @verb
-    def reconstruct(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, seed: Seed | None = None) -> Tensor:
-        """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape)."""
+    def reconstruct(
+        self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True, seed: Seed | None = None
+    ) -> Tensor:
+        """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape). Data and errors as for `encode`."""
         with evaluating(self, seed):
-            return self.decode(self.posterior_draw(x, *context, mask=mask), *context).mean
+            args, seen = self._entered(x, context, mask)
+            return self.likelihood.given(self.latent_draw(*args, mask=seen), *args[1:]).mean
 
     @verb
     def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
@@ -137,30 +191,44 @@ class VAE(nn.Module):
             Seed of the draws; fresh entropy if `None`.
         mean
             Give E[x | z] for z ~ p(z), as papers show it, instead of x ~ p(x | z).
+
+        Raises
+        ------
+        TypeError
+            For context that is no numbers.
+        ValueError
+            For no draws, a context that is not one row a draw or of another width than the VAE's, and an improper
+            prior.
         """
-        if n < 1 or any(len(c) != n for c in context):
+        lengths = [len(c) if getattr(c, "shape", (1,)) else 1 for c in context]
+        if n < 1 or any(length != n for length in lengths):
             raise ValueError(
                 f"sample expects one draw or more and a context for each, got n={n} and contexts of lengths "
-                f"{[len(c) for c in context]}; give {n if n > 0 else 'n >= 1'} of each"
+                f"{lengths}; give {n if n > 0 else 'n >= 1'} of each"
             )
-        context = self._here(*context)
+        given = self._context(context)
         with evaluating(self, seed):
             with pyro.plate("data", n, dim=-1):
-                z = self.prior(*context)
-            x = self.decode(z, *context)
+                z = self.prior(*given)
+            x = self.likelihood.given(z, *given)
             return x.mean if mean else x.sample()
 
     @query
-    def posterior_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
+    def posterior_draw(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """What the likelihood is given for one draw from the guide, (batch, latent_dim).
 
-        The prior is replayed on the guide's draw, in whatever order that sampled its sites; networks in eval mode. By
-        torch's random numbers of the moment.
+        Data and errors as for `encode`. The prior is replayed on the guide's draw, in whatever order that sampled its
+        sites; networks in eval mode. By torch's random numbers of the moment.
         """
-        x, *rest = self._here(filled(x, mask), *context)
-        with eval_mode(self), pyro.plate("data", len(x), dim=-1):
-            guide = poutine.trace(self.posterior).get_trace(self.likelihood.standardize(x), *rest)
-            return poutine.replay(self.prior, trace=guide)(*rest)
+        with eval_mode(self):
+            args, seen = self._entered(x, context, mask)
+            return self.latent_draw(*args, mask=seen)
+
+    def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
+        """`posterior_draw` of data that are checked, in whatever mode the networks are."""
+        with pyro.plate("data", len(x), dim=-1):
+            guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *context)
+            return poutine.replay(self.prior, trace=guide)(*context)
 
     def __repr__(self) -> str:
         context = ("c",) if (self.recipe or {}).get("context") else ()
@@ -188,10 +256,63 @@ class VAE(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return without_store(self)
 
-    def _here(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Tensors where the parameters are, real numbers in their precision."""
-        like = next(self.parameters(), torch.zeros(()))
-        return tuple(recorded(t).to(like.device, like.dtype if t.is_floating_point() else None) for t in tensors)
+    def _entered(self, x: Any, context: tuple[Any, ...], mask: Any) -> tuple[tuple[Tensor, ...], Tensor | bool]:
+        """Data as the networks take them, (x, *context) and mask, checked as `fit` and `evaluate` check them."""
+        split = Split.of(x, *context, mask=mask).drawn()
+        like = self._like()
+        check_precision("x", split.x, like.dtype, split.mask)
+        self._check_shapes(split.x, split.context)
+        given = self._context(split.context)
+        (x, *_), seen = arguments(self, split)
+        if self.corruption is None:  # else it was trained on what lies outside, too
+            z = x.new_zeros(1, *self.likelihood.in_shape)
+            with torch.no_grad():
+                check_values(self.likelihood.given(z, *(c[:1] for c in given)), x, seen)
+        return (x, *given), seen
+
+    def _context(self, context: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        """Context where the parameters are, checked."""
+        given = [as_tensor("context", c) for c in context]
+        self._check_context(given)
+        for c in given:
+            check_finite("context", c, fix=LEAVE)
+        like = self._like()
+        return tuple(recorded(c).to(like.device, like.dtype if c.is_floating_point() else None) for c in given)
+
+    def _check_shapes(self, x: Tensor, context: Sequence[Tensor]) -> None:
+        expected = self.likelihood.x_shape
+        if tuple(x.shape[1:]) != expected or not x.dim():
+            raise ValueError(
+                f"the VAE expects x of shape {('n', *expected)}, got {tuple(x.shape)}; reshape it, a single datum to "
+                "x[None]"
+            )
+        self._check_context(context)
+
+    def _check_context(self, context: Sequence[Tensor]) -> None:
+        """Against what the VAE was built for; one put together by hand without context may take any."""
+        built = self.recipe["context"] if self.recipe else self.likelihood.context_shapes
+        shapes = tuple(map(tuple, built))
+        ends = [tuple(c.shape[max(c.dim() - len(s), 0) :]) for c, s in zip(context, shapes, strict=False)]
+        if (shapes or self.recipe) and (len(context) != len(shapes) or tuple(ends) != shapes):
+            raise ValueError(
+                f"the VAE expects {len(shapes)} contexts, of shapes {[('n', *s) for s in shapes]}, got "
+                f"{[tuple(c.shape) for c in context]}; give each after x or z, labels one-hot (condition_on_labels)"
+            )
+
+    def _seen(self, x: Tensor, mask: Tensor | bool) -> Tensor:
+        """x as the encoder sees it: standardized, and 0 where it is missing."""
+        if mask is True:
+            return self.likelihood.standardize(x)
+        observed = torch.as_tensor(mask, device=x.device)
+        seen = self.likelihood.standardize(torch.where(observed, x, torch.zeros_like(x)))
+        return torch.where(observed, seen, torch.zeros_like(seen))
+
+    def _real(self, values: Tensor) -> Tensor:
+        """Values where the parameters are and in their precision."""
+        return recorded(values).to(self._like())
+
+    def _like(self) -> Tensor:
+        return next(self.parameters(), torch.zeros(()))
 
     def _register(self) -> None:
         """Make the parameters known to Pyro, as `pyro.module` would, but refuse those of another model.
@@ -205,8 +326,3 @@ class VAE(nn.Module):
                     "the VAE expects Pyro's parameter store to hold its own parameters, got another model's; train "
                     "with ppl_vae.fit, or inside pyro.get_param_store().scope(), or call pyro.clear_param_store()"
                 )
-
-
-def filled(x: Tensor, mask: Tensor | bool) -> Tensor:
-    """x with 0, a value that every likelihood has a density for, in the place of what is missing."""
-    return x if mask is True else torch.where(torch.as_tensor(mask, device=x.device), x, torch.zeros_like(x))

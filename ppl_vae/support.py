@@ -1,0 +1,196 @@
+"""What a distribution can score: its shape, its support, a value inside, and what lies outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
+from torch import Tensor
+from torch.distributions import constraints, transform_to
+from torch.distributions.constraints import Constraint
+
+__all__ = ["check_draw", "check_shape", "check_values", "element_mask", "filled", "layers", "unwrapped"]
+
+Site = Mapping[str, Any]
+_BATCHES = (dist.Independent, MaskedDistribution, ExpandedDistribution)
+
+
+def layers(fn: Any) -> Iterator[Any]:
+    """A distribution and those it is made of, outermost first."""
+    while fn is not None:
+        yield fn
+        fn = getattr(fn, "base_dist", None)
+
+
+def unwrapped(fn: Any) -> Any:
+    """The distribution itself, without what masks, expands or joins its batch."""
+    return next(layer for layer in layers(fn) if not isinstance(layer, _BATCHES))
+
+
+def element_mask(fn: Any) -> Tensor | bool:
+    """True where an element of the value is scored, with a dimension of 1 for each that is scored as a whole."""
+    masked = next((layer for layer in layers(fn) if isinstance(getattr(layer, "_mask", True), Tensor)), None)
+    return True if masked is None else masked._mask.reshape(*masked._mask.shape, *(1 for _ in masked.event_shape))
+
+
+def filled(x: Tensor, mask: Tensor | bool, fn: Any) -> Tensor:
+    """x with a value inside the support of `fn` in the place of what is missing.
+
+    That value is in the interior, where log density and gradient are finite: masked out, they add exactly 0.
+    """
+    if mask is True:
+        return x
+    return torch.where(torch.as_tensor(mask, device=x.device), x, _inside(unwrapped(fn).support, x))
+
+
+def _inside(support: Constraint, like: Tensor) -> Tensor:
+    if support.is_discrete:
+        return torch.as_tensor(getattr(support, "lower_bound", 0), dtype=like.dtype, device=like.device)
+    return transform_to(support)(torch.zeros_like(like)).to(like.dtype)
+
+
+def check_shape(site: Site, data: int, depth: int) -> None:
+    """Refuse a value that its distribution would broadcast over the data or the event, and so score many times over.
+
+    Over the data plate and the event the shapes must be equal. A program's other plates may repeat a value, which is
+    what they say, and to the left of its plates lie particles and enumeration.
+
+    Parameters
+    ----------
+    site
+        With the value it has in a trace.
+    data
+        Dimension of the data plate, negative.
+    depth
+        Number of dimensions the program's plates take.
+
+    Raises
+    ------
+    ValueError
+        Naming both shapes.
+    """
+    fn, value = site["fn"], site["value"]
+    if isinstance(fn, dist.Unit) or site["infer"].get("_deterministic"):  # pyro.factor and pyro.deterministic
+        return
+    split = value.dim() - len(fn.event_shape)
+    batch = value.shape[: max(split, 0)]
+    sizes = zip(range(-1, -1 - depth, -1), batch[::-1], fn.batch_shape[::-1], strict=False)
+    if (
+        value.shape[max(split, 0) :] == fn.event_shape
+        and len(batch) >= -data
+        and all(came == size or (came == 1 and dim != data) for dim, came, size in sizes)
+    ):
+        return
+    expected = (*fn.batch_shape[max(len(fn.batch_shape) - depth, 0) :], *fn.event_shape)
+    raise ValueError(
+        f"site {site['name']!r} expects values of the shape of its distribution, {tuple(expected)}, got "
+        f"{tuple(value.shape)}, which would be scored more than once, or does not fit at all; reshape the data, or "
+        "give the distribution the shape of the data (to_event)"
+    )
+
+
+def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
+    """Refuse values outside a distribution's support where they were observed, whatever validation says.
+
+    Raises
+    ------
+    ValueError
+        Naming the support, what came, and what to do.
+    """
+    base = unwrapped(fn)
+    inside = base.support.check(x)
+    if isinstance(mask, Tensor):
+        inside = inside | ~(mask.flatten(-len(base.event_shape) - 1) if base.event_shape else mask)
+    if bool(inside.all()):
+        return
+    if isinstance(mask, Tensor) and mask.shape[mask.dim() - x.dim() :] == x.shape:
+        x = x.expand(mask.shape)[mask]
+    name = type(base).__name__
+    came = "NaN" if x.isnan().any() else f"values in [{x.min():g}, {x.max():g}] with {len(x.unique())} distinct levels"
+    expected, fix = _SUPPORTS.get(name, (f"x in {base.support}", "convert the data, or choose another likelihood"))
+    if x.isnan().any():
+        fix = "fill them, or mark them missing with mask="
+    raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
+
+
+def check_draw(q: Site, p: Site) -> None:
+    """Refuse a posterior that draws what its prior has no density for.
+
+    Judged by the bounds of their supports, where both have some, and by q's draw: rounding on a simplex or a sphere,
+    where both say that they live on it, is none.
+
+    Raises
+    ------
+    ValueError
+        Naming both supports.
+    """
+    ours, theirs = _support(q["fn"]), _support(p["fn"])
+    if theirs is None or (type(ours) is type(theirs) and _bounds(theirs) is None):
+        return
+    point = any(isinstance(fn, dist.Delta) for fn in layers(q["fn"]))
+    if (point or _within(ours, theirs)) and _drawn_within(p["fn"].support, q["value"]):
+        return
+    raise ValueError(
+        f"a posterior expects draws in the support of its prior, got {q['name']!r} from {_named(q['fn'])} on {ours} "
+        f"for {_named(p['fn'])} on {theirs}, where p(z) = 0 or no density; give the posterior a distribution on "
+        f"{theirs} (dist.TransformedDistribution with the transform biject_to(prior.support)), or choose another prior"
+    )
+
+
+def _drawn_within(support: Constraint, value: Tensor) -> bool:
+    """Whether a draw lies in a support, or as near as its arithmetic comes; what is not finite is another error's."""
+    if not value.isfinite().all() or bool(support.check(value).all()):
+        return True
+    try:
+        onto = transform_to(support)
+        return torch.allclose(onto(onto.inv(value)), value, rtol=1e-4, atol=1e-5)
+    except NotImplementedError:  # no transform leads there
+        return False
+
+
+def _named(fn: Any) -> str:
+    return type(unwrapped(fn)).__name__
+
+
+def _support(fn: Any) -> Constraint | None:
+    """The support of each coordinate, if a distribution has one of its own."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return None
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def _bounds(support: Constraint) -> tuple[Any, Any] | None:
+    """Lower and upper bound of an interval, of real or of whole numbers; `None` for any other set."""
+    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if support is constraints.real:
+        return -torch.inf, torch.inf
+    if support is constraints.boolean:
+        return 0, 1
+    if lower is None and upper is None:
+        return None
+    return -torch.inf if lower is None else lower, torch.inf if upper is None else upper
+
+
+def _within(inner: Constraint | None, outer: Constraint) -> bool:
+    """Whether an interval lies within another; True where one of them is no interval, and only draws can tell."""
+    ours, theirs = None if inner is None else _bounds(inner), _bounds(outer)
+    if ours is None or theirs is None:
+        return True
+    (low, high), (lowest, highest) = (map(torch.as_tensor, bounds) for bounds in (ours, theirs))
+    return bool((low >= lowest).all() and (high <= highest).all())
+
+
+_SUPPORTS = {
+    "Bernoulli": ("x in {0, 1}", "binarize the data (`ppl_vae.data`: binarize) or use ContinuousBernoulli"),
+    "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
+    "Normal": ("real x", "remove what is not finite"),
+    "DiscretizedLogistic": ("whole grey levels", "give the raw levels and their number, or use Gaussian"),
+    "Levels": ("whole levels", "give the raw levels and their number, or use Gaussian"),
+}
