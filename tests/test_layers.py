@@ -11,7 +11,7 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "arguments calls isolation conditional nets distributions domain split traces enumeration draws importance "
+    "arguments calls isolation memory conditional nets distributions domain split traces enumeration draws importance "
     "precision latent_draws codebook corruptions _torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
