@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
+from ppl_vae.memory import Allocated
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision
@@ -84,8 +85,8 @@ def draws(
     """Draw from the guide and score, some data at a time, in bounded memory.
 
     Each datum is encoded once, whatever the number of samples. The model is run on at most `max_rows` pairs at once,
-    but q is drawn for all S at once: of one datum at least, memory for S times the latents' size is needed. Call it
-    inside `isolation.evaluating`.
+    fewer where they are large (see `look`), but q is drawn for all S at once: of one datum at least, memory for S times
+    the latents' size is needed. Call it inside `isolation.evaluating`.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def draws(
     num_predictive
         For how many of them data are predicted.
     max_rows
-        Number of (draw, datum) pairs decoded at once; bounds the memory, and above some thousands costs no time.
+        Number of (draw, datum) pairs decoded at once, at most; above some thousands more save no time.
 
     Yields
     ------
@@ -113,11 +114,12 @@ def draws(
         first of all.
     """
     where = look(program, data)
+    max_rows = where.rows(max_rows)
     for rows in chunks(len(data), num_samples, max_rows):
         args, mask = arguments(program, data[rows])
         drawn = scored(program, args, mask, num_samples, num_predictive, max_rows, where)
         if drawn.discrete_q and not drawn.quantized:
-            here = traces.Plates(len(args[0]), where.data, where.depth)
+            here = where.of(len(args[0]))
             drawn = replace(drawn, enumerated=enumerate_latents(program, args, mask, here, max_rows=max_rows))
         yield rows, drawn
 
@@ -135,7 +137,7 @@ def encoded(
         Values by site, (S, rows, units), in float64.
     """
     where = look(program, data)
-    for rows in chunks(len(data), num_samples, max_rows):
+    for rows in chunks(len(data), num_samples, where.rows(max_rows)):
         args, mask = arguments(program, data[rows])
         with traces.particles(num_samples, where.depth):
             guide = poutine.trace(program.guide).get_trace(*args, **traces.call(mask))
@@ -188,13 +190,21 @@ def check_program(caller: str, program: Any) -> None:
 def look(program: Any, data: Split) -> traces.Plates:
     """Where the data lie in a program's plates, seen on three data and on two; it checks the pair as well.
 
-    Two sizes tell the plate over the data from one that happens to be as long. Fewer data are repeated.
+    Two sizes tell the plate over the data from one that happens to be as long, and what is made for each datum from
+    what is made once: `Plates.rows` bounds the memory by that. Fewer data are repeated.
     """
     like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
     check_precision("x", data.x, like.dtype, data.mask)
     few, fewer = (arguments(program, data[torch.arange(size) % len(data)]) for size in (3, 2))
-    other, _ = traces.pair(program, *fewer[0], mask=fewer[1])
-    return traces.check_pair(*traces.pair(program, *few[0], mask=few[1]), 3, other)
+    with Allocated() as by_two:
+        other = traces.pair(program, *fewer[0], mask=fewer[1])
+    with Allocated() as by_three:
+        pair = traces.pair(program, *few[0], mask=few[1])
+    where = traces.check_pair(*pair, 3, other[0])
+    for allocated, drawn in ((by_two, other), (by_three, pair)):
+        with allocated:
+            traces.log_weights(*drawn, where.of(2 if drawn is other else 3))
+    return replace(where, row_bytes=max(0, by_three.bytes - by_two.bytes))
 
 
 def scored(
@@ -208,7 +218,7 @@ def scored(
 ) -> Draws:
     """What `draws` yields for some data, from their `arguments`; gradients flow where they are enabled."""
     n = len(args[0])
-    where = traces.Plates(n, where.data, where.depth)
+    where = where.of(n)
     with traces.particles(num_samples, where.depth):
         guide = poutine.trace(program.guide).get_trace(*args, **traces.call(mask))
     q = traces.latents(guide)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyro
@@ -21,6 +21,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ppl_vae import support
+from ppl_vae.memory import rows_at_once
 
 __all__ = [
     "Modelled",
@@ -29,6 +30,7 @@ __all__ = [
     "by_particle",
     "call",
     "check_pair",
+    "check_sites",
     "check_support",
     "discrete",
     "enumerated",
@@ -48,6 +50,7 @@ __all__ = [
 
 Site = dict[str, Any]
 PARTICLES = "num_particles_vectorized"  # the name Pyro's objectives give theirs
+UNSIZED = -1  # the size that Pyro gives a plate made without one
 
 
 class Modelled(Protocol):
@@ -69,11 +72,22 @@ class Plates:
         The data plate's dimension, negative.
     depth
         Number of dimensions the program's plates take; particles go to the left of them.
+    row_bytes
+        Bytes of the tensors that are made for one row, a pair of draw and datum; 0 where nobody measured.
     """
 
     size: int
     data: int
     depth: int
+    row_bytes: int = 0
+
+    def of(self, size: int) -> Plates:
+        """The same for another number of data."""
+        return replace(self, size=size)
+
+    def rows(self, most: int) -> int:
+        """How many rows to take at once: `most`, or fewer where they are large."""
+        return rows_at_once(most, self.row_bytes)
 
 
 def call(mask: Tensor | bool = True, beta: float = 1.0) -> dict[str, Any]:
@@ -120,12 +134,8 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
     sites = dict(_sampled(trace))
     frames = _frames(trace)
     fixed = {f.name for f in _frames(other) if f.size == size} if other else set()
-    candidates = {f.name: f.dim for f in frames if f.size == size and f.name not in fixed}
-    around = [
-        name
-        for name in candidates
-        if all(any(f.name == name for f in site["cond_indep_stack"]) for site in sites.values())
-    ]
+    candidates = {f.name: f.dim for f in frames if _length(f, sites, size) == size and f.name not in fixed}
+    around = [name for name in candidates if all(_inside(site, name) for site in sites.values())]
     if len(around) > 1 and size > 1:  # over one datum they are the same
         raise ValueError(
             f"per-datum results expect one plate over the {size} data around every site, got {around}, each as long; "
@@ -133,11 +143,29 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
         )
     if around:
         return Plates(size, candidates[around[0]], max(-f.dim for f in frames))
-    outside = [name for name, site in sites.items() if not any(f.name in candidates for f in site["cond_indep_stack"])]
+    if unsized := [f.name for f in frames if f.size == UNSIZED and all(_inside(s, f.name) for s in sites.values())]:
+        shapes = {name: tuple(site["fn"].batch_shape) for name, site in sites.items()}
+        raise ValueError(
+            f"a plate without a size expects every site in it to have the batch shape of the {size} data, got {shapes} "
+            f"in {unsized[0]!r}; give the plate its size: pyro.plate({unsized[0]!r}, len(x))"
+        )
+    outside = [name for name, site in sites.items() if not any(_inside(site, plate) for plate in candidates)]
     raise ValueError(
         f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "
         "a global latent has no per-datum posterior: move the sites into the plate, or fix the global ones"
     )
+
+
+def _length(frame: Any, sites: dict[str, Site], size: int) -> int:
+    """Length of a plate; one made without a size is as long as its sites if they agree, as Pyro leaves it to them."""
+    if frame.size != UNSIZED:
+        return int(frame.size)
+    shapes = [site["fn"].batch_shape for site in sites.values() if _inside(site, frame.name)]
+    return size if all(len(s) >= -frame.dim and s[frame.dim] == size for s in shapes) else UNSIZED
+
+
+def _inside(site: Site, plate: str) -> bool:
+    return any(frame.name == plate for frame in site["cond_indep_stack"])
 
 
 def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
@@ -236,9 +264,27 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     Raises
     ------
     ValueError
-        If they sample different sites, if a site lies outside the data plate or several plates fit, if observed
-        values have another shape than their distribution or lie outside its support, and so do the posterior's draws
-        of the prior; if a mass meets a density as its prior, or an improper prior a posterior with a density.
+        See `check_sites` and `plates`; and if observed values have another shape than their distribution or lie outside
+        its support, and so do the posterior's draws of the prior.
+    """
+    check_sites(model, guide)
+    of_guide, where = latents(guide), plates(model, size, other)
+    for name, site in latents(model).items():
+        support.check_shape(site, where.data, where.depth)
+        support.check_draw(of_guide[name], site)
+    for site in observed(model).values():
+        check_support(site, where)
+    return where
+
+
+def check_sites(model: Trace, guide: Trace) -> None:
+    """Refuse a model and a guide whose latent sites do not belong together, whatever their values.
+
+    Raises
+    ------
+    ValueError
+        If they sample different sites, or none; if a mass meets a density as its prior, or an improper prior a
+        posterior with a density.
     """
     of_model, of_guide = latents(model), latents(guide)
     if set(of_model) != set(of_guide):
@@ -261,13 +307,6 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
                 f"{type(of_guide[name]['fn']).__name__}: its entropy is unbounded, and the ELBO would be no bound; "
                 "use Point, or a proper prior"
             )
-    where = plates(model, size, other)
-    for name, site in of_model.items():
-        support.check_shape(site, where.data, where.depth)
-        support.check_draw(of_guide[name], site)
-    for site in observed(model).values():
-        check_support(site, where)
-    return where
 
 
 def _frames(trace: Trace) -> list[Any]:

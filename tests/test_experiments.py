@@ -32,8 +32,8 @@ TINY = {
     "disentangle.py": "--betas 1 4 --seeds 0 1 --epochs 1 --train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
     "--figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
-    "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 --models standard "
-    "--out out.json",
+    "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
+    "--models standard --out out.json",
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
 }
 TINY_NOTEBOOK = {

@@ -11,8 +11,8 @@ import ppl_vae
 
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
-    "arguments calls isolation conditional nets distributions domain split support tensors traces enumeration draws "
-    "importance precision latent_draws codebook corruptions _torchvision",
+    "arguments calls isolation memory conditional nets distributions domain split support tensors traces enumeration "
+    "draws importance precision latent_draws codebook corruptions _torchvision",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",

@@ -121,6 +121,7 @@ def aggregated_posterior(
         )
     with diagnosing("aggregated_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
         where = look(program, split)
+        max_rows = where.rows(max_rows)
         names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
 
         def at(rows: Tensor | slice) -> LatentSites:

@@ -128,7 +128,7 @@ class Grid:
         Where the points are shared, a decoder that sees nothing but z is run once for each, not for each datum too.
         """
         points = self.points
-        for rows in chunks(len(points), joint.size, max_rows):
+        for rows in chunks(len(points), joint.size, joint.where.rows(max_rows)):
             u = self.at(points[rows])
             yield rows, log_density(joint, u if self.shared else u.expand(-1, joint.size, -1))
             bar.update(rows.stop - rows.start)

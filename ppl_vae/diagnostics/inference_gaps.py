@@ -112,7 +112,7 @@ def inference_gaps(
     columns: dict[str, Tensor] = {}
     with diagnosing("inference_gaps", program, x, *context, mask=mask, seed=seed) as (split, used):
         where = look(program, split)
-        total = len(split) * num_steps
+        total, max_rows = len(split) * num_steps, where.rows(max_rows)
         with tqdm(total=total, unit="step", disable=None if progress else True, leave=False) as bar:
             for rows in chunks(len(split), num_particles, max_rows):
                 part = split[rows]

@@ -68,7 +68,7 @@ class LatentSites:
     def of(cls, program: Any, names: Iterable[str], data: Split, where: traces.Plates) -> LatentSites:
         """Those of some data."""
         args, mask = arguments(program, data)
-        return cls(program, tuple(names), args, mask, traces.Plates(len(data), where.data, where.depth))
+        return cls(program, tuple(names), args, mask, where.of(len(data)))
 
     def guide(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
         """Sites of q(z | x), drawn or at `values`."""

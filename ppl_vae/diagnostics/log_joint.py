@@ -76,7 +76,7 @@ class LogJoint:
 
     def __init__(self, program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
         self.program, self.args, self.mask = program, args, mask
-        self.where = traces.Plates(len(args[0]), where.data, where.depth)
+        self.where = where.of(len(args[0]))
         model, guide = self._drawn()
         self._check(model, guide)
         self.layout: dict[str, _Placed] = {}
@@ -173,10 +173,11 @@ class LogJoint:
 def log_joints(program: Any, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
     """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
 
-    Call it inside `session.diagnosing`. It refuses `max_rows` below 1, and what `LogJoint` does.
+    Fewer where they are large: see `draws.look`. Call it inside `session.diagnosing`. It refuses `max_rows` below 1,
+    and what `LogJoint` does.
     """
     where = look(program, data)
-    for rows in chunks(len(data), num, max_rows):
+    for rows in chunks(len(data), num, where.rows(max_rows)):
         yield rows, LogJoint(program, *arguments(program, data[rows]), where)
 
 

@@ -178,9 +178,10 @@ def _by_prior(
             "which x has no density; use another prior"
         )
     has_tail = not all(map(traces.discrete, latent.values()))
+    max_rows = where.rows(max_rows)
     for rows in chunks(len(split), num_samples, max_rows):
         args, mask = arguments(program, split[rows])
-        here = traces.Plates(len(args[0]), where.data, where.depth)
+        here = where.of(len(args[0]))
         states = None if has_tail else enumerate_latents(program, args, mask, here, max_rows=max_rows)
         if states is not None:
             yield rows, summed(replace(states, log_q=states.log_p), num_samples)

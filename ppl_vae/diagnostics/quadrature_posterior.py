@@ -97,8 +97,9 @@ def quadrature_posterior(
                 for name, part in _described(grid, log_f).items():
                     empty = torch.empty(len(split), *part.shape[1:], dtype=part.dtype)
                     columns.setdefault(name, empty)[rows] = part.cpu()
+                at_once = joint.where.rows(max_rows)
                 u = _drawn(grid, log_f, num_chains * num_draws)
-                few = [joint.values(u[some]) for some in chunks(len(u), joint.size, max_rows)]
+                few = [joint.values(u[some]) for some in chunks(len(u), joint.size, at_once)]
                 for name in joint.layout:
                     drawn.setdefault(name, []).append(torch.cat([values[name] for values in few]).cpu())
         joined = {name: torch.cat(z, 1).unflatten(0, (num_chains, num_draws)) for name, z in drawn.items()}

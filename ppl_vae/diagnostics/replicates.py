@@ -11,9 +11,12 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.diagnostics.simulate import check_observed, simulated
 from ppl_vae.draws import arguments, chunks, draws
+from ppl_vae.memory import rows_at_once
 from ppl_vae.split import Split
 
 __all__ = ["Realized", "Replicates", "from_guide", "from_prior"]
+
+COPIES = 8  # of a datum, which its statistics make in float64
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def from_prior(program: Any, split: Split, num: int, max_rows: int) -> Iterator[
                 f"replicates of the data expect a prior to draw from, got an improper one (Flat) at {name!r}; use "
                 "another prior, or level='datum'"
             )
+    max_rows = rows_at_once(max_rows, COPIES * split.x[0].nbytes)
     for rows in chunks(len(split), num, max_rows):
         few = split[rows]
         _, data = simulated(program, few, num * len(few), max_rows=max_rows)

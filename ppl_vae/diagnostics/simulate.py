@@ -46,7 +46,7 @@ def simulated(program: nn.Module, split: Split, num: int, *, max_rows: int = 10_
     """
     where = look(program, split)
     like = split[torch.arange(num, device=split.x.device) % len(split)]
-    parts = [_simulated(program, like[rows], where) for rows in chunks(num, 1, max_rows)]
+    parts = [_simulated(program, like[rows], where) for rows in chunks(num, 1, where.rows(max_rows))]
     values = {name: torch.cat([z[name] for z, _ in parts]) for name in parts[0][0]}
     x = torch.cat([x for _, x in parts])
     index = torch.arange(num, device=split.index.device)
@@ -74,7 +74,7 @@ def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
 def _simulated(program: nn.Module, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:
     """One pair for each datum: latents by site, and x."""
     args, mask = arguments(program, like)
-    where = traces.Plates(len(like), where.data, where.depth)
+    where = where.of(len(like))
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.call(mask))
     sites = traces.latents(trace)
     observed = {name: site["infer"]["obs"] for name, site in sites.items() if site["infer"].get("was_observed")}

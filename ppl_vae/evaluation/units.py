@@ -52,7 +52,7 @@ def kl_per_unit(
     seed
         Seed of the draws; fresh entropy if `None`.
     batch_size
-        Data encoded at once, 1 or more.
+        Data encoded at once, 1 or more; fewer where they are large.
 
     Raises
     ------
@@ -82,6 +82,7 @@ def kl_of_data(caller: str, program: Any, split: Split, *, batch_size: int = 100
     exact: dict[str, list[Tensor]] = {}
     drawn: dict[str, list[tuple[Tensor, Tensor]]] = {}
     where = look(program, split)
+    batch_size = where.rows(batch_size)
     for start in range(0, len(split), batch_size):
         args, seen = arguments(program, split[start : start + batch_size])
         model, guide = traces.pair(program, *args, mask=seen)

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ppl_vae.draws import chunks
-from ppl_vae.manifold.pullback import step_lengths
+from ppl_vae.manifold.pullback import at_once, step_lengths
 from ppl_vae.manifold.walks import interpolate
 from ppl_vae.precision import in_float64
 
@@ -77,9 +77,10 @@ class CodeGraph:
     def _edges(self, a: Tensor, b: Tensor) -> np.ndarray:
         """Lengths of the decoded lines between codes (edges, latent_dim)."""
         with torch.no_grad():
+            max_rows = at_once(self.vae, MAX_ROWS, a[:1])
             parts = [
                 step_lengths(self.vae, interpolate(a[some], b[some], POINTS)).sum(-1)
-                for some in chunks(len(a), POINTS, MAX_ROWS)
+                for some in chunks(len(a), POINTS, max_rows)
             ]
         return in_float64(torch.cat(parts)).cpu().numpy()
 

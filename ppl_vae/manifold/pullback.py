@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ppl_vae.calls import query
 from ppl_vae.isolation import frozen
+from ppl_vae.memory import Allocated, rows_at_once
 
-__all__ = ["along", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
+__all__ = ["along", "at_once", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
 
 
 @query
@@ -43,6 +44,13 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     check_decoder("decoded", vae)
     check_codes("decoded", z)
     return vae.raw(vae.decode(z, *context).mean)
+
+
+def at_once(vae: Any, most: int, z: Tensor, *context: Tensor) -> int:
+    """How many codes to decode at once: `most`, or fewer where what is made of one, z (1, latent_dim), is large."""
+    with Allocated() as made:
+        decoded(vae, z, *context)
+    return rows_at_once(most, made.bytes)
 
 
 @query

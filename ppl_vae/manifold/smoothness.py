@@ -13,7 +13,7 @@ from ppl_vae.arguments import Count
 from ppl_vae.calls import verb
 from ppl_vae.draws import chunks
 from ppl_vae.isolation import evaluating
-from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded
+from ppl_vae.manifold.pullback import along, at_once, check_codes, check_decoder, decoded
 from ppl_vae.precision import in_float64
 
 __all__ = ["smoothness"]
@@ -73,6 +73,7 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) 
     shared = [c.expand(*leading, *c.shape[rank:]).reshape(-1, *c.shape[rank:]) for c in context]
     parts = []
     with evaluating(vae):
+        max_rows = at_once(vae, max_rows, flat[:1, 0], *(c[:1] for c in shared))
         for some in chunks(len(flat), steps, max_rows):
             x = decoded(vae, flat[some], *along(tuple(c[some] for c in shared), 1)).flatten(2)
             step = x.diff(dim=1).norm(dim=-1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass, field
 
-from ppl_vae.arguments import checked
+from ppl_vae.arguments import Count, checked
 
 __all__ = ["Beta", "Constant", "Cyclical", "Linear"]
 
@@ -34,7 +35,14 @@ class Constant(Beta):
     Parameters
     ----------
     beta
-        The weight.
+        The weight, positive.
+
+    Raises
+    ------
+    TypeError
+        For what is no number.
+    ValueError
+        For one that is not positive and finite.
 
     References
     ----------
@@ -60,7 +68,14 @@ class Linear(Beta):
     Parameters
     ----------
     epochs
-        Length of the warm-up.
+        Length of the warm-up, positive.
+
+    Raises
+    ------
+    TypeError
+        For what is no number.
+    ValueError
+        For one that is not positive and finite.
 
     References
     ----------
@@ -96,7 +111,14 @@ class Cyclical(Beta):
     cycles
         Number of cycles.
     ramp
-        Part of each cycle spent rising.
+        Part of each cycle spent rising, in (0, 1].
+
+    Raises
+    ------
+    TypeError
+        For what is no number.
+    ValueError
+        For numbers that are not positive and finite, a part of a cycle, or a ramp above 1.
 
     References
     ----------
@@ -104,13 +126,14 @@ class Cyclical(Beta):
     """
 
     epochs: float = 40
-    cycles: int = 4
+    cycles: Count = 4
     ramp: float = 0.5
 
     def __post_init__(self) -> None:
         _check_positive("epochs", self.epochs)
-        _check_positive("cycles", self.cycles)
         _check_positive("ramp", self.ramp)
+        if self.ramp > 1:
+            raise ValueError(f"Cyclical expects a ramp of at most 1, a part of a cycle, got {self.ramp}; give 0.5, say")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
         """The weight at a step, counted from 0."""
@@ -121,5 +144,5 @@ class Cyclical(Beta):
 
 
 def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} expects a positive number, got {value}; give one above 0")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} expects a positive number, got {value}; give one above 0, and finite")

@@ -25,6 +25,9 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
         do.
     """
     needs.something_to_weigh(model, guide, getattr(objective, "kl", 1.0))
+    if isinstance(objective, PerDatum):
+        objective.check(model, guide)
+        return
     name = type(objective).__name__
     of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
     if isinstance(objective, TraceMeanField_ELBO) and of_guide != of_model:
@@ -32,12 +35,10 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             f"{name} expects model and guide to sample their sites in the same order, got "
             f"{of_model} and {of_guide}: its KLs would be of the wrong distributions; use Trace_ELBO"
         )
-    if any(map(traces.enumerated, traces.latents(guide).values())) and not isinstance(objective, TraceEnum_ELBO):
-        raise ValueError(f"an enumerated site expects TraceEnum_ELBO, got {name}; use TraceEnum_ELBO")
+    if not isinstance(objective, TraceEnum_ELBO):
+        needs.drawn(name, guide)
     if isinstance(objective, RenyiELBO | TraceTailAdaptive_ELBO):
         needs.unscaled(name, model, guide)
         needs.densities(name, guide)
-    if isinstance(objective, PerDatum):
-        objective.check(model, guide)
-    if isinstance(objective, PerDatum | TraceTailAdaptive_ELBO):
+    if isinstance(objective, TraceTailAdaptive_ELBO):
         needs.reparametrized(name, guide)

@@ -29,6 +29,8 @@ class Commitment(Penalized):
 
     Raises
     ------
+    TypeError
+        For what is no number.
     ValueError
         For a negative weight.
 
@@ -40,7 +42,7 @@ class Commitment(Penalized):
     def __init__(self, weight: float = 0.25, num_particles: Count = 1) -> None:
         super().__init__(weight, num_particles)
 
-    def check(self, model: Trace, guide: Trace) -> None:
+    def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse a guide without codes."""
         if not _quantized(guide):
             got = [site["fn"] for site in traces.latents(guide).values()]

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, checked
-from ppl_vae.objectives.needs import reparametrized
 from ppl_vae.objectives.penalized import Penalized, by_unit
 
 __all__ = ["Contractive"]
@@ -36,6 +35,8 @@ class Contractive(Penalized):
 
     Raises
     ------
+    TypeError
+        For what is no number.
     ValueError
         For a negative weight or no projections.
 
@@ -49,15 +50,10 @@ class Contractive(Penalized):
 
     def __init__(self, weight: float = 0.1, num_projections: Count | None = None, num_particles: Count = 1) -> None:
         super().__init__(weight, num_particles)
-        if num_projections is not None and num_projections < 1:
-            raise ValueError(
-                f"Contractive expects one projection or more, got {num_projections}; give None for the exact norm"
-            )
         self.num_projections = num_projections
 
-    def check(self, model: Trace, guide: Trace) -> None:
+    def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse draws that do not move with x."""
-        reparametrized("Contractive", guide)
         if codes := [name for name, site in traces.latents(guide).items() if traces.discrete(site)]:
             raise ValueError(
                 f"Contractive expects codes that move with x, got discrete ones at {codes} (VectorQuantized), whose "

@@ -7,7 +7,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.per_datum import PerDatum
 
@@ -24,25 +24,32 @@ class FreeBits(PerDatum):
     Parameters
     ----------
     nats
-        What each site may cost for free, per datum.
+        What each site may cost for free, per datum, 0 or more.
     num_particles
         Number of draws.
+
+    Raises
+    ------
+    TypeError
+        For what is no number.
+    ValueError
+        For negative nats, or a number of draws that is not whole, or below 1.
 
     References
     ----------
     Kingma et al. 2016, arXiv:1606.04934, section C.8.
     """
 
-    def __init__(self, nats: float = 0.5, num_particles: Count = 1) -> None:
+    def __init__(self, nats: NonNegative = 0.5, num_particles: Count = 1) -> None:
         super().__init__(num_particles)
         self.nats = nats
 
-    def check(self, model: Trace, guide: Trace) -> None:
+    def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse a posterior all on one value."""
         needs.densities("FreeBits", guide)
 
-    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
-        size = len(args[0])
+    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
+        size = where.size
         reconstruction = sum(s["log_prob_sum"] for s in traces.observed(model).values()) / self.num_particles
         cost = torch.zeros(())
         for name, q in traces.latents(guide).items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pyro.poutine import Trace
 from torch import Tensor
@@ -40,6 +42,8 @@ class InfoVAE(Penalized):
 
     Raises
     ------
+    TypeError
+        For what is no number.
     ValueError
         For alpha above 1, a negative weight.
 
@@ -49,14 +53,14 @@ class InfoVAE(Penalized):
     """
 
     def __init__(self, alpha: float = 1.0, weight: float = 100.0, num_particles: Count = 1) -> None:
-        if not alpha <= 1:
+        if not -math.inf < alpha <= 1:
             raise ValueError(
                 f"InfoVAE expects alpha of at most 1, got {alpha}; give 0 to 1 (a KL that is rewarded has no end)"
             )
         super().__init__(weight, num_particles, kl=1 - alpha)
         self.alpha = alpha
 
-    def check(self, model: Trace, guide: Trace) -> None:
+    def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse a KL that does not exist, and a prior that nothing can be drawn from."""
         sites = traces.latents(guide).values()
         if self.alpha != 1 and any(map(traces.singular, sites)):

@@ -35,11 +35,11 @@ class IWAE(PerDatum):
     def __init__(self, num_particles: Count = 5) -> None:
         super().__init__(num_particles)
 
-    def check(self, model: Trace, guide: Trace) -> None:
+    def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse scaled sites, and a posterior all on one value."""
         needs.unscaled("IWAE", model, guide)
         needs.densities("IWAE", guide)
 
-    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
-        where, num = traces.plates(model, len(args[0])), self.num_particles
+    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
+        num = self.num_particles
         return (math.log(num) - traces.log_weights(model, guide, where, num).logsumexp(0)).sum()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pyro.poutine import Trace
 
 from ppl_vae import traces
 
-__all__ = ["densities", "reparametrized", "something_to_weigh", "unscaled"]
+__all__ = ["densities", "drawn", "reparametrized", "something_to_weigh", "unscaled"]
 
 
 def unscaled(name: str, model: Trace, guide: Trace) -> None:
@@ -36,8 +35,8 @@ def something_to_weigh(model: Trace, guide: Trace, kl: float = 1.0) -> None:
         Saying why there is none.
     """
     of_model, of_guide = traces.latents(model), traces.latents(guide)
-    of_data = {float(torch.as_tensor(s["scale"]).mean()) for s in traces.observed(model).values()}
-    if not of_data or all(float(torch.as_tensor(s["scale"]).mean()) in of_data for s in of_model.values()):
+    of_data = {_mean_scale(s) for s in traces.observed(model).values()}
+    if not of_data or all(_mean_scale(s) in of_data for s in of_model.values()):
         return
     constant = {
         "an improper prior (Flat)": any(map(traces.improper, of_model.values())),
@@ -71,6 +70,18 @@ def densities(name: str, guide: Trace) -> None:
         )
 
 
+def drawn(name: str, guide: Trace) -> None:
+    """Refuse a site that asks to be summed over, of an objective that draws.
+
+    Raises
+    ------
+    ValueError
+        Naming the objective.
+    """
+    if any(map(traces.enumerated, traces.latents(guide).values())):
+        raise ValueError(f"an enumerated site expects TraceEnum_ELBO, got {name}; use TraceEnum_ELBO")
+
+
 def reparametrized(name: str, guide: Trace) -> None:
     """Refuse a site whose draws pass no gradient on.
 
@@ -86,5 +97,11 @@ def reparametrized(name: str, guide: Trace) -> None:
         )
 
 
+def _mean_scale(site: dict[str, Any]) -> float:
+    scale = site["scale"]
+    return float(scale if isinstance(scale, int | float) else scale.mean())
+
+
 def _scaled(site: dict[str, Any]) -> bool:
-    return bool((torch.as_tensor(site["scale"]) != 1).any())
+    scale = site["scale"]
+    return scale != 1 if isinstance(scale, int | float) else bool((scale != 1).any())

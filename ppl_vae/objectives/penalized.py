@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import torch
 from pyro.poutine import Trace
@@ -32,13 +33,15 @@ class Penalized(PerDatum):
 
     Raises
     ------
+    TypeError
+        For what is no number.
     ValueError
-        For a negative weight.
+        For a negative weight, or a number of draws that is not whole, or below 1.
     """
 
     def __init__(self, weight: float, num_particles: int, kl: float = 1.0) -> None:
         super().__init__(num_particles)
-        if not weight >= 0:
+        if not 0 <= weight < math.inf:
             raise ValueError(f"{type(self).__name__} expects a weight of 0 or more, got {weight}; give 0, or more")
         self.weight, self.kl = weight, kl
 
@@ -46,7 +49,7 @@ class Penalized(PerDatum):
     def _penalty(self, model: Trace, guide: Trace, x: Tensor) -> Tensor:
         """Penalty, summed over the data, the mean over particles."""
 
-    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
+    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
         of_data, prior, q = traces.observed(model), traces.latents(model), traces.latents(guide)
         loss = -sum(s["log_prob_sum"] for s in of_data.values()) / self.num_particles
         if self.kl != 0:
@@ -55,7 +58,7 @@ class Penalized(PerDatum):
         if self.weight == 0:
             return loss
         scale = next(float(in_float64(torch.as_tensor(s["scale"])).mean()) for s in of_data.values())
-        return loss + self.weight * scale * self._penalty(model, guide, args[0])
+        return loss + self.weight * scale * self._penalty(model, guide, x)
 
 
 def by_unit(value: Tensor, event_dim: int, where: traces.Plates) -> Tensor:

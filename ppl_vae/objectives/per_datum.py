@@ -10,6 +10,9 @@ from pyro.infer import Trace_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
+from ppl_vae import traces
+from ppl_vae.objectives import needs
+
 __all__ = ["PerDatum"]
 
 
@@ -29,20 +32,43 @@ class PerDatum(Trace_ELBO, abc.ABC):
         super().__init__(num_particles=num_particles, vectorize_particles=True)
 
     @abc.abstractmethod
-    def check(self, model: Trace, guide: Trace) -> None:
+    def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse traces of which the loss would be a wrong number, with a `ValueError`."""
 
     @abc.abstractmethod
-    def _loss(self, model: Trace, guide: Trace, args: tuple[Tensor, ...]) -> Tensor:
-        """The loss of a pair of traces of a program called with (x, *context)."""
+    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
+        """The loss of a pair of traces of a program called with x, which lies in its plates there."""
+
+    def check(self, model: Trace, guide: Trace) -> None:
+        """Refuse traces of which the loss would be a wrong number, or its gradient wrong.
+
+        Raises
+        ------
+        ValueError
+            For a model and guide of different sites, for draws without reparametrization, for an enumerated site, and
+            for what else the objective cannot do.
+        """
+        name = type(self).__name__
+        needs.drawn(name, guide)
+        needs.reparametrized(name, guide)
+        self._check(model, guide)
+        traces.check_sites(model, guide)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss, summed over the batch, in nats."""
+        """The loss, summed over the batch, in nats.
+
+        Raises
+        ------
+        ValueError
+            For traces of which it would be a wrong number: see `check` and `traces.plates`.
+        """
         if self.differentiates_x:
             args = (args[0].detach().requires_grad_(), *args[1:])
         with torch.set_grad_enabled(torch.is_grad_enabled() or self.differentiates_x):
             ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
-            return self._loss(model_trace, guide_trace, args)
+            self.check(model_trace, guide_trace)
+            where = traces.plates(model_trace, len(args[0]))
+            return self._loss(model_trace, guide_trace, args[0], where)
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The loss as a number."""

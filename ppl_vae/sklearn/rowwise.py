@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.draws import arguments, chunks
+from ppl_vae.draws import arguments, chunks, look
 from ppl_vae.importance import log_marginal
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.split import Split
@@ -25,7 +25,7 @@ def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     """The mean of q(z | x), exact where it is known and else that of `num_samples` draws; (n, latent_dim)."""
     try:
         with torch.no_grad():
-            return torch.cat([vae.encode(data.x[rows]).mean for rows in chunks(len(data), 1, 10_000)])
+            return torch.cat([vae.encode(data.x[rows]).mean for rows in chunks(len(data), 1, _at_once(vae, data))])
     except (NotImplementedError, TypeError):  # a flow's mean has no formula, a Chain has no single distribution
 
         def mean(x: Tensor) -> Tensor:
@@ -53,6 +53,11 @@ def posterior_sites(vae: VAE, data: Split) -> list[traces.Site]:
         return list(traces.latents(poutine.trace(vae.guide).get_trace(*arguments(vae, data)[0])).values())
 
 
+def _at_once(vae: VAE, data: Split) -> int:
+    with evaluating(vae, 0):
+        return look(vae, data).rows(10_000)
+
+
 def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, seed: int) -> Tensor:
     """f of each row (1, *x_shape) by itself, as if torch were seeded anew for every row."""
     (x,), _ = arguments(vae, data)
@@ -62,7 +67,7 @@ def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, 
 
     mapped = torch.vmap(of_one, randomness="same")
     done = []
-    for rows in chunks(len(x), rows_each, 10_000):
+    for rows in chunks(len(x), rows_each, _at_once(vae, data)):
         # a vectorized map can register no parameter that wants a gradient, and ask no value whether it is valid
         with evaluating(vae, seed), frozen(vae), pyro.validation_enabled(False):
             done.append(mapped(x[rows]))

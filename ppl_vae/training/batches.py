@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +57,16 @@ class Batch(NamedTuple):
         )
         return Batch(x, tuple(context), self.mask.to(device) if isinstance(self.mask, Tensor) else self.mask)
 
+    def first(self, size: int) -> Batch:
+        """The first data of the batch."""
+        mask = self.mask[:size] if isinstance(self.mask, Tensor) else self.mask
+        return Batch(self.x[:size], tuple(c[:size] for c in self.context), mask)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What a program may go by beside the values: the shapes of one datum, and whether there is a mask."""
+        return (self.x.shape[1:], tuple(c.shape[1:] for c in self.context), isinstance(self.mask, Tensor))
+
 
 class Batches(abc.ABC):
     """Data in batches, one pass at a time."""
@@ -68,6 +78,22 @@ class Batches(abc.ABC):
     @abc.abstractmethod
     def __len__(self) -> int:
         """Number of batches of a pass; 0 where nobody knows."""
+
+    def smallest(self) -> int:
+        """Number of data in the smallest batch of a pass; 0 where nobody knows."""
+        return 0
+
+    def join_single(self) -> bool:
+        """Join a last batch of a single datum to the batch before it; whether there is one, and it can be done."""
+        return False
+
+    def limit(self, rows: int) -> None:  # noqa: B027, a loader cuts its own batches
+        """Take at most so many data a batch."""
+
+    def to_look_at(self) -> list[Batch]:
+        """Batches to try before a training: the first, one of every other kind as far as known, and the smallest."""
+        first = next(iter(self))
+        return [first, first.first(self.smallest())] if 0 < self.smallest() < len(first.x) else [first]
 
     def not_resumable(self) -> str | None:
         """Why a training on them could not be resumed exactly; `None` where it can."""
@@ -98,7 +124,7 @@ class InMemory(Batches):
     split
         The data.
     batch_size
-        Data a batch; the last one may be smaller.
+        Data a batch; the last one may be smaller, or larger by one: see `join_single`.
     device, dtype
         Where the batches go, and their precision.
     shuffle
@@ -110,13 +136,15 @@ class InMemory(Batches):
     ) -> None:
         self.split = split.to(device) if _fits(split, device) else split
         self.batch_size, self.device, self.dtype, self.shuffle = batch_size, device, dtype, shuffle
+        self.joined = 0
 
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.split)
         order = torch.randperm(n) if self.shuffle else torch.arange(n)
         order = order.to(self.split.x.device)
-        for start in range(0, n, self.batch_size):
-            rows = order[start : start + self.batch_size]
+        for number in range(len(self)):
+            start, last = number * self.batch_size, number == len(self) - 1
+            rows = order[start : n if last else start + self.batch_size]
             x = self.split.x[rows].to(self.device, self.dtype)
             for transform in self.split.pending:
                 x = transform(x)
@@ -126,7 +154,21 @@ class InMemory(Batches):
             yield Batch(x, tuple(c[rows] for c in self.split.context), mask).to(self.device, self.dtype)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split) / self.batch_size)
+        return math.ceil((len(self.split) - self.joined) / self.batch_size)
+
+    def smallest(self) -> int:
+        """Number of data in the last batch."""
+        n = len(self.split)
+        return n - (len(self) - 1) * self.batch_size if len(self) == 1 or not self.joined else self.batch_size
+
+    def limit(self, rows: int) -> None:
+        """Take at most so many data a batch."""
+        self.batch_size = min(self.batch_size, rows)
+
+    def join_single(self) -> bool:
+        """Join a last batch of a single datum to the batch before it; whether there is one before it."""
+        self.joined = int(1 < self.batch_size < len(self.split))
+        return bool(self.joined)
 
 
 class Loader(Batches):
@@ -159,6 +201,29 @@ class Loader(Batches):
             return len(self.iterable)  # type: ignore[arg-type]
         except TypeError:  # no __len__, or a DataLoader over data of unknown length
             return 0
+
+    def smallest(self) -> int:
+        """As far as it is known without a pass: of a list of batches, and of a `DataLoader` that cuts its own."""
+        if isinstance(self.iterable, list | tuple):
+            return min((len(_batch(item).x) for item in self.iterable), default=0)
+        size = getattr(self.iterable, "batch_size", None)
+        if not isinstance(self.iterable, DataLoader) or not size or isinstance(self.iterable.dataset, IterableDataset):
+            return 0
+        with suppress(TypeError):  # a sampler without a length
+            rest = len(self.iterable.sampler) % size  # type: ignore[arg-type]
+            return rest if rest and not self.iterable.drop_last else size
+        return 0
+
+    def to_look_at(self) -> list[Batch]:
+        """Of a list of batches one of each kind, too."""
+        first = super().to_look_at()
+        if not isinstance(self.iterable, list | tuple):
+            return first
+        each = {batch.kind: batch for batch in map(_batch, reversed(self.iterable))}
+        del each[_batch(self.iterable[0]).kind]
+        smallest = min((_batch(item) for item in self.iterable), key=lambda batch: len(batch.x))
+        others = [batch.to(self.device, self.dtype) for batch in (*each.values(), smallest)]
+        return [first[0], *others]
 
     def not_resumable(self) -> str | None:
         """An exact resume needs to know where the data's own randomness stands."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import suppress
 from typing import Any
 
 import pyro
@@ -77,7 +77,7 @@ def check_mask(x: Tensor, mask: Tensor | bool) -> None:
         )
 
 
-def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) -> Pair:
+def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) -> tuple[Pair, traces.Plates]:
     """Draw once from a program, and refuse what would run and print a wrong number.
 
     Raises
@@ -97,10 +97,20 @@ def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) 
             f"fit expects a program that owns its parameters, got {stray[0]!r} in Pyro's global store; "
             "use Program(model, guide), which keeps them"
         )
-    if math.isinf(objective.max_plate_nesting):  # else Pyro finds it by one more run, and logs that
-        vectorized = objective.vectorize_particles and objective.num_particles > 1
-        objective.max_plate_nesting = where.depth + vectorized
-    return model, guide
+    return (model, guide), where
+
+
+def fails_alone(program: nn.Module, batch: Batch, beta: float) -> bool:
+    """Whether a program in train mode fails on a batch of one datum and not on the same datum twice, as batch norm."""
+    x, context = torch.cat([batch.x] * 2), tuple(torch.cat([c] * 2) for c in batch.context)
+    mask = torch.cat([batch.mask] * 2) if isinstance(batch.mask, Tensor) else batch.mask
+    try:
+        _drawn(program, batch, beta)
+    except (RuntimeError, ValueError):
+        with suppress(RuntimeError, ValueError):
+            _drawn(program, Batch(x, context, mask), beta)
+            return True
+    return False
 
 
 def explained(
@@ -118,7 +128,12 @@ def explained(
     try:
         redrawn = _drawn(program, batch, beta)
     except Exception:  # an error of the program itself: the first one says it
-        return error
+        if len(batch.x) > 1 or not fails_alone(program, batch, beta):
+            return error
+        return ValueError(
+            f"fit expects batches of two data or more for a program that cannot be trained on one ({error}), got one "
+            f"datum in {where}; give drop_last=True to a DataLoader, or another batch size"
+        )
     try:
         traces.check_pair(*redrawn, len(batch.x))
     except ValueError as clearer:

@@ -20,11 +20,11 @@ from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
 from ppl_vae.objectives import Beta, Constant
 from ppl_vae.training.batches import batches, split_of
-from ppl_vae.training.checkpoint import load_weights
+from ppl_vae.training.checkpoint import load_weights, weights
 from ppl_vae.training.checks import an_elbo, check_mask
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.loop import Callback, Training
-from ppl_vae.training.optim import NamedOptim
+from ppl_vae.training.optim import NamedOptim, made_schedule
 from ppl_vae.training.store import Store, described, settings_of
 
 __all__ = ["Fit", "fit"]
@@ -110,17 +110,19 @@ def fit(
     epochs
         Passes over the data.
     batch_size
-        Data a batch, for data in memory.
+        Data a batch, for data in memory; a last one of a single datum joins the one before it, where the program
+        cannot be trained on one datum (batch norm).
     objective
         A Pyro ELBO with one loss, or a class of one that needs no arguments.
     beta
         Weight of the KL: a number, or a warm-up such as `objectives.Linear(epochs=10)`. The history is of the
         ELBO, at beta = 1, all the same.
     optimizer
-        Makes a torch optimizer of a list of parameters.
+        Makes a torch optimizer of a list of parameters, all of them; none that runs the program itself (LBFGS).
     schedule
         Makes a learning-rate schedule of the optimizer and the number of steps; it is stepped after every
-        batch.
+        batch. `ReduceLROnPlateau` is stepped once an epoch, from the end of the warm-up, with minus the ELBO (with the
+        ELBO in its mode "max"), on validation data where there are some.
     clip_norm
         Largest norm of the gradient.
     patience
@@ -148,13 +150,20 @@ def fit(
     -------
     Fit
 
+    Warns
+    -----
+    UserWarning
+        For parameters that no gradient reached in the first epoch, and for tensors that ask for a gradient, are used,
+        and are not the program's: both stay as they are.
+
     Raises
     ------
     TypeError
         For a program that is no module, an objective that is no ELBO, or data that are neither tensors nor
         batches of them.
     ValueError
-        For a combination that would print a wrong number, for data outside the likelihood's support, for a
+        If no gradient reaches any parameter; for an optimizer that leaves some out, or runs the program itself; for a
+        combination that would print a wrong number, for data outside the likelihood's support, for a
         mask that does not fit x, for a run folder that holds another training.
     FloatingPointError
         If a loss or gradient is not finite, naming what went first, the epoch and the batch. As after any
@@ -182,7 +191,7 @@ def fit(
     if resume and run is None:
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
     goal = an_elbo(objective)
-    weight: Beta = Constant(beta) if isinstance(beta, int | float) else beta
+    weight = beta if isinstance(beta, Beta) else Constant(beta)
     target = chosen_device(device)
     sources = [
         getattr(data, "train", data),
@@ -203,9 +212,12 @@ def fit(
     def make_optim() -> tuple[NamedOptim, LRScheduler | None]:
         named = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
         if not named:
-            raise ValueError("fit expects parameters to train, got none that require a gradient; unfreeze some")
+            raise ValueError(
+                "fit expects parameters to train, got none that require a gradient; unfreeze some, and give Program "
+                "the networks that its functions call: Program(model, guide, *networks)"
+            )
         optim = NamedOptim(named, optimizer, clip_norm)
-        return optim, schedule and schedule(optim.optimizer, epochs * len(train))
+        return optim, made_schedule(optim.optimizer, schedule, epochs * len(train))
 
     program.to(target)
     with isolated(program, seed):
@@ -231,7 +243,7 @@ def fit(
             training.run(epochs, patience, callbacks, progress, write, checkpoint_every)
         finally:
             training.optim.optimizer.zero_grad()
-            load_weights(program, training.best)
+            load_weights(program, {**weights(program), **training.best})  # a Program may have made more since
     state = training.state
     history = pd.DataFrame(state.history).set_index("epoch")
     return Fit(history, state.best_epoch, state.stopped, None if run is None else Path(run))

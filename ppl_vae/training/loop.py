@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,20 +11,24 @@ from typing import Any
 
 import torch
 from pyro.infer import ELBO, SVI, TraceTailAdaptive_ELBO
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
-from ppl_vae import traces
+from ppl_vae import objectives, traces
 from ppl_vae.isolation import evaluating
+from ppl_vae.memory import rows_at_once
 from ppl_vae.objectives import Beta
 from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checkpoint import weights
-from ppl_vae.training.checks import check_first, check_mask, explained
+from ppl_vae.training.checks import check_mask, explained
+from ppl_vae.training.look import Looked, look, naming, structure
 from ppl_vae.training.optim import NamedOptim
-from ppl_vae.training.terms import Pair, Terms, Watched, not_finite
+from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over
 
 __all__ = ["Callback", "State", "Training"]
+
+SHARE = 4  # validation takes this part of the memory that rows may take: the training's own is there besides
 
 
 @dataclass
@@ -88,7 +93,7 @@ class Training:
 
     def __init__(
         self,
-        program: nn.Module,
+        program: Any,
         train: Batches,
         validation: Batches | None,
         objective: ELBO,
@@ -96,19 +101,16 @@ class Training:
         make_optim: Callable[[], tuple[NamedOptim, LRScheduler | None]],
         seed: int,
     ) -> None:
-        self.program: Any = program
+        self.program = program
         self.train, self.validation, self.beta, self.seed = train, validation, beta, seed
         self.watched = Watched(objective)
         self.objective = self.watched.objective
-        _, guide = self._first_pair()
-        latents = traces.latents(guide).values()
-        self.enumerated = any(map(traces.enumerated, latents))
-        self.point = any(map(traces.singular, latents))
+        looked = self._look()
+        self.structures = looked.structures
         self.optim, self.schedule = make_optim()
         # through `loss_and_grads`, so that nothing that is not finite gets as far as the optimizer
-        self.svi = SVI(
-            program.model, program.guide, self.optim, self.objective.loss, loss_and_grads=self._loss_and_grads
-        )
+        model = naming(program.model, looked.unnamed)
+        self.svi = SVI(model, program.guide, self.optim, self.objective.loss, loss_and_grads=self._loss_and_grads)
         self.state = State(program=program)
         self.best: dict[str, Tensor] = weights(program)
         self.best_is_new = True
@@ -132,6 +134,7 @@ class Training:
             while not state.stopped:
                 row = self._epoch(bar)
                 self._keep_best(row)
+                self._step_plateau(row)
                 bar.set_postfix(elbo=f"{row.get('validation_elbo', row['train_elbo']):.2f}", beta=f"{row['beta']:.2g}")
                 state.stopped = self._stopped(epochs, patience, _asked(callbacks, state))
                 if store is not None and (state.stopped or state.epoch % store_every == 0):
@@ -153,15 +156,26 @@ class Training:
         elif state.epoch > self.beta.epochs:
             state.waited += 1
 
+    def _step_plateau(self, row: dict[str, float]) -> None:
+        """A schedule that waits for the ELBO sees it once an epoch, from the end of the warm-up."""
+        schedule, elbo = self.schedule, row.get("validation_elbo", row["train_elbo"])
+        if isinstance(schedule, ReduceLROnPlateau) and self.state.epoch > self.beta.epochs:
+            threshold = schedule.threshold
+            if schedule.threshold_mode == "rel" and schedule.best < 0:  # torch's rule takes what is worse for better
+                schedule.threshold = -threshold
+            schedule.step(-elbo if schedule.mode == "min" else elbo)
+            schedule.threshold = threshold
+
     def _epoch(self, bar: Any) -> dict[str, float]:
         state, start = self.state, time.perf_counter()
         self.program.train()
-        terms = Terms(self.point)
+        terms = Terms()
         for number, batch in enumerate(self.train, 1):
             beta, rate = self.beta(state.step, len(self.train)), self.optim.optimizer.param_groups[0]["lr"]
             self._step(batch, beta, terms, f"epoch {state.epoch + 1}, batch {number}")
             state.step += 1
             bar.update()
+        self.optim.warn_of_unreached()
         state.epoch += 1
         row = {"epoch": state.epoch, **terms.row("train"), **self._validate()}
         row |= {"beta": beta, "learning_rate": float(rate), "seconds": time.perf_counter() - start}
@@ -175,10 +189,10 @@ class Training:
             loss = self.svi.step(batch.x, *batch.context, **traces.call(batch.mask, beta))
         except (FloatingPointError, ValueError) as error:
             raise explained(error, self.program, self.watched.take(), batch, beta, where) from error
-        if self.schedule is not None:
+        if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step()
         pairs = self.watched.take()
-        if self.enumerated:  # the traces it drew have no one value of an enumerated site
+        if summed_over(pairs):  # the traces it drew have no one value of an enumerated site
             terms.add(len(batch.x), [self._pair(batch)], loss=loss if beta == 1 else None)
         elif pairs:
             terms.add(len(batch.x), pairs, self.objective.num_particles)
@@ -187,6 +201,7 @@ class Training:
 
     def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         loss = self.objective.loss_and_grads(model, guide, *args, **kwargs)
+        self._check_new(self.watched.pairs, len(args[0]))
         if not math.isfinite(loss):
             culprit = not_finite(self.watched.pairs)
             if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
@@ -197,7 +212,7 @@ class Training:
         """The ELBO at beta = 1, from the same draws every epoch: epochs differ by their weights alone."""
         if self.validation is None:
             return {}
-        terms = Terms(self.point)
+        terms = Terms()
         with evaluating(self.program, self.seed), self.validation.rewound():
             for number, batch in enumerate(self.validation, 1):
                 self._score(batch, terms, f"validation after epoch {self.state.epoch}, batch {number}")
@@ -208,7 +223,7 @@ class Training:
         model, guide = self.program.model, self.program.guide
         try:
             pair, loss = self._pair(batch), None
-            if self.enumerated:
+            if summed_over([pair]):
                 loss = self.objective.loss(model, guide, batch.x, *batch.context, **traces.call(batch.mask))
             terms.add(len(batch.x), [pair], loss=loss)
             culprit = not_finite([pair]) or (None if loss is None or math.isfinite(loss) else "the loss")
@@ -222,10 +237,24 @@ class Training:
         with torch.no_grad():
             return traces.pair(self.program, batch.x, *batch.context, mask=batch.mask)
 
-    def _first_pair(self) -> Pair:
-        # a look is no training: batch statistics stay as they are
+    def _look(self) -> Looked:
+        # a look is no training: random states and batch statistics stay as they are
         with evaluating(self.program, self.seed), self.train.rewound():
-            return check_first(self.program, self.objective, next(iter(self.train)), self.beta(0, 1))
+            looked = look(self.program, self.objective, self.train, self.beta(0, 1))
+        if self.validation is not None:
+            self.validation.limit(rows_at_once(sys.maxsize, SHARE * looked.row_bytes))
+            with evaluating(self.program, self.seed), self.validation.rewound():
+                for batch in self.validation.to_look_at()[1:]:
+                    self._score(batch, Terms(), "validation, before the first step")
+        return looked
+
+    def _check_new(self, pairs: Sequence[Pair], size: int) -> None:
+        """A batch with other sites than any before may be one that the objective is wrong for."""
+        for pair in pairs:
+            if (sites := structure(pair)) not in self.structures:
+                traces.check_pair(*pair, size)
+                objectives.check(self.objective, *pair)
+                self.structures.add(sites)
 
 
 def _asked(callbacks: Sequence[Any], state: State) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +12,12 @@ from typing import Any
 import torch
 from pyro.optim import PyroOptim
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ppl_vae.arguments import Fraction, Positive, checked
 
-__all__ = ["NamedOptim", "OneCycle"]
+__all__ = ["NamedOptim", "OneCycle", "made_optimizer", "made_schedule"]
 
 
 class NamedOptim(PyroOptim):
@@ -40,9 +43,14 @@ class NamedOptim(PyroOptim):
         optimizer: Callable[[list[Tensor]], Optimizer],
         clip_norm: float | None = None,
     ) -> None:
-        self.parameters = dict(named_parameters)
-        self.optimizer = optimizer(list(self.parameters.values()))
+        given = dict(named_parameters)
+        self.optimizer = made_optimizer(given, optimizer)
+        names = {id(p): name for name, p in given.items()}
+        stepped = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.parameters = {names[id(p)]: p for p in stepped}  # in the order of the optimizer's state
         self.clip_norm = clip_norm
+        self.unreached = set(given)
+        self.optimizer.zero_grad()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Step every parameter, then drop the gradients.
@@ -51,8 +59,12 @@ class NamedOptim(PyroOptim):
         ------
         FloatingPointError
             If a gradient is not finite; the parameters are left as they were.
+        ValueError
+            If no parameter has one in the first step, or one that asks for it came after the optimizer.
         """
+        self._check_known(params)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        self._check_reached(gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
             names = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
@@ -61,6 +73,40 @@ class NamedOptim(PyroOptim):
             torch.nn.utils.clip_grads_with_norm_(list(self.parameters.values()), self.clip_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _check_known(self, params: Iterable[Tensor]) -> None:
+        known = {id(p) for p in self.parameters.values()}
+        if late := [tuple(p.shape) for p in params if p.requires_grad and id(p) not in known]:
+            raise ValueError(
+                f"fit expects all parameters to be there and to ask for a gradient before the first step, got one of "
+                f"shape {late[0]} that came later and would stay as it is; call program.guide and program.model once "
+                "on such a batch before fit, and freeze or unfreeze before it"
+            )
+
+    def _check_reached(self, gradients: list[Tensor]) -> None:
+        if not self.unreached:
+            return
+        if not gradients and len(self.unreached) == len(self.parameters):
+            raise ValueError(
+                f"fit expects a gradient, got none for any of {len(self.parameters)} parameters ({self._some()}): "
+                "nothing would change; let the model and the guide call the networks that the program owns "
+                "(Program(model, guide, *networks)), without detach() or torch.no_grad()"
+            )
+        self.unreached -= {name for name in self.unreached if self.parameters[name].grad is not None}
+
+    def warn_of_unreached(self) -> None:
+        """Say once which parameters no gradient has reached in any step so far."""
+        if self.unreached:
+            warnings.warn(
+                f"no gradient reached {len(self.unreached)} of {len(self.parameters)} parameters ({self._some()}), "
+                "which stay as they are; let the model or the guide use them, or freeze them: requires_grad_(False)",
+                stacklevel=2,
+            )
+            self.unreached = set()
+
+    def _some(self) -> str:
+        names = [name for name in self.parameters if name in self.unreached]
+        return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
     def get_state(self) -> dict[str, Any]:
         """The state by parameter name: `tensors` {"name|key": Tensor}, and plain `values` and `groups`."""
@@ -92,9 +138,16 @@ class OneCycle:
     Parameters
     ----------
     peak
-        The largest learning rate.
+        The largest learning rate, positive.
     rise
-        Part of the training spent rising.
+        Part of the training spent rising, in (0, 1).
+
+    Raises
+    ------
+    TypeError
+        For what is no number.
+    ValueError
+        For a peak that is not positive and finite, or a part outside (0, 1).
 
     References
     ----------
@@ -107,3 +160,66 @@ class OneCycle:
     def __call__(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
         """The schedule of an optimizer over that many steps."""
         return OneCycleLR(optimizer, max_lr=self.peak, total_steps=num_steps, pct_start=self.rise)
+
+
+def made_optimizer(named: Mapping[str, Tensor], make: Callable[[list[Tensor]], Optimizer]) -> Optimizer:
+    """The optimizer, as far as it can step on gradients that a batch has left.
+
+    Raises
+    ------
+    TypeError
+        For what makes no torch optimizer of a list of parameters.
+    ValueError
+        For one that cannot be made, that leaves parameters out or takes others, that runs the program itself, or that
+        wants sparse gradients.
+    """
+    fix = "give optimizer=partial(torch.optim.Adam, lr=1e-3), say"
+    try:
+        made = make(list(named.values()))
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise ValueError(f"fit expects optimizer= to make one of a list of parameters, got: {error}; {fix}") from error
+    name = type(made).__name__
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"fit expects optimizer= to make a torch.optim.Optimizer, got {name}; {fix}")
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ValueError(
+            f"fit expects an optimizer that steps on the gradient of a batch, got {name}, whose step runs the program "
+            f"again (closure); {fix}"
+        )
+    if isinstance(made, SparseAdam):
+        raise ValueError(f"fit expects an optimizer for dense gradients, got {name}; {fix}")
+    stepped = {id(p) for group in made.param_groups for p in group["params"]}
+    if left_out := [n for n, p in named.items() if id(p) not in stepped]:
+        raise ValueError(
+            f"fit expects an optimizer of all parameters that ask for a gradient, got {name} without {left_out[0]!r}; "
+            "make it of the whole list it is given, and freeze what is not to be trained: requires_grad_(False)"
+        )
+    if stepped - {id(p) for p in named.values()}:
+        raise ValueError(f"fit expects an optimizer of the program's parameters alone, got {name} with others; {fix}")
+    return made
+
+
+def made_schedule(optimizer: Optimizer, make: Callable[[Optimizer, int], Any] | None, num_steps: int) -> Any:
+    """The schedule of an optimizer, or `None`; rates that stand still or climb are refused.
+
+    Raises
+    ------
+    TypeError
+        For what is no torch schedule of that optimizer.
+    ValueError
+        For a learning rate that is not positive and finite where no schedule sets it.
+    """
+    if make is None:
+        for group in optimizer.param_groups:
+            rate = float(group.get("lr", 1.0))
+            if not 0 < rate < math.inf:
+                raise ValueError(f"fit expects a positive learning rate, got lr={rate}; give lr=1e-3, say")
+        return None
+    made = make(optimizer, num_steps)
+    if not isinstance(made, LRScheduler) or getattr(made, "optimizer", None) is not optimizer:
+        raise TypeError(
+            f"fit expects schedule= to make a torch.optim.lr_scheduler of the optimizer it is given, got "
+            f"{type(made).__name__}; give schedule=OneCycle(), say"
+        )
+    return made

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppl_vae import traces
 
-__all__ = ["Terms", "Watched", "not_finite"]
+__all__ = ["Terms", "Watched", "not_finite", "summed_over"]
 
 Pair = tuple[Trace, Trace]
 
@@ -55,14 +55,13 @@ class Watched:
 class Terms:
     """The ELBO and what it is made of, added up over batches, and so weighted by their sizes.
 
-    Parameters
-    ----------
-    point
-        Whether the posterior is a point mass, which has no KL: what is left is log p(x, z) at the code.
+    Batches may differ in their sites, as where a label is observed in some and latent in others; a KL is a mean over
+    all data, and those that observe the site add nothing to it. Where the posterior is a point mass in some batch
+    there is no KL: what is left is log p(x, z) at the code.
     """
 
-    def __init__(self, point: bool) -> None:
-        self.point = point
+    def __init__(self) -> None:
+        self.point = False
         self.size = 0
         self.gap = 0.0
         self.sums: dict[str, Tensor] = {}
@@ -74,6 +73,7 @@ class Terms:
         """
         self.size += size
         for model, guide in pairs:
+            self.point = self.point or any(map(traces.singular, traces.latents(guide).values()))
             terms = {name: value.detach() / num_particles for name, value in _terms(model, guide).items()}
             for name, value in terms.items():
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -86,6 +86,11 @@ class Terms:
         elbo = _elbo(means) - self.gap / self.size
         shown = {name: v for name, v in means.items() if not (self.point and name.startswith("kl_"))}
         return {f"{prefix}_elbo": elbo, **{f"{prefix}_{name}": v for name, v in shown.items()}}
+
+
+def summed_over(pairs: Sequence[Pair]) -> bool:
+    """Whether some site of the traces is enumerated, and so has no one value in them."""
+    return any(traces.enumerated(site) for _, guide in pairs for site in traces.latents(guide).values())
 
 
 def not_finite(pairs: Sequence[Pair]) -> str | None:
