@@ -176,7 +176,7 @@ def test_a_run_folder_is_a_folder_of_its_own(name, tmp_path, monkeypatch):
             call(run=name)
     with pytest.raises(ValueError, match=r"load expects .* folder.*; "):
         load(name)
-    with pytest.raises(TypeError, match="(as a path, got int|a Path or None, got) 3"):
+    with pytest.raises(TypeError, match=r"(as a path, got int|a Path or None, got) 3"):
         fit(vae(), BLACK, epochs=1, run=3)
 
 
