@@ -22,6 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from ppl_vae import Domain, Program, StandardNormal, build
+from ppl_vae.checksums import file_digest, sealed, unsealed
 from ppl_vae.data import SampleBinary
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import Linear
@@ -105,7 +106,7 @@ def train(name, run, killed_at=None, in_write=None):
         real(old, new)
 
     written = [0]
-    checkpoint.os.replace = replace
+    os.replace = replace
     register_optimizer_step_post_hook(die)
     return fit(program, data, epochs=EPOCHS, batch_size=16, run=run, resume=True, **how)
 
@@ -130,6 +131,18 @@ def files(folder):
     point = checkpoint.Checkpoint(folder)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in point.history()]
     return point.tensors("last"), point.tensors("best"), rows, {**point.read(), "files": None}
+
+
+def rewrite(folder, **changed):
+    """The tampering of one who knows of the checksums: every one of them is right."""
+    content, _ = unsealed(folder / "checkpoint.json", "")
+    if "files" in changed:
+        content["files"] |= changed.pop("files")
+    if "config" in changed:
+        (folder / "config.json").write_text(json.dumps(changed.pop("config")))
+    sums = {name: [file_digest(folder / name)] for name in content["checksums"] if name != "history.jsonl"}
+    content["checksums"] |= sums
+    (folder / "checkpoint.json").write_text(sealed({**content, **changed}))
 
 
 def assert_same(a, b):
@@ -362,16 +375,14 @@ def run(tmp_path, monkeypatch):
 def test_a_hostile_class_imports_nothing(run, part, name):
     config = json.loads((run / "config.json").read_text())
     config["recipe"][part] = {"class": name, "module": "ppl_vae.priors", "args": {}}
-    (run / "config.json").write_text(json.dumps(config))
+    rewrite(run, config=config)
     with pytest.raises(ValueError, match="ones handed over"):
         load(run)
 
 
 @pytest.mark.parametrize("name", ["../run/best-000001.safetensors", "/etc/passwd", "..", "evil.py", 3, None])
 def test_a_hostile_file_name_is_refused(run, name):
-    point = json.loads((run / "checkpoint.json").read_text())
-    point["files"]["best"] = name
-    (run / "checkpoint.json").write_text(json.dumps(point))
+    rewrite(run, files={"best": name})
     with pytest.raises(ValueError, match="of its own folder"):
         load(run)
 
@@ -379,10 +390,14 @@ def test_a_hostile_file_name_is_refused(run, name):
 def test_a_pickle_in_the_place_of_tensors_is_not_read(run):
     name = json.loads((run / "checkpoint.json").read_text())["files"]["best"]
     (run / name).write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match="safetensors"):
+    with pytest.raises(ValueError, match=f"{name}' as it was written"):
+        load(run)
+    rewrite(run)
+    with pytest.raises(ValueError, match="safetensors file, got something else"):
         load(run)
     torch.save(Evil(), run / name)
-    with pytest.raises(ValueError, match="safetensors"):
+    rewrite(run)
+    with pytest.raises(ValueError, match="safetensors file, got something else"):
         load(run)
 
 

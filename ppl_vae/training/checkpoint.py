@@ -9,8 +9,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "load_weights", "read_json", "renamed", "weights", "write_json"]
+from ppl_vae.checksums import check, digest, file_digest, sealed, unsealed
+from ppl_vae.files import TEMPORARY, parsed, read_bytes, regular, written
+
+__all__ = ["ADVICE", "Checkpoint", "check_finite", "load_weights", "weights"]
+
+ADVICE = "it was damaged or tampered with: copy the run folder again from where it is whole, or train again"
 
 _FILE = re.compile(r"(last|best)-\d{6,}\.safetensors")
+_OWN = re.compile(r"((config|checkpoint)\.json|history\.jsonl|(last|best)-\d{6,}\.safetensors)\b.*")
 
 
 class Checkpoint:
@@ -29,7 +35,8 @@ class Checkpoint:
 
     `checkpoint.json` names the tensor files it belongs to, and renaming it into place is what commits them:
     tensors written before a kill and never named are ignored, and swept up by the next write; so is a row of
-    `history.jsonl`.
+    `history.jsonl`. It holds the SHA-256 of these files and of `config.json`, and its own: whatever is read is what was
+    written. Folders of earlier versions have no checksums, and are read with a warning.
 
     Parameters
     ----------
@@ -39,10 +46,28 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._sums: dict[str, list[str]] | None = None  # of the files as they were written, or committed before
 
     def exists(self) -> bool:
         """Whether there is a state to go on from."""
-        return (self.folder / "checkpoint.json").exists()
+        return os.path.lexists(self.folder / "checkpoint.json")
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write what the training is called with.
+
+        In the place of another one it is committed in two steps, so that a kill between them leaves a folder whose
+        checksums are right: the checkpoint allows both, then the file is renamed into place.
+        """
+        text = json.dumps(config, indent=1)
+        sums, new = self._known(), digest(text.encode())
+        sums["config.json"] = [*sums.get("config.json", [])[-1:], new]
+        if self.exists():
+            stored, has_sums = self._stored()
+            if has_sums:
+                self._commit({**stored, "checksums": sums})
+        with written(self.folder / "config.json") as temporary:
+            temporary.write_text(text)
+        sums["config.json"] = [new]
 
     def write(
         self,
@@ -52,33 +77,47 @@ class Checkpoint:
         best: Mapping[str, Tensor] | None,
     ) -> None:
         """Write plain state, a row an epoch, the last tensors, and the best weights if they changed."""
-        epoch = state["epoch"]
+        epoch, sums = state["epoch"], self._known()
         files = self._files() if self.exists() else {}
         files["last"] = f"last-{epoch:06d}.safetensors"
-        _write_tensors(self.folder / files["last"], last)
+        self._write_tensors(files["last"], last)
         if best is not None:
             files["best"] = f"best-{epoch:06d}.safetensors"
-            _write_tensors(self.folder / files["best"], best)
-        with renamed(self.folder / "history.jsonl") as temporary:
-            temporary.write_text("".join(_line(row) for row in history))
-        write_json(self.folder / "checkpoint.json", {**state, "files": files})
-        for stray in self.folder.glob("*.safetensors*"):
-            if _FILE.match(stray.name) and stray.name not in files.values():
+            self._write_tensors(files["best"], best)
+        rows = [_line(row) for row in history]
+        with written(self.folder / "history.jsonl") as temporary:
+            temporary.write_text("".join(rows))
+        sums["history.jsonl"] = [digest("".join(rows[:epoch]).encode())]
+        for name in {*files.values(), "config.json"} - sums.keys():  # a folder of an earlier version
+            if (self.folder / name).is_file():
+                sums[name] = [file_digest(self.folder / name)]
+        kept = {"config.json", "history.jsonl", *files.values()}
+        self._commit({**state, "files": files, "checksums": {n: s for n, s in sums.items() if n in kept}})
+        for stray in self.folder.iterdir():
+            left = TEMPORARY.fullmatch(stray.name) and _OWN.fullmatch(stray.name)
+            if left or (_FILE.fullmatch(stray.name) and stray.name not in files.values()):
                 stray.unlink()
 
     def read(self) -> dict[str, Any]:
-        """The plain state."""
-        return read_json(self.folder / "checkpoint.json")
+        """The plain state, and the names of the tensor files it belongs to."""
+        return {name: value for name, value in self._stored()[0].items() if name != "checksums"}
 
     def config(self) -> dict[str, Any]:
         """What the training was called with."""
-        return read_json(self.folder / "config.json")
+        path = self._checked("config.json")
+        found = parsed(read_bytes(path), path, ADVICE)
+        if not isinstance(found, dict):
+            raise ValueError(f"expected names and values in {str(path)!r}, got {type(found).__name__}; {ADVICE}")
+        return found
 
     def history(self) -> list[dict[str, float]]:
         """One row an epoch, as far as the checkpoint has come; a kill may leave a row more in the file."""
-        lines = _there(self.folder / "history.jsonl").read_text().splitlines()
-        rows = [{k: math.nan if v is None else v for k, v in json.loads(line).items()} for line in lines]
-        return rows[: self.read()["epoch"]]
+        path, (stored, has_sums) = self._there("history.jsonl"), self._stored()
+        lines = read_bytes(path).splitlines(keepends=True)[: stored["epoch"]]
+        if has_sums:
+            check(path, stored["checksums"][path.name], ADVICE, b"".join(lines))
+        rows = [parsed(line, path, ADVICE) for line in lines]
+        return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 
     def tensors(self, which: str) -> dict[str, Tensor]:
         """The tensors of the ``"last"`` epoch, or the ``"best"`` weights.
@@ -88,16 +127,43 @@ class Checkpoint:
         FileNotFoundError
             If the file is gone.
         ValueError
-            If the folder names a file of another folder, or one that is no safetensors file.
+            If the folder names a file of another folder, one that was changed, or one that is no safetensors file.
         """
         name = self._files()[which]
+        path = self._checked(name)
         try:
-            return safetensors.torch.load_file(_there(self.folder / name))
-        except SafetensorError as error:
+            return safetensors.torch.load_file(path)
+        except Exception as error:  # a SafetensorError, or whatever wrong headers lead to
             raise ValueError(
-                f"a checkpoint expects {name} to be a safetensors file, got something else ({error}); it was "
-                "damaged or tampered with: train again"
+                f"a checkpoint expects {str(path)!r} to be a safetensors file, got something else ({error}); {ADVICE}"
             ) from error
+
+    def _commit(self, content: dict[str, Any]) -> None:
+        with written(self.folder / "checkpoint.json") as temporary:
+            temporary.write_text(sealed(content))
+
+    def _write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        with written(self.folder / name) as temporary:
+            try:
+                safetensors.torch.save_file(dict(tensors), temporary)
+            except SafetensorError as error:  # in which it wraps those of the system: a full disk
+                raise OSError(str(error)) from error
+            self._known()[name] = [file_digest(temporary)]
+
+    def _known(self) -> dict[str, list[str]]:
+        if self._sums is None:
+            self._sums = dict(self._stored()[0].get("checksums", {})) if self.exists() else {}
+        return self._sums
+
+    def _stored(self) -> tuple[dict[str, Any], bool]:
+        """The content of `checkpoint.json`, and whether it has checksums."""
+        return unsealed(self._there("checkpoint.json"), ADVICE)
+
+    def _checked(self, name: str) -> Path:
+        path, (stored, has_sums) = self._there(name), self._stored()
+        if has_sums:
+            check(path, stored["checksums"][name], ADVICE)
+        return path
 
     def _files(self) -> dict[str, str]:
         files = dict(self.read()["files"])
@@ -106,6 +172,35 @@ class Checkpoint:
                 f"a checkpoint expects files of its own folder, got {strange[0]!r}; it was tampered with: train again"
             )
         return files
+
+    def _there(self, name: str) -> Path:
+        path = self.folder / name
+        if not os.path.lexists(path):
+            raise FileNotFoundError(
+                f"a run folder expects a {name}, got {str(self.folder)!r} without one; copy the whole folder that "
+                "fit wrote, or train again into another"
+            )
+        return regular(path)
+
+    def verify(self) -> None:
+        """See that every file of the checkpoint is what was written.
+
+        Raises
+        ------
+        FileNotFoundError
+            If one of them is gone.
+        ValueError
+            If one was changed.
+        """
+        for name in ("config.json", *self._files().values()):
+            self._checked(name)
+        self.history()
+        if not self._stored()[1]:
+            warnings.warn(
+                f"{str(self.folder)!r} was written by a version of ppl_vae that kept no checksums: whether its files "
+                "are as they were written is not known. A training that goes on there adds them",
+                stacklevel=3,
+            )
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -142,45 +237,24 @@ def load_weights(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
             own[name].copy_(tensor)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    with renamed(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+def check_finite(module: nn.Module, stored: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse stored weights that no training leaves behind: `fit` stops before a parameter is NaN or infinite.
 
-
-def read_json(path: Path) -> Any:
-    """Read JSON of a run folder.
+    A buffer may be infinite, as masks are.
 
     Raises
     ------
-    FileNotFoundError
-        If it is not there.
+    ValueError
+        For a trainable parameter that is not finite, and for a buffer with NaN.
     """
-    return json.loads(_there(path).read_text())
-
-
-@contextmanager
-def renamed(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, synced to disk and renamed into place: a file is whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    yield temporary
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _there(path: Path) -> Path:
-    if not path.exists():
-        raise FileNotFoundError(
-            f"a run folder expects a {path.name}, got {str(path.parent)!r} without one; copy the whole folder that "
-            "fit wrote, or train again into another"
-        )
-    return path
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    with renamed(path) as temporary:
-        safetensors.torch.save_file(dict(tensors), temporary)
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    for name, tensor in stored.items():
+        bad = ~tensor.isfinite() if name in trained else tensor.isnan()
+        if bad.any():
+            raise ValueError(
+                f"a checkpoint expects finite weights, got {int(bad.sum())} of {bad.numel()} that are not in {name!r} "
+                f"of {str(folder)!r}; {ADVICE}"
+            )
 
 
 def _line(row: Mapping[str, float]) -> str:

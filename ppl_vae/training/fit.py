@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from ppl_vae.training.batches import batches, split_of
 from ppl_vae.training.checkpoint import load_weights, weights
 from ppl_vae.training.checks import an_elbo, check_mask
 from ppl_vae.training.device import chosen_device
+from ppl_vae.training.fingerprint import objective_settings
+from ppl_vae.training.folder import run_folder
 from ppl_vae.training.loop import Callback, Training
 from ppl_vae.training.optim import NamedOptim, made_schedule
 from ppl_vae.training.store import Store, described, settings_of
@@ -190,6 +193,7 @@ def fit(
         )
     if resume and run is None:
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
+    folder = None if run is None else run_folder(run, "fit")
     goal = an_elbo(objective)
     weight = beta if isinstance(beta, Beta) else Constant(beta)
     target = chosen_device(device)
@@ -223,11 +227,11 @@ def fit(
     with isolated(program, seed):
         training = Training(program, train, held_out, goal, weight, make_optim, seed)
         store = None
-        if run is not None:
+        if folder is not None:
             settings = {
                 "epochs": epochs,
                 "batch_size": batch_size,
-                "objective": _settings_of(goal),
+                "objective": objective_settings(goal),
                 "beta": weight,
                 "clip_norm": clip_norm,
                 "patience": patience,
@@ -236,17 +240,16 @@ def fit(
                 "device": str(target),
             }
             stepped = settings_of(settings, training.optim.optimizer, training.schedule)
-            store = Store(Path(run), training, described(program, stepped, sources))
-            store.open(resume)
+            store = Store(folder, training, described(program, stepped, sources, callbacks))
         try:
-            write = None if store is None else store.write
-            training.run(epochs, patience, callbacks, progress, write, checkpoint_every)
+            with nullcontext() if store is None else store.opened(resume) as write:
+                training.run(epochs, patience, callbacks, progress, write, checkpoint_every)
         finally:
             training.optim.optimizer.zero_grad()
             load_weights(program, {**weights(program), **training.best})  # a Program may have made more since
     state = training.state
     history = pd.DataFrame(state.history).set_index("epoch")
-    return Fit(history, state.best_epoch, state.stopped, None if run is None else Path(run))
+    return Fit(history, state.best_epoch, state.stopped, folder)
 
 
 def _check_masked(data: Any) -> None:
@@ -259,9 +262,3 @@ def _check_masked(data: Any) -> None:
 def _fixed(data: Any) -> Any:
     split = split_of(data)
     return data if split is None else split.fixed()
-
-
-def _settings_of(objective: ELBO) -> str:
-    told = ("num_particles", "nats", "alpha", "weight", "num_projections", "mmd_scale", "tail_adaptive_beta")
-    settings = {k: v for k, v in vars(objective).items() if k in told}
-    return f"{type(objective).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"

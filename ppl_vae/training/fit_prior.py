@@ -18,10 +18,10 @@ from ppl_vae.conditional import Chain
 from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, frozen, isolated
 from ppl_vae.split import Split
-from ppl_vae.training.checkpoint import Checkpoint
 from ppl_vae.training.fit import fit
+from ppl_vae.training.folder import run_folder
 from ppl_vae.training.optim import OneCycle
-from ppl_vae.training.store import described, write_finished
+from ppl_vae.training.store import described, refuse_taken, write_finished
 from ppl_vae.vae import VAE, Program
 from ppl_vae.vae.build import with_prior
 
@@ -111,10 +111,9 @@ def fit_prior(
     if not isinstance(vae, VAE) or isinstance(vae.prior, Chain):
         got = f"sites {vae.prior.site}" if isinstance(vae, VAE) else type(vae).__name__
         raise TypeError(f"fit_prior expects a VAE with one latent site, got {got}; fit such a prior with the rest: fit")
-    if run is not None and Checkpoint(Path(run)).exists():
-        raise ValueError(
-            f"fit_prior expects a run folder without a training, got {str(run)!r}, which holds one; choose another"
-        )
+    folder = None if run is None else run_folder(run, "fit_prior")
+    if folder is not None:
+        refuse_taken(folder)
     train, validation = Split.of(getattr(x, "train", x), *context, mask=mask), getattr(x, "validation", None)
     with evaluating(vae, seed):
         (some, *rest), missing = arguments(vae, train[:_MOST].fixed(seed))
@@ -142,10 +141,10 @@ def fit_prior(
                     progress=progress,
                 )
                 rows = _of_the_prior(fitted.history)
-    if run is not None:
+    if folder is not None:
         called = {"what": "fit_prior", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
         config = described(made, {**called, "patience": patience, "seed": seed}, [train, validation])
-        write_finished(Path(run), made, config, rows)
+        write_finished(folder, made, config, rows)
     return made
 
 

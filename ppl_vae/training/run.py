@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppl_vae.calls import verb
-from ppl_vae.training.checkpoint import Checkpoint, load_weights
+from ppl_vae.checksums import changed
+from ppl_vae.files import interpreted
+from ppl_vae.training.checkpoint import ADVICE, Checkpoint, check_finite, load_weights
 from ppl_vae.training.device import chosen_device
+from ppl_vae.training.folder import run_folder
 from ppl_vae.vae.build import rebuild
 
 __all__ = ["Run", "load"]
@@ -64,28 +68,57 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
     ------
     FileNotFoundError
         If the folder holds no run, or only a part of one.
+    TypeError
+        For a run that is no path.
     ValueError
         For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor handed over,
-        was not made by `build`, or was tampered with.
+        was not made by `build`, or if one of its files was changed, damaged, or is too large or no regular file.
     """
-    folder, target = Path(run), chosen_device(device)
+    folder, target = run_folder(run, "load"), chosen_device(device)
     checkpoint = Checkpoint(folder)
     if not checkpoint.exists():
         raise FileNotFoundError(
             f"load expects a run folder with a checkpoint.json, got {str(folder)!r} without one; "
             "give the folder that fit(run=...) or `ppl-vae train` wrote"
         )
-    config, best = checkpoint.config(), checkpoint.tensors("best")
-    if vae is None:
-        if config["recipe"] is None:
-            raise ValueError(
-                "load expects a VAE that build made of classes and plain arguments, got one that it cannot "
-                "describe; make it again in code and pass vae="
-            )
-        with torch.random.fork_rng(devices=[]):
-            vae = rebuild(config["recipe"], classes)
-        vae.to(next(t.dtype for t in best.values() if t.is_floating_point()))
-    load_weights(vae, best)
-    rows = checkpoint.history()  # none, if it was killed in its first epoch
-    history = pd.DataFrame(rows, columns=None if rows else ["epoch"]).set_index("epoch")
+    with interpreted(folder, f"{ADVICE}; or give the classes and the vae= that it was trained with"):
+        config, best, rows = _read(checkpoint)
+        vae = _made(config, best, classes) if vae is None else vae
+        check_finite(vae, best, folder)
+        load_weights(vae, best)
+        # no rows, if it was killed in its first epoch
+        history = pd.DataFrame(rows, columns=None if rows else ["epoch"]).set_index("epoch")
+    if other := changed(folder):
+        warnings.warn(
+            f"{', '.join(other)} in {str(folder)!r} changed since ppl_vae wrote it (SHA-256 differs); do not rely on "
+            "it: write it again by `ppl-vae diagnose`, or move what is yours to another folder",
+            stacklevel=2,
+        )
     return Run(vae.to(target).eval(), history, config, folder)
+
+
+def _read(checkpoint: Checkpoint, tries: int = 10) -> tuple[dict[str, Any], dict[str, Tensor], list[dict[str, float]]]:
+    """Configuration, best weights and history of one checkpoint, all as they were written.
+
+    A training that is going on may replace them meanwhile; then they are read anew.
+    """
+    before = checkpoint.read()
+    try:
+        checkpoint.verify()
+        return checkpoint.config(), checkpoint.tensors("best"), checkpoint.history()
+    except (FileNotFoundError, ValueError):
+        if tries == 0 or checkpoint.read() == before:
+            raise
+        return _read(checkpoint, tries - 1)
+
+
+def _made(config: dict[str, Any], best: dict[str, Tensor], classes: Sequence[type]) -> nn.Module:
+    """A VAE of the recipe, in the precision of its weights."""
+    if config["recipe"] is None:
+        raise ValueError(
+            "load expects a VAE that build made of classes and plain arguments, got one that it cannot "
+            "describe; make it again in code and pass vae="
+        )
+    with torch.random.fork_rng(devices=[]):
+        vae = rebuild(config["recipe"], classes)
+    return vae.to(next(t.dtype for t in best.values() if t.is_floating_point()))

@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, IterableDataset
 
-from ppl_vae.isolation import gpus
+from ppl_vae.files import interpreted
+from ppl_vae.isolation import gpus, isolated
 from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
-from ppl_vae.training.checkpoint import Checkpoint, load_weights, weights, write_json
+from ppl_vae.training.checkpoint import ADVICE, Checkpoint, check_finite, load_weights, weights
+from ppl_vae.training.fingerprint import code_of_program, of_loader, plain
+from ppl_vae.training.folder import held
 from ppl_vae.training.loop import Training
 from ppl_vae.training.randomness import random_states, set_random_states
 
-__all__ = ["Store", "described", "settings_of", "write_finished"]
+__all__ = ["Store", "described", "refuse_taken", "settings_of", "write_finished"]
 
 
 # when a training stops and how often it is stored change no step of it, and nor do more epochs without a schedule
@@ -43,31 +50,48 @@ class Store:
 
     def __init__(self, folder: Path, training: Training, config: Mapping[str, Any]) -> None:
         self.checkpoint, self.training, self.config = Checkpoint(folder), training, config
+        self._same: Callable[[], None] = lambda: None
 
-    def open(self, resume: bool) -> None:
-        """Begin the folder, or go on with the training it holds.
+    @contextmanager
+    def opened(self, resume: bool) -> Iterator[Callable[[], None]]:
+        """The folder of a training begun, or gone on with, and held as long as it lasts.
+
+        Yields
+        ------
+        Callable
+            Writes the training as it stands.
 
         Raises
         ------
+        FileNotFoundError
+            If a file of the training it holds is gone, or the folder while it is held.
         ValueError
-            If it holds one and `resume` is not set, or another one, or one whose data cannot be resumed
-            exactly.
+            If another process holds it; if it holds a training and `resume` is not set, or another one, or one whose
+            data cannot be resumed exactly, or one whose files were changed.
         """
         folder = self.checkpoint.folder
-        if self.checkpoint.exists():
-            if not resume:
-                raise ValueError(
-                    f"fit expects a run folder without a training, got {str(folder)!r}, which holds one; "
-                    "pass resume=True (--resume) to go on with it, or choose another folder"
-                )
-            self._restore()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "config.json", self.config)
-        if not self.checkpoint.exists():
-            self.write()
+        self._refuse_taken(resume)  # before anything is written there
+        with held(folder, "fit") as self._same:
+            self._refuse_taken(resume)
+            if self.checkpoint.exists():
+                with interpreted(folder, ADVICE):
+                    self._restore()
+                self.checkpoint.write_config(self.config)
+            else:
+                self.checkpoint.write_config(self.config)
+                self.write()
+            yield self.write
+
+    def _refuse_taken(self, resume: bool) -> None:
+        if not resume and self.checkpoint.exists():
+            raise ValueError(
+                f"fit expects a run folder without a training, got {str(self.checkpoint.folder)!r}, which holds one; "
+                "pass resume=True (--resume) to go on with it, or choose another folder"
+            )
 
     def write(self) -> None:
         """Write the training as it stands; called between epochs."""
+        self._same()
         training = self.training
         state, optim = training.state, training.optim.get_state()
         random, python_random = random_states(gpus(training.program))
@@ -93,8 +117,10 @@ class Store:
             reason = None if data is None else data.not_resumable()
             if reason is not None:
                 raise ValueError(f"an exact resume expects data it can go on with, but {reason}")
+        self.checkpoint.verify()
         self._refuse_another()
         stored, tensors = self.checkpoint.read(), self.checkpoint.tensors("last")
+        check_finite(training.program, _part(tensors, "weights"), self.checkpoint.folder)
         load_weights(training.program, _part(tensors, "weights"))
         training.optim.set_state({"tensors": _part(tensors, "optimizer"), **stored["optimizer"]})
         if training.schedule is not None:
@@ -109,60 +135,123 @@ class Store:
 
     def _refuse_another(self) -> None:
         stored, now = self.checkpoint.config(), self.config
-        for part in ("recipe", "fit", "data"):
-            for name, old, new in _differences(stored[part], now[part], part):
+        older = "format" not in stored
+        other_python = _minor(stored) != _minor(now)
+        if other_python or older:
+            why = "another Python compiles code to other instructions" if other_python else "it says nothing of that"
+            warnings.warn(
+                f"{str(self.checkpoint.folder)!r} was written by another version: whether the training is of the same "
+                f"code is not checked, as {why}",
+                stacklevel=5,
+            )
+        for part in ("recipe", "fit", "data", "program"):
+            for name, old, new in _differences(stored.get(part), now[part], part):
                 if name in _FREE or (name == "fit.epochs" and self.training.schedule is None):
+                    continue
+                if (older and type(old) is not type(new)) or (other_python and ", code " in f"{old}{new}"):
                     continue
                 raise ValueError(
                     f"resume expects the training that the folder holds, got another {name}: {new!r}, not "
                     f"{old!r}; call fit with what config.json says, or choose another folder"
                 )
+        if not older and stored.get("callbacks") != now["callbacks"]:
+            warnings.warn(
+                f"resume goes on with other callbacks than {str(self.checkpoint.folder)!r} was trained with; what they "
+                "change of a training is not what it would have been without an interruption",
+                stacklevel=5,
+            )
 
 
 def write_finished(
     folder: Path, program: nn.Module, config: Mapping[str, Any], history: Sequence[Mapping[str, float]]
 ) -> None:
-    """A run folder of what is trained already: `load` reads it, and there is nothing to go on with."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", config)
-    Checkpoint(folder).write({"epoch": len(history)}, history, {}, weights(program))
+    """A run folder of what is trained already: `load` reads it, and there is nothing to go on with.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a training, or another process writes to it.
+    """
+    checkpoint = Checkpoint(folder)
+    with held(folder, "fit_prior"):
+        refuse_taken(folder)
+        checkpoint.write_config(config)
+        checkpoint.write({"epoch": len(history)}, history, {}, weights(program))
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse to write a prior fitted afterwards where a training is.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a training.
+    """
+    if Checkpoint(folder).exists():
+        raise ValueError(
+            f"fit_prior expects a run folder without a training, got {str(folder)!r}, which holds one; choose another"
+        )
 
 
 def settings_of(settings: Mapping[str, Any], optimizer: Optimizer, schedule: LRScheduler | None) -> dict[str, Any]:
     """What a training steps by, as values and descriptions."""
+    groups = [{k: len(v) if k == "params" else plain(v) for k, v in g.items()} for g in optimizer.param_groups]
+    kept = {k: re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for k, v in optimizer.defaults.items()}
     return {
-        **{name: v if isinstance(v, int | float | str | None) else _text(v) for name, v in settings.items()},
-        "optimizer": {"class": type(optimizer).__name__, **{k: _text(v) for k, v in optimizer.defaults.items()}},
-        "schedule": schedule and {"class": type(schedule).__name__, **_plain(schedule.state_dict())},
+        **{name: plain(v) for name, v in settings.items()},
+        "optimizer": {"class": plain(type(optimizer)), **kept},
+        "schedule": schedule and _schedule(schedule),
+        "groups": groups,
     }
 
 
-def described(program: nn.Module, settings: Mapping[str, Any], sources: Sequence[Any]) -> dict[str, Any]:
-    """What a training was called with, of which data, with which versions; plain values, ready for JSON."""
-    splits = [split_of(source) for source in sources if source is not None]
+def _schedule(schedule: LRScheduler) -> dict[str, Any]:
+    """Its state, and the functions it goes by, which are no part of that."""
+    functions = [f for v in vars(schedule).values() for f in (v if isinstance(v, list) else [v]) if callable(f)]
+    within = getattr(schedule, "_schedulers", [])
+    return {
+        "class": plain(type(schedule)),
+        **_plain(schedule.state_dict()),
+        "functions": [plain(f) for f in functions],
+        "within": [_schedule(s) for s in within],
+    }
+
+
+def described(
+    program: nn.Module, settings: Mapping[str, Any], sources: Sequence[Any], callbacks: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """What a training was called with, of which data and code, with which versions; plain values, ready for JSON."""
     packages = ("ppl_vae", "torch", "pyro-ppl", "arviz", "numpy")
+    with isolated(program, 0):  # items of a data set may be random
+        data = [_data(source) for source in sources if source is not None]
     config = {
+        "format": 2,
         "recipe": getattr(program, "recipe", None),
         "formula": repr(program).splitlines()[:2],
         "fit": dict(settings),
-        "data": [None if split is None else _data(split) for split in splits],
+        "data": data,
+        "program": code_of_program(program),
+        "callbacks": [plain(c if isinstance(c, FunctionType) else type(c)) for c in callbacks],
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }
     return json.loads(json.dumps(config))
 
 
-def _data(split: Split) -> dict[str, Any]:
+def _minor(config: Mapping[str, Any]) -> list[str]:
+    return config["versions"]["python"].split(".")[:2]
+
+
+def _data(source: Any) -> dict[str, Any] | None:
+    split = split_of(source)
+    if split is None:
+        known = isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset)
+        return of_loader(source) if known else None
     return {
         **split.provenance,
         "checksum": split.checksum,
         "context": [Split(c, split.index).checksum for c in split.context],
-        "pending": _text(split.pending),
+        "pending": re.sub(r" at 0x[0-9a-f]+", "", repr(split.pending)),
     }
-
-
-def _text(value: Any) -> str:
-    """A description that is the same in every process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""A run folder: where it is, and the lock of who writes to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+__all__ = ["held", "run_folder"]
+
+_LOCK = ".lock"
+
+
+def run_folder(run: str | os.PathLike[str], caller: str) -> Path:
+    """The absolute path of a run folder, which stays the same when the current folder changes.
+
+    Raises
+    ------
+    TypeError
+        For what is no path.
+    ValueError
+        For an empty path, one that cannot be one, and one that leads to a file.
+    """
+    if not isinstance(run, str | os.PathLike):
+        raise TypeError(
+            f"{caller} expects a run folder as a path, got {type(run).__name__} {run!r}; give a string or a Path"
+        )
+    path = Path(run)
+    if path == Path(""):
+        raise ValueError(
+            f"{caller} expects a run folder of its own, got {str(run)!r}, the current folder; name a folder in it"
+        )
+    path = path.expanduser().absolute()
+    try:
+        other = path.exists() and not path.is_dir()
+    except (OSError, ValueError) as error:  # too long, or with a null character
+        raise ValueError(f"{caller} expects the path of a run folder, got {run!r} ({error}); correct it") from error
+    if other:
+        raise ValueError(f"{caller} expects a run folder, got {str(path)!r}, which is a file; name another folder")
+    return path
+
+
+@contextmanager
+def held(folder: Path, caller: str) -> Iterator[Callable[[], None]]:
+    """A run folder, made if need be, to which no other process and no other thread writes meanwhile.
+
+    The lock is the operating system's, on the file ``.lock``: that of a killed process is free. The file stays.
+
+    Yields
+    ------
+    Callable
+        Sees that the folder is still the same one.
+
+    Raises
+    ------
+    ValueError
+        If another holds it, or if the lock is no regular file.
+    OSError
+        If it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _LOCK
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):  # opening it could empty or hang
+        raise ValueError(f"{caller} expects {str(path)!r} to be a file of its own, got a link or pipe; remove it")
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(
+            f"{caller} expects a run folder that nobody else writes to, got {str(folder)!r}, which another process or "
+            "thread is writing to; wait until it has ended, or choose another folder"
+        ) from error
+    try:
+        mine = _identity(path)
+
+        def same() -> None:
+            if _identity(path) != mine:
+                raise FileNotFoundError(
+                    f"{caller} expects its run folder to stay, got {str(folder)!r} moved, deleted or replaced "
+                    "meanwhile; leave it alone, and run again into another folder"
+                )
+
+        yield same
+    finally:
+        lock.release()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file; `None` where there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
