@@ -12,7 +12,7 @@ import ppl_vae
 ROOT = Path(ppl_vae.__file__).parent
 LAYERS = [
     "arguments calls isolation memory conditional nets distributions domain split support tensors traces enumeration "
-    "draws importance precision latent_draws codebook corruptions _torchvision",
+    "draws importance precision latent_draws codebook corruptions _torchvision files checksums",
     "priors posteriors likelihoods",
     "vae objectives",
     "training evaluation",

@@ -8,7 +8,7 @@ All are called `f(program, x, *context, mask=True, seed=None, ...)`, where a pro
 from ppl_vae.diagnostics.active_units import active_units
 from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.ais import ais
-from ppl_vae.diagnostics.arviz_io import group, groups, open_tree
+from ppl_vae.diagnostics.arviz_io import group, groups
 from ppl_vae.diagnostics.bdmc import bdmc
 from ppl_vae.diagnostics.calibration import simulation_based_calibration
 from ppl_vae.diagnostics.check_guide import GuideCheck, check_guide
@@ -26,6 +26,7 @@ from ppl_vae.diagnostics.log_weights import log_weights
 from ppl_vae.diagnostics.posterior_pit import posterior_pit
 from ppl_vae.diagnostics.predictive_check import posterior_predictive_check
 from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
+from ppl_vae.diagnostics.stored import open_tree
 from ppl_vae.diagnostics.with_results import with_results
 from ppl_vae.importance import good_k, psis
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,8 +54,11 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
 
     Raises
     ------
+    FileNotFoundError
+        If a folder or path holds no evaluation.
     ValueError
-        If the results are of different data, or of a mass and a density, or if one has no log p(x).
+        If the results are of different data, or of a mass and a density, or if one has no log p(x); if a file is no
+        evaluation, or was changed since it was written.
     """
     if not results:
         raise ValueError("compare expects one evaluation or more, got none; give {name: evaluation}")
@@ -157,7 +161,7 @@ def named(result: Comparable) -> str:
 
 def _read(path: Path) -> Evaluation:
     file = path / "evaluation.json" if path.is_dir() else path
-    if not file.exists():
+    if not os.path.lexists(file):
         raise FileNotFoundError(
             f"compare expects an evaluation, got {str(path)!r} without an evaluation.json; run `ppl-vae evaluate` on it"
         )

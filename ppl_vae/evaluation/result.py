@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
+import operator
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ppl_vae.checksums import sealed, unsealed
 from ppl_vae.evaluation.wording import data
+from ppl_vae.files import interpreted, written
 from ppl_vae.importance import FEWEST, good_k
 
 __all__ = ["Evaluation", "doubtful"]
@@ -173,23 +177,65 @@ class Evaluation:
         return [f"  k-hat > {self.good_k:.2f} for {high:.1%} of the data: {sign}; {unseen}{steady}"]
 
     def save(self, path: str | Path) -> None:
-        """Write everything as JSON: NaN as null, infinity as a string; whole, or not at all."""
+        """Write everything as JSON: NaN as null, infinity as a string, and its SHA-256; whole, or not at all.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
         content = {**vars(self), "per_datum": {"obs": self.per_datum.index.tolist(), **_columns(self.per_datum)}}
         content["summary"] = {name: {"mean": m, "se": s} for name, (m, s) in self.summary.iterrows()}
         content["active_units"] = self.active_units
         content["unreliable"] = self.unreliable
-        temporary = Path(path).with_name(Path(path).name + ".tmp")
-        temporary.write_text(json.dumps(_plain(content), indent=1, allow_nan=False))
-        temporary.replace(path)
+        with written(Path(path)) as temporary:
+            temporary.write_text(sealed(_plain(content)))
 
     @classmethod
     def load(cls, path: str | Path) -> Evaluation:
-        """Read what `save` wrote."""
-        content = json.loads(Path(path).read_text())
-        table = pd.DataFrame({name: _numbers(values) for name, values in content.pop("per_datum").items()})
-        content["unit_variance"] = {site: _numbers(v).tolist() for site, v in content["unit_variance"].items()}
-        rest = {k: content[k] for k in cls.__dataclass_fields__ if k != "per_datum"}
-        return cls(per_datum=table.set_index("obs"), **rest)
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no evaluation, or was changed since it was written.
+        """
+        content, has_seal = unsealed(Path(path), _AGAIN, most=2**30)
+        if not has_seal:
+            _check_names(content, Path(path))
+        with interpreted(Path(path), _AGAIN):
+            table = pd.DataFrame({name: _numbers(values) for name, values in content["per_datum"].items()})
+            units = {site: _numbers(v).tolist() for site, v in content["unit_variance"].items()}
+            names = [name for name in cls.__dataclass_fields__ if name not in ("per_datum", "unit_variance")]
+            rest = {name: _TYPES.get(name, _as_it_is)(content[name]) for name in names}
+            found = cls(per_datum=table.set_index("obs"), unit_variance=units, **rest)
+            if found.base_measure not in ("mass", "density") or not {"identity", "checksum"} <= found.data.keys():
+                raise TypeError(f"base measure {found.base_measure!r} of data {sorted(found.data)}")
+            found.data["provenance"].get("name")
+        if not has_seal:
+            warnings.warn(
+                f"{str(path)!r} was written by a version of ppl_vae that kept no checksum: whether it is as it was "
+                "written is not known; evaluate the run again",
+                stacklevel=2,
+            )
+        return found
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _check_names(content: dict[str, Any], path: Path) -> None:
+    """Refuse what is no evaluation of an earlier version."""
+    expected = {"per_datum", "unit_variance", *_TYPES}
+    known = expected | {"summary", "active_units", "unreliable"}
+    if wrong := sorted((expected - content.keys()) | (content.keys() - known)):
+        raise ValueError(
+            f"expected an evaluation in {str(path)!r}, got one {'without' if wrong[0] in expected else 'with'} "
+            f"{wrong[0]!r}; {_AGAIN}"
+        )
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
@@ -208,8 +254,22 @@ def _plain(content: Any) -> Any:
 
 
 def _numbers(values: list[Any]) -> np.ndarray:
-    return np.array([math.nan if v is None else float(v) if isinstance(v, str) else v for v in values])
+    found = np.array([math.nan if v is None else float(v) if isinstance(v, str) else v for v in values])
+    if found.dtype.kind not in "iuf":
+        raise TypeError(f"values of type {found.dtype}")
+    return found
 
 
 _OF_DRAWS = ("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse")
 _NO_SIGN = "no sign that log p(x) is off"
+
+_AGAIN = "it was damaged or is no evaluation: evaluate the runs again (`ppl-vae evaluate RUN`)"
+
+_TYPES: dict[str, Callable[[Any], Any]] = {
+    "num_samples": operator.index,
+    "seed": operator.index,
+    "base_measure": "".__add__,
+    "data": dict,
+    "formula": "".__add__,
+}
+"""Attributes that JSON gives back as they are, and what refuses other types."""
