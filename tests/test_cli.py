@@ -291,7 +291,7 @@ def test_refusals_leave_no_folder_and_no_traceback(trained, tmp_path, monkeypatc
     (folder / "evaluation.json").write_text("{}")
     refused("evaluate the runs again", "compare", folder)
     (folder / "config.json").write_text("{}")
-    refused("KeyError", "evaluate", folder)
+    refused("config.json' as it was written, got another content", "evaluate", folder)
 
     def fails(*_, **__):
         raise OSError("no network")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from ppl_vae import data
+from ppl_vae.checksums import record
 from ppl_vae.cli.components import made, part
 from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, raw, save
 from ppl_vae.diagnostics import Diagnosis, diagnose
 from ppl_vae.evaluation import compare, evaluate
 from ppl_vae.evaluation.compare import printed
+from ppl_vae.files import written
 from ppl_vae.likelihoods import Bernoulli, Gaussian
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, Run, fit, fit_prior, load
+from ppl_vae.training.folder import held, run_folder
 from ppl_vae.vae import VAE, build
 
 __all__ = ["compare_runs", "diagnose_run", "evaluate_run", "fit_prior_of_run", "sample", "train"]
@@ -41,10 +45,15 @@ def train(options: Namespace) -> None:
     )
     steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]
     print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", *repr(vae).splitlines()[:2]]))
-    folder = Path(options.run or default_folder(options, loaded))
+    folder = run_folder(default_folder(options, loaded) if options.run is None else options.run, "train")
+    kept: list[Path] = []
 
     def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing
-        (folder / "options.yaml").write_text(options.yaml)
+        if not kept:
+            kept.append(folder / "options.yaml")
+            with written(kept[0]) as temporary:
+                temporary.write_text(options.yaml)
+            record(folder, ["options.yaml"])
 
     fitted = fit(
         vae,
@@ -91,23 +100,26 @@ def default_folder(options: Namespace, loaded: data.Data) -> Path:
 
 def evaluate_run(options: Namespace) -> None:
     """Evaluate on a split, and write `evaluation.json`."""
-    run, vae, split = _opened(options)
-    result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
-    result.save(run.path / "evaluation.json")
+    with _held(options, "evaluate"):
+        run, vae, split = _opened(options)
+        result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+        result.save(run.path / "evaluation.json")
     print(f"{result}\nwrote {run.path / 'evaluation.json'}")
 
 
 def diagnose_run(options: Namespace) -> None:
     """Write the diagnosis in words, its trees and its figures, and print the verdict."""
-    run, vae, split = _opened(options)
-    look = evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
-    if "log_px" not in look.per_datum or look.one_code:  # q has no spread that could be judged
-        result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
-        print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
-    else:
-        result = _diagnosed(run.path, vae, split, options).check.evaluation
-    for name in figures(vae, split, run.history, result, run.path / "figures", seed=options.seed):
-        print(f"wrote {name}")
+    with _held(options, "diagnose"):
+        run, vae, split = _opened(options)
+        look = evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
+        if "log_px" not in look.per_datum or look.one_code:  # q has no spread that could be judged
+            result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+            print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
+        else:
+            result = _diagnosed(run.path, vae, split, options).check.evaluation
+        names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
+        record(run.path, [name.relative_to(run.path).as_posix() for name in names])
+    print("\n".join(f"wrote {name}" for name in names))
 
 
 def _diagnosed(folder: Path, vae: VAE, split: Split, options: Namespace) -> Diagnosis:
@@ -130,6 +142,11 @@ def _diagnosed(folder: Path, vae: VAE, split: Split, options: Namespace) -> Diag
 def sample(options: Namespace) -> None:
     """Draw data from the prior and the likelihood, in raw units."""
     _at_least_one(options, "num")
+    with _held(options, "sample") if options.out is None else nullcontext():
+        print(f"wrote {_sampled(options)}")
+
+
+def _sampled(options: Namespace) -> Path:
     run, vae = _loaded(options)
     device = next(vae.parameters()).device
     context = (c.to(device) for c in _condition(run, options))
@@ -140,7 +157,9 @@ def sample(options: Namespace) -> None:
         np.save(out, x.numpy(), allow_pickle=False)
     else:
         save(draw("samples", x), out)
-    print(f"wrote {out}")
+    if options.out is None:
+        record(run.path, [out.name])
+    return out
 
 
 def fit_prior_of_run(options: Namespace) -> None:
@@ -182,17 +201,17 @@ def compare_runs(options: Namespace) -> None:
     names = [Path(run).resolve().name for run in options.runs]
     full = {name for name in names if names.count(name) > 1}  # a/r and b/r are two runs
     runs = {str(run) if name in full else name: run for name, run in zip(names, options.runs, strict=True)}
-    try:
-        table = compare(runs)
-    except KeyError as error:
-        raise ValueError(
-            f"compare expects what `ppl-vae evaluate` writes, got an evaluation.json without {error}; "
-            "evaluate the runs again"
-        ) from error
+    table = compare(runs)
     print(printed(table))
     if options.figure:
         save(draw("nll_with_errors", table), Path(options.figure))
         print(f"wrote {options.figure}")
+
+
+def _held(options: Namespace, command: str) -> AbstractContextManager[object]:
+    """The run folder, to which nobody else writes meanwhile; where there is no run, loading it says so."""
+    folder = run_folder(options.run, command)
+    return held(folder, command) if (folder / "checkpoint.json").is_file() else nullcontext()
 
 
 def _opened(options: Namespace) -> tuple[Run, VAE, Split]:
@@ -218,7 +237,7 @@ def _split(run: Run, options: Namespace) -> Split:
 
 
 def _data(run: Run, options: Namespace) -> data.Data:
-    if not run.config["data"][0]:
+    if "checksum" not in (run.config["data"][0] or {}):
         raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
     return data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
 

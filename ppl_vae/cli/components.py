@@ -14,6 +14,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from ppl_vae import objectives
+from ppl_vae.cli.failures import did_you_mean
 
 __all__ = ["Parser", "add_component", "allow_imports", "import_file", "made", "part"]
 
@@ -98,28 +99,59 @@ class Parser(ArgumentParser):
                 f"a component expects the short name of a class, got {name!r}, which would have to be imported; "
                 f"name its file with --import and write {name.rpartition('.')[2]!r}"
             )
-        if readable := self._mended(message):
-            self.exit(2, f"{self.prog}: {readable}\n")
-        super().error(message, ex)
+        readable = self._mended(message) or self._plainly(message)
+        self.exit(2, f"{self.prog}: {' '.join(readable.split())}\n")
 
     def _mended(self, message: str) -> str | None:
         key = re.search(r'Parser key "(.+?)"', message)
         action = next((a for a in self._actions if key and a.dest == key[1]), None)
         if key is None or action is None:
             return None
-        option = f"--{key[1]}"
+        option = f"--{key[1].replace('_', '-')}"
         if found := re.search(r"class_path '(.+?)':\s+Option '(.+?)' is not accepted", message):
             cls, argument = found[1].rpartition(".")[2], found[2]
-            return (
-                f"{option}.{argument} expects a class with this argument, got {cls}, which has none; choose another "
-                f"with {option} NAME, or see {option}.help {cls}"
-            )
+            near = did_you_mean(argument, _arguments(found[1])).replace("mean ", f"mean {option}.")
+            other = near or f"choose another with {option} NAME, or see {option}.help {cls}"
+            return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
+            about = str(action.help).removesuffix(".")
             return (
-                f"{option} expects {str(action.help).removesuffix('.')}, got {found[1].strip()!r}; name one of "
-                f"them, and give its arguments by {option}.ARGUMENT VALUE ({option}.help NAME lists them)"
+                f"{option} expects {about}, got {found[1].strip()!r}; name one of them, and give its arguments by "
+                f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
             )
+        if found := re.search(r"(?s)Expected an? (.+?)\. Got value: (.*)", message):
+            return f"{option} expects {_type(found[1])} ({action.help}), got {found[2].strip()!r}; give another value"
         return None
+
+    def _plainly(self, message: str) -> str:
+        """A message of argparse or jsonargparse as one line, with the nearest option where one is not known."""
+        options = [o for a in self._actions for o in a.option_strings if o[:2] == "--"]
+        see = f"`{self.prog} --help` lists the options"
+        if found := re.search(r"unrecognized arguments: (\S+)", message):
+            word = found[1].partition("=")[0]
+            near = did_you_mean(word, options) if word[:2] == "--" else ""
+            return f"expects options and values that it knows, got {word!r}; {near or see}"
+        if found := re.search(r"Option '(.+?)' is not accepted", message):
+            near = did_you_mean(found[1], [o[2:].replace("-", "_") for o in options])
+            return f"a configuration expects options, got {found[1]!r}; {near or see}"
+        if found := re.search(r"arguments are required: (.+)", message):
+            return f"expects {found[1]}, got none; give it: {see}"
+        if found := re.search(r"argument (--\S+?)(?:/\S+)?: expected one argument", message):
+            return f"{found[1]} expects a value, got none; give one: {see}"
+        if found := re.search(r'(?s)Parser key "(.+?)": (File does not exist|Path is not).*?: (.+)', message):
+            return f"--{found[1]} expects a file, got {found[3].strip()}, which is none; correct the path"
+        return f"{re.sub(r'Parser key .(.+?).: ', lambda m: f'--{m[1]}: ', message)}; {see}"
+
+
+def _arguments(path: str) -> list[str]:
+    module, _, name = path.rpartition(".")
+    return [n for n in inspect.signature(getattr(sys.modules[module], name)).parameters if n not in LINKED]
+
+
+def _type(said: str) -> str:
+    """A type in words."""
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    return next((word for name, word in words.items() if name in said), said)
 
 
 def _subclasses(base: Any) -> Iterator[Any]:

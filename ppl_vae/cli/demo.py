@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ppl_vae import data
+from ppl_vae.checksums import record
 from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, overview, save
 from ppl_vae.diagnostics import diagnose
@@ -19,6 +20,7 @@ from ppl_vae.objectives import Linear
 from ppl_vae.priors import Prior, StandardNormal, VampPrior
 from ppl_vae.split import Split
 from ppl_vae.training import fit
+from ppl_vae.training.folder import held
 from ppl_vae.vae import VAE, build
 
 __all__ = ["demo"]
@@ -55,7 +57,9 @@ def _one(
     digits: data.Data, prior: type[Prior], likelihood: type[Likelihood], out: Path, options: Namespace
 ) -> tuple[VAE, Evaluation]:
     folder = out / f"{prior.__name__}-{likelihood.__name__}"
-    shutil.rmtree(folder, ignore_errors=True)
+    with held(folder, "demo"):  # nobody trains there
+        pass
+    shutil.rmtree(folder)
     vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)
     fitted = fit(vae, digits, epochs=options.epochs, beta=Linear(options.epochs / 10), seed=options.seed, run=folder)
     found = diagnose(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
@@ -63,6 +67,6 @@ def _one(
     result.save(folder / "evaluation.json")
     write_diagnosis(vae, digits.test, found, folder)
     print(f"\n{found.check.report()}")
-    for _ in figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed):
-        pass
+    names = list(figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed))
+    record(folder, [name.relative_to(folder).as_posix() for name in names])
     return vae, result

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ppl_vae.checksums import record
 from ppl_vae.cli.figures import draw, raw, save
 from ppl_vae.diagnostics import Diagnosis, simultaneous_band
 from ppl_vae.diagnostics.arviz_io import group
 from ppl_vae.diagnostics.diagnose import APART
 from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.files import written
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
@@ -29,13 +31,17 @@ def write_diagnosis(vae: VAE, split: Split, found: Diagnosis, folder: Path) -> s
     for name in _WRITTEN:  # an earlier diagnosis may have been a fuller one
         for file in folder.glob(name):
             file.unlink()
+    record(folder, [])
     paths = _drawn(vae, split, found, folder / "figures")
-    (folder / "diagnosis.md").write_text(found.report(paths))
+    with written(folder / "diagnosis.md") as temporary:
+        temporary.write_text(found.report(paths))
     trees = {"posterior": found.to_arviz()} | {name: found[name] for name in APART if name in found.results}
     for name, tree in trees.items():
-        tree.to_netcdf(str(folder / f"{name}.nc"))
-    written = ["diagnosis.md", *(f"{name}.nc" for name in trees), *(p for some in paths.values() for p in some)]
-    return "\n".join([found.in_short(), *(f"wrote {folder / name}" for name in written)])
+        with written(folder / f"{name}.nc") as temporary:
+            tree.to_netcdf(str(temporary))
+    names = ["diagnosis.md", *(f"{name}.nc" for name in trees), *(p for some in paths.values() for p in some)]
+    record(folder, names)
+    return "\n".join([found.in_short(), *(f"wrote {folder / name}" for name in names)])
 
 
 def _drawn(vae: VAE, split: Split, found: Diagnosis, folder: Path) -> dict[str, list[str]]:

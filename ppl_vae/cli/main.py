@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +16,9 @@ from ppl_vae import data
 from ppl_vae.cli import commands
 from ppl_vae.cli.components import Parser, add_component, allow_imports, import_file
 from ppl_vae.cli.demo import demo
+from ppl_vae.cli.failures import did_you_mean, failure, told_in_one_line
 from ppl_vae.cli.manifold import manifold
+from ppl_vae.cli.reading import bound_values, refuse_endless
 from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.manifold.methods import methods
@@ -53,27 +56,31 @@ _ABOUT = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 on success, 1 for what the user can mend, 2 for a command line that cannot be read."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] not in _ABOUT:
-        return _overview(words)
-    command, rest = words[0], words[1:]
+    given = [word for word in words if word != "--traceback"]
+    if not given or given[0] not in _ABOUT:
+        return _overview(given)
+    command, rest = given[0], given[1:]
     try:
-        rest, classes = _imported(rest)
-        parser, chosen = _parsed(command, rest)
-        chosen.classes, chosen.yaml = classes, parser.dump(chosen)
-        return _RUN[command](chosen) or 0
+        with told_in_one_line(command):
+            return _run(command, rest)
     except KeyboardInterrupt:
         print(f"ppl-vae {command}: interrupted; a training goes on from its last epoch with --resume", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
-        print(f"ppl-vae {command}: {error}", file=sys.stderr)
+    except SystemExit:
+        raise
+    except BaseException as error:  # whatever its class, it is one line
+        print(failure(command, rest, error), file=sys.stderr)
+        if len(given) < len(words):
+            traceback.print_exc()
         return 1
-    except LookupError as error:  # its text is a key or an index, and says nothing alone
-        print(
-            f"ppl-vae {command}: expected whole files, got {type(error).__name__}: {error}; check the run folder and "
-            "the data, or report this as a bug",
-            file=sys.stderr,
-        )
-        return 1
+
+
+def _run(command: str, words: list[str]) -> int:
+    refuse_endless(words, ["config", *_COMPONENTS, "likelihood", "corruption"])
+    words, classes = _imported(words)
+    parser, chosen = _parsed(command, words)
+    chosen.classes, chosen.yaml = classes, parser.dump(chosen)
+    return _RUN[command](chosen) or 0
 
 
 def _parsed(command: str, words: list[str]) -> tuple[ArgumentParser, Namespace]:
@@ -98,16 +105,19 @@ def _overview(words: Sequence[str]) -> int:
         return 0
     known = words in ([], ["-h"], ["--help"])
     if not known:
-        print(f"ppl-vae: expects one of {', '.join(_ABOUT)}, got {words[0]!r}", file=sys.stderr)
+        near = did_you_mean(words[0], _ABOUT) or "`ppl-vae --help` tells of them"
+        print(f"ppl-vae: expects one of {', '.join(_ABOUT)}, got {words[0]!r}; {near}", file=sys.stderr)
+        return 2
     print("usage: ppl-vae COMMAND [options]\n\nVariational autoencoders as Pyro model and guide.\n")
     print("\n".join(f"  {name:<10}{about}" for name, about in _ABOUT.items()))
-    print("\n`ppl-vae COMMAND --help` lists the options of a command.")
-    return 0 if known else 2
+    print("\n`ppl-vae COMMAND --help` lists the options of a command; with --traceback a failure shows where it arose.")
+    return 0
 
 
 def _imported(words: list[str]) -> tuple[list[str], list[type]]:
     """Carry out every `--import FILE`, and see that nothing else is imported; what is left, and the classes."""
     allow_imports("ppl_vae", "pyro.infer")
+    bound_values()
     classes: list[type] = []
     rest: list[str] = []
     remaining = iter(words)

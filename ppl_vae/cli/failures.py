@@ -1,0 +1,69 @@
+"""What a command says when it fails: one line, with the file and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["did_you_mean", "failure", "told_in_one_line"]
+
+_MOST = 1500
+
+
+def failure(command: str, words: Sequence[str], error: BaseException) -> str:
+    """One line for an error of any class.
+
+    Our own errors say what to do after a semicolon; the others are given the files of the command line.
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, LookupError | MemoryError) and ";" in text:
+        return f"ppl-vae {command}: {text[:_MOST]}"
+    about = ", ".join(_paths(words)) or "its options and data"
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return (
+        f"ppl-vae {command}: expected to finish with {about}, got {said[:_MOST]}; {_fix(error)}, or add --traceback to "
+        "see where it comes from"
+    )
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest of the known words as a question, or nothing."""
+    by_plain = {name.replace("_", "-"): name.replace("_", "-") if name[:2] == "--" else name for name in known}
+    near = difflib.get_close_matches(word.replace("_", "-"), by_plain, n=1, cutoff=0.6)
+    return f"did you mean {by_plain[near[0]]}?" if near else ""
+
+
+@contextmanager
+def told_in_one_line(command: str) -> Iterator[None]:
+    """A scope in which a warning is a line on stderr, without the code it comes from."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"ppl-vae {command}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _paths(words: Sequence[str]) -> list[str]:
+    values = [word.partition("=")[2] if word.startswith("--") else word for word in words]
+    return [value for value in values if value and _is_path(value)]
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _fix(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "give less at a time (--take, --batch-size, --max-rows)"
+    if isinstance(error, OSError):
+        return "see that the disk has space and that the file is there and can be written to"
+    return "check these files"
