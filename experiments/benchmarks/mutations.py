@@ -444,8 +444,8 @@ if __name__ == "__main__":
         found = main(args.mutations, args.writers, args.seed, Path(folder))
     print(pd.DataFrame(found["kinds"]).T.to_string())
     print(
-        f"of {found['mutations']} mutations {found['executed']} executed, {found['broke']} broke, {found['hung']} hung; "
-        f"{found['noticed']} of {found['flips']} flipped bits noticed; {found['refused']} of {found['writers']} second "
+        f"of {found['mutations']} mutations {found['executed']} executed, {found['broke']} broke, "
+        f"{found['hung']} hung; {found['noticed']} of {found['flips']} flipped bits noticed; {found['refused']} of {found['writers']} second "
         f"writers refused, {found['whole']} folders whole"
     )
     if args.out:

@@ -105,8 +105,7 @@ def _(value: BuiltinFunctionType, depth: int = 4) -> str:
 def _(value: type, depth: int = 4) -> str:
     if not _own(value):
         return value.__name__
-    bodies = [_class_code(cls) for cls in value.__mro__ if _own(cls)]
-    return f"{value.__name__}, code {_digest(repr(bodies))}"
+    return f"{value.__name__}, code {_digest(repr(_class_code(value, set(), 2)))}"
 
 
 @plain.register
@@ -225,11 +224,16 @@ def _own(value: Any) -> bool:
     return file is None or not file.startswith(_LIBRARIES)
 
 
-def _class_code(cls: type) -> list[Any]:
-    members = {name: getattr(v, "__func__", getattr(v, "fget", v)) for name, v in vars(cls).items()}
-    code = [(name, _function_code(f, set(), 2)) for name, f in members.items() if isinstance(f, FunctionType)]
-    values = [(n, plain(v)) for n, v in members.items() if n[:2] != "__" and isinstance(v, bool | int | float | str)]
-    return [cls.__qualname__, sorted(code, key=repr), sorted(values, key=repr)]
+def _class_code(cls: type, seen: set[Any], depth: int) -> list[Any]:
+    """The functions and plain values of a class, and of those of one's own that it derives from."""
+    found: list[Any] = [cls.__qualname__]
+    for own in (c for c in cls.__mro__ if _own(c) and c not in seen):
+        seen.add(own)
+        members = {name: getattr(v, "__func__", getattr(v, "fget", v)) for name, v in vars(own).items()}
+        code = {n: _function_code(f, seen, depth) for n, f in members.items() if isinstance(f, FunctionType)}
+        plains = {n: plain(v) for n, v in members.items() if n[:2] != "__" and isinstance(v, bool | int | float | str)}
+        found.append([own.__qualname__, sorted(code.items()), sorted(plains.items())])
+    return found
 
 
 def _function_code(function: Any, seen: set[Any], depth: int) -> list[Any]:
@@ -251,10 +255,16 @@ def _function_code(function: Any, seen: set[Any], depth: int) -> list[Any]:
 
 
 def _constant(value: Any, seen: set[Any], depth: int) -> Any:
-    if isinstance(value, FunctionType):
-        return _function_code(value, seen, depth - 1) if _own(value) else value.__qualname__
-    if isinstance(value, bool | int | float | str | complex | tuple | partial | type | None):
-        return plain(value, 1)
+    if isinstance(value, FunctionType | type):
+        code = _function_code if isinstance(value, FunctionType) else _class_code
+        return code(value, seen, depth - 1) if _own(value) and depth else value.__qualname__
+    if isinstance(value, partial):
+        given = {str(i): v for i, v in enumerate(value.args)} | value.keywords
+        return [_constant(value.func, seen, depth), [(n, _constant(v, seen, depth)) for n, v in given.items()]]
+    if isinstance(value, tuple):
+        return [_constant(v, seen, depth) for v in value]
+    if isinstance(value, bool | int | float | str | complex | None):
+        return repr(value)
     if isinstance(value, Tensor | np.ndarray) and not getattr(value, "requires_grad", False):
         return plain(value)
     return type(value).__name__

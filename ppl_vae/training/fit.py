@@ -136,11 +136,14 @@ def fit(
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``; the program stays there.
     run
-        Folder for configuration, history and checkpoints.
+        Folder for configuration, history and checkpoints, each with its SHA-256; no other process can write to it
+        while the training lasts.
     resume
         Go on from the checkpoint in `run`, if there is one; on a CPU the result is bit for bit that of a
         training never interrupted, for data in memory or from a map-style `DataLoader`. Another `patience`
-        or `checkpoint_every`, and without a schedule more epochs than before, are recorded in its place.
+        or `checkpoint_every`, and without a schedule more epochs than before, are recorded in its place. Refused are
+        other data, settings, classes and functions, as far as they can be seen: of a `DataLoader` 64 items and the
+        tensors and arrays that its data set keeps as attributes, of code its instructions and constants.
     checkpoint_every
         Epochs between checkpoints.
     callbacks
@@ -167,7 +170,12 @@ def fit(
     ValueError
         If no gradient reaches any parameter; for an optimizer that leaves some out, or runs the program itself; for a
         combination that would print a wrong number, for data outside the likelihood's support, for a
-        mask that does not fit x, for a run folder that holds another training.
+        mask that does not fit x; for a run folder that holds another training, or a changed file, or that another
+        process is writing to; for a stored training whose objective does not keep what it was made with.
+    FileNotFoundError
+        If the run folder, or a file of the training it holds, is gone.
+    OSError
+        If the run folder cannot be written to: a full disk.
     FloatingPointError
         If a loss or gradient is not finite, naming what went first, the epoch and the batch. As after any
         interruption the best weights so far are kept, and the last checkpoint is intact.

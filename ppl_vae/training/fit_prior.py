@@ -88,8 +88,8 @@ def fit_prior(
     ValueError
         For a `Flat` prior, which has nothing to fit; for a `VampPrior` of points, which has no density; for a prior
         and a posterior of which one is a mass and the other a density; for a density fitted to codes with exact zeros
-        (`TopK`), which has no maximum; for fewer data than components; for a run folder that holds a training; and for
-        whatever `fit` refuses.
+        (`TopK`), which has no maximum; for fewer data than components; for a run folder that holds a training or
+        that another process is writing to; and for whatever `fit` refuses.
 
     References
     ----------

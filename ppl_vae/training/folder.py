@@ -35,7 +35,7 @@ def run_folder(run: str | os.PathLike[str], caller: str) -> Path:
         )
     path = path.expanduser().absolute()
     try:
-        other = path.exists() and not path.is_dir()
+        other = os.path.lexists(path) and not path.is_dir()
     except (OSError, ValueError) as error:  # too long, or with a null character
         raise ValueError(f"{caller} expects the path of a run folder, got {run!r} ({error}); correct it") from error
     if other:
