@@ -92,13 +92,13 @@ def interpreted(path: Path, advice: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        In the place of any exception but ValueError, FileNotFoundError and interruptions.
+        In the place of any exception but interruptions and our own, which say after a semicolon what to do.
     """
     try:
         yield
-    except (ValueError, FileNotFoundError):
-        raise
     except Exception as error:  # whatever wrong content makes of the code that it reaches
+        if isinstance(error, ValueError | FileNotFoundError) and ";" in str(error):
+            raise
         raise ValueError(
             f"expected {str(path)!r} as it was written, got contents that cannot be read ({type(error).__name__}: "
             f"{error}); {advice}"

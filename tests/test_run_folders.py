@@ -391,7 +391,7 @@ class OwnError(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), StopIteration(), Own("two\nlines"), KeyError("x"), OSError(28, "No space left", "f"), Own()],
+    [MemoryError(), StopIteration(), OwnError("two\nlines"), KeyError("x"), OSError(28, "No space", "f"), OwnError()],
 )
 def test_a_failure_is_one_line_whatever_its_class(error, monkeypatch, capsys):
     def fails(*_, **__):

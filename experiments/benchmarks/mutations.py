@@ -445,8 +445,8 @@ if __name__ == "__main__":
     print(pd.DataFrame(found["kinds"]).T.to_string())
     print(
         f"of {found['mutations']} mutations {found['executed']} executed, {found['broke']} broke, "
-        f"{found['hung']} hung; {found['noticed']} of {found['flips']} flipped bits noticed; {found['refused']} of {found['writers']} second "
-        f"writers refused, {found['whole']} folders whole"
+        f"{found['hung']} hung; {found['noticed']} of {found['flips']} flipped bits noticed; "
+        f"{found['refused']} of {found['writers']} second writers refused, {found['whole']} folders whole"
     )
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")

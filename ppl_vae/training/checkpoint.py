@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import re
 import warnings
@@ -113,7 +114,7 @@ class Checkpoint:
     def history(self) -> list[dict[str, float]]:
         """One row an epoch, as far as the checkpoint has come; a kill may leave a row more in the file."""
         path, (stored, has_sums) = self._there("history.jsonl"), self._stored()
-        lines = read_bytes(path).splitlines(keepends=True)[: stored["epoch"]]
+        lines = read_bytes(path).splitlines(keepends=True)[: operator.index(stored["epoch"])]
         if has_sums:
             check(path, stored["checksums"][path.name], ADVICE, b"".join(lines))
         rows = [parsed(line, path, ADVICE) for line in lines]

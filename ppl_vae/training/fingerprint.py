@@ -255,9 +255,12 @@ def _function_code(function: Any, seen: set[Any], depth: int) -> list[Any]:
 
 
 def _constant(value: Any, seen: set[Any], depth: int) -> Any:
-    if isinstance(value, FunctionType | type):
-        code = _function_code if isinstance(value, FunctionType) else _class_code
-        return code(value, seen, depth - 1) if _own(value) and depth else value.__qualname__
+    if isinstance(value, FunctionType | type) and not (_own(value) and depth):
+        return value.__qualname__
+    if isinstance(value, FunctionType):
+        return _function_code(value, seen, depth - 1)
+    if isinstance(value, type):
+        return _class_code(value, seen, depth - 1)
     if isinstance(value, partial):
         given = {str(i): v for i, v in enumerate(value.args)} | value.keywords
         return [_constant(value.func, seen, depth), [(n, _constant(v, seen, depth)) for n, v in given.items()]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,10 @@ def run_folder(run: str | os.PathLike[str], caller: str) -> Path:
         )
     path = path.expanduser().absolute()
     try:
-        other = os.path.lexists(path) and not path.is_dir()
-    except (OSError, ValueError) as error:  # too long, or with a null character
+        other = not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError) as error:  # too long, below a file, or with a null character
         raise ValueError(f"{caller} expects the path of a run folder, got {run!r} ({error}); correct it") from error
     if other:
         raise ValueError(f"{caller} expects a run folder, got {str(path)!r}, which is a file; name another folder")
@@ -61,17 +64,22 @@ def held(folder: Path, caller: str) -> Iterator[Callable[[], None]]:
     OSError
         If it cannot be made or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LOCK
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):  # opening it could empty or hang
         raise ValueError(f"{caller} expects {str(path)!r} to be a file of its own, got a link or pipe; remove it")
     lock = FileLock(path, timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise ValueError(
             f"{caller} expects a run folder that nobody else writes to, got {str(folder)!r}, which another process or "
             "thread is writing to; wait until it has ended, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise type(error)(
+            f"{caller} expects a run folder that can be written to, got {str(folder)!r} ({error.strerror or error}); "
+            "mend its permissions, free space on the disk, or choose another folder"
         ) from error
     try:
         mine = _identity(path)

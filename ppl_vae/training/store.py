@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import re
 import warnings
@@ -122,12 +123,14 @@ class Store:
         stored, tensors = self.checkpoint.read(), self.checkpoint.tensors("last")
         check_finite(training.program, _part(tensors, "weights"), self.checkpoint.folder)
         load_weights(training.program, _part(tensors, "weights"))
-        training.optim.set_state({"tensors": _part(tensors, "optimizer"), **stored["optimizer"]})
+        groups = _like(training.optim.get_state()["groups"], stored["optimizer"]["groups"])
+        moments = {"tensors": _part(tensors, "optimizer"), "values": stored["optimizer"]["values"]}
+        training.optim.set_state({**moments, "groups": groups})
         if training.schedule is not None:
             training.schedule.load_state_dict(_like(training.schedule.state_dict(), stored["schedule"]))
         training.best, training.best_is_new = self.checkpoint.tensors("best"), False
         for name in vars(state).keys() - {"program", "history"}:
-            setattr(state, name, stored[name])
+            setattr(state, name, _like(getattr(state, name), stored[name]))
         state.history = self.checkpoint.history()
         loader = _part(tensors, "loader")
         training.train.set_state([loader[str(i)] for i in range(len(loader))])
@@ -272,12 +275,26 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _like(fresh: Any, stored: Any) -> Any:
-    """Stored values with the types of fresh ones: JSON makes text of number keys, and lists of tuples."""
+    """Stored values with the types of fresh ones: JSON makes text of number keys, and lists of tuples.
+
+    Raises
+    ------
+    TypeError
+        For text, numbers and truth values in each other's place.
+    ValueError
+        For a number that is not finite in the place of one that is.
+    """
     if isinstance(fresh, dict):
         keys = {str(key): key for key in fresh}
         return type(fresh)({keys.get(key, key): _like(fresh.get(keys.get(key)), v) for key, v in stored.items()})
     if isinstance(fresh, list | tuple) and len(fresh) == len(stored):
         return type(fresh)(map(_like, fresh, stored))
+    kind = next((k for k in (str, bool, (int, float)) if isinstance(fresh, k)), object)  # bool first: True is an int
+    number = kind == (int, float)
+    if not isinstance(stored, kind) or (number and isinstance(stored, bool)):
+        raise TypeError(f"{stored!r} in the place of {fresh!r}")
+    if number and math.isfinite(fresh) and not math.isfinite(stored):
+        raise ValueError(f"{stored!r} in the place of {fresh!r}")
     return stored
 
 
