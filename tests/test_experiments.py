@@ -35,6 +35,8 @@ TINY = {
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
+    "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
+    "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
 }
 TINY_NOTEBOOK = {
     "PPL_VAE_NOTEBOOK_DATA": "digits",
@@ -161,6 +163,20 @@ def coverage(found, printed):
 def training_step(found, printed):
     assert "ppl_vae" in printed
     assert "by hand" in printed
+
+
+def kills(found, printed):
+    assert found["identical"] == found["trainings"] == 17
+    assert len(found["kinds"]) == 17
+    assert found["kills"] > 0
+    assert "17 of 17 identical" in printed
+
+
+def mutations(found, printed):
+    assert (found["executed"], found["broke"], found["hung"]) == (0, 0, 0)
+    assert found["noticed"] == found["flips"] == 3
+    assert found["refused"] == found["whole"] == 2
+    assert "0 executed" in printed
 
 
 def path(file):

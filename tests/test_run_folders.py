@@ -4,9 +4,7 @@ import json
 import math
 import os
 import random
-import runpy
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -26,11 +24,9 @@ from ppl_vae.evaluation import Evaluation, compare
 from ppl_vae.files import regular, written
 from ppl_vae.priors import GaussianMixture
 from ppl_vae.training import fit, load
-from ppl_vae.training.checkpoint import Checkpoint
 from ppl_vae.training.folder import held
 
 BLACK = GREY.round()
-SCRIPTS = Path(__file__).parent.parent / "experiments" / "benchmarks"
 AGAIN = {"epochs": 2, "batch_size": 16, "progress": False}
 
 
@@ -439,16 +435,3 @@ def test_a_mistake_is_one_line_with_the_nearest_option(words, message, capsys):
     assert code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
-
-
-# the short form of two benchmarks
-
-
-@pytest.mark.parametrize("script", ["kills.py", "mutations.py"])
-def test_benchmark(script, tmp_path, monkeypatch):
-    """Some kinds of training and of damage; `make` the whole by the commands in these files."""
-    few = {"kills.py": "--trainings 3 --epochs 3", "mutations.py": "--mutations 17 --writers 2"}[script]
-    monkeypatch.setattr(sys, "argv", [script, *few.split(), "--seed", "1", "--out", str(tmp_path / "out.json")])
-    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-    assert json.loads((tmp_path / "out.json").read_text())
-    assert Checkpoint

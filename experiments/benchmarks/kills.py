@@ -6,12 +6,15 @@ Seventeen kinds of training in turn. Each is run once to its end; then again in 
 random moments, by SIGKILL, SIGTERM or SIGINT, each time resumed in a new process, and at last left to its end. Weights,
 the best weights, the optimizer's and the random numbers' state, and every row of the history but its seconds must be
 equal bit for bit to those of the first. After every kill the files of the checkpoint must be what was written, and at
-the end no temporary file may be left. The processes are forked from one that has imported torch, and have one thread.
+the end no temporary file may be left. The processes are forked from one that has trained already, and have one
+thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import math
 import os
@@ -235,6 +238,9 @@ def interrupted(kind: str, run: Path, epochs: int, seconds: float, rng: random.R
 
 
 def main(trainings: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
+    for kind in ("one-cycle schedule", "command line"):  # torch and others import a part of themselves on first use
+        with contextlib.redirect_stdout(io.StringIO()):
+            train(kind, folder / f"warm {kind}", 1)
     rng, kinds, made = random.Random(seed), list(KINDS), []
     seconds: dict[str, float] = {}
     for i in range(trainings):

@@ -404,6 +404,7 @@ def main(mutations: int, writers: int, seed: int, folder: Path) -> dict[str, Any
     rng, whole = random.Random(seed), folder / "whole"
     with contextlib.redirect_stdout(io.StringIO()):
         make(whole)
+        read_all(shutil.copytree(whole, folder / "warm"), lambda *_: None)  # imports what is imported on first use
     made = [mutate(whole, folder, i, rng) for i in range(mutations)]
     pairs = [two_writers(folder, i) for i in range(writers)]
     flips = [one for one in made if one["noticed"] is not None]
