@@ -289,7 +289,9 @@ def _like(fresh: Any, stored: Any) -> Any:
         return type(fresh)({keys.get(key, key): _like(fresh.get(keys.get(key)), v) for key, v in stored.items()})
     if isinstance(fresh, list | tuple) and len(fresh) == len(stored):
         return type(fresh)(map(_like, fresh, stored))
-    kind: Any = next((k for k in (str, bool, (int, float)) if isinstance(fresh, k)), object)  # bool first: True is an int
+    kind: Any = next(
+        (k for k in (str, bool, (int, float)) if isinstance(fresh, k)), object
+    )  # bool first: True is an int
     number = kind == (int, float)
     if not isinstance(stored, kind) or (number and isinstance(stored, bool)):
         raise TypeError(f"{stored!r} in the place of {fresh!r}")
