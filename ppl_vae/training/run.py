@@ -68,8 +68,6 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
     ------
     FileNotFoundError
         If the folder holds no run, or only a part of one.
-    TypeError
-        For a run that is no path.
     ValueError
         For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor handed over,
         was not made by `build`, or if one of its files was changed, damaged, or is too large or no regular file.
