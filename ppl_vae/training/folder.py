@@ -20,15 +20,9 @@ def run_folder(run: str | os.PathLike[str], caller: str) -> Path:
 
     Raises
     ------
-    TypeError
-        For what is no path.
     ValueError
         For an empty path, one that cannot be one, and one that leads to a file.
     """
-    if not isinstance(run, str | os.PathLike):
-        raise TypeError(
-            f"{caller} expects a run folder as a path, got {type(run).__name__} {run!r}; give a string or a Path"
-        )
     path = Path(run)
     if path == Path(""):
         raise ValueError(
