@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, Seed
+from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.active_units import active_units
 from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
@@ -153,6 +153,7 @@ def _num_units(tree: Any) -> int:
     return sum(z[0, 0, 0].size for z in group(tree, "posterior").values())
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What `diagnose` found.

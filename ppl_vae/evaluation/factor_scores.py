@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import Count, Seed, Whole, checked
+from ppl_vae.arguments import Count, Numbers, Seed, Whole, checked
 from ppl_vae.evaluation.factor_tables import FactorTables, Given
 
 __all__ = ["FactorScores", "factor_scores"]
@@ -18,6 +17,7 @@ _FEWEST = 100  # data
 _FEWEST_EACH = 20  # of a category: so many that some are in every part, and in every bootstrap replicate
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class FactorScores:
     """Scores of a code against known factors, and the tables of units by factors that they are made of.
@@ -55,8 +55,8 @@ class FactorScores:
 
 @checked
 def factor_scores(
-    codes: ArrayLike,
-    factors: ArrayLike,
+    codes: Numbers,
+    factors: Numbers,
     *,
     names: Sequence[str] | None = None,
     units: Sequence[str] | None = None,
@@ -156,7 +156,7 @@ def factor_scores(
     )
 
 
-def _matrix(what: str, columns: str, values: ArrayLike) -> np.ndarray:
+def _matrix(what: str, columns: str, values: Numbers) -> np.ndarray:
     found = np.asarray(values, dtype=np.float64)
     if found.ndim != 2 or found.shape[1] < 2 or not np.isfinite(found).all():
         raise ValueError(

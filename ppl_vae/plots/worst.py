@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import numbers
+from ppl_vae.arguments import Count, Numbers
+from ppl_vae.plots.canvas import numbers, plot
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
 __all__ = ["worst_fitted"]
@@ -16,14 +16,14 @@ __all__ = ["worst_fitted"]
 LINE = 12  # points
 
 
-@checked
+@plot
 def worst_fitted(
-    x: ArrayLike,
-    values: Mapping[str, ArrayLike],
+    x: Numbers,
+    values: Mapping[str, Numbers],
     *,
-    x_hat: ArrayLike | None = None,
+    x_hat: Numbers | None = None,
     obs: ArrayLike | None = None,
-    num: int = 10,
+    num: Count = 10,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
