@@ -82,10 +82,14 @@ DOCUMENTED = {
 }
 
 WAITS = {
-    "entering": r"^ppl_vae\.(VAE|data\..*)\||(x|data)[:=] ?(complex|0 dimensions|five dimensions)|mask: |mask='yes'|"
+    "entering": r"^ppl_vae\.VAE\|((en|de)code|reconstruct): |^ppl_vae\.VAE\|(nothing|an unknown|encode|sample with a context of|\w*=)|"
+    r"^ppl_vae\.data\.(Data|Dequantize|SampleBinary|Split|Standardize|Threshold|read_images)\||"
+    r"^ppl_vae\.data\.\w+\|(name|data_dir|None|x: a ragged)|"
+    r"(x|data)[:=] ?(complex|0 dimensions|five dimensions)|mask: (text|an array|None|another|a number)|mask='yes'|"
     r"context: (NaN|None)",
-    "training": r"^ppl_vae\.(objectives\.(?!check)|Fit|Batch|training\.|fit\|)",
-    "runs": r"^ppl_vae\.(Run|load)\|",
+    "training": r"^ppl_vae\.(objectives\.(check|FreeBits|Linear|Cyclical)|Fit|Batch|training\.)|"
+    r"^ppl_vae\.fit\|(optimizer gives|schedule gives|callbacks=\[|program=a network|objective (of|without))",
+    "runs": r"^ppl_vae\.Run\|",
 }
 
 
@@ -441,7 +445,7 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
             "text": "StandardNormal",
             "3": 3,
             "an instance": instance,
-            "nothing made": lambda **settings: None,
+            "nothing made": _nothing,
         }.items()
     ),
     ("ppl_vae.build", "prior=None", {"prior": None}),

@@ -164,7 +164,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {codes.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
-                f"{self._n_features_out} codes as input"
+                f"{self._n_features_out} codes as input; give what transform returned"
             )
         with torch.no_grad():
             return self.columns_.raw(self.vae_.decode(torch.tensor(codes)).mean)
