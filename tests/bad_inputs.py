@@ -82,7 +82,8 @@ DOCUMENTED = {
 }
 
 WAITS = {
-    "entering": r"^ppl_vae\.VAE\|((en|de)code|reconstruct): |^ppl_vae\.VAE\|(nothing|an unknown|encode|sample with a context of|\w*=)|"
+    "entering": r"^ppl_vae\.VAE\|((en|de)code|reconstruct): |"
+    r"^ppl_vae\.VAE\|(nothing|an unknown|encode|sample with a context of|\w*=)|"
     r"^ppl_vae\.data\.(Data|Dequantize|SampleBinary|Split|Standardize|Threshold|read_images)\||"
     r"^ppl_vae\.data\.\w+\|(name|data_dir|None|x: a ragged)|"
     r"(x|data)[:=] ?(complex|0 dimensions|five dimensions)|mask: (text|an array|None|another|a number)|mask='yes'|"

@@ -104,10 +104,9 @@ def diagnose(
     ['active_units', 'aggregated_posterior']
     """
     split = Split.of(x, *context, mask=mask)
-    if len(split) < 2 or subset < 1:
+    if len(split) < 2:
         raise ValueError(
-            f"diagnose expects 2 data or more, for their spread, and a subset of one or more, got {len(split)} and "
-            f"{subset}; give more, or call check_guide"
+            f"diagnose expects 2 data or more, for their spread, got {len(split)}; give more, or call check_guide"
         )
     if full and length < 50:
         raise ValueError(f"diagnose expects a length of 50 or more, got {length}; shorter chains say nothing")

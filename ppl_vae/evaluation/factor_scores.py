@@ -125,10 +125,10 @@ def factor_scores(
     >>> [each.summary.score.round(1).tolist() for each in found]
     [[1.0, 1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
     """
-    if num_bins < 2 or num_trees < 1 or num_bootstrap < 0 or num_bootstrap == 1:
+    if num_bins < 2 or num_bootstrap == 1:
         raise ValueError(
-            "factor_scores expects 2 bins or more, one tree or more, and no or at least 2 bootstrap replicates, got "
-            f"num_bins={num_bins}, num_trees={num_trees}, num_bootstrap={num_bootstrap}; correct the one that is off"
+            "factor_scores expects 2 bins or more, and no or at least 2 bootstrap replicates, got "
+            f"num_bins={num_bins}, num_bootstrap={num_bootstrap}; correct the one that is off"
         )
     z, v = _matrix("codes", "units", codes), _matrix("factors", "F", factors)
     names = _named("names", names, [f"v[{k}]" for k in range(v.shape[1])])

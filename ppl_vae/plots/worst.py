@@ -69,10 +69,10 @@ def worst_fitted(
     """
     x = tiles(x, "worst_fitted: x", "n")
     n = len(x)
-    if not values or num < 1:
+    if not values:
         raise ValueError(
-            f"worst_fitted expects values that order the data and num >= 1, got {list(values)} and num={num}; give "
-            "the gap or the k-hat of each datum by name."
+            f"worst_fitted expects values that order the data, got {list(values)}; give the gap or the k-hat of each "
+            "datum by name."
         )
     rows = {"data": x}
     if x_hat is not None:

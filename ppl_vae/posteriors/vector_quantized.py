@@ -66,7 +66,7 @@ class VectorQuantized(Posterior):
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:
-        if groups < 1 or latent_dim % groups:
+        if latent_dim % groups:
             raise ValueError(
                 f"VectorQuantized expects groups that divide latent_dim, got groups={groups} and "
                 f"latent_dim={latent_dim}; give groups={latent_dim}, say, for codes that are numbers"
