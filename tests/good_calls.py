@@ -134,6 +134,8 @@ def history() -> pd.DataFrame:
     return pd.DataFrame({"train_elbo": [-3.0, -2.0], "validation_elbo": [-3.0, -2.5]}, index=[1, 2])
 
 
+SHARED = (arrays, grey, vae, conditional, evaluated, check, elpd, tree, calibrated)
+"""What is made once."""
 PICTURES = np.linspace(0, 1, 6 * 64).reshape(6, 1, 8, 8)
 TILES = np.linspace(0, 1, 6 * 64).reshape(2, 3, 1, 8, 8)
 Z = np.linspace(-1, 1, 40).reshape(20, 2) ** 3

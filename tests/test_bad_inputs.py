@@ -11,7 +11,7 @@ import pytest
 import torch
 from bad_commands import COMMANDS
 from bad_inputs import BAD
-from good_calls import public
+from good_calls import SHARED, public
 
 import ppl_vae
 from ppl_vae.cli.main import main
@@ -39,6 +39,13 @@ def limited():
 def _marked(bad, said):
     marks = [pytest.mark.xfail(reason=f"waits for {bad.waits}", strict=False, run=False)] if bad.waits else []
     return pytest.param(bad, id=said, marks=marks)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _made():
+    """What many calls share, and ArviZ, which takes seconds to import."""
+    for make in SHARED:
+        make()
 
 
 @pytest.mark.parametrize("name", sorted({bad.name for bad in BAD}))

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import Numbers, Positive, checked
-
 from ppl_vae.tensors import as_tensor, missing_in
 
 __all__ = ["image_quality"]
