@@ -1,7 +1,8 @@
 """What a public function is given, checked against its annotations: in one place, with one sentence.
 
 An annotation says the type, and by `Annotated` the range: `Count` is a whole number from 1 on. Numbers of numpy are
-taken as Python's, True is no number, and NaN is in no range. What holds data is checked where it is read.
+taken as Python's, True is no number, NaN and infinity are none either, and whole numbers fit into 64 bits. An array
+has a dimension at least, `Numbers` holds real ones. What holds data is checked where it is read.
 """
 
 from __future__ import annotations
@@ -18,8 +19,26 @@ from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 
-__all__ = ["Count", "Fraction", "NonNegative", "Positive", "Range", "Rate", "Seed", "Share", "Whole", "checked"]
+__all__ = [
+    "Count",
+    "Floats",
+    "Fraction",
+    "Name",
+    "NonNegative",
+    "Numbers",
+    "Positive",
+    "Range",
+    "Rate",
+    "Rule",
+    "Seed",
+    "Share",
+    "Whole",
+    "as_array",
+    "checked",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,6 +76,20 @@ class Range:
         return f"{low} and below {self.high:g}" if self.below else f"{low} to {self.high:g}"
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What else a value must be, as the metadata of an `Annotated`: in words, and as a function that says so."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __contains__(self, value: Any) -> bool:
+        return self.holds(value)
+
+    def __str__(self) -> str:
+        return self.words
+
+
 Count = Annotated[int, Range(1)]
 """A whole number, 1 or more."""
 Whole = Annotated[int, Range(0)]
@@ -73,6 +106,17 @@ Rate = Annotated[float, Range(0, 1, above=True, below=False, words="above 0 and 
 """A number above 0 and at most 1."""
 Fraction = Annotated[float, Range(0, 1, above=True)]
 """A number between 0 and 1, both left out."""
+Name = Annotated[str, Rule("that is not empty", bool)]
+"""Text of one letter or more."""
+Numbers = Annotated[ArrayLike, Rule("of real numbers", lambda v: as_array(v).dtype.kind in "biuf")]
+"""An array, or what NumPy makes one of, of whole or real numbers."""
+Floats = Annotated[torch.Tensor, Rule("of floats", lambda v: torch.is_tensor(v) and v.is_floating_point())]
+"""A tensor of floats."""
+
+
+def as_array(values: ArrayLike | torch.Tensor) -> np.ndarray:
+    """What NumPy makes of values; of a tensor, wherever it is, its numbers."""
+    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
 
 
 def checked(f: F) -> F:
@@ -143,21 +187,44 @@ def _first_wrong(parameter: inspect.Parameter, hint: Expected, value: Any) -> tu
 
 def _expected(hint: Any) -> Expected:
     origin = get_origin(hint)
+    if hint == ArrayLike:
+        return Expected("an array", _no_array)
     if hint in _PLAIN:
         return _PLAIN[hint]
     if origin in _BUILT:
         return _BUILT[origin](*get_args(hint))
     name, home = getattr(hint, "__name__", str(hint)), getattr(hint, "__module__", "").partition(".")[0]
-    if not inspect.isclass(hint) or getattr(hint, "_is_protocol", False) or home in _JUDGED_WHERE_USED:
+    if getattr(hint, "_is_protocol", False):
+        return _protocol(hint)
+    if not inspect.isclass(hint) or home in _JUDGED_WHERE_USED:
         return Expected(f"a {name}", lambda _: None)
     return Expected(f"a {name}", lambda v: None if isinstance(v, hint) else TypeError)
 
 
-def _number(kind: type) -> Callable[[Any], type[Exception] | None]:
+def _protocol(hint: type) -> Expected:
+    names = [name for name in vars(hint) if not name.startswith("_")]
+
     def wrong(value: Any) -> type[Exception] | None:
-        return TypeError if isinstance(value, bool) or not isinstance(value, kind) else None
+        fits = all(hasattr(value, name) for name in names) and not inspect.isclass(value)
+        return None if fits or not names else TypeError
+
+    return Expected(f"an object with {', '.join(names)}" if names else f"a {hint.__name__}", wrong)
+
+
+def _number(kind: Any) -> Callable[[Any], type[Exception] | None]:
+    def wrong(value: Any) -> type[Exception] | None:
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return TypeError
+        return None if (abs(value) < 2**63 if kind is Integral else math.isfinite(value)) else ValueError
 
     return wrong
+
+
+def _no_array(value: Any) -> type[Exception] | None:
+    try:
+        return None if as_array(value).ndim else TypeError
+    except (ValueError, TypeError, RuntimeError):  # a ragged list, a number type that NumPy lacks
+        return ValueError
 
 
 def _union(*hints: Any) -> Expected:
@@ -172,7 +239,7 @@ def _union(*hints: Any) -> Expected:
 
 
 def _annotated(hint: Any, *metadata: Any) -> Expected:
-    base, ranges = _expected(hint), [r for r in metadata if isinstance(r, Range)]
+    base, ranges = _expected(hint), [r for r in metadata if isinstance(r, Range | Rule)]
 
     def wrong(value: Any) -> type[Exception] | None:
         return base.wrong(value) or (None if all(value in r for r in ranges) else ValueError)

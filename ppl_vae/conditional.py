@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pyro
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_vae.arguments import Count, Name, Rule, checked
 from ppl_vae.latent_draws import Unvalidated
 
 __all__ = ["Amortized", "Chain", "Conditional", "Net"]
 
-Net = Callable[..., nn.Module]
+Net = Annotated[
+    Callable[..., nn.Module],
+    Rule("that makes a network, and is none", lambda net: not isinstance(net, nn.Module)),
+]
 """A network factory: `net(in_shape, out_shape)`, or `net(in_shape, out_shape, context=shapes)`."""
 
 
+@checked
 class Conditional(nn.Module, abc.ABC):
     """p(variable | context): `given(*context)` returns the distribution, a call samples it at its site.
 
@@ -29,7 +34,7 @@ class Conditional(nn.Module, abc.ABC):
 
     infer: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, site: str = "z") -> None:
+    def __init__(self, site: Name = "z") -> None:
         super().__init__()
         self.site = site
 
@@ -52,6 +57,7 @@ class Conditional(nn.Module, abc.ABC):
         return ""
 
 
+@checked
 class Amortized(Conditional):
     """A conditional whose parameters a network computes from the context.
 
@@ -67,21 +73,32 @@ class Amortized(Conditional):
         Shapes of everything else it is given; passed to the factory as `context=` where there is any.
     site
         Name of the Pyro sample site.
+
+    Raises
+    ------
+    TypeError
+        For a factory whose result cannot be called.
     """
 
     def __init__(
         self,
-        in_shape: Sequence[int],
-        param_shape: Sequence[int],
+        in_shape: Sequence[Count],
+        param_shape: Sequence[Count],
         net: Net,
-        context: Sequence[Sequence[int]],
-        site: str,
+        context: Sequence[Sequence[Count]],
+        site: Name,
     ) -> None:
         super().__init__(site)
         self.in_shape = tuple(in_shape)
         self.context_shapes = tuple(map(tuple, context))
         extra = {"context": self.context_shapes} if context else {}
-        self.net = net(tuple(in_shape), tuple(param_shape), **extra)
+        made = net(tuple(in_shape), tuple(param_shape), **extra)
+        if not callable(made):
+            raise TypeError(
+                f"{type(self).__name__} expects a net that makes a network, net(in_shape, out_shape), got "
+                f"{type(made).__name__} from it; give a class of networks, such as MLP"
+            )
+        self.net = made
 
     @abc.abstractmethod
     def distribution(self, params: Tensor) -> TorchDistribution:
@@ -102,6 +119,7 @@ class Amortized(Conditional):
             return pyro.sample(self.site, self.distribution(params), obs=obs, infer=infer)
 
 
+@checked
 class Chain(nn.Module):
     """Latents sampled in order, each given the previous one and the context; returns the last.
 

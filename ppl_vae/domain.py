@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Positive, Rule, checked
 
 __all__ = ["Domain"]
 
 Kind = Literal["binary", "levels", "unit", "real", "counts"]
-_KINDS = get_args(Kind)
+Values = Annotated[Tensor, Rule("of real numbers", lambda v: torch.is_tensor(v) and not v.is_complex())]
 
 
 @checked
@@ -47,11 +47,9 @@ class Domain:
     kind: Kind
     levels: Count | None = None
     shift: float = 0.0
-    span: float = 1.0
+    span: Positive = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ValueError(f"Domain expects a kind among {_KINDS}, got {self.kind!r}; choose one of them")
         if self.kind == "levels" and (self.levels is None or self.levels < 2):
             raise ValueError(
                 f"Domain('levels') expects at least 2 levels, got {self.levels}; "
@@ -68,7 +66,8 @@ class Domain:
         """Whether x, as it stands, takes countably many values."""
         return self.kind in ("binary", "levels", "counts")
 
-    def contains(self, x: Tensor) -> bool:
+    @checked
+    def contains(self, x: Values) -> bool:
         """Whether every element of x is a value of this domain; NaN and infinity never are."""
         top = {"binary": 1, "unit": 1, "levels": (self.levels or 0) - 1}.get(self.kind, math.inf)
         inside = torch.isfinite(x) & (x <= top)
@@ -78,10 +77,12 @@ class Domain:
             inside &= x == x.round()
         return bool(inside.all())
 
-    def raw(self, x: Tensor) -> Tensor:
+    @checked
+    def raw(self, x: Values) -> Tensor:
         """Values x in the units of the file it came from."""
         return x * self.span + self.shift
 
-    def rescaled(self, shift: float, span: float, *, kind: Literal["unit", "real"]) -> Domain:
+    @checked
+    def rescaled(self, shift: float, span: Positive, *, kind: Literal["unit", "real"]) -> Domain:
         """The domain of (x - shift) / span."""
         return replace(self, kind=kind, shift=self.shift + self.span * shift, span=self.span * span)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Count, Floats, NonNegative, checked
 from ppl_vae.precision import in_float64
 
 __all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error", "tail_error"]
@@ -125,7 +126,8 @@ def _hill(ordered: Tensor) -> Tensor:
     return (ordered[1:] - ordered[0]).mean(0)
 
 
-def good_k(num_draws: int) -> float:
+@checked
+def good_k(num_draws: Count) -> float:
     """The largest k-hat at which that many draws can be believed: min(1 - 1 / log10 S, 0.7).
 
     Raises
@@ -142,7 +144,8 @@ def good_k(num_draws: int) -> float:
     return min(1 - 1 / math.log10(num_draws), 0.7)
 
 
-def psis(log_w: Tensor, *, constant: float = 1e-3) -> tuple[Tensor, Tensor]:
+@checked
+def psis(log_w: Floats, *, constant: NonNegative = 1e-3) -> tuple[Tensor, Tensor]:
     """Pareto-smoothed importance weights and the shape k-hat of their tail, for all data at once.
 
     Parameters
@@ -164,15 +167,23 @@ def psis(log_w: Tensor, *, constant: float = 1e-3) -> tuple[Tensor, Tensor]:
     Raises
     ------
     ValueError
-        For fewer than 25 draws, which leave no tail to fit.
+        For fewer than 25 draws, which leave no tail to fit; for weights that are not (draws, n), or NaN.
 
     References
     ----------
     Vehtari et al. 2024, arXiv:1507.02646; Zhang & Stephens 2009, doi:10.1198/tech.2009.08017 (the fit).
     """
+    if log_w.dim() != 2 or len(log_w) < FEWEST:
+        raise ValueError(
+            f"psis expects log weights (draws, n) of at least {FEWEST} draws, got shape {tuple(log_w.shape)}; draw "
+            "more, and give one column a datum"
+        )
+    if not log_w.max(0).values.isfinite().all():
+        raise ValueError(
+            "psis expects log weights that are finite, or -inf for some draws of a datum, got NaN, inf, or -inf for "
+            "all; find the data for which the model has no density"
+        )
     num_draws = len(log_w)
-    if num_draws < FEWEST:
-        raise ValueError(f"psis expects at least {FEWEST} draws, got {num_draws}; draw more")
     log_w = in_float64(log_w)
     log_w = log_w - log_w.max(0).values
     tail_length = math.ceil(min(0.2 * num_draws, 3 * math.sqrt(num_draws)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pyro.distributions as dist
 import torch
@@ -12,14 +12,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae import distributions
-from ppl_vae.arguments import Count, Positive, checked
+from ppl_vae.arguments import Count, Name, Positive, Range, checked
 from ppl_vae.conditional import Amortized, Net
 from ppl_vae.distributions import positive
 from ppl_vae.nets import MLP
 
 __all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 @checked
@@ -54,7 +54,7 @@ class Likelihood(Amortized):
         x_shape: Shape,
         net: Net = MLP,
         context: Sequence[Shape] = (),
-        site: str = "x",
+        site: Name = "x",
         num_params: Count = 1,
     ) -> None:
         super().__init__((latent_dim,), (num_params, *x_shape), net, context, site)
@@ -148,7 +148,7 @@ class Gaussian(Likelihood):
         net: Net = MLP,
         scale: Positive | Literal["learned", "elementwise", "decoder"] = "learned",
         context: Sequence[Shape] = (),
-        site: str = "x",
+        site: Name = "x",
     ) -> None:
         super().__init__(latent_dim, x_shape, net, context, site, 2 if scale == "decoder" else 1)
         self.scale = scale
@@ -169,6 +169,7 @@ class Gaussian(Likelihood):
         return f"scale={self.scale}"
 
 
+@checked
 class _OnLevels(Likelihood):
     """A likelihood of whole numbers 0, ..., levels - 1."""
 
@@ -176,12 +177,12 @@ class _OnLevels(Likelihood):
 
     def __init__(
         self,
-        latent_dim: int,
+        latent_dim: Count,
         x_shape: Shape,
         net: Net = MLP,
-        levels: int = 256,
+        levels: Annotated[int, Range(2)] = 256,
         context: Sequence[Shape] = (),
-        site: str = "x",
+        site: Name = "x",
     ) -> None:
         super().__init__(latent_dim, x_shape, net, context, site, num_params=self.rows(levels))
         self.levels = levels

@@ -10,16 +10,17 @@ import abc
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Rule, checked
 
 __all__ = ["MLP", "ConvDecoder", "ConvEncoder", "GatedMLP", "Network"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
+Channels = Annotated[Sequence[Count], Rule("and one or more of them", lambda given: len(given) > 0)]
 Activation = Literal["relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
 
@@ -143,7 +144,7 @@ class ConvEncoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Sequence[Count] = (32, 64),
+        channels: Channels = (32, 64),
         hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:
@@ -189,7 +190,7 @@ class ConvDecoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Sequence[Count] = (64, 32),
+        channels: Channels = (64, 32),
         hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:
@@ -227,8 +228,6 @@ def _activation(name: str) -> nn.Module:
         "softplus": nn.Softplus,
         "tanh": nn.Tanh,
     }
-    if name not in modules:
-        raise ValueError(f"activation expects one of {sorted(modules)}, got {name!r}; choose one of these")
     return modules[name]()
 
 

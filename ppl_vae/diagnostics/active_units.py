@@ -99,10 +99,10 @@ def active_units(
     >>> found.variance.shape, found.eigenvalue.shape
     ((3,), (3,))
     """
-    if num_samples < FEWEST or max_rows < 1:
+    if num_samples < FEWEST:
         raise ValueError(
-            f"active_units expects {FEWEST} draws or more and one row or more, got num_samples={num_samples} and "
-            f"max_rows={max_rows}; give more: the noise of few draws is as large as what is sought"
+            f"active_units expects {FEWEST} draws or more, got num_samples={num_samples}; give more: the noise of few "
+            "draws is as large as what is sought"
         )
     with diagnosing("active_units", program, x, *context, mask=mask, seed=seed) as (split, used):
         if len(split) < 2:

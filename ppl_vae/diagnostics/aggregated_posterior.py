@@ -114,11 +114,8 @@ def aggregated_posterior(
     >>> bool(abs(found.mean_kl - surgery) < 1e-4), bool(found.mutual_information < found.log_n)
     (True, True)
     """
-    if num_samples < 2 or max_rows < 1:
-        raise ValueError(
-            f"aggregated_posterior expects two draws or more and one row or more, got num_samples={num_samples} and "
-            f"max_rows={max_rows}; give more"
-        )
+    if num_samples < 2:
+        raise ValueError(f"aggregated_posterior expects two draws or more, got num_samples={num_samples}; give more")
     with diagnosing("aggregated_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
         where = look(program, split)
         max_rows = where.rows(max_rows)

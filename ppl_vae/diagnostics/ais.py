@@ -135,11 +135,6 @@ def check_annealing(caller: str, init: str, num_temperatures: int, num_chains: i
     """
     if init not in _CANNOT_SEE:
         raise ValueError(f"{caller} expects init 'prior' or 'guide', got {init!r}; choose where the chains start")
-    if num_temperatures < 1 or num_steps < 1:
-        raise ValueError(
-            f"{caller} expects one temperature and one leapfrog step or more, got {num_temperatures} and {num_steps}; "
-            "give num_temperatures=500 and num_steps=5, say"
-        )
     if num_chains < 2:
         raise ValueError(f"{caller} expects two chains or more, got {num_chains}; of one there is no standard error")
 

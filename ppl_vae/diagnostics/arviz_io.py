@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ppl_vae.arguments import checked
+
 __all__ = ["compare", "elpd_data", "ess", "group", "groups", "open_tree", "plot_compare", "rhat", "to_tree"]
 
 
@@ -25,6 +27,11 @@ def _arviz() -> tuple[Any, bool]:
         warnings.filterwarnings("ignore", message=r"\s*ArviZ is undergoing", category=FutureWarning)
         import arviz
     return arviz, int(arviz.__version__.split(".")[0]) >= 1
+
+
+def _tree_class() -> Any:
+    arviz, is_1 = _arviz()
+    return xr.DataTree if is_1 else arviz.InferenceData
 
 
 def to_tree(datasets: Mapping[str, xr.Dataset]) -> Any:
@@ -37,23 +44,64 @@ def to_tree(datasets: Mapping[str, xr.Dataset]) -> Any:
         return arviz.InferenceData(**datasets)
 
 
+@checked
 def groups(tree: Any) -> list[str]:
-    """Names of a tree's groups."""
+    """Names of a tree's groups.
+
+    Raises
+    ------
+    TypeError
+        For what is no tree.
+    """
+    if not isinstance(tree, xr.DataTree | _tree_class()):
+        raise TypeError(
+            f"groups expects a tree of ArviZ, got {type(tree).__name__}; give what to_arviz, hmc or open_tree returned"
+        )
     return list(tree.children) if isinstance(tree, xr.DataTree) else list(tree.groups())
 
 
+@checked
 def group(tree: Any, name: str) -> xr.Dataset:
-    """One group of a tree."""
+    """One group of a tree.
+
+    Raises
+    ------
+    TypeError
+        For what is no tree.
+    ValueError
+        For a group that it does not have.
+    """
+    if name not in (known := groups(tree)):
+        raise ValueError(
+            f"group expects the name of a group of the tree, got {name!r}; choose one of {', '.join(known) or 'none'}"
+        )
     node = tree[name]
     return node.to_dataset() if isinstance(node, xr.DataTree) else node
 
 
+@checked
 def open_tree(path: str | Path) -> Any:
-    """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ."""
+    """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a path where no file is.
+    ValueError
+        For a file that is no NetCDF.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"open_tree expects a NetCDF file, got {str(path)!r}, which is none; correct the path")
     arviz, _ = _arviz()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not defined in the InferenceData scheme", category=UserWarning)
-        return arviz.from_netcdf(str(path))
+        try:
+            return arviz.from_netcdf(str(path))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"open_tree expects a NetCDF file, got {str(path)!r}, which cannot be read as one ({error}); write it "
+                "with tree.to_netcdf(path)"
+            ) from error
 
 
 def rhat(draws: xr.Dataset) -> xr.Dataset:

@@ -99,10 +99,9 @@ def simulation_based_calibration(
     >>> dict(tree["prior_sbc"].sizes) == {"chain": 1, "draw": 50, "latent": 2}
     True
     """
-    if num_simulations < FEWEST or num_draws < 1:
+    if num_simulations < FEWEST:
         raise ValueError(
-            f"simulation_based_calibration expects {FEWEST} simulations or more and a draw from q for each, got "
-            f"num_simulations={num_simulations}, num_draws={num_draws}; give more"
+            f"simulation_based_calibration expects {FEWEST} simulations or more, got {num_simulations}; give more"
         )
     with diagnosing("simulation_based_calibration", program, x, *context, mask=mask, seed=seed) as (split, used):
         of_sites, of_joint = _ranked(program, split, num_simulations, num_draws, max_rows, progress)

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, Seed
+from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.datasets import with_units
 from ppl_vae.evaluation import Evaluation, evaluate
@@ -103,6 +103,7 @@ def check_guide(
     return GuideCheck(found)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class GuideCheck:
     """What `check_guide` found.
@@ -159,13 +160,15 @@ class GuideCheck:
             good_k=self.evaluation.good_k,
         )
 
-    def stratified(self, num: int) -> Tensor:
+    @checked
+    def stratified(self, num: Count) -> Tensor:
         """Positions of at most `num` data from the best to the worst fitted, evenly spaced in rank of `kl_gap`."""
         order = np.argsort(self.evaluation.per_datum["kl_gap"].to_numpy(), kind="stable")
         ranks = np.unique(np.linspace(0, len(order) - 1, min(num, len(order))).round().astype(int))
         return torch.from_numpy(order[ranks])
 
-    def worst(self, num: int = 10) -> Tensor:
+    @checked
+    def worst(self, num: Count = 10) -> Tensor:
         """Positions of the `num` data with the largest `kl_gap`, the worst first."""
         order = np.argsort(-self.evaluation.per_datum["kl_gap"].to_numpy(), kind="stable")
         return torch.from_numpy(order[:num].copy())

@@ -58,6 +58,8 @@ def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Datase
             "simulation_based_calibration or posterior_pit"
         )
     probs = np.atleast_1d(np.asarray(prob, dtype=float))
+    if not probs.size:
+        raise ValueError("coverage expects one probability or more, got none; give prob=0.9 for 90 %")
     if not ((probs > 0) & (probs < 1)).all():
         raise ValueError(f"coverage expects probabilities in (0, 1), got {probs.tolist()}; give prob=0.9 for 90 %")
     dataset = group(tree, found[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, Seed
+from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.active_units import active_units
 from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
@@ -104,10 +104,9 @@ def diagnose(
     ['active_units', 'aggregated_posterior']
     """
     split = Split.of(x, *context, mask=mask)
-    if len(split) < 2 or subset < 1:
+    if len(split) < 2:
         raise ValueError(
-            f"diagnose expects 2 data or more, for their spread, and a subset of one or more, got {len(split)} and "
-            f"{subset}; give more, or call check_guide"
+            f"diagnose expects 2 data or more, for their spread, got {len(split)}; give more, or call check_guide"
         )
     if full and length < 50:
         raise ValueError(f"diagnose expects a length of 50 or more, got {length}; shorter chains say nothing")
@@ -153,6 +152,7 @@ def _num_units(tree: Any) -> int:
     return sum(z[0, 0, 0].size for z in group(tree, "posterior").values())
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What `diagnose` found.

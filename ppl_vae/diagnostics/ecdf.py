@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from ppl_vae.arguments import Count, Fraction, Seed, checked
+
 __all__ = ["simultaneous_band"]
 
 _REPEATS = 10_000  # the level of a 95 % band is then off by 0.2 %
 
 
+@checked
 def simultaneous_band(
-    num_values: int, num_points: int = 100, prob: float = 0.95, seed: int = 0
+    num_values: Count, num_points: Count = 100, prob: Fraction = 0.95, seed: Seed = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Band that holds the whole ECDF of independent uniform values with a given probability.
 
@@ -49,11 +52,6 @@ def simultaneous_band(
     >>> points, lower, upper
     (array([0.25, 0.5 , 0.75]), array([0.15, 0.39, 0.65]), array([0.35, 0.61, 0.85]))
     """
-    if num_values < 1 or num_points < 1 or not 0 < prob < 1:
-        raise ValueError(
-            f"simultaneous_band expects one value and point or more and prob in (0, 1), got num_values={num_values}, "
-            f"num_points={num_points}, prob={prob}; give the probability as in prob=0.95"
-        )
     points = np.arange(1, num_points + 1) / (num_points + 1)
     in_each = np.full(num_points + 1, 1 / (num_points + 1))
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, Seed
+from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics import arviz_io
 from ppl_vae.diagnostics.datasets import with_units
@@ -116,6 +116,7 @@ def elpd(
     )
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Elpd:
     """log p(x) of held-out data, by datum and in all, in nats of the raw data.
@@ -148,6 +149,7 @@ class Elpd:
     formula: str
 
     @classmethod
+    @checked
     def of(cls, evaluation: Evaluation, *, held_out: bool = True) -> Elpd:
         """What `evaluate` already found.
 

@@ -146,13 +146,9 @@ class _Plan:
                 f"hmc expects an even number of chains from 4 on, got {self.num_chains}; half of them start from the "
                 "prior: give num_chains=4 or more"
             )
-        for name, least in (("num_warmup", 50), ("num_samples", FEWEST), ("num_steps", 1)):
+        for name, least in (("num_warmup", 50), ("num_samples", FEWEST)):
             if getattr(self, name) < least:
                 raise ValueError(f"hmc expects {name} of at least {least}, got {getattr(self, name)}; give more")
-        if not 0 < self.target_accept < 1:
-            raise ValueError(
-                f"hmc expects target_accept between 0 and 1, got {self.target_accept}; 0.8 suits most posteriors"
-            )
 
 
 def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: slice, bar: Any) -> None:

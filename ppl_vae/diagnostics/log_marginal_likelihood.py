@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import xarray as xr
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppl_vae import traces
-from ppl_vae.arguments import Count, Seed
+from ppl_vae.arguments import Count, Range, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.ais import ais
 from ppl_vae.diagnostics.datasets import attributes, with_units
@@ -114,23 +114,19 @@ def log_marginal_likelihood(
     return METHODS[method](program, x, *context, mask=mask, seed=seed, max_rows=max_rows, progress=progress, **options)
 
 
-def _by_draws(
+@checked
+def log_marginal_likelihood_by_draws(
     estimates: Estimates,
     program: nn.Module,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
     seed: int | None = None,
-    num_samples: int = 1000,
-    max_rows: int = 10_000,
+    num_samples: Annotated[int, Range(2)] = 1000,
+    max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
     """log of the mean of independent weights, or the sum over all states where they can be counted."""
-    if num_samples < 2 or max_rows < 1:
-        raise ValueError(
-            f"log_marginal_likelihood expects two samples and one row or more, got {num_samples} and {max_rows}; of "
-            "one sample there is no standard error: give num_samples=1000, say"
-        )
     columns: dict[str, Tensor] = {}
     with diagnosing("log_marginal_likelihood", program, x, *context, mask=mask, seed=seed) as (split, used):
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
@@ -199,8 +195,8 @@ def _by_prior(
 
 Estimates = Callable[[Any, Split, int, int], Iterator[tuple[slice, Mapping[str, Tensor]]]]
 METHODS: Mapping[str, Callable[..., xr.Dataset]] = {
-    "prior": partial(_by_draws, _by_prior),
-    "iwae": partial(_by_draws, _by_guide),
+    "prior": partial(log_marginal_likelihood_by_draws, _by_prior),
+    "iwae": partial(log_marginal_likelihood_by_draws, _by_guide),
     "ais": ais,
     "quadrature": quadrature,
 }

@@ -83,8 +83,6 @@ def log_weights(
     >>> bool((k < 0.7).all())
     True
     """
-    if num_samples < 1:
-        raise ValueError(f"log_weights expects one draw or more, got num_samples={num_samples}; give 1000, say")
     with diagnosing("log_weights", program, x, *context, mask=mask, seed=seed) as (split, used):
         each = 8 * len(_NAMES) * num_samples
         if each * len(split) > max_bytes:

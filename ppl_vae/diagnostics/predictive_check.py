@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import torch
 import xarray as xr
@@ -115,14 +115,6 @@ def posterior_predictive_check(
     >>> float(tree["predictive_check"]["p_value"].sel(statistic="edges", moment="mean")) > 0.99  # untrained: all noise
     True
     """
-    if level not in get_args(Level):
-        raise ValueError(
-            f"posterior_predictive_check expects a level among {get_args(Level)}, got {level!r}; choose one"
-        )
-    if num_replicates < 1:
-        raise ValueError(
-            f"posterior_predictive_check expects one replicate or more, got num_replicates={num_replicates}; give 100"
-        )
     kept: list[Tensor] = []
     with diagnosing("posterior_predictive_check", program, x, *context, mask=mask, seed=seed) as (split, used):
         measure = Measure(split, statistics)

@@ -81,11 +81,6 @@ def quadrature_posterior(
     >>> dict(tree["density"].sizes), dict(tree["posterior"].sizes)
     ({'obs': 3, 'point_0': 65, 'point_1': 65}, {'chain': 4, 'draw': 1000, 'obs': 3, 'latent': 2})
     """
-    if num_draws < 1 or num_chains < 1:
-        raise ValueError(
-            f"quadrature_posterior expects one draw and one chain or more, got {num_draws} and {num_chains}; give "
-            "num_draws=1000 and num_chains=4, say"
-        )
     with diagnosing("quadrature_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
         coarse = Grid.over("quadrature_posterior", program, split, num_points, max_rows)
         columns: dict[str, Tensor] = {}

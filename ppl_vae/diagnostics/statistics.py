@@ -145,13 +145,15 @@ class Measure:
     Raises
     ------
     ValueError
-        Where a statistic does not give one number a datum.
+        For no statistics, and where one does not give one number a datum.
     """
 
     def __init__(self, split: Split, statistics: Mapping[str, Statistic] | None) -> None:
         self.split = split
         if statistics is None:
             self.chosen = suited(split.x.masked_fill(~split.observed, 0), split.domain)
+        elif not statistics:
+            raise ValueError("a predictive check expects one statistic or more, got none; leave out statistics=")
         else:
             self.chosen = {name: Discrepancy(f, "as returned") for name, f in statistics.items()}
 
@@ -178,10 +180,11 @@ class Measure:
 
     def _one(self, name: str, x: Tensor, seen: Tensor) -> Tensor:
         values = self.chosen[name].of(x, seen)
-        if values.shape != (len(x),):
+        if not isinstance(values, Tensor) or values.shape != (len(x),):
+            came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(
                 f"a predictive check expects one number a datum of the statistic {name!r}, ({len(x)},), got "
-                f"{tuple(values.shape)}; sum over everything but the first dimension"
+                f"{came}; sum over everything but the first dimension"
             )
         return in_float64(values)
 

@@ -42,6 +42,8 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: Count = 2*
         `obs` alone.
     """
     own = {name: group(tree, name) for name in groups(tree)}
+    if "diagnostics" not in own:
+        raise ValueError(f"with_results expects a tree of to_arviz, got one with groups {list(own)}; make it with that")
     obs = own["diagnostics"]["obs"].values
     parts = [
         (name, part) for name, tree in results.items() if not isinstance(tree, xr.Dataset) for part in groups(tree)

@@ -85,8 +85,6 @@ def disentanglement(
             f"disentanglement expects data whose factors are known, got {x.provenance.get('name', 'data')!r} without; "
             "give Split(..., factors=...), or load 'sprites', 's_curve' or 'swiss_roll'"
         )
-    if num_samples < 1:
-        raise ValueError(f"disentanglement expects one draw or more, got {num_samples}; give num_samples=1 or more")
     with evaluating(program, seed) as used:
         codes = _codes(program, x.fixed(used), num_samples, max_rows)
     return factor_scores(

@@ -87,8 +87,6 @@ def evaluate(
     True
     """
     check_program("evaluate", program)
-    if num_samples < 1:
-        raise ValueError(f"evaluate expects one sample or more, got {num_samples}; give num_samples=1 or more")
     split = Split.of(x, *context, mask=mask)
     # laid out at once: small results kept from every chunk would leave the heap in pieces that no chunk fits into
     columns: dict[str, Tensor] = {}

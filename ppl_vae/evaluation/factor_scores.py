@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import Count, Seed, Whole, checked
+from ppl_vae.arguments import Count, Numbers, Seed, Whole, checked
 from ppl_vae.evaluation.factor_tables import FactorTables, Given
 
 __all__ = ["FactorScores", "factor_scores"]
@@ -18,6 +17,7 @@ _FEWEST = 100  # data
 _FEWEST_EACH = 20  # of a category: so many that some are in every part, and in every bootstrap replicate
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class FactorScores:
     """Scores of a code against known factors, and the tables of units by factors that they are made of.
@@ -55,8 +55,8 @@ class FactorScores:
 
 @checked
 def factor_scores(
-    codes: ArrayLike,
-    factors: ArrayLike,
+    codes: Numbers,
+    factors: Numbers,
     *,
     names: Sequence[str] | None = None,
     units: Sequence[str] | None = None,
@@ -125,10 +125,10 @@ def factor_scores(
     >>> [each.summary.score.round(1).tolist() for each in found]
     [[1.0, 1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
     """
-    if num_bins < 2 or num_trees < 1 or num_bootstrap < 0 or num_bootstrap == 1:
+    if num_bins < 2 or num_bootstrap == 1:
         raise ValueError(
-            "factor_scores expects 2 bins or more, one tree or more, and no or at least 2 bootstrap replicates, got "
-            f"num_bins={num_bins}, num_trees={num_trees}, num_bootstrap={num_bootstrap}; correct the one that is off"
+            "factor_scores expects 2 bins or more, and no or at least 2 bootstrap replicates, got "
+            f"num_bins={num_bins}, num_bootstrap={num_bootstrap}; correct the one that is off"
         )
     z, v = _matrix("codes", "units", codes), _matrix("factors", "F", factors)
     names = _named("names", names, [f"v[{k}]" for k in range(v.shape[1])])
@@ -156,7 +156,7 @@ def factor_scores(
     )
 
 
-def _matrix(what: str, columns: str, values: ArrayLike) -> np.ndarray:
+def _matrix(what: str, columns: str, values: Numbers) -> np.ndarray:
     found = np.asarray(values, dtype=np.float64)
     if found.ndim != 2 or found.shape[1] < 2 or not np.isfinite(found).all():
         raise ValueError(

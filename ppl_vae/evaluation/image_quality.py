@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ppl_vae.arguments import Numbers, Positive, checked
 from ppl_vae.tensors import as_tensor, missing_in
 
 __all__ = ["image_quality"]
@@ -15,7 +16,8 @@ __all__ = ["image_quality"]
 _WINDOW = 7  # pixels, of the local means and covariances that SSIM compares
 
 
-def image_quality(x: ArrayLike, x_hat: ArrayLike, *, data_range: float) -> pd.DataFrame:
+@checked
+def image_quality(x: Numbers, x_hat: Numbers, *, data_range: Positive) -> pd.DataFrame:
     """PSNR = 10 log10(data_range^2 / MSE), in dB, and SSIM of each restored image beside its clean original.
 
     scikit-image's, SSIM with a uniform window of 7 x 7 pixels, or the largest odd one that fits a smaller image: no
@@ -53,7 +55,7 @@ def image_quality(x: ArrayLike, x_hat: ArrayLike, *, data_range: float) -> pd.Da
     """
     metrics = _skimage_metrics()
     clean, restored = (_pixels(v) for v in (x, x_hat))
-    _check(clean, restored, data_range)
+    _check(clean, restored)
     shorter = min(clean.shape[-2:])
     window = min(_WINDOW, shorter - 1 + shorter % 2)
     with np.errstate(divide="ignore"):
@@ -83,7 +85,7 @@ def _pixels(x: ArrayLike) -> np.ndarray:
     return as_tensor("image_quality", x).detach().cpu().double().numpy()
 
 
-def _check(clean: np.ndarray, restored: np.ndarray, data_range: float) -> None:
+def _check(clean: np.ndarray, restored: np.ndarray) -> None:
     if clean.ndim != 4 or clean.shape != restored.shape or not clean.size or min(clean.shape[-2:]) < 3:
         raise ValueError(
             "image_quality expects x and x_hat of one shape (n, channels, height, width), at least 3 x 3 pixels, got "
@@ -93,9 +95,4 @@ def _check(clean: np.ndarray, restored: np.ndarray, data_range: float) -> None:
         raise ValueError(
             "image_quality expects finite pixels, got NaN or infinite ones; fill what is missing, or look at the "
             "decoder's output"
-        )
-    if not data_range > 0:
-        raise ValueError(
-            f"image_quality expects a data_range above 0, got {data_range}; give 1 for images in [0, 1], 255 for "
-            "8-bit grey levels"
         )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ppl_vae.arguments import checked
 from ppl_vae.checksums import sealed, unsealed
 from ppl_vae.evaluation.wording import data
 from ppl_vae.files import interpreted, written
@@ -32,6 +33,7 @@ def doubtful(per_datum: pd.DataFrame, good_k: float) -> float:
     return float((k.gt(good_k) | error.isna()).mean())
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Bounds, log p(x) and what they are worth, per datum and in all.
@@ -176,6 +178,7 @@ class Evaluation:
         steady = "" if self.num_samples >= 100 else "; k-hat is unsteady for S < 100"
         return [f"  k-hat > {self.good_k:.2f} for {high:.1%} of the data: {sign}; {unseen}{steady}"]
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write everything as JSON: NaN as null, infinity as a string, and its SHA-256; whole, or not at all.
 
@@ -192,6 +195,7 @@ class Evaluation:
             temporary.write_text(sealed(_plain(content)))
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> Evaluation:
         """Read what `save` wrote.
 

@@ -67,10 +67,6 @@ def kl_per_unit(
     Chen et al. 2018, arXiv:1802.04942 (the dimension-wise KL).
     """
     check_program("kl_per_unit", program)
-    if batch_size < 1:
-        raise ValueError(
-            f"kl_per_unit expects a batch_size of one or more, got {batch_size}; give batch_size=1 or more"
-        )
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         found = kl_of_data("kl_per_unit", program, split.fixed(used), batch_size=batch_size)

@@ -13,7 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ppl_vae.arguments import Count
+from ppl_vae.arguments import Count, checked
 from ppl_vae.calls import verb
 from ppl_vae.manifold.distance_correlation import distance_correlation
 from ppl_vae.manifold.methods import Method, methods
@@ -33,6 +33,7 @@ class Splits(Protocol):
     def test(self) -> Split: ...
 
 
+@checked
 @dataclass(frozen=True, repr=False)
 class Benchmark:
     """What `benchmark` found.
@@ -107,9 +108,9 @@ def benchmark(
     data: Splits,
     chosen: Mapping[str, Method] | None = None,
     *,
-    seeds: int = 3,
-    num_train: int = 5000,
-    num_held_out: int = 1000,
+    seeds: Count = 3,
+    num_train: Count = 5000,
+    num_held_out: Count = 1000,
     num_neighbors: Count = 10,
     progress: bool | None = None,
 ) -> Benchmark:
@@ -144,7 +145,7 @@ def benchmark(
     Raises
     ------
     ValueError
-        For fewer than one seed, missing elements, data that are not finite, or too few of them for the neighbours.
+        For no methods, missing elements, data that are not finite, or too few of them for the neighbours.
 
     Examples
     --------
@@ -157,14 +158,16 @@ def benchmark(
     1    LDA          0.66      True
     """
     train, held_out = (_ready(split, most) for split, most in ((data.train, num_train), (data.test, num_held_out)))
-    if seeds < 1 or not 1 <= num_neighbors < len(held_out) / 2 or len(train) <= num_neighbors:
+    if not num_neighbors < len(held_out) / 2 or len(train) <= num_neighbors:
         raise ValueError(
-            "benchmark expects one seed or more, and more than twice as many held-out data as neighbours, got "
-            f"seeds={seeds}, {len(train)} training and {len(held_out)} held-out data for {num_neighbors} neighbours; "
+            "benchmark expects more training data than neighbours, and more than twice as many held-out data, got "
+            f"{len(train)} training and {len(held_out)} held-out data for {num_neighbors} neighbours; "
             "give more data or a smaller num_neighbors"
         )
     runner = _Runner(train, held_out, num_neighbors)
     chosen = methods() if chosen is None else chosen
+    if not chosen:
+        raise ValueError("benchmark expects one method or more, got none; choose some of methods()")
     left_out = {name: why for name, method in chosen.items() if (why := runner.impossible(method))}
     runs = [(name, seed) for name in chosen if name not in left_out for seed in range(seeds)]
     rows: list[dict[str, Any]] = []

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Numbers, as_array, checked
 
 __all__ = ["distance_correlation"]
 
 
 @checked
-def distance_correlation(x: ArrayLike, y: ArrayLike, *, max_rows: Count = 1000) -> float:
+def distance_correlation(x: Numbers, y: Numbers, *, max_rows: Count = 1000) -> float:
     """Distance correlation dCor(x, y) in [0, 1]: 0 in the limit only if independent, 1 only if y is a similarity of x.
 
     A similarity is a rotation, reflection, translation and one change of scale: an embedding has distance correlation
@@ -66,6 +65,6 @@ def distance_correlation(x: ArrayLike, y: ArrayLike, *, max_rows: Count = 1000) 
     return float(np.sqrt(max(products[0, 1], 0.0) / scale)) if scale > 0 else 0.0
 
 
-def _vectors(v: ArrayLike) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(v, dtype=np.float64))
+def _vectors(v: Numbers) -> np.ndarray:
+    array = as_array(v).astype(float)
     return array.reshape(len(array), math.prod(array.shape[1:]))

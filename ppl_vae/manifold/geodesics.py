@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.arguments import Count, Positive
+from ppl_vae.arguments import Count, Positive, checked
 from ppl_vae.calls import verb
 from ppl_vae.isolation import frozen
 from ppl_vae.manifold.code_graph import CodeGraph
@@ -22,6 +22,7 @@ __all__ = ["Geodesic", "geodesic"]
 ROUND = 20  # iterations between two looks at the progress
 
 
+@checked
 @dataclass(frozen=True)
 class Geodesic:
     """Shortest walks found, their lengths sums of chords in raw data units.

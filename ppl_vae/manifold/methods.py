@@ -18,6 +18,7 @@ from sklearn.manifold import TSNE, Isomap, LocallyLinearEmbedding
 from ppl_vae.arguments import Count, checked
 from ppl_vae.corruptions import GaussianNoise
 from ppl_vae.sklearn import Autoencoder, VariationalAutoencoder
+from ppl_vae.training.device import chosen_device
 
 __all__ = ["Method", "methods"]
 
@@ -26,6 +27,7 @@ NUM_NEIGHBORS = 10
 BATCH_SIZE = 128
 
 
+@checked
 @dataclass(frozen=True)
 class Method:
     """A way to embed data in the plane.
@@ -73,7 +75,7 @@ def methods(*, steps: Count | None = None, device: str = "cpu") -> dict[str, Met
     Raises
     ------
     ValueError
-        For fewer than one step.
+        For fewer than one step, and a device that this machine does not have.
 
     Examples
     --------
@@ -82,8 +84,7 @@ def methods(*, steps: Count | None = None, device: str = "cpu") -> dict[str, Met
     >>> methods()["PCA"].make(np.zeros((3, 2)), None, 0)
     PCA(n_components=2, random_state=0, svd_solver='full')
     """
-    if steps is not None and steps < 1:
-        raise ValueError(f"methods expects one step or more, got {steps}; give more, or None")
+    chosen_device(device)
     k = NUM_NEIGHBORS
     found = {
         "PCA": Method(_pca, "the two largest principal components, by a full SVD", inverse=True),

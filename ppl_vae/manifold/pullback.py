@@ -161,7 +161,7 @@ def check_decoder(caller: str, vae: Any) -> None:
     TypeError
         Naming the class that came.
     """
-    if not hasattr(vae, "decode"):
+    if not hasattr(vae, "decode") or isinstance(vae, type):
         raise TypeError(
             f"{caller} expects a VAE, whose decode(z) gives p(x | z), got {type(vae).__name__}; build one: "
             "ppl_vae.build(data, latent_dim=2)"
@@ -169,14 +169,21 @@ def check_decoder(caller: str, vae: Any) -> None:
 
 
 def check_codes(caller: str, *codes: Any) -> None:
-    """Refuse what is no tensor of floats (*leading, latent_dim).
+    """Refuse what is no tensor of finite floats (*leading, latent_dim).
 
     Raises
     ------
     TypeError
-        Naming what came.
+        For another kind of thing.
+    ValueError
+        For no codes, and for NaN and infinity.
     """
     for z in codes:
+        if isinstance(z, Tensor) and z.is_floating_point() and z.dim() and not (z.numel() and z.isfinite().all()):
+            raise ValueError(
+                f"{caller} expects codes that are finite, one or more, got shape {tuple(z.shape)} with "
+                f"{int((~z.isfinite()).sum())} values that are not finite; choose others"
+            )
         if not (isinstance(z, Tensor) and z.is_floating_point() and z.dim() > 0):
             came = f"one of {z.dtype} and shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
             raise TypeError(

@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import Independent
 from torch import Tensor
 
-from ppl_vae.arguments import Count, Seed, checked
+from ppl_vae.arguments import Count, Floats, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
@@ -75,8 +75,6 @@ def interpolate(a: Tensor, b: Tensor, steps: Count, *, kind: Literal["linear", "
             f"interpolate expects two steps or more between codes of one dimension, got steps={steps} from "
             f"{tuple(a.shape)} to {tuple(b.shape)}; give ends (*leading, latent_dim) that broadcast"
         )
-    if kind not in ("linear", "spherical"):
-        raise ValueError(f"interpolate expects kind 'linear' or 'spherical', got {kind!r}; choose one of these")
     a, b = (end.unsqueeze(-2) for end in torch.broadcast_tensors(a, b))
     t = torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device).unsqueeze(-1)
     z = _arc(a, b, t) if kind == "spherical" and a.shape[-1] > 1 else torch.lerp(a, b, t)
@@ -85,7 +83,7 @@ def interpolate(a: Tensor, b: Tensor, steps: Count, *, kind: Literal["linear", "
 
 
 @checked
-def traverse(z: Tensor, values: Tensor) -> Tensor:
+def traverse(z: Tensor, values: Floats) -> Tensor:
     """Walks from a code along each of its units, the others staying as they are.
 
     Parameters
@@ -116,7 +114,7 @@ def traverse(z: Tensor, values: Tensor) -> Tensor:
     check_finite("traverse", z, fix=LEAVE)
     values = torch.as_tensor(values, dtype=z.dtype, device=z.device)
     dim = len(z)
-    if z.dim() != 1 or values.shape[:-1] not in ((), (dim,)) or values.dim() == 0:
+    if z.dim() != 1 or values.shape[:-1] not in ((), (dim,)) or values.dim() == 0 or not values.numel():
         raise ValueError(
             "traverse expects one code (latent_dim,) and values (steps,) or (latent_dim, steps), got "
             f"{tuple(z.shape)} and {tuple(values.shape)}; traverse codes one by one, and give values for every unit"
@@ -129,7 +127,7 @@ def traverse(z: Tensor, values: Tensor) -> Tensor:
 
 
 @verb
-def code_grid(vae: Any, side: Count, *context: Tensor, codes: Tensor | None = None, seed: Seed = 0) -> Tensor:
+def code_grid(vae: Any, side: Count, *context: Tensor, codes: Floats | None = None, seed: Seed = 0) -> Tensor:
     """A grid over a two-dimensional code through the quantiles of each unit, so that cells hold like mass.
 
     The levels are (i + 1/2) / side. The quantiles are the inverse cdf of a prior of independent units that has one
@@ -176,8 +174,6 @@ def code_grid(vae: Any, side: Count, *context: Tensor, codes: Tensor | None = No
             [ 0.9674,  0.9674]])
     """
     check_decoder("code_grid", vae)
-    if side < 1:
-        raise ValueError(f"code_grid expects one point or more along each unit, got side={side}; give 20, say")
     if isinstance(vae.prior, CodePrior):
         raise ValueError(
             "code_grid expects a prior with a density, got CodePrior, a mass: a grid would lie between its codes, "

@@ -5,20 +5,19 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers, plot
 
 __all__ = ["bounds"]
 
 
-@checked
+@plot
 def bounds(
-    lower: ArrayLike,
-    upper: ArrayLike,
+    lower: Numbers,
+    upper: Numbers,
     *,
-    exact: ArrayLike | None = None,
+    exact: Numbers | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:

@@ -8,10 +8,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, array, axes, numbers
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import COLOURS, array, axes, numbers, plot
 
 __all__ = ["coverage", "sbc_ecdf_difference"]
 
@@ -20,10 +19,10 @@ STRONG = tuple(colour for colour in COLOURS if colour not in ("#94a4a2", "#71758
 INSIDE: dict[str, Any] = {"color": "0.55", "linewidth": 0.8}
 
 
-@checked
+@plot
 def sbc_ecdf_difference(
-    pit: Mapping[str, ArrayLike],
-    band: tuple[ArrayLike, ArrayLike, ArrayLike],
+    pit: Mapping[str, Numbers],
+    band: tuple[Numbers, Numbers, Numbers],
     *,
     labelled: str = "simultaneous band",
     ax: Axes | None = None,
@@ -101,7 +100,7 @@ def sbc_ecdf_difference(
     return ax
 
 
-def by_name(pit: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+def by_name(pit: Mapping[str, Numbers]) -> dict[str, np.ndarray]:
     """Values (n,) for each quantity: z (n, k) becomes z[0] to z[k-1]."""
     if not pit:
         raise ValueError("sbc_ecdf_difference expects PIT values of one quantity or more, got none; give them by name.")
@@ -129,11 +128,11 @@ def ecdf(u: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.sort(u), points, side="right") / len(u)
 
 
-@checked
+@plot
 def coverage(
-    nominal: ArrayLike,
-    observed: ArrayLike,
-    se: ArrayLike | None = None,
+    nominal: Numbers,
+    observed: Numbers,
+    se: Numbers | None = None,
     *,
     names: Sequence[str] | None = None,
     ax: Axes | None = None,

@@ -1,11 +1,19 @@
 """What every plot needs: the Axes it draws into, colours, and an array of the right shape."""
 
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-__all__ = ["COLOURS", "array", "axes", "bulk", "numbers"]
+from ppl_vae.arguments import as_array, checked
+
+__all__ = ["COLOURS", "array", "axes", "bulk", "numbers", "plot"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COLOURS = (
     "#3f90da",  # blue
@@ -20,6 +28,31 @@ COLOURS = (
     "#92dadd",  # pale cyan
 )
 """Ten colours that stay apart for colour-blind readers (Petroff, 2021, arXiv:2107.02270)."""
+
+
+def plot(f: F) -> F:
+    """A public function that draws: its arguments are `checked`, and a keyword that matplotlib refuses is named.
+
+    A figure that was begun before an error is closed.
+    """
+    run = checked(f)
+
+    @functools.wraps(f)
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        before = set(plt.get_fignums())
+        try:
+            return run(*args, **kwargs)
+        except Exception as error:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+            if not isinstance(error, AttributeError) or "unexpected keyword" not in str(error):
+                raise
+            raise TypeError(
+                f"{f.__name__} expects keywords of its own or of the matplotlib call it names, got {sorted(kwargs)}: "
+                f"{error}; leave out the last"
+            ) from None
+
+    return cast(F, drawn)
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:
@@ -38,7 +71,7 @@ def array(values: ArrayLike, name: str, dims: tuple[str, ...], fix: str) -> np.n
     ValueError
         The number of dimensions differs, or one of them is empty; the message ends with `fix`.
     """
-    found = np.asarray(values)
+    found = as_array(values)
     if found.ndim != len(dims) or 0 in found.shape:
         expected = f"({dims[0]},)" if len(dims) == 1 else f"({', '.join(dims)})"
         raise ValueError(f"{name} expects a non-empty array of shape {expected}, got {found.shape}; {fix}.")
@@ -53,7 +86,7 @@ def numbers(values: ArrayLike, name: str, shape: tuple[int, ...], fix: str) -> n
     ValueError
         The shape differs; the message ends with `fix`.
     """
-    found = np.asarray(values, dtype=float)
+    found = as_array(values).astype(float)
     if found.shape != shape:
         raise ValueError(f"{name} expects shape {shape}, got {found.shape}; {fix}.")
     return found

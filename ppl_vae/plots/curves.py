@@ -9,15 +9,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, TransformedBbox
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, axes, bulk
+from ppl_vae.plots.canvas import COLOURS, axes, bulk, plot
 
 __all__ = ["elbo_curves"]
 
 STYLES = {"train": (0, (3, 1.5)), "validation": "-"}
 
 
-@checked
+@plot
 def elbo_curves(history: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """ELBO and reconstruction (above, left axis) and KL of each latent site (below, right axis), by epoch.
 
@@ -94,7 +93,13 @@ def by_epoch(history: pd.DataFrame) -> pd.DataFrame:
     """Columns of the terms that have a finite value, as floats, indexed by epoch; the rest is NaN."""
     table = history.set_index("epoch") if "epoch" in history else history
     names = table.columns.astype(str).str.startswith(tuple(f"{split}_" for split in STYLES))
-    table = table.loc[:, names].astype(float).replace([np.inf, -np.inf], np.nan).dropna(axis="columns", how="all")
+    table = (
+        table.loc[:, names]
+        .apply(pd.to_numeric, errors="coerce")
+        .astype(float)
+        .replace([np.inf, -np.inf], np.nan)
+        .dropna(axis="columns", how="all")
+    )
     if "train_elbo" not in table:
         raise ValueError(
             f"elbo_curves expects finite 'train_elbo' (nats per datum), got {len(history)} rows with columns "

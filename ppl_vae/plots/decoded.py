@@ -6,16 +6,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import array
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import array, plot
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
 __all__ = ["manifold", "traversals"]
 
 
-@checked
+@plot
 def manifold(
-    x_hat: ArrayLike,
+    x_hat: Numbers,
     *,
     extent: tuple[float, float, float, float] | None = None,
     ax: Axes | None = None,
@@ -82,11 +82,11 @@ def outer_edges(
     return left - half_x, right + half_x, bottom - half_y, top + half_y
 
 
-@checked
+@plot
 def traversals(
-    x_hat: ArrayLike,
+    x_hat: Numbers,
     *,
-    values: ArrayLike | None = None,
+    values: Numbers | None = None,
     units: ArrayLike | None = None,
     labelled: str = "value of the moving unit",
     ax: Axes | None = None,
@@ -142,7 +142,7 @@ def traversals(
     return ax
 
 
-def of_length(values: ArrayLike, length: int, name: str, each: str) -> np.ndarray:
+def of_length(values: Numbers, length: int, name: str, each: str) -> np.ndarray:
     """`values` as an array (length,)."""
     found = array(values, f"traversals: {name}", (each.split()[0] + "s",), f"give one of the {name} for each {each}")
     if len(found) != length:

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import axes, numbers
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import axes, numbers, plot
 from ppl_vae.plots.mosaic import bare, centres, draw, tiles
 
 __all__ = ["denoising"]
@@ -16,14 +15,14 @@ __all__ = ["denoising"]
 _WIDE, _GAP = 1.4, 0.22  # inches, of a column and of the space in which its score is written
 
 
-@checked
+@plot
 def denoising(
-    x_hat: ArrayLike,
+    x_hat: Numbers,
     *,
     rows: Sequence[str],
     columns: Sequence[str],
-    psnr: ArrayLike | None = None,
-    ssim: ArrayLike | None = None,
+    psnr: Numbers | None = None,
+    ssim: Numbers | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
@@ -91,7 +90,7 @@ def denoising(
     return ax
 
 
-def _scores(psnr: ArrayLike | None, ssim: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray:
+def _scores(psnr: Numbers | None, ssim: Numbers | None, shape: tuple[int, ...]) -> np.ndarray:
     """What to write below each cell."""
     written = np.full(shape, "", dtype=object)
     for values, name, form in ((psnr, "psnr", "{:.1f} dB"), (ssim, "ssim", "SSIM {:.2f}")):

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, array, bulk
+from ppl_vae.arguments import Count, Numbers
+from ppl_vae.plots.canvas import COLOURS, array, bulk, plot
 from ppl_vae.plots.latents import MAX_CLASSES, draws, scatter
 
 __all__ = ["embeddings"]
@@ -17,15 +17,15 @@ __all__ = ["embeddings"]
 MARK = COLOURS[2]
 
 
-@checked
+@plot
 def embeddings(
-    z: Mapping[str, ArrayLike],
+    z: Mapping[str, Numbers],
     labels: ArrayLike | None = None,
     *,
     labelled: str = "label",
     captions: Mapping[str, str] | None = None,
     in_sample: Collection[str] = (),
-    columns: int | None = None,
+    columns: Count | None = None,
     **kwargs: Any,
 ) -> list[Axes]:
     """One panel a method, the same data in the same colours, with one legend or colour bar for all.
@@ -98,7 +98,7 @@ def embeddings(
     return panels
 
 
-def _plane(values: ArrayLike, name: str) -> np.ndarray:
+def _plane(values: Numbers, name: str) -> np.ndarray:
     found = draws(values, f"embeddings: {name}")
     if found.shape[1] > 2:
         raise ValueError(

@@ -7,15 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import array, axes
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import array, axes, plot
 
 __all__ = ["factor_importance"]
 
 
-@checked
+@plot
 def factor_importance(
-    importance: ArrayLike,
+    importance: Numbers,
     *,
     units: ArrayLike | None = None,
     factors: ArrayLike | None = None,
@@ -79,7 +79,7 @@ def factor_importance(
     return ax
 
 
-def _names(what: str, given: ArrayLike | None, own: ArrayLike | None, letter: str, length: int) -> list[str]:
+def _names(what: str, given: Numbers | None, own: Numbers | None, letter: str, length: int) -> list[str]:
     found = given if given is not None else own
     names = [f"{letter}[{i}]" for i in range(length)] if found is None else [str(name) for name in np.asarray(found)]
     if len(names) != length:

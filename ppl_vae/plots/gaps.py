@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers, plot
 
 __all__ = ["gap_decomposition", "gaps_by_guide"]
 
@@ -17,10 +17,10 @@ MAX_NAMED = 40
 MAX_STEPS = 200
 
 
-@checked
+@plot
 def gap_decomposition(
-    amortization: ArrayLike,
-    approximation: ArrayLike,
+    amortization: Numbers,
+    approximation: Numbers,
     *,
     obs: ArrayLike | None = None,
     ax: Axes | None = None,
@@ -128,8 +128,8 @@ def limits(ax: Axes, parts: np.ndarray) -> None:
         ax.plot([], [], " ", label=f"beyond the axis: {beyond.sum()}, up to {tops.max():.3g} nats")
 
 
-@checked
-def gaps_by_guide(gaps: Mapping[str, tuple[ArrayLike, ArrayLike]], *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+@plot
+def gaps_by_guide(gaps: Mapping[str, tuple[Numbers, Numbers]], *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Mean amortization and approximation gap of several guides, with bars of 2 standard errors over the data.
 
     Parameters

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, array, axes
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import COLOURS, array, axes, plot
 from ppl_vae.plots.grid import Extent, coordinates, density, levels
 
 __all__ = ["aggregate_posterior", "latent_space"]
@@ -18,9 +18,9 @@ MAX_CLASSES = len(COLOURS) * len(MARKERS)
 MASSES = (0.5, 0.9, 0.99)
 
 
-@checked
+@plot
 def latent_space(
-    z: ArrayLike,
+    z: Numbers,
     labels: ArrayLike | None = None,
     *,
     dims: tuple[int, int] = (0, 1),
@@ -78,10 +78,10 @@ def latent_space(
     return ax
 
 
-@checked
+@plot
 def aggregate_posterior(
-    z: ArrayLike,
-    log_prior: ArrayLike | None = None,
+    z: Numbers,
+    log_prior: Numbers | None = None,
     *,
     extent: Extent | None = None,
     labels: ArrayLike | None = None,
@@ -155,7 +155,7 @@ def aggregate_posterior(
     return ax
 
 
-def draws(z: ArrayLike, name: str) -> np.ndarray:
+def draws(z: Numbers, name: str) -> np.ndarray:
     """`z` as an array (n, latent), checked to be finite."""
     found = array(z, f"{name}: z", ("n", "latent"), "give one row a draw, with particles stacked")
     if not np.isfinite(found).all():
@@ -198,7 +198,7 @@ def scatter(ax: Axes, z: np.ndarray, labels: ArrayLike | None, kwargs: dict[str,
     ]
 
 
-def contours(ax: Axes, log_prior: ArrayLike, extent: Extent) -> Line2D:
+def contours(ax: Axes, log_prior: Numbers, extent: Extent) -> Line2D:
     """Contours that enclose `MASSES` of the prior; return the legend's handle."""
     p = density(log_prior, "log_prior")
     within = levels(p, MASSES)

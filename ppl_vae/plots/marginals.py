@@ -7,22 +7,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, axes
+from ppl_vae.arguments import Count, Numbers, Whole
+from ppl_vae.plots.canvas import COLOURS, axes, plot
 from ppl_vae.plots.latents import draws
 
 __all__ = ["aggregate_marginals"]
 
 
-@checked
+@plot
 def aggregate_marginals(
-    z_q: ArrayLike,
-    z_p: ArrayLike,
+    z_q: Numbers,
+    z_p: Numbers,
     *,
-    units: Sequence[int] | None = None,
-    num: int = 8,
+    units: Sequence[Whole] | None = None,
+    num: Count = 8,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:

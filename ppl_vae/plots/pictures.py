@@ -4,19 +4,19 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
+from ppl_vae.arguments import Count, Numbers
+from ppl_vae.plots.canvas import plot
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
 __all__ = ["images", "reconstructions", "samples"]
 
 
-@checked
+@plot
 def images(
-    x: ArrayLike,
+    x: Numbers,
     *,
-    columns: int | None = None,
+    columns: Count | None = None,
     ax: Axes | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -71,8 +71,8 @@ def images(
     return ax
 
 
-@checked
-def samples(x: ArrayLike, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+@plot
+def samples(x: Numbers, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """A grid of samples: draws from the prior, decoded.
 
     Parameters
@@ -107,8 +107,8 @@ def samples(x: ArrayLike, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     return ax
 
 
-@checked
-def reconstructions(x: ArrayLike, x_hat: ArrayLike, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+@plot
+def reconstructions(x: Numbers, x_hat: Numbers, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Originals in a row above their reconstructions, on one grey scale.
 
     Parameters

@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, axes
+from ppl_vae.arguments import Numbers, Whole
+from ppl_vae.plots.canvas import COLOURS, axes, plot
 from ppl_vae.plots.grid import Extent, coordinates, density, levels
 from ppl_vae.plots.latents import draws, frame
 
@@ -18,14 +17,14 @@ __all__ = ["posterior_against_reference"]
 SHADES = {0.99: "0.92", 0.9: "0.82", 0.5: "0.70"}
 
 
-@checked
+@plot
 def posterior_against_reference(
-    q: ArrayLike,
-    reference: ArrayLike | None = None,
+    q: Numbers,
+    reference: Numbers | None = None,
     *,
-    log_density: ArrayLike | None = None,
+    log_density: Numbers | None = None,
     extent: Extent | None = None,
-    dims: tuple[int, int] = (0, 1),
+    dims: tuple[Whole, Whole] = (0, 1),
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
@@ -101,7 +100,7 @@ def posterior_against_reference(
     return ax
 
 
-def of_two(z: ArrayLike, name: str) -> np.ndarray:
+def of_two(z: Numbers, name: str) -> np.ndarray:
     """Finite draws (n, 2)."""
     found = draws(z, f"posterior_against_reference: {name}")
     if found.shape[1] != 2:

@@ -5,21 +5,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, array, axes, bulk
+from ppl_vae.arguments import Numbers, Share
+from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, plot
 
 __all__ = ["predictive_check"]
 
 
-@checked
+@plot
 def predictive_check(
     observed: float,
-    replicated: ArrayLike,
+    replicated: Numbers,
     *,
     label: str,
-    p_value: float | None = None,
+    p_value: Share | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:

@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import Count, NonNegative, checked
-from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers
+from ppl_vae.arguments import Count, NonNegative, Numbers
+from ppl_vae.plots.canvas import COLOURS, array, axes, bulk, numbers, plot
 
 __all__ = ["pareto_k"]
 
 
-@checked
+@plot
 def pareto_k(
-    k: ArrayLike,
+    k: Numbers,
     *,
     threshold: NonNegative | None = None,
     obs: ArrayLike | None = None,

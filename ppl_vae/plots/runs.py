@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import COLOURS, axes
+from ppl_vae.plots.canvas import COLOURS, axes, plot
 
 __all__ = ["nll_with_errors"]
 
 
-@checked
+@plot
 def nll_with_errors(table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Negative log-likelihood of each run, nats per datum, with bars of 2 standard errors; the best on top.
 

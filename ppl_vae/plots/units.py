@@ -6,23 +6,22 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import NonNegative, checked
-from ppl_vae.plots.canvas import COLOURS, array, axes, numbers
+from ppl_vae.arguments import NonNegative, Numbers, Positive
+from ppl_vae.plots.canvas import COLOURS, array, axes, numbers, plot
 
 __all__ = ["kl_per_unit", "unit_activity"]
 
 MAX_NAMED = 40
 
 
-@checked
+@plot
 def kl_per_unit(
-    kl: ArrayLike,
+    kl: Numbers,
     *,
     labelled: str = "KL",
     threshold: NonNegative | None = None,
-    active: ArrayLike | None = None,
+    active: Numbers | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
@@ -101,12 +100,12 @@ def kl_per_unit(
     return ax
 
 
-@checked
+@plot
 def unit_activity(
-    variance: ArrayLike,
-    eigenvalues: ArrayLike,
+    variance: Numbers,
+    eigenvalues: Numbers,
     *,
-    threshold: NonNegative = 0.01,
+    threshold: Positive = 0.01,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:

@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import array, axes, numbers
+from ppl_vae.arguments import Numbers
+from ppl_vae.plots.canvas import array, axes, numbers, plot
 from ppl_vae.plots.grid import Extent
 from ppl_vae.plots.latents import scatter
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
@@ -20,13 +20,13 @@ __all__ = ["paths", "walk"]
 STYLES = (("black", "--"), ("#832db6", "-."), ("#d62728", "-"), ("#e76300", ":"))
 
 
-@checked
+@plot
 def walk(
-    x_hat: ArrayLike,
+    x_hat: Numbers,
     *,
     kinds: Sequence[str],
-    lengths: ArrayLike | None = None,
-    largest_steps: ArrayLike | None = None,
+    lengths: Numbers | None = None,
+    largest_steps: Numbers | None = None,
     unit: str = "",
     ax: Axes | None = None,
     **kwargs: Any,
@@ -91,13 +91,13 @@ def walk(
     return ax
 
 
-@checked
+@plot
 def paths(
-    z: Mapping[str, ArrayLike],
+    z: Mapping[str, Numbers],
     *,
-    log_magnification: ArrayLike | None = None,
+    log_magnification: Numbers | None = None,
     extent: Extent | None = None,
-    codes: ArrayLike | None = None,
+    codes: Numbers | None = None,
     labels: ArrayLike | None = None,
     ax: Axes | None = None,
     **kwargs: Any,
@@ -177,7 +177,7 @@ def paths(
     return ax
 
 
-def _background(ax: Axes, log_magnification: ArrayLike, extent: Extent) -> None:
+def _background(ax: Axes, log_magnification: Numbers, extent: Extent) -> None:
     grid = array(log_magnification, "paths: log_magnification", ("rows", "columns"), "evaluate it on a regular grid")
     columns, rows = np.linspace(*extent[:2], grid.shape[1]), np.linspace(*extent[2:], grid.shape[0])
     grid = np.where(np.isfinite(grid), grid, np.nan)

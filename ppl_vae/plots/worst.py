@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from ppl_vae.arguments import checked
-from ppl_vae.plots.canvas import numbers
+from ppl_vae.arguments import Count, Numbers
+from ppl_vae.plots.canvas import numbers, plot
 from ppl_vae.plots.mosaic import bare, centres, draw, tiled_axes, tiles
 
 __all__ = ["worst_fitted"]
@@ -16,14 +16,14 @@ __all__ = ["worst_fitted"]
 LINE = 12  # points
 
 
-@checked
+@plot
 def worst_fitted(
-    x: ArrayLike,
-    values: Mapping[str, ArrayLike],
+    x: Numbers,
+    values: Mapping[str, Numbers],
     *,
-    x_hat: ArrayLike | None = None,
+    x_hat: Numbers | None = None,
     obs: ArrayLike | None = None,
-    num: int = 10,
+    num: Count = 10,
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
@@ -69,10 +69,10 @@ def worst_fitted(
     """
     x = tiles(x, "worst_fitted: x", "n")
     n = len(x)
-    if not values or num < 1:
+    if not values:
         raise ValueError(
-            f"worst_fitted expects values that order the data and num >= 1, got {list(values)} and num={num}; give "
-            "the gap or the k-hat of each datum by name."
+            f"worst_fitted expects values that order the data, got {list(values)}; give the gap or the k-hat of each "
+            "datum by name."
         )
     rows = {"data": x}
     if x_hat is not None:

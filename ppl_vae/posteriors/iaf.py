@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae import distributions
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
 from ppl_vae.distributions import AutoregressiveFlow, positive
 from ppl_vae.nets import MLP
@@ -17,7 +17,7 @@ from ppl_vae.posteriors.posterior import Posterior
 
 __all__ = ["IAF"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 @checked
@@ -50,7 +50,7 @@ class IAF(Posterior):
         num_transforms: Count = 2,
         hidden_dim: Count = 64,
         context: Sequence[Shape] = (),
-        site: str = "z",
+        site: Name = "z",
     ) -> None:
         super().__init__(x_shape, latent_dim, net, context, site)
         self.flow = AutoregressiveFlow(latent_dim, latent_dim, num_transforms, hidden_dim)

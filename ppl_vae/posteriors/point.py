@@ -9,14 +9,14 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors.posterior import Posterior
 
 __all__ = ["Point", "TopK"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 class Point(Posterior):
@@ -79,7 +79,7 @@ class TopK(Posterior):
         net: Net = MLP,
         k: Count = 1,
         context: Sequence[Shape] = (),
-        site: str = "z",
+        site: Name = "z",
     ) -> None:
         if not 1 <= k <= latent_dim:
             raise ValueError(f"TopK expects k of 1 to latent_dim = {latent_dim}, got {k}; keep at least 1, at most all")

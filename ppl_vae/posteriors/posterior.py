@@ -5,13 +5,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Amortized, Net
 from ppl_vae.nets import MLP
 
 __all__ = ["Posterior"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 @checked
@@ -38,7 +38,7 @@ class Posterior(Amortized):
         latent_dim: Count,
         net: Net = MLP,
         context: Sequence[Shape] = (),
-        site: str = "z",
+        site: Name = "z",
     ) -> None:
         super().__init__(x_shape, (self.rows(latent_dim), latent_dim), net, context, site)
         self.latent_dim = latent_dim

@@ -9,7 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppl_vae.arguments import Count, Range, checked
+from ppl_vae.arguments import Count, Name, Range, checked
 from ppl_vae.codebook import Code, Codebook, CodeMass
 from ppl_vae.conditional import Net
 from ppl_vae.nets import MLP
@@ -17,7 +17,7 @@ from ppl_vae.posteriors.posterior import Posterior
 
 __all__ = ["VectorQuantized"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 @checked
@@ -64,9 +64,9 @@ class VectorQuantized(Posterior):
         groups: Count = 1,
         decay: Annotated[float, Range(0, 1)] = 0.99,
         context: Sequence[Shape] = (),
-        site: str = "z",
+        site: Name = "z",
     ) -> None:
-        if groups < 1 or latent_dim % groups:
+        if latent_dim % groups:
             raise ValueError(
                 f"VectorQuantized expects groups that divide latent_dim, got groups={groups} and "
                 f"latent_dim={latent_dim}; give groups={latent_dim}, say, for codes that are numbers"

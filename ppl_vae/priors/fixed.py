@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import DiagonalNormal, Improper
 from ppl_vae.priors.prior import Prior
 
@@ -33,7 +33,7 @@ class StandardNormal(Prior):
 
     loc: Tensor
 
-    def __init__(self, latent_dim: Count, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, site: Name = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
 
@@ -58,7 +58,7 @@ class Laplace(Prior):
 
     loc: Tensor
 
-    def __init__(self, latent_dim: Count, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, site: Name = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
 
@@ -81,7 +81,7 @@ class Flat(Prior):
         Name of the Pyro sample site.
     """
 
-    def __init__(self, latent_dim: Count, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, site: Name = "z") -> None:
         super().__init__(site)
         self.latent_dim = latent_dim
 

@@ -9,13 +9,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["FlowPrior"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 @checked
@@ -50,7 +50,7 @@ class FlowPrior(Prior):
         num_transforms: Count = 4,
         hidden_dim: Count = 64,
         context: Sequence[Shape] = (),
-        site: str = "z",
+        site: Name = "z",
     ) -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))

@@ -8,14 +8,14 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Floats, Name, checked
 from ppl_vae.conditional import Amortized
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["GaussianMixture", "VampPrior"]
 
-Shape = Sequence[int]
+Shape = Sequence[Count]
 
 
 @checked
@@ -32,9 +32,8 @@ class GaussianMixture(Prior):
         Name of the Pyro sample site.
     """
 
-    def __init__(self, latent_dim: Count, num_components: Count = 10, site: str = "z") -> None:
+    def __init__(self, latent_dim: Count, num_components: Count = 10, site: Name = "z") -> None:
         super().__init__(site)
-        _check_components(num_components)
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
         self.raw_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
@@ -94,6 +93,11 @@ class VampPrior(Prior):
     site
         Name of the Pyro sample site.
 
+    Raises
+    ------
+    ValueError
+        For pseudo-inputs of another shape than (n, *x_shape).
+
     References
     ----------
     Tomczak & Welling 2018, arXiv:1705.07120.
@@ -104,15 +108,19 @@ class VampPrior(Prior):
         posterior: Amortized,
         x_shape: Shape,
         num_components: Count = 500,
-        pseudo_inputs: Tensor | None = None,
+        pseudo_inputs: Floats | None = None,
         weighted: bool = False,
-        site: str = "z",
+        site: Name = "z",
     ) -> None:
         super().__init__(site)
-        _check_components(num_components)
         self._components = posterior.given  # the bound method, so that the posterior is not registered twice
         inputs = torch.rand(num_components, *x_shape)
         if pseudo_inputs is not None:
+            if pseudo_inputs.shape[1:] != inputs.shape[1:]:
+                raise ValueError(
+                    f"VampPrior expects pseudo_inputs of shape (n, {', '.join(map(str, x_shape))}), got "
+                    f"{tuple(pseudo_inputs.shape)}; give data as the encoder sees them"
+                )
             inputs[: len(pseudo_inputs)] = pseudo_inputs[:num_components].to(inputs)
         self.pseudo_inputs = nn.Parameter(inputs)
         self.logits = nn.Parameter(torch.zeros(num_components), requires_grad=weighted)
@@ -125,8 +133,3 @@ class VampPrior(Prior):
     def settings(self) -> str:
         """What `formula` adds."""
         return str(len(self.pseudo_inputs))
-
-
-def _check_components(num: int) -> None:
-    if num < 1:
-        raise ValueError(f"a mixture expects num_components of 1 or more, got {num}; give at least 1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {codes.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
-                f"{self._n_features_out} codes as input"
+                f"{self._n_features_out} codes as input; give what transform returned"
             )
         with torch.no_grad():
             return self.columns_.raw(self.vae_.decode(torch.tensor(codes)).mean)
@@ -180,7 +181,15 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _check_settings(self) -> None:
         for name in ("n_components", "epochs", "batch_size"):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
-        check_scalar(self.learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
+        check_scalar(
+            self.learning_rate, "learning_rate", Real, min_val=0, max_val=math.inf, include_boundaries="neither"
+        )
+        if self.learning_rate != self.learning_rate:  # NaN passes every comparison
+            raise ValueError("learning_rate expects a number above 0, got nan; give 1e-3, say")
+        if isinstance(self.random_state, Integral) and not 0 <= self.random_state < 2**32:
+            raise ValueError(
+                f"random_state expects a seed from 0 to 2^32 - 1, got {self.random_state}; give one, or None"
+            )
         check_scalar(
             self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="left"
         )

@@ -38,9 +38,13 @@ def network(net: Callable[..., Any], settings: Mapping[str, Any], defaults: Mapp
 
     Raises
     ------
+    TypeError
+        For what is no class of networks.
     ValueError
         For any other setting that is not its default: the network would never see it.
     """
+    if not callable(net):
+        raise TypeError(f"net expects a class of networks, or a partial of one, got {net!r}; give MLP, say")
     free = inspect.signature(net).parameters.keys() - getattr(net, "keywords", {}).keys()
     lost = {name: value for name, value in settings.items() if name not in free and value != defaults[name]}
     if lost:

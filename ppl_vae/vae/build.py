@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
+from ppl_vae.conditional import Chain
+from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
-from ppl_vae.priors import StandardNormal
+from ppl_vae.priors import Prior, StandardNormal
 from ppl_vae.vae.recipe import Described, Factory, entry, part, plain, recipe
 from ppl_vae.vae.vae import VAE
 
@@ -116,12 +118,17 @@ def build(
     }
     if data.domain.discrete:
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
-    likelihood_made: Likelihood = _make(chosen, {**known, "net": lambda: decoder})
-    posterior_made = _make(posterior, {**known, "net": lambda: encoder})
+    likelihood_made: Likelihood = _make(chosen, {**known, "net": lambda: decoder}, Likelihood)
+    posterior_made = _make(posterior, {**known, "net": lambda: encoder}, nn.Module)
+    if isinstance(posterior_made, Prior | Likelihood):
+        raise TypeError(
+            f"build expects posterior to be a class of posteriors q(z | x), got {type(posterior_made).__name__}; give "
+            "DiagonalNormal, say"
+        )
     known["posterior"] = lambda: posterior_made
     known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
-    corruption_made = None if corruption is None else _make(corruption, known)
-    vae = VAE(_make(prior, known), likelihood_made, posterior_made, corruption_made)
+    corruption_made = None if corruption is None else _make(corruption, known, Corruption)
+    vae = VAE(_make(prior, known, Prior, Chain), likelihood_made, posterior_made, corruption_made)
     vae.recipe = recipe(data, latent_dim, likelihood=chosen, **parts)
     return vae
 
@@ -176,7 +183,7 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
         "pseudo_inputs": lambda: made.likelihood.standardize(x),
         "site": lambda: vae.prior.site,
     }
-    made.prior = _make(prior, known).to(z)
+    made.prior = _make(prior, known, Prior).to(z)
     made.recipe = None if vae.recipe is None else plain({**vae.recipe, "prior": entry(prior)})
     return made
 
@@ -197,11 +204,29 @@ def _check_parts(caller: str, **parts: Any) -> None:
             )
 
 
-def _make(factory: Factory, known: Mapping[str, Callable[[], Any]]) -> Any:
-    """Call a factory with those of the known things that its signature names and nothing fixes."""
+def _make(factory: Factory, known: Mapping[str, Callable[[], Any]], *kinds: type) -> Any:
+    """Call a factory with those of the known things that its signature names and nothing fixes.
+
+    Raises
+    ------
+    TypeError
+        For settings that it does not have, and where it makes what is of none of the kinds.
+    """
     fixed = factory.keywords if isinstance(factory, partial) else {}
-    named = [name for name in inspect.signature(factory).parameters if name in known and name not in fixed]
-    return factory(**{name: known[name]() for name in named})
+    try:
+        signature = inspect.signature(factory)
+    except ValueError as error:
+        raise TypeError(
+            f"a part of a VAE expects the settings that its constructor names, got {factory!r} ({error}); correct them"
+        ) from None
+    made = factory(**{name: known[name]() for name in signature.parameters if name in known and name not in fixed})
+    if not isinstance(made, kinds):
+        expected = " or a ".join(kind.__name__ for kind in kinds)
+        raise TypeError(
+            f"a part of a VAE expects a class that makes a {expected} here, got {type(made).__name__} of {factory!r}; "
+            "give another class"
+        )
+    return made
 
 
 def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:

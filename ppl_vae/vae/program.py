@@ -14,12 +14,14 @@ from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
 from ppl_vae import support
+from ppl_vae.arguments import checked
 from ppl_vae.isolation import without_store
 from ppl_vae.latent_draws import Unvalidated
 
 __all__ = ["Program"]
 
 
+@checked
 class Program(nn.Module):
     """Two plain Pyro functions as one object with `.model` and `.guide`, usable wherever a `VAE` is.
 
