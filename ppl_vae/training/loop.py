@@ -201,7 +201,7 @@ class Training:
 
     def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         loss = self.objective.loss_and_grads(model, guide, *args, **kwargs)
-        self._check_new(self.watched.pairs, len(args[0]))
+        self._check_new(self.watched.pairs, args, kwargs)
         if not math.isfinite(loss):
             culprit = not_finite(self.watched.pairs)
             if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
@@ -248,12 +248,13 @@ class Training:
                     self._score(batch, Terms(), "validation, before the first step")
         return looked
 
-    def _check_new(self, pairs: Sequence[Pair], size: int) -> None:
+    def _check_new(self, pairs: Sequence[Pair], args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
         """A batch with other sites than any before may be one that the objective is wrong for."""
         for pair in pairs:
             if (sites := structure(pair)) not in self.structures:
-                traces.check_pair(*pair, size)
                 objectives.check(self.objective, *pair)
+                with evaluating(self.program, self.seed):  # enumerated sites have no one value in the pair
+                    traces.check_pair(*traces.pair(self.program, *args, **kwargs), len(args[0]))
                 self.structures.add(sites)
 
 
