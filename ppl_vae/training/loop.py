@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.infer import ELBO, SVI, TraceTailAdaptive_ELBO
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from ppl_vae import objectives, traces
-from ppl_vae.isolation import evaluating
+from ppl_vae.isolation import eval_mode, evaluating, gpus
 from ppl_vae.memory import rows_at_once
 from ppl_vae.objectives import Beta
 from ppl_vae.training.batches import Batch, Batches
@@ -253,8 +254,15 @@ class Training:
         for pair in pairs:
             if (sites := structure(pair)) not in self.structures:
                 objectives.check(self.objective, *pair)
-                with evaluating(self.program, self.seed):  # enumerated sites have no one value in the pair
-                    traces.check_pair(*traces.pair(self.program, *args, **kwargs), len(args[0]))
+                # apart from the step that is being taken: its random numbers, its modes, what it names to Pyro
+                with (
+                    torch.random.fork_rng(gpus(self.program)),
+                    eval_mode(self.program),
+                    torch.no_grad(),
+                    poutine.block(),
+                ):
+                    drawn = traces.pair(self.program, *args, **kwargs)
+                traces.check_pair(*drawn, len(args[0]))
                 self.structures.add(sites)
 
 
