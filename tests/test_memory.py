@@ -54,7 +54,7 @@ print(peak() - before)
 @pytest.mark.parametrize("program", [WIDE, VAMP], ids=["10 rows of 13,488 columns", "conditional VampPrior"])
 def test_the_peak(program):
     done = subprocess.run([sys.executable, "-c", PEAK + program], capture_output=True, text=True, check=True)
-    assert float(done.stdout.splitlines()[-1]) < 600, done.stdout  # MiB; 3,300 and 2,900 by numbers of rows
+    assert float(done.stdout.splitlines()[-1]) < 600, done.stdout  # MiB; 3,100 and 1,600 where rows are counted alone
 
 
 def test_allocated_counts_what_is_made():
@@ -103,7 +103,7 @@ def test_results_do_not_depend_on_the_bound(monkeypatch):
 
     def results():
         table = evaluate(vae, x, num_samples=50, seed=0, progress=False).per_datum
-        px = log_marginal_likelihood(vae, x, method="quadrature", seed=0, progress=False).log_px
+        px = log_marginal_likelihood(vae, x, method="quadrature", num_points=65, seed=0, progress=False).log_px
         kl, _ = kl_per_unit(vae, x, seed=0)["z"]
         return table, torch.as_tensor(px.values), torch.as_tensor(kl)
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.infer import ELBO, SVI, TraceTailAdaptive_ELBO
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from ppl_vae import objectives, traces
-from ppl_vae.isolation import evaluating
+from ppl_vae.isolation import eval_mode, evaluating, gpus
 from ppl_vae.memory import rows_at_once
 from ppl_vae.objectives import Beta
 from ppl_vae.training.batches import Batch, Batches
@@ -201,7 +202,7 @@ class Training:
 
     def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         loss = self.objective.loss_and_grads(model, guide, *args, **kwargs)
-        self._check_new(self.watched.pairs, len(args[0]))
+        self._check_new(self.watched.pairs, args, kwargs)
         if not math.isfinite(loss):
             culprit = not_finite(self.watched.pairs)
             if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
@@ -248,12 +249,20 @@ class Training:
                     self._score(batch, Terms(), "validation, before the first step")
         return looked
 
-    def _check_new(self, pairs: Sequence[Pair], size: int) -> None:
+    def _check_new(self, pairs: Sequence[Pair], args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
         """A batch with other sites than any before may be one that the objective is wrong for."""
         for pair in pairs:
             if (sites := structure(pair)) not in self.structures:
-                traces.check_pair(*pair, size)
                 objectives.check(self.objective, *pair)
+                # apart from the step that is being taken: its random numbers, its modes, what it names to Pyro
+                with (
+                    torch.random.fork_rng(gpus(self.program)),
+                    eval_mode(self.program),
+                    torch.no_grad(),
+                    poutine.block(),
+                ):
+                    drawn = traces.pair(self.program, *args, **kwargs)
+                traces.check_pair(*drawn, len(args[0]))
                 self.structures.add(sites)
 
 
