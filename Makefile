@@ -3,16 +3,27 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-arviz1 lint format wheel clean
+# one thread a process: several processes with several threads each are ten times slower
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+.PHONY: demo test test-fast nightly test-arviz1 lint format wheel clean
 
 demo: .venv/installed                 ## install, then train, evaluate and diagnose four VAEs on digits
 	$(BIN)/ppl-vae demo
 
-test: .venv/installed-tests           ## lint, types, unit tests, doctests, experiments
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+test: lint                            ## lint, types, unit tests, doctests, experiments
+	$(PYTEST)
+
+# what a change most often breaks
+FAST := layers package arguments vae nets objectives distributions importance trains entering latent_draws
+
+test-fast: .venv/installed-tests      ## a part of them, in under two minutes
+	$(PYTEST) $(FAST:%=tests/test_%.py)
+
+nightly: .venv/installed-tests        ## what should not matter: processors, threads, dtypes, seeds, order; kills, mutations
+	$(BIN)/python tests/nightly.py
+	$(BIN)/python experiments/benchmarks/kills.py
+	$(BIN)/python experiments/benchmarks/mutations.py
 
 # ArviZ 1.x needs Python 3.12, and its adapter no torch
 PYTHON312 ?= python3.12

@@ -1,6 +1,8 @@
 import os
 import random
 import re
+from importlib import import_module
+from types import SimpleNamespace
 
 import hypothesis
 import matplotlib as mpl
@@ -9,10 +11,33 @@ import pyro
 import pytest
 import torch
 
+from ppl_vae import isolation, split
+
+build = import_module("ppl_vae.vae.build")  # the module, not the function of that name
+
 mpl.use("Agg")
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
-torch.set_num_threads(1)  # tiny tensors, few cores
+torch.set_num_threads(int(os.environ.get("PPL_VAE_TEST_THREADS", 1)))  # tiny tensors, few cores
+SHIFT = int(os.environ.get("PPL_VAE_TEST_SEED", 0))
+torch.set_default_dtype(getattr(torch, os.environ.get("PPL_VAE_TEST_DTYPE", "float32")))
+
+
+class _ShiftedTorch:
+    """Torch as a module of the package sees it, the seeds of its generator shifted."""
+
+    default_generator = SimpleNamespace(manual_seed=lambda seed: torch.default_generator.manual_seed(seed + SHIFT))
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+if SHIFT:  # other draws in every test: a verdict that a seed decides is none
+    for module in (isolation, split, build):
+        module.torch = _ShiftedTorch()
+    torch.manual_seed, np.random.default_rng = (
+        lambda seed, seeded=seeded: seeded(seed + SHIFT) for seeded in (torch.manual_seed, np.random.default_rng)
+    )
 
 
 @pytest.fixture(autouse=True)

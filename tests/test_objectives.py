@@ -372,5 +372,5 @@ def test_warm_ups():
         lambda: Cyclical(-1),
         lambda: Cyclical(ramp=math.nan),
     ):
-        with pytest.raises(ValueError, match="expects a positive number, got"):
+        with pytest.raises(ValueError, match=r"expects .*number.*, got"):
             wrong()
