@@ -82,9 +82,11 @@ DOCUMENTED = {
 }
 
 WAITS = {
-    "entering": r"mask: None|^ppl_vae\.VAE\|decode: (a list|an array|empty|whole)|^ppl_vae\.data\.Data\|suit of an inst|"
+    "entering": r"mask: None|^ppl_vae\.VAE\|decode: (a list|an array|empty|whole)|"
+    r"^ppl_vae\.data\.Data\|suit of an inst|"
     r"^ppl_vae\.data\.Split\|(nothing|an unknown|index=None|mask of|context=|rows|to an|fixed)",
-    "training": r"^ppl_vae\.(objectives\.check|Batch)\||^ppl_vae\.fit\|(callbacks=\[|program=a network|objective of half)",
+    "training": r"^ppl_vae\.(objectives\.check|Batch)\||"
+    r"^ppl_vae\.fit\|(callbacks=\[|program=a network|objective of half)",
 }
 
 

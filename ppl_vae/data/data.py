@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ppl_vae.arguments import Count, Fraction, Seed, checked
+from ppl_vae.arguments import Fraction, Seed, checked
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
@@ -300,7 +300,7 @@ class Data:
         return self._each({"transform": "condition_on_labels", "classes": size}, after)
 
     @checked
-    def take(self, train: Count | None = None, validation: Count | None = None, test: Count | None = None) -> Data:
+    def take(self, train: int | None = None, validation: int | None = None, test: int | None = None) -> Data:
         """The first data of each split.
 
         Parameters

@@ -17,7 +17,7 @@ import xarray as xr
 
 from ppl_vae.arguments import checked
 
-__all__ = ["compare", "elpd_data", "ess", "group", "groups", "plot_compare", "rhat", "to_tree"]
+__all__ = ["compare", "elpd_data", "ess", "group", "groups", "open_tree", "plot_compare", "rhat", "to_tree"]
 
 
 def _arviz() -> tuple[Any, bool]:
@@ -76,6 +76,30 @@ def group(tree: Any, name: str) -> xr.Dataset:
         )
     node = tree[name]
     return node.to_dataset() if isinstance(node, xr.DataTree) else node
+
+
+def open_tree(path: str | Path) -> Any:
+    """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a path where no file is.
+    ValueError
+        For a file that is no NetCDF.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"open_tree expects a NetCDF file, got {str(path)!r}, which is none; correct the path")
+    arviz, _ = _arviz()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not defined in the InferenceData scheme", category=UserWarning)
+        try:
+            return arviz.from_netcdf(str(path))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"open_tree expects a NetCDF file, got {str(path)!r}, which cannot be read as one ({error}); write it "
+                "with tree.to_netcdf(path)"
+            ) from error
 
 
 def rhat(draws: xr.Dataset) -> xr.Dataset:
