@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ppl_vae.arguments import Fraction, Seed, checked
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
@@ -110,7 +110,7 @@ class Data:
         self,
         mode: Literal["dynamic", "static", "threshold"] = "dynamic",
         *,
-        threshold: Fraction = 0.5,
+        threshold: float = 0.5,
         seed: Seed = 0,
     ) -> Data:
         """Data in {0, 1}.
@@ -331,7 +331,7 @@ class Data:
         return self._each({"transform": "take", **sizes}, after)
 
     @checked
-    def hide(self, fraction: Fraction, *, seed: Seed = 0) -> Data:
+    def hide(self, fraction: float, *, seed: Seed = 0) -> Data:
         """Data of which elements are missing completely at random; a missing element is zero.
 
         Parameters
