@@ -196,6 +196,7 @@ def _expected(hint: Any) -> Expected:
     name, home = getattr(hint, "__name__", str(hint)), getattr(hint, "__module__", "").partition(".")[0]
     if getattr(hint, "_is_protocol", False):
         return _protocol(hint)
+    hint = origin if inspect.isclass(origin) else hint  # os.PathLike[str]
     if not inspect.isclass(hint) or home in _JUDGED_WHERE_USED:
         return Expected(f"a {name}", lambda _: None)
     return Expected(f"a {name}", lambda v: None if isinstance(v, hint) else TypeError)

@@ -82,15 +82,11 @@ DOCUMENTED = {
 }
 
 WAITS = {
-    "entering": r"^ppl_vae\.VAE\|((en|de)code|reconstruct): |"
-    r"^ppl_vae\.VAE\|(nothing|an unknown|encode|sample with a context of|\w*=)|"
-    r"^ppl_vae\.data\.(Data|Dequantize|SampleBinary|Split|Standardize|Threshold|read_images)\||"
-    r"^ppl_vae\.data\.\w+\|(name|data_dir|None|x: a ragged)|"
-    r"(x|data)[:=] ?(complex|0 dimensions|five dimensions)|mask: (text|an array|None|another|a number)|mask='yes'|"
-    r"context: (NaN|None)",
-    "training": r"^ppl_vae\.(objectives\.(check|FreeBits|Linear|Cyclical)|Fit|Batch|training\.)|"
-    r"^ppl_vae\.fit\|(optimizer gives|schedule gives|callbacks=\[|program=a network|objective (of|without))",
-    "runs": r"^ppl_vae\.Run\|",
+    "entering": r"mask: None|^ppl_vae\.VAE\|decode: (a list|an array|empty|whole)|"
+    r"^ppl_vae\.data\.Data\|suit of an inst|"
+    r"^ppl_vae\.data\.Split\|(nothing|an unknown|index=None|mask of|context=|rows|to an|fixed)",
+    "training": r"^ppl_vae\.(objectives\.check|Batch)\||"
+    r"^ppl_vae\.fit\|(callbacks=\[|program=a network|objective of half)",
 }
 
 
@@ -124,7 +120,10 @@ def changed_defaults() -> Iterator[Bad]:
 COUNTS = ("seed", "patience", "num_points", "num_projections", "steps", "columns", "num_predictive", "levels")
 """Arguments that are whole numbers or None."""
 
-FINE = {("ppl_vae.Gaussian", "scale", "3")}
+FINE = {
+    ("ppl_vae.Gaussian", "scale", "3"),
+    *((f"ppl_vae.objectives.{name}", "epochs", said) for name in ("Linear", "Cyclical") for said in ("1.5", "2**70")),
+}
 """Values that are right after all."""
 
 

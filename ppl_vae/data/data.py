@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
@@ -21,6 +22,7 @@ __all__ = ["Data"]
 _ROLES = ("train", "validation", "test")
 
 
+@checked
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """Training, validation and test data with their domain; methods return new data.
@@ -103,12 +105,13 @@ class Data:
         parts = [(split.checksum, split.pending) for split in self.splits.values()]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
+    @checked
     def binarize(
         self,
         mode: Literal["dynamic", "static", "threshold"] = "dynamic",
         *,
         threshold: float = 0.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> Data:
         """Data in {0, 1}.
 
@@ -157,7 +160,8 @@ class Data:
         record["seed"] = seed
         return self._through(SampleBinary(top), Domain("binary"), record, per_batch=per_batch, seed=seed)
 
-    def dequantize(self, *, seed: int = 0) -> Data:
+    @checked
+    def dequantize(self, *, seed: Seed = 0) -> Data:
         """Data (raw + u) / levels in [0, 1), u ~ U[0, 1): training data per batch, validation and test once.
 
         Parameters
@@ -185,7 +189,8 @@ class Data:
         transform = Dequantize(self.domain.levels)
         return self._through(transform, domain, record, per_batch=("train",), seed=seed)
 
-    def standardize(self, *, seed: int = 0) -> Data:
+    @checked
+    def standardize(self, *, seed: Seed = 0) -> Data:
         """Data (x - mean) / sd, by one mean and one sd over all observed elements of the training data.
 
         Parameters
@@ -221,7 +226,8 @@ class Data:
         record = {"transform": "standardize", "loc": loc, "scale": scale, "seed": seed}
         return self._through(Standardize(loc, scale), self.domain.rescaled(loc, scale, kind="real"), record)
 
-    def suit(self, likelihood: Callable[..., Any], *, seed: int = 0) -> Data:
+    @checked
+    def suit(self, likelihood: Callable[..., Any], *, seed: Seed = 0) -> Data:
         """Data that a likelihood can score, by the shortest way there.
 
         Grey levels are binarized dynamically, dequantized, or dequantized and standardized; unit data are
@@ -293,6 +299,7 @@ class Data:
 
         return self._each({"transform": "condition_on_labels", "classes": size}, after)
 
+    @checked
     def take(self, train: int | None = None, validation: int | None = None, test: int | None = None) -> Data:
         """The first data of each split.
 
@@ -323,7 +330,8 @@ class Data:
 
         return self._each({"transform": "take", **sizes}, after)
 
-    def hide(self, fraction: float, *, seed: int = 0) -> Data:
+    @checked
+    def hide(self, fraction: float, *, seed: Seed = 0) -> Data:
         """Data of which elements are missing completely at random; a missing element is zero.
 
         Parameters
@@ -367,7 +375,7 @@ class Data:
         record: dict[str, Any],
         *,
         per_batch: tuple[str, ...] | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> Data:
         # a map without noise of its own waits only behind noise that is drawn per batch
         waiting = tuple(role for role, split in self.splits.items() if split.pending)

@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
+from ppl_vae.arguments import checked
+
 __all__ = ["Pictures", "pictures", "read_images"]
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -38,6 +40,7 @@ class Pictures(NamedTuple):
     transparent: int
 
 
+@checked
 def read_images(folder: Path, *, background: str = "white") -> tuple[np.ndarray, list[str] | None]:
     """The pictures of a folder, in the order of their names, upright as their EXIF orientation says.
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Count, Positive, checked
+
 __all__ = ["Dequantize", "SampleBinary", "Standardize", "Threshold"]
 
 
+@checked
 @dataclass(frozen=True)
 class SampleBinary:
     """x ~ Bernoulli(x / top): a grey value as the probability of a one.
@@ -20,13 +23,14 @@ class SampleBinary:
         The largest value of x: levels - 1, or 1 for x in [0, 1].
     """
 
-    top: float = 1.0
+    top: Positive = 1.0
 
     def __call__(self, x: Tensor) -> Tensor:
         """A fresh draw, of the shape of x."""
         return torch.bernoulli(x / self.top)
 
 
+@checked
 @dataclass(frozen=True)
 class Threshold:
     """1 where x / top > at, else 0.
@@ -40,13 +44,14 @@ class Threshold:
     """
 
     at: float = 0.5
-    top: float = 1.0
+    top: Positive = 1.0
 
     def __call__(self, x: Tensor) -> Tensor:
         """Zeros and ones, of the shape of x."""
         return (x / self.top > self.at).to(x.dtype)
 
 
+@checked
 @dataclass(frozen=True)
 class Dequantize:
     """(x + u) / levels in [0, 1), u ~ U[0, 1): a density of it bounds the mass of the grey levels.
@@ -62,7 +67,7 @@ class Dequantize:
     arXiv:1511.01844.
     """
 
-    levels: int
+    levels: Count
 
     def __call__(self, x: Tensor) -> Tensor:
         """A fresh draw, of the shape of x."""
@@ -70,6 +75,7 @@ class Dequantize:
         return ((x + torch.rand_like(x)) / self.levels).clamp(max=1 - torch.finfo(x.dtype).eps / 2)
 
 
+@checked
 @dataclass(frozen=True)
 class Standardize:
     """(x - loc) / scale, with one loc and one scale for all elements.
@@ -81,7 +87,7 @@ class Standardize:
     """
 
     loc: float
-    scale: float
+    scale: Positive
 
     def __call__(self, x: Tensor) -> Tensor:
         """Standardized values, of the shape of x."""

@@ -79,7 +79,6 @@ def group(tree: Any, name: str) -> xr.Dataset:
     return node.to_dataset() if isinstance(node, xr.DataTree) else node
 
 
-@checked
 def open_tree(path: str | Path) -> Any:
     """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ.
 

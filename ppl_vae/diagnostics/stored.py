@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ppl_vae.arguments import checked
 from ppl_vae.checksums import changed
 from ppl_vae.diagnostics import arviz_io
 from ppl_vae.files import interpreted, regular
@@ -12,6 +13,7 @@ from ppl_vae.files import interpreted, regular
 __all__ = ["open_tree"]
 
 
+@checked
 def open_tree(path: str | Path) -> Any:
     """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ; in a run folder, one that was not changed.
 

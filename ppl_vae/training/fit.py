@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ppl_vae.arguments import Count, Positive, Seed
+from ppl_vae.arguments import Count, Positive, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
 from ppl_vae.objectives import Beta, Constant
@@ -33,6 +33,7 @@ from ppl_vae.training.store import Store, described, settings_of
 __all__ = ["Fit", "fit"]
 
 
+@checked
 @dataclass(frozen=True)
 class Fit:
     """What a training did.

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from ppl_vae import objectives, traces
+from ppl_vae.arguments import checked
 from ppl_vae.isolation import eval_mode, evaluating, gpus
 from ppl_vae.memory import rows_at_once
 from ppl_vae.objectives import Beta
@@ -32,6 +33,7 @@ __all__ = ["Callback", "State", "Training"]
 SHARE = 4  # validation takes this part of the memory that rows may take: the training's own is there besides
 
 
+@checked
 @dataclass
 class State:
     """Where a training stands at the end of an epoch; what a callback sees.

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ppl_vae.arguments import checked
 from ppl_vae.calls import verb
 from ppl_vae.checksums import changed
 from ppl_vae.files import interpreted
@@ -23,6 +24,7 @@ from ppl_vae.vae.build import rebuild
 __all__ = ["Run", "load"]
 
 
+@checked
 @dataclass(frozen=True)
 class Run:
     """A training that was stored.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pyro
 import torch
@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, Seed
+from ppl_vae.arguments import Count, Rule, Seed, checked
 from ppl_vae.calls import query, verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
@@ -27,7 +27,10 @@ from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
 
 __all__ = ["VAE"]
 
+Module = Annotated[nn.Module, Rule("that is an instance", lambda part: isinstance(part, nn.Module))]
 
+
+@checked
 class VAE(nn.Module):
     """p(z) p(x | z) and q(z | x), as the Pyro functions `model` and `guide`.
 
@@ -64,7 +67,7 @@ class VAE(nn.Module):
         self,
         prior: Prior | Chain,
         likelihood: Likelihood,
-        posterior: Posterior | Chain,
+        posterior: Posterior | Chain | Module,
         corruption: Corruption | None = None,
     ) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class VAE(nn.Module):
             raise ValueError("a VAE expects sites named otherwise than its plate, got 'data'; rename the site")
         self.prior = prior
         self.likelihood = likelihood
-        self.posterior = posterior
+        self.posterior: Any = posterior
         self.corruption = corruption
 
     def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
