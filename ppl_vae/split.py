@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import recorded
 from ppl_vae.precision import in_float64
@@ -20,6 +21,7 @@ from ppl_vae.tensors import LEAVE, as_mask, as_tensor, check_finite, is_array, m
 __all__ = ["Split"]
 
 
+@checked
 @dataclass(frozen=True)
 class Split:
     """Data of one split: training, validation or test.
@@ -71,6 +73,8 @@ class Split:
 
     def __post_init__(self) -> None:
         x, missing = as_tensor("x", self.x), missing_in(self.x)
+        if self.index is None:
+            raise TypeError("a split expects the index of each datum, got None; give torch.arange(len(x))")
         if x.dim() == 0:
             raise ValueError(f"data expect x of shape (n, *x_shape), got the single number {x.item():g}; give x[None]")
         _set(self, "x", x)
@@ -106,11 +110,20 @@ class Split:
 
     def __getitem__(self, rows: Tensor | slice) -> Split:
         """The split of some rows; a slice copies nothing."""
-        return self._map(lambda tensor: tensor[rows])
+        try:
+            return self._map(lambda tensor: tensor[rows])
+        except (IndexError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"a split of {len(self)} data expects rows as a slice, positions from 0 or booleans, got {rows!r} "
+                f"({error}); give split[:10], say"
+            ) from error
 
     def to(self, device: torch.device | str) -> Split:
         """The split with its tensors on a device."""
-        return self._map(lambda tensor: recorded(tensor).to(device))
+        try:
+            return self._map(lambda tensor: recorded(tensor).to(device))
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"a split expects a device of this machine, got {device!r}; give 'cpu', say") from error
 
     def drawn(self) -> Split:
         """The split with its preprocessing carried out, by torch's random numbers of the moment.
@@ -125,7 +138,8 @@ class Split:
             x = x.masked_fill(~self.mask, 0.0)
         return replace(self, x=x, pending=())
 
-    def fixed(self, seed: int = 0) -> Split:
+    @checked
+    def fixed(self, seed: Seed = 0) -> Split:
         """The split with its random preprocessing carried out once, from a seed that it records."""
         if not self.pending:
             return self
@@ -144,7 +158,7 @@ class Split:
             For a context or mask beside a split, which has its own, and for what is no numbers.
         ValueError
             For no data, for values and context that are not finite, or for a mask that is not boolean or does not
-            fit x.
+            fit x; `None` is no mask, as True.
         """
         if isinstance(x, Split):
             if context or mask is not True:

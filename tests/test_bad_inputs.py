@@ -36,11 +36,6 @@ def limited():
         signal.signal(signal.SIGALRM, before)
 
 
-def _marked(bad, said):
-    marks = [pytest.mark.xfail(reason=f"waits for {bad.waits}", strict=False, run=False)] if bad.waits else []
-    return pytest.param(bad, id=said, marks=marks)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _made():
     """What many calls share, and ArviZ, which takes seconds to import."""
@@ -51,7 +46,7 @@ def _made():
 @pytest.mark.parametrize("name", sorted({bad.name for bad in BAD}))
 def test_a_bad_input_is_refused_in_a_sentence(name):
     """Each by the package itself, or by scikit-learn's checks of an estimator, with what came, and what to do."""
-    tried = {bad.what: wrong(bad) for bad in BAD if bad.name == name and not bad.waits}
+    tried = {bad.what: wrong(bad) for bad in BAD if bad.name == name}
     assert not {what: why for what, why in tried.items() if why}
 
 
@@ -76,15 +71,7 @@ def wrong(bad):
     return "" if bad.result else "nothing was said"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(
-            c, id=c.words, marks=[pytest.mark.xfail(reason=f"waits for {c.waits}", strict=False)] if c.waits else []
-        )
-        for c in COMMANDS
-    ],
-)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.words)
 def test_a_bad_command_line_is_refused_in_a_line(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with limited():

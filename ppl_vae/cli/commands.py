@@ -63,7 +63,7 @@ def train(options: Namespace) -> None:
         objective=made(options.objective),
         beta=made(options.beta),
         optimizer=partial(torch.optim.Adam, lr=options.learning_rate, fused=True),
-        schedule=OneCycle(options.one_cycle) if options.one_cycle else None,
+        schedule=None if options.one_cycle is None else OneCycle(options.one_cycle),
         clip_norm=options.clip_norm,
         patience=options.patience,
         seed=options.seed,

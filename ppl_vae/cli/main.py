@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from pyro.infer import ELBO
 
 from ppl_vae import data
@@ -162,7 +163,13 @@ def _train() -> ArgumentParser:
     add_component(parser, Beta, "beta")
     _add(parser, "--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
     _add(parser, "--batch-size", type=int, default=128, help="data a batch")
-    _add(parser, "--learning-rate", type=float, default=1e-3, help="of Adam; with --one-cycle, where it starts from")
+    _add(
+        parser,
+        "--learning-rate",
+        type=PositiveFloat,
+        default=1e-3,
+        help="of Adam; where --one-cycle starts from",
+    )
     _add(parser, "--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
     _add(parser, "--clip-norm", type=float | None, help="largest norm of the gradient")
     _add(parser, "--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
@@ -213,7 +220,7 @@ def _fit_prior() -> ArgumentParser:
     add_component(parser, Prior, "prior")
     _add(parser, "--epochs", type=int, default=100, help="passes over the data")
     _add(parser, "--batch-size", type=int, default=128, help="data a batch")
-    _add(parser, "--learning-rate", type=float, default=1e-2, help="peak of Adam's one-cycle schedule")
+    _add(parser, "--learning-rate", type=PositiveFloat, default=1e-2, help="peak of Adam's one-cycle schedule")
     _add(parser, "--patience", type=int | None, help="stop after so many epochs without a better validation likelihood")
     _add(parser, "--out", type=str, required=True, help="folder of the new run")
     return parser
@@ -229,8 +236,8 @@ def _compare() -> ArgumentParser:
 def _demo() -> ArgumentParser:
     parser = _parser("demo")
     _add(parser, "--out", default="runs/demo", help="folder of the four runs; what is there is replaced")
-    _add(parser, "--epochs", type=int, default=100, help="passes over the data")
-    _add(parser, "--num-samples", type=int, default=1000, help="draws from q a datum")
+    _add(parser, "--epochs", type=PositiveInt, default=100, help="passes over the data")
+    _add(parser, "--num-samples", type=PositiveInt, default=1000, help="draws from q a datum")
     _add(parser, "--seed", type=int, default=0, help="of everything")
     return parser
 
@@ -242,9 +249,15 @@ def _manifold() -> ArgumentParser:
     _add(parser, "--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     _add(parser, "--download", type=bool, default=False, help="download missing data")
     parser.add_argument("--methods", nargs="+", help=f"some of {', '.join(methods())} (all that fit the data)")
-    _add(parser, "--seeds", type=int, default=3, help="runs of each method, with seeds from 0; the data are the same")
-    _add(parser, "--take", type=int, default=5000, help="at most so many training data, the first")
-    _add(parser, "--held-out", type=int, default=1000, help="at most so many test data, the first")
+    _add(
+        parser,
+        "--seeds",
+        type=PositiveInt,
+        default=3,
+        help="runs of each method, seeds from 0; the data are the same",
+    )
+    _add(parser, "--take", type=PositiveInt, default=5000, help="at most so many training data, the first")
+    _add(parser, "--held-out", type=PositiveInt, default=1000, help="at most so many test data, the first")
     about = "gradient steps of the autoencoders, of 128 data each (2000, and 6000 for data of at most 10 columns)"
     _add(parser, "--steps", type=int | None, help=about)
     _add(parser, "--data-seed", type=int, default=0, help="of the split, where there is no official one")

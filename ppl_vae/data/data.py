@@ -256,7 +256,7 @@ class Data:
         scores = getattr(likelihood, "func", likelihood)
         kinds = getattr(scores, "kinds", None)
         name = getattr(scores, "__name__", repr(scores))
-        if not kinds:
+        if not kinds or not callable(likelihood) or not isinstance(scores, type):
             raise TypeError(
                 f"suit expects a likelihood class with `kinds`, got {name} without; give the class, or a "
                 "functools.partial of it, and let the class say kinds = ('real',) or the like"

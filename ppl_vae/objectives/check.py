@@ -24,6 +24,11 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
         tail-adaptive objective or one of this package; and for what else an objective of this package says it cannot
         do.
     """
+    if not isinstance(model, Trace) or not isinstance(guide, Trace):
+        raise TypeError(
+            f"check expects a trace of the model and one of the guide, got {type(model).__name__} and "
+            f"{type(guide).__name__}; give pyro.poutine.trace(vae.guide).get_trace(x), and the model's"
+        )
     needs.something_to_weigh(model, guide, getattr(objective, "kl", 1.0))
     if isinstance(objective, PerDatum):
         objective.check(model, guide)

@@ -41,6 +41,10 @@ def an_elbo(objective: Any) -> ELBO:
             f"fit expects an ELBO with a loss and its gradient, got {name}; use Trace_ELBO or another ELBO of "
             "pyro.infer, or train with pyro.infer.SVI yourself"
         )
+    if not isinstance(made.num_particles, int) or made.num_particles < 1:
+        raise ValueError(
+            f"{name} expects num_particles to be a whole number from 1 on, got {made.num_particles!r}; give 1 or more"
+        )
     if isinstance(made, ReweightedWakeSleep):
         raise ValueError(
             f"fit expects an objective with one loss, got {name}, which has one of the model and another of the "

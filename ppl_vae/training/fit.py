@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 import torch
 from pyro.infer import ELBO, Trace_ELBO
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppl_vae.arguments import Count, Positive, Seed, checked
 from ppl_vae.calls import verb
+from ppl_vae.draws import check_program
 from ppl_vae.isolation import isolated
 from ppl_vae.objectives import Beta, Constant
 from ppl_vae.training.batches import batches, split_of
@@ -190,10 +191,11 @@ def fit(
     >>> bool(result.history.validation_elbo[3] > result.history.validation_elbo[1])
     True
     """
-    if not isinstance(program, nn.Module):
+    check_program("fit", program)
+    if strange := [c for c in callbacks if not callable(getattr(c, "on_epoch_end", c))]:
         raise TypeError(
-            f"fit expects a module with .model and .guide, got {type(program).__name__}; "
-            "make one of two Pyro functions: Program(model, guide)"
+            f"fit expects callbacks to be functions of the State, or to have on_epoch_end, got {strange[0]!r}; give "
+            "such a function"
         )
     if any(p.is_inference() for p in program.parameters()):
         raise ValueError(

@@ -143,7 +143,7 @@ class VAE(nn.Module):
         Parameters
         ----------
         z
-            Codes (*leading, latent_dim).
+            Codes (*leading, latent_dim): a tensor, an array or nested lists of numbers.
         *context
             What the data are conditioned on, each (*leading, ...), or what broadcasts against it.
 
