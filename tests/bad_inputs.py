@@ -168,7 +168,6 @@ MASKS: dict[str, Any] = {
     "text": "all",
     "an array of text": np.array(["a"] * 4),
     "floats": torch.ones(4, 1, 4, 4),
-    "None": None,
     "another shape": torch.ones(4, 1, 4, 5, dtype=torch.bool),
     "another length": torch.ones(3, 1, 4, 4, dtype=torch.bool),
     "a number": 3,
