@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pyro.distributions as dist
 import torch
@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae import distributions
-from ppl_vae.arguments import Count, Name, Positive, Range, checked
+from ppl_vae.arguments import Count, Name, Positive, checked
 from ppl_vae.conditional import Amortized, Net
 from ppl_vae.distributions import positive
 from ppl_vae.nets import MLP
@@ -180,7 +180,7 @@ class _OnLevels(Likelihood):
         latent_dim: Count,
         x_shape: Shape,
         net: Net = MLP,
-        levels: Annotated[int, Range(2)] = 256,
+        levels: Count = 256,
         context: Sequence[Shape] = (),
         site: Name = "x",
     ) -> None:
@@ -194,7 +194,7 @@ class _OnLevels(Likelihood):
 
     def standardize(self, x: Tensor) -> Tensor:
         """Levels scaled to [0, 1]."""
-        return x / (self.levels - 1)
+        return x / max(self.levels - 1, 1)
 
     def settings(self) -> str:
         """What `formula` adds."""

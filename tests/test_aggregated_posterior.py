@@ -244,7 +244,7 @@ def test_what_is_refused(diagnostic):
     x = torch.randn(30, 3).double()
     caller = diagnostic.__name__
     model = ppca(n=30)
-    with pytest.raises(ValueError, match=f"{caller} expects .* draws or more .* got num_samples=1"):
+    with pytest.raises(ValueError, match=f"{caller} expects .* draws or more, got num_samples=1"):
         diagnostic(*model[:2], num_samples=1)
     with pytest.raises(ValueError, match="max_rows to be a whole number from 1 on, got 0"):
         diagnostic(*model[:2], max_rows=0)

@@ -61,7 +61,7 @@ class TestImageQuality:
             (IMAGES[..., :2], NOISY[..., :2], 1.0, "at least 3 x 3 pixels"),
             (IMAGES[:0], NOISY[:0], 1.0, "of one shape"),
             (IMAGES, NOISY * np.nan, 1.0, "finite pixels"),
-            (IMAGES, NOISY, 0.0, "data_range above 0, got 0.0"),
+            (IMAGES, NOISY, 0.0, "data_range to be a number above 0, got 0.0"),
         ],
     )
     def test_refuses(self, x, x_hat, data_range, message):
