@@ -66,7 +66,7 @@ class Evaluation:
     """
 
     per_datum: pd.DataFrame
-    unit_variance: dict[str, list[float]]
+    unit_variance: dict[str, list[Any]]
     num_samples: int
     seed: int
     base_measure: str
