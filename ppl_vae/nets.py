@@ -144,7 +144,7 @@ class ConvEncoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Channels = (32, 64),
+        channels: Sequence[Count] = (32, 64),
         hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:

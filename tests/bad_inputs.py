@@ -66,6 +66,7 @@ class Bad(NamedTuple):
 
 
 DOCUMENTED = {
+    ("ppl_vae.Batch", "x that is none"): "refused where it is used",
     ("ppl_vae.VAE", "decode: a list"): "a tensor of it",
     ("ppl_vae.VAE", "decode: an array"): "a tensor of it",
     ("ppl_vae.VAE", "decode: empty"): "no distributions",
@@ -604,7 +605,6 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.MLP", "context=3", {"context": 3}),
     ("ppl_vae.ConvEncoder", "in_shape of two dimensions", {"in_shape": (8, 8)}),
     ("ppl_vae.ConvDecoder", "out_shape of two dimensions", {"out_shape": (8, 8)}),
-    ("ppl_vae.ConvEncoder", "channels=()", {"channels": ()}),
     ("ppl_vae.ConvDecoder", "channels=()", {"channels": ()}),
     ("ppl_vae.ConvEncoder", "channels=(0,)", {"channels": (0,)}),
     ("ppl_vae.TopK", "k above latent_dim", {"k": 3}),
@@ -830,6 +830,7 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
         ("ppl_vae.VAE", f"decode: {said}", partial(lambda value: vae().decode(value), value))
         for said, value in TENSORS.items()
     ),
+    ("ppl_vae.Batch", "x that is none", lambda: ppl_vae.Batch("x")),
     ("ppl_vae.VAE", "sample(0)", lambda: vae().sample(0)),
     ("ppl_vae.VAE", "sample(-1)", lambda: vae().sample(-1)),
     ("ppl_vae.VAE", "sample(1.5)", lambda: vae().sample(1.5)),

@@ -166,13 +166,15 @@ def test_corruptions_refuse():
                 cls(rate)
     assert not Masking(1)(torch.ones(100)).any()
     for scale in (0, -1.0, math.inf, math.nan):
-        with pytest.raises(ValueError, match=f"GaussianNoise expects a finite scale above 0, got {scale}; give"):
+        with pytest.raises(ValueError, match=f"GaussianNoise expects scale to be a number.*, got {scale}; the"):
             GaussianNoise(scale)
     with pytest.raises(ValueError, match="SaltAndPepper expects low < high, got low=1 and high=0; exchange"):
         SaltAndPepper(low=1, high=0)
     wrong = (partial(GaussianNoise, scale="a"), partial(Masking, rate=None), partial(SaltAndPepper, low="a"))
     for make, name in zip(wrong, ("scale", "rate", "low"), strict=True):
-        with pytest.raises(TypeError, match=rf"{make.func.__name__} expects {name} to be a number, got .*; give one"):
+        with pytest.raises(
+            TypeError, match=rf"{make.func.__name__} expects {name} to be a number.*, got .*; (give|the default)"
+        ):
             make()
     for x in torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.bool):
         for corruption in GaussianNoise(), Masking(), SaltAndPepper():

@@ -34,7 +34,9 @@ def test_distance_correlation_of_similar_constant_and_bad_data():
     for bad in (x[:1], x[:3] * np.nan, x[:5]):
         with pytest.raises(ValueError, match=r"finite pairs of vectors, got shapes .*; give one row"):
             distance_correlation(bad, x[: min(len(bad), 3)])
-    for one, other in ((1.0, 2.0), ([], []), (np.zeros((0, 2)), np.zeros((0, 3)))):
+    with pytest.raises(TypeError, match=r"expects x to be an array of real numbers, got 1\.0"):
+        distance_correlation(1.0, 2.0)
+    for one, other in (([], []), (np.zeros((0, 2)), np.zeros((0, 3)))):
         with pytest.raises(ValueError, match="expects two or more finite pairs of vectors"):
             distance_correlation(one, other)
 
@@ -188,8 +190,8 @@ def test_isomap_finds_the_true_coordinates(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: methods(steps=0), "one step or more, got 0; give more"),
-        (lambda d: benchmark(d, seeds=0), "got seeds=0"),
+        (lambda d: methods(steps=0), "steps to be a whole number from 1 on or None, got 0"),
+        (lambda d: benchmark(d, seeds=0), "seeds to be a whole number from 1 on, got 0"),
         (lambda d: benchmark(d, num_held_out=20), "20 held-out data for 10 neighbours; give more"),
         (lambda d: benchmark(d.hide(0.5)), "complete data, got a mask over 200 data; leave out"),
     ],

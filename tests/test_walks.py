@@ -194,12 +194,12 @@ class TestGeodesics:
 
     def test_refusals(self):
         a, b = vec(0.0, 1.0), vec(1.0, 1.0)
-        with pytest.raises(ValueError, match="finite ends, got NaN"):
+        with pytest.raises(ValueError, match=r"finite.*got"):
             geodesic(sphere(), a, b * math.nan)
         with pytest.raises(TypeError, match=r"geodesic expects codes as tensors of floats .*, got ndarray; convert"):
             geodesic(sphere(), a.numpy(), b)
         for through in (torch.zeros(5, 3), torch.zeros(5), torch.zeros(0, 2), torch.full((5, 2), math.inf)):
-            with pytest.raises(ValueError, match=r"finite codes \(n, 2\) to go through, n >= 1, got shape"):
+            with pytest.raises(ValueError, match=r"codes .*got shape"):
                 geodesic(sphere(), a, b, through=through)
 
     def test_codes_of_the_graph_have_as_many_neighbours_as_asked(self):
@@ -379,9 +379,11 @@ class TestGrid:
             assert torch.equal(moved, torch.eye(3, dtype=torch.bool))
         assert torch.equal(traverse(z, values)[1, :, 1], values[1])
         assert torch.equal(traverse(z, np.arange(4)), traverse(z, torch.arange(4.0)))
-        for code, taken in ((z, values[:2]), (z, values[0, 0]), (torch.randn(5, 3), values)):
+        for code, taken in ((z, values[:2]), (torch.randn(5, 3), values)):
             with pytest.raises(ValueError, match=r"one code \(latent_dim,\) and values \(steps,\)"):
                 traverse(code, taken)
+        with pytest.raises(TypeError, match="traverse expects values to be an array"):
+            traverse(z, values[0, 0])
         with pytest.raises(TypeError, match="traverse expects codes as tensors of floats"):
             traverse(torch.tensor([0, 1, 2]), values)
 

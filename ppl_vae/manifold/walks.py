@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import Independent
 from torch import Tensor
 
-from ppl_vae.arguments import Count, Floats, Seed, checked
+from ppl_vae.arguments import Count, Floats, Numbers, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
@@ -83,7 +83,7 @@ def interpolate(a: Tensor, b: Tensor, steps: Count, *, kind: Literal["linear", "
 
 
 @checked
-def traverse(z: Tensor, values: Floats) -> Tensor:
+def traverse(z: Tensor, values: Numbers) -> Tensor:
     """Walks from a code along each of its units, the others staying as they are.
 
     Parameters

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Rule, Seed, checked
 from ppl_vae.calls import query, verb
-from ppl_vae.conditional import Chain
+from ppl_vae.conditional import Chain, Conditional
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
-from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
 from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
@@ -65,7 +64,7 @@ class VAE(nn.Module):
 
     def __init__(
         self,
-        prior: Prior | Chain,
+        prior: Conditional | Chain,
         likelihood: Likelihood,
         posterior: Posterior | Chain | Module,
         corruption: Corruption | None = None,
