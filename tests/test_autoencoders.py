@@ -172,13 +172,11 @@ def test_corruptions_refuse():
         SaltAndPepper(low=1, high=0)
     wrong = (partial(GaussianNoise, scale="a"), partial(Masking, rate=None), partial(SaltAndPepper, low="a"))
     for make, name in zip(wrong, ("scale", "rate", "low"), strict=True):
-        with pytest.raises(
-            TypeError, match=rf"{make.func.__name__} expects {name} to be a number.*, got .*; (give|the default)"
-        ):
+        with pytest.raises(TypeError, match=rf"{make.func.__name__} expects {name} to be a number.*, got .*; "):
             make()
     for x in torch.ones(3, dtype=torch.long), torch.ones(3, dtype=torch.bool):
         for corruption in GaussianNoise(), Masking(), SaltAndPepper():
-            with pytest.raises(TypeError, match=rf"expects x of floating point, got {x.dtype}; convert it: x\.float"):
+            with pytest.raises(TypeError, match=rf"floating point, got {x.dtype}; convert it: x\.float"):
                 corruption(x)
             assert corruption.eval()(x) is x
 
