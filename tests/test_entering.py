@@ -432,7 +432,7 @@ def test_context_that_is_refused():
 
 def test_walks_refuse_nan():
     bad = torch.full((2,), torch.nan)
-    with pytest.raises(ValueError, match="interpolate expects finite values"):
+    with pytest.raises(ValueError, match="interpolate expects codes that are finite"):
         interpolate(bad, bad, 3)
     with pytest.raises(ValueError, match=r"z expects finite values, got 2 of 2 .* leave such data out"):
         decoded(real_vae(), bad)
