@@ -92,12 +92,13 @@ def interpreted(path: Path, advice: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        In the place of any exception but interruptions and our own, which say after a semicolon what to do.
+        In the place of any exception but interruptions, warnings and our own, which say after a semicolon what to do.
     """
     try:
         yield
     except Exception as error:  # whatever wrong content makes of the code that it reaches
-        if isinstance(error, ValueError | FileNotFoundError) and ";" in str(error):
+        ours = isinstance(error, ValueError | FileNotFoundError) and ";" in str(error)
+        if ours or isinstance(error, Warning):  # a caller may have asked for warnings as errors
             raise
         raise ValueError(
             f"expected {str(path)!r} as it was written, got contents that cannot be read ({type(error).__name__}: "

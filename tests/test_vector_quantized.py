@@ -337,6 +337,7 @@ def test_it_learns_digits_with_most_of_its_codes():
     assert samples.std(0).max() > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:resume goes on with other callbacks")
 def test_training_goes_on_bit_for_bit(tmp_path):
     whole, parted = made(), made()
     arguments = {"objective": Commitment(), "batch_size": 100, "seed": 0}
