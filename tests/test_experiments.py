@@ -151,7 +151,15 @@ def hmc(found, printed):
     assert f"{found['ratio']['ESS/s']:.1f} times the ESS/s" in printed
 
 
-def coverage(found, printed):
+def devices(found, printed):
+    verbs = [row["verb"] for row in found["rows"]]
+    assert verbs == ["fit", "fit", "evaluate", "ais", "hmc", "inference_gaps", "to_arviz", "encode", "step"]
+    assert all(row["seconds"] > 0 for row in found["rows"])
+    assert all(row.get("largest_difference", 0) == 0 for row in found["rows"])  # the CPU against itself
+    assert "verb evaluate" in printed
+
+
+def error_bars(found, printed):
     assert len(found["coverage"]) == 5
     for row in found["coverage"].values():
         assert 0 < row["num_good"] == round(60 * row["share_good"])
