@@ -57,8 +57,9 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
     gradients
         Whether the caller's grad and inference modes are replaced.
     """
-    dtype, handlers, plates = torch.get_default_dtype(), list(runtime._PYRO_STACK), list(runtime._DIM_ALLOCATOR._stack)
-    with alone(), ExitStack() as scopes:
+    with alone(), ExitStack() as scopes:  # what is restored is read by one thread at a time, too
+        dtype, handlers = torch.get_default_dtype(), list(runtime._PYRO_STACK)
+        plates = list(runtime._DIM_ALLOCATOR._stack)
         if gradients:
             scopes.enter_context(torch.inference_mode(False))
             scopes.enter_context(torch.enable_grad())

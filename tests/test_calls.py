@@ -171,6 +171,25 @@ def test_a_scope_is_left_as_it_was_found_after_an_error():
     assert not outer.trace.nodes
 
 
+def test_a_thread_that_waits_does_not_bring_back_the_handlers_of_another():
+    waiting, fail = threading.Event(), []
+
+    def second():
+        waiting.set()
+        with ambient(torch.zeros(1)):
+            fail.extend(pyro.poutine.runtime._PYRO_STACK)
+
+    with ambient(torch.zeros(1, dtype=torch.float64)), poutine.trace():
+        thread = threading.Thread(target=second)
+        thread.start()
+        waiting.wait()
+        time.sleep(0.1)  # time to reach the lock
+    thread.join()
+    assert not fail
+    assert not pyro.poutine.runtime._PYRO_STACK
+    assert torch.get_default_dtype() == torch.float32
+
+
 def test_trainings_in_threads_do_not_disturb_each_other(right):
     vaes = [copy.deepcopy(UNTRAINED) for _ in range(3)]
     threads = [threading.Thread(target=fit, args=(v, DIGITS), kwargs={"epochs": 2, "progress": False}) for v in vaes]
