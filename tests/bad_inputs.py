@@ -47,7 +47,7 @@ from torch import nn
 
 import ppl_vae
 from ppl_vae import data, diagnostics, evaluation, manifold, objectives, sklearn, training
-from ppl_vae.diagnostics.arviz_io import to_tree
+from ppl_vae.diagnostics.results.arviz_io import to_tree
 
 __all__ = ["BAD", "Bad"]
 

@@ -15,7 +15,7 @@ from small_models import SMALL
 
 import ppl_vae
 from ppl_vae import corruptions, data, diagnostics, evaluation, manifold, objectives, plots, sklearn, training
-from ppl_vae.diagnostics.arviz_io import to_tree
+from ppl_vae.diagnostics.results.arviz_io import to_tree
 
 MODULES = (ppl_vae, data, diagnostics, evaluation, manifold, objectives, plots, sklearn, corruptions, training)
 

@@ -11,10 +11,10 @@ from pyro import poutine
 from small_models import CASES, FixedCovariance, diagonal, flow, hierarchy, linear, ppca, vamp
 
 from ppl_vae import VAE, Flat, Gaussian, Point, Program, StandardNormal, evaluate
-from ppl_vae.diagnostics.active_units import active_units
-from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
-from ppl_vae.diagnostics.energy_test import energy_test
-from ppl_vae.diagnostics.log_joint import LogJoint
+from ppl_vae.diagnostics.latents.active_units import active_units
+from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
+from ppl_vae.diagnostics.latents.energy import energy_test
+from ppl_vae.diagnostics.posterior.log_joint import LogJoint
 from ppl_vae.draws import arguments, draws, look
 from ppl_vae.evaluation import kl_per_unit
 from ppl_vae.isolation import evaluating

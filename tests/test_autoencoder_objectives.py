@@ -13,7 +13,7 @@ from pyro.infer import Trace_ELBO
 from torch.testing import assert_close
 
 from ppl_vae import VAE, Chain, DiagonalNormal, Gaussian, Point, Program, StandardNormal, fit, traces
-from ppl_vae.diagnostics.energy_test import energy_test
+from ppl_vae.diagnostics.latents.energy import energy_test
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import Contractive, InfoVAE, TraceMeanField_ELBO, check
 from ppl_vae.objectives.mmd import SCALES, squared_mmd

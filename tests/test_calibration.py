@@ -8,16 +8,16 @@ from scipy import stats
 from small_models import CASES, SMALL, ppca, two_sites
 
 from ppl_vae import VAE, Bernoulli, DiagonalNormal, Flat, Point, Program, StandardNormal, to_arviz
-from ppl_vae.diagnostics.arviz_io import groups, open_tree, to_tree
-from ppl_vae.diagnostics.calibration import simulation_based_calibration
-from ppl_vae.diagnostics.compare_posteriors import compare_posteriors
-from ppl_vae.diagnostics.coverage import coverage
-from ppl_vae.diagnostics.datasets import attributes, of_draws
-from ppl_vae.diagnostics.ecdf import simultaneous_band
-from ppl_vae.diagnostics.log_joint import log_joints
-from ppl_vae.diagnostics.posterior_pit import posterior_pit
-from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
-from ppl_vae.diagnostics.ranks import pit
+from ppl_vae.diagnostics.guide.compare_posteriors import compare_posteriors
+from ppl_vae.diagnostics.guide.coverage import coverage
+from ppl_vae.diagnostics.guide.ecdf import simultaneous_band
+from ppl_vae.diagnostics.guide.posterior_pit import posterior_pit
+from ppl_vae.diagnostics.guide.ranks import pit
+from ppl_vae.diagnostics.guide.sbc import simulation_based_calibration
+from ppl_vae.diagnostics.posterior.log_joint import log_joints
+from ppl_vae.diagnostics.posterior.quadrature_posterior import quadrature_posterior
+from ppl_vae.diagnostics.results.arviz_io import groups, open_tree, to_tree
+from ppl_vae.diagnostics.results.datasets import attributes, of_draws
 from ppl_vae.diagnostics.session import diagnosing
 
 QUICK = {"num_simulations": 60, "num_draws": 19, "seed": 0, "progress": False}

@@ -15,7 +15,7 @@ from small_models import CASES, SMALL, conditional, diagonal, hierarchy, ppca, t
 import ppl_vae
 from ppl_vae import Flat, Laplace, Point, Program, build, diagnostics
 from ppl_vae.diagnostics import check_guide, diagnose, group, groups, open_tree
-from ppl_vae.diagnostics.check_guide import GuideCheck
+from ppl_vae.diagnostics.guide.check_guide import GuideCheck
 
 DIAGNOSTICS = {
     "active_units": partial(diagnostics.active_units, num_samples=50),

@@ -11,8 +11,8 @@ import torch
 from small_models import CASES, SMALL, diagonal, hierarchy, ppca, two_modes
 
 from ppl_vae import Flat, Gaussian, Point, build, data, evaluate
-from ppl_vae.diagnostics.compare import compare
-from ppl_vae.diagnostics.elpd import Elpd, elpd
+from ppl_vae.diagnostics.evidence.compare import compare
+from ppl_vae.diagnostics.evidence.elpd import Elpd, elpd
 
 
 @pytest.fixture(scope="module")

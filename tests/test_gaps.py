@@ -10,10 +10,10 @@ import torch
 from small_models import CASES, SMALL, linear, ppca, two_modes, two_sites
 
 from ppl_vae import VAE, Bernoulli, DiagonalNormal, Domain, Flat, FullRankNormal, Point, Program, StandardNormal
-from ppl_vae.diagnostics.families import family_of
-from ppl_vae.diagnostics.grid import Grid
-from ppl_vae.diagnostics.inference_gaps import inference_gaps
-from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.diagnostics.guide.families import family_of
+from ppl_vae.diagnostics.guide.inference_gaps import inference_gaps
+from ppl_vae.diagnostics.posterior.grid import Grid
+from ppl_vae.diagnostics.posterior.log_joint import log_joints
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.split import Split
 

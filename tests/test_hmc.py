@@ -11,14 +11,14 @@ from scipy import stats
 from small_models import CASES, ppca, two_modes
 
 from ppl_vae import VAE, DiagonalNormal, Flat, Gaussian, Point, Program, StandardNormal, to_arviz
-from ppl_vae.diagnostics.active_units import active_units
-from ppl_vae.diagnostics.adaptation import Adaptation, windows
-from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
-from ppl_vae.diagnostics.arviz_io import group, groups, open_tree
-from ppl_vae.diagnostics.compare_posteriors import compare_posteriors
-from ppl_vae.diagnostics.dynamics import State, start, transition
-from ppl_vae.diagnostics.hmc import hmc
-from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.diagnostics.guide.compare_posteriors import compare_posteriors
+from ppl_vae.diagnostics.latents.active_units import active_units
+from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
+from ppl_vae.diagnostics.posterior.adaptation import Adaptation, windows
+from ppl_vae.diagnostics.posterior.hmc import hmc
+from ppl_vae.diagnostics.posterior.hmc_kernel import State, start, transition
+from ppl_vae.diagnostics.posterior.log_joint import log_joints
+from ppl_vae.diagnostics.results.arviz_io import group, groups, open_tree
 from ppl_vae.diagnostics.session import diagnosing
 
 SHORT = {"num_warmup": 100, "num_samples": 50, "seed": 0}

@@ -10,15 +10,15 @@ from small_models import CASES, hierarchy, ppca, two_modes
 
 from ppl_vae import VAE, Bernoulli, Domain, Flat, Point, Program, StandardNormal
 from ppl_vae.diagnostics import groups
-from ppl_vae.diagnostics.ais import ais
-from ppl_vae.diagnostics.bdmc import bdmc
-from ppl_vae.diagnostics.log_joint import log_joints
-from ppl_vae.diagnostics.log_marginal_likelihood import log_marginal_likelihood
-from ppl_vae.diagnostics.log_weights import log_weights
-from ppl_vae.diagnostics.quadrature import quadrature
-from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
+from ppl_vae.diagnostics.evidence.ais import ais
+from ppl_vae.diagnostics.evidence.bdmc import bdmc
+from ppl_vae.diagnostics.evidence.log_marginal_likelihood import log_marginal_likelihood
+from ppl_vae.diagnostics.evidence.log_weights import log_weights
+from ppl_vae.diagnostics.evidence.quadrature import quadrature
+from ppl_vae.diagnostics.model.simulate import simulated
+from ppl_vae.diagnostics.posterior.log_joint import log_joints
+from ppl_vae.diagnostics.posterior.quadrature_posterior import quadrature_posterior
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.diagnostics.simulate import simulated
 from ppl_vae.importance import log_marginal
 from ppl_vae.nets import MLP
 from ppl_vae.split import Split
@@ -103,7 +103,7 @@ def test_quadrature_equals_closed_form_and_scipy():
 def test_quadrature_knows_its_error(monkeypatch):
     exact = ppca(n=7)
     for coarse in (0.01, np.inf):  # with a second grid where it is large, and without
-        monkeypatch.setattr("ppl_vae.diagnostics.quadrature.COARSE", coarse)
+        monkeypatch.setattr("ppl_vae.diagnostics.evidence.quadrature.COARSE", coarse)
         for num_points in (25, 33, 49, 65):
             found = quadrature(exact.vae, exact.x, seed=0, num_points=num_points)
             error, said = abs(found.log_px.values - exact.log_px.numpy()), found.log_px_error.values

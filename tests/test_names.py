@@ -12,7 +12,7 @@ from torch import nn
 
 from ppl_vae import Program, evaluate, fit
 from ppl_vae.diagnostics import check_guide, diagnose, hmc, simulation_based_calibration, to_arviz
-from ppl_vae.diagnostics.arviz_io import group, groups, open_tree
+from ppl_vae.diagnostics.results.arviz_io import group, groups, open_tree
 
 
 class Encoder(nn.Module):

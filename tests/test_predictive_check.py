@@ -11,10 +11,11 @@ from small_models import CASES, SMALL, conditional, diagonal, masked, ppca, two_
 from torch.testing import assert_close
 
 from ppl_vae import Domain, Flat, Gaussian, Point, Program, build, data
-from ppl_vae.diagnostics import groups, statistics
-from ppl_vae.diagnostics.arviz_io import group
-from ppl_vae.diagnostics.predictive_check import posterior_predictive_check as check
-from ppl_vae.diagnostics.statistics import suited
+from ppl_vae.diagnostics import groups
+from ppl_vae.diagnostics.model import statistics
+from ppl_vae.diagnostics.model.predictive_check import posterior_predictive_check as check
+from ppl_vae.diagnostics.model.statistics import suited
+from ppl_vae.diagnostics.results.arviz_io import group
 from ppl_vae.split import Split
 
 KEPT = {"population": "prior_predictive", "datum": "posterior_predictive"}

@@ -35,7 +35,7 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 import ppl_vae
-from ppl_vae.diagnostics.hmc import hmc
+from ppl_vae.diagnostics.posterior.hmc import hmc
 
 
 def nuts(vae: ppl_vae.VAE, x: Tensor, warmup: int, num_samples: int, seed: int) -> tuple[np.ndarray, float, int]:

@@ -13,9 +13,9 @@ import xarray as xr
 from ppl_vae.checksums import record
 from ppl_vae.cli.figures import draw, raw, save
 from ppl_vae.diagnostics import Diagnosis, simultaneous_band
-from ppl_vae.diagnostics.arviz_io import group
 from ppl_vae.diagnostics.diagnose import APART
-from ppl_vae.diagnostics.log_joint import log_joints
+from ppl_vae.diagnostics.posterior import log_joints
+from ppl_vae.diagnostics.results import group
 from ppl_vae.files import written
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split

@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
-from ppl_vae.diagnostics.active_units import active_units
-from ppl_vae.diagnostics.aggregated_posterior import aggregated_posterior
-from ppl_vae.diagnostics.ais import ais
-from ppl_vae.diagnostics.arviz_io import group
-from ppl_vae.diagnostics.calibration import simulation_based_calibration
-from ppl_vae.diagnostics.check_guide import GuideCheck, Report, check_guide
-from ppl_vae.diagnostics.compare_posteriors import compare_posteriors
-from ppl_vae.diagnostics.coverage import coverage
-from ppl_vae.diagnostics.export import to_arviz
-from ppl_vae.diagnostics.hmc import hmc
-from ppl_vae.diagnostics.inference_gaps import inference_gaps
-from ppl_vae.diagnostics.posterior_pit import posterior_pit
-from ppl_vae.diagnostics.predictive_check import posterior_predictive_check
-from ppl_vae.diagnostics.quadrature_posterior import quadrature_posterior
-from ppl_vae.diagnostics.with_results import with_results
+from ppl_vae.diagnostics.evidence import ais
+from ppl_vae.diagnostics.guide import (
+    GuideCheck,
+    Report,
+    check_guide,
+    compare_posteriors,
+    coverage,
+    inference_gaps,
+    posterior_pit,
+    simulation_based_calibration,
+)
+from ppl_vae.diagnostics.latents import active_units, aggregated_posterior
+from ppl_vae.diagnostics.model import posterior_predictive_check
+from ppl_vae.diagnostics.posterior import hmc, quadrature_posterior
+from ppl_vae.diagnostics.results import group, to_arviz, with_results
 from ppl_vae.diagnostics.words import in_short, overall, written
 from ppl_vae.split import Split
 

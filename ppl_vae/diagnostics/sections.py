@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ppl_vae.diagnostics.arviz_io import group
-from ppl_vae.diagnostics.check_guide import GuideCheck
+from ppl_vae.diagnostics.guide import GuideCheck
+from ppl_vae.diagnostics.results import group
 from ppl_vae.evaluation.wording import data, plural
 from ppl_vae.importance import good_k
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from ppl_vae.diagnostics.arviz_io import group, groups
-from ppl_vae.diagnostics.check_guide import GuideCheck
+from ppl_vae.diagnostics.guide import GuideCheck
+from ppl_vae.diagnostics.results import group, groups
 from ppl_vae.diagnostics.sections import SECTIONS, ahead, of_latents
 
 __all__ = ["in_short", "overall", "written"]

@@ -1,0 +1,159 @@
+"""q(z | x) against draws from the true posterior, datum by datum and unit by unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ppl_vae.arguments import Count, checked
+from ppl_vae.diagnostics.guide.moments import BY_DATUM, BY_UNIT, compared
+from ppl_vae.diagnostics.results import group, groups, with_units
+
+__all__ = ["compare_posteriors"]
+
+
+@checked
+def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count = 500) -> xr.Dataset:
+    """How q(z | x) differs from a reference posterior, by datum; no better than the reference.
+
+    Data whose reference chains disagree (R-hat above 1.05) are flagged and NaN in every comparison.
+
+    Parameters
+    ----------
+    guide_tree
+        Draws from q: what `to_arviz` returns.
+    reference_tree
+        Draws from the posterior of the same data: what `hmc` or `quadrature_posterior` returns. One without R-hat is
+        taken at its word.
+    max_draws
+        Draws of each that `energy_distance` and `rhat` see, evenly spaced; the former costs their square.
+
+    Returns
+    -------
+    xarray.Dataset
+        For the `obs` that both have and each latent `unit`, named ``site[i]``: `mean_error`, of q's mean, and
+        `wasserstein` (1-Wasserstein distance), in standard deviations of the reference; `sd_ratio`, q's to the
+        reference's; `ks`, the largest difference between the distribution functions; `rhat` of q and the reference as
+        two chains, where 1.01 is little and 1.1 is much. By `obs`: `energy_distance` = 2 E|q - r| - E|q - q'| -
+        E|r - r'| over all units, in standard deviations of the reference, without bias, so that it may come out
+        slightly below 0; `reference_rhat` (NaN where it is not known) and `reliable`. The attribute `num_unreliable`
+        says how many data are left out. A unit that never varies in the reference is NaN.
+
+        Finite draws differ even where q is exact. `mean_error_mcse` and `sd_ratio_mcse` are Monte Carlo standard
+        errors; `ks_null` is the median and `wasserstein_null` the mean for an exact q, whose `energy_distance` has mean
+        0 and the standard deviation `energy_distance_null_sd`. All take q's draws for independent, and the reference's
+        for as many as their effective sample size; the last, those that are left by `max_draws` for independent.
+
+    Raises
+    ------
+    TypeError
+        For what is no tree.
+    ValueError
+        For trees without posterior draws, of different data, without common `obs`, or with other sites or shapes; for
+        fewer than 10 `max_draws`.
+
+    References
+    ----------
+    Székely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018 (energy distance); Vehtari et al. 2021, arXiv:1903.08008
+    (R-hat).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ppl_vae import build, data
+    >>> from ppl_vae.diagnostics import hmc, to_arviz
+    >>> digits = data.load("digits").binarize("threshold").take(test=3)
+    >>> _ = torch.manual_seed(0)
+    >>> vae = build(digits, latent_dim=2)
+    >>> q = to_arviz(vae, digits.test, num_samples=200, seed=0)
+    >>> found = compare_posteriors(q, hmc(vae, digits.test, seed=0, num_warmup=100, num_samples=200))
+    >>> dict(found.sizes), found.attrs["num_unreliable"]
+    ({'obs': 3, 'unit': 2}, 0)
+    """
+    if max_draws < 10:
+        raise ValueError(f"compare_posteriors expects max_draws of at least 10, got {max_draws}; give 500, say")
+    q, reference = (_posterior(tree, name) for tree, name in ((guide_tree, "q"), (reference_tree, "the reference")))
+    _check_same(q, reference)
+    obs = [i for i in q["obs"].values if i in set(reference["obs"].values)]
+    units, q_draws = _by_unit(q.sel(obs=obs))
+    _, r_draws = _by_unit(reference.sel(obs=obs))
+    reference_rhat, reliable = _verdict(reference_tree, obs)
+    by_unit = {name: np.full((len(obs), len(units)), np.nan) for name in BY_UNIT}
+    by_datum = {name: np.full(len(obs), np.nan) for name in BY_DATUM}
+    for i in np.flatnonzero(reliable):
+        found = compared(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
+        for name, values in (by_unit | by_datum).items():
+            values[i] = found[name]
+    return with_units(
+        {
+            **{name: (("obs", "unit"), by_unit[name], said) for name, said in BY_UNIT.items()},
+            **{name: (("obs",), by_datum[name], said) for name, said in BY_DATUM.items()},
+            "reference_rhat": (("obs",), reference_rhat, "1"),
+            "reliable": (("obs",), reliable, "1"),
+        },
+        {"obs": obs, "unit": units},
+        cannot_see="a mode that the reference missed as well, and the data whose reference is unreliable, left out",
+        **{k: v for k, v in reference.attrs.items() if k in ("model", "data", "sampler")},
+        num_unreliable=int((~reliable).sum()),
+    )
+
+
+def _posterior(tree: Any, name: str) -> xr.Dataset:
+    if not hasattr(tree, "groups"):
+        raise TypeError(
+            f"compare_posteriors expects an ArviZ tree for {name}, got {type(tree).__name__}; give what to_arviz and "
+            "hmc return"
+        )
+    if "posterior" not in groups(tree):
+        raise ValueError(
+            f"compare_posteriors expects posterior draws of {name}, got the groups {groups(tree)}; give what to_arviz "
+            "and hmc return"
+        )
+    dataset = group(tree, "posterior")
+    return dataset if "obs" in dataset.dims else dataset.expand_dims("obs", axis=2)  # tree.sel(obs=i) is one datum
+
+
+def _check_same(q: xr.Dataset, reference: xr.Dataset) -> None:
+    """Refuse draws that belong to different data or latents."""
+    if q.attrs.get("data") != reference.attrs.get("data"):
+        raise ValueError(
+            "compare_posteriors expects draws for the same data, got two identities: "
+            f"{q.attrs.get('data')} and {reference.attrs.get('data')}; give both the same split, and select afterwards"
+        )
+    if set(q.data_vars) != set(reference.data_vars):
+        raise ValueError(
+            f"compare_posteriors expects the same sites, got {sorted(map(str, q.data_vars))} of q and "
+            f"{sorted(map(str, reference.data_vars))} of the reference; give the same program to both"
+        )
+    for name in q.data_vars:
+        shapes = q[name].shape[3:], reference[name].shape[3:]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"compare_posteriors expects latents of one shape, got {shapes[0]} and {shapes[1]} at {name!r}; give "
+                "the same program to both"
+            )
+    if not set(q["obs"].values) & set(reference["obs"].values):
+        raise ValueError("compare_posteriors expects data that both trees have, got none; select the same obs")
+
+
+def _by_unit(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """All units of all sites, by name, and their draws (chain, draw, obs, units)."""
+    units, columns = [], []
+    for name in sorted(map(str, posterior.data_vars)):
+        z = posterior[name].transpose("chain", "draw", "obs", ...).values
+        event = z.shape[3:]
+        units += [f"{name}[{', '.join(map(str, i))}]" if i else name for i in np.ndindex(event)]
+        columns.append(z.reshape(*z.shape[:3], -1))
+    return units, np.concatenate(columns, -1).astype(float)
+
+
+def _verdict(tree: Any, obs: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The reference's R-hat and whether it can be relied on, each (obs,)."""
+    if "diagnostics" not in groups(tree):
+        return np.full(len(obs), np.nan), np.full(len(obs), True)
+    said = group(tree, "diagnostics")
+    said = said if "obs" in said.dims else said.expand_dims("obs")
+    rhat_of = said["rhat"].sel(obs=obs).values if "rhat" in said else np.full(len(obs), np.nan)  # a grid has none
+    return rhat_of, said["reliable"].sel(obs=obs).values.astype(bool)

@@ -1,0 +1,214 @@
+"""Whose fault a poor q is: the encoder's, that it is not the best of its family, or the family's."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae.arguments import Count, Positive, Seed
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.guide.refinement import Refined, refine
+from ppl_vae.diagnostics.results import attributes, with_units
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import arguments, chunks, look, scored
+from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
+from ppl_vae.isolation import gpus
+from ppl_vae.precision import in_float64
+from ppl_vae.split import Split
+
+__all__ = ["inference_gaps"]
+
+
+@verb
+def inference_gaps(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    seed: Seed | None = None,
+    num_steps: Count = 300,
+    num_particles: Count = 8,
+    learning_rate: Positive = 0.03,
+    num_samples: Count = 1000,
+    max_rows: Count = 10_000,
+    progress: bool = True,
+) -> xr.Dataset:
+    """KL(q || p(z | x)) in two parts: amortization gap L[q*] - L[q] and approximation gap log p(x) - L[q*].
+
+    q* is the best member of q's family for that datum, found from the encoder's q by gradient ascent in its parameters.
+    The first part is wrong where the ascent stops short: it is then too small, and the second too large. Their sum is
+    wrong where log p(x) is, as both k-hats say.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`. What is refined is what a guide leaves
+        at its sites under `infer["parametrization"]`, as every posterior of this library does, and else the parameters
+        in the `arg_constraints` of their distributions. Networks, those of a flow too, stay as they are.
+    x
+        Data, (n, *x_shape), or a `Split`.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    seed
+        Seed of all draws; fresh entropy, recorded, if `None`.
+    num_steps, num_particles, learning_rate
+        Of the ascent: Adam's steps, draws from q in each, and the rate it starts from. The same for all data.
+    num_samples
+        Draws that both q are judged by, 25 or more.
+    max_rows
+        Pairs of draw and datum decoded at once.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        By `obs`, in nats, of the data in their original units: `elbo` of q, `refined_elbo` of q*, `log_px`, and
+        `amortization_gap`, `approximation_gap`, `kl_gap`, their sum; of each the Monte Carlo standard error,
+        `<name>_mcse`. `pareto_k` and `ess` of q, `refined_pareto_k` and `refined_ess` of q*.
+
+        `is_refined`: false where q was kept because q* was no better, on draws other than those reported, which makes
+        the gap exactly 0 and favours neither; a gap below 0 is noise. `log_px_by_refined`: whether log p(x) was
+        estimated by q*, chosen on the same other draws for its weights: by their ESS where both k-hats are good,
+        elsewhere by k-hat.
+
+    Raises
+    ------
+    ValueError
+        For a q with parameters of neither kind, or whose draws carry no gradient (a discrete one, a mixture); for a
+        point mass or an improper prior; for too few samples, steps, particles or rows.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    References
+    ----------
+    Cremer et al. 2018, arXiv:1801.03558.
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold")
+    >>> _ = torch.manual_seed(0)
+    >>> vae = build(digits, latent_dim=2)
+    >>> gaps = inference_gaps(vae, digits.test[:3], seed=0, num_steps=50, num_samples=100)
+    >>> bool((gaps.amortization_gap > 0).all())  # the encoder is untrained
+    True
+    """
+    for name, value, least in (
+        ("num_steps", num_steps, 1),
+        ("num_particles", num_particles, 1),
+        ("num_samples", num_samples, FEWEST),
+    ):
+        if value < least:
+            raise ValueError(f"inference_gaps expects {name} of {least} or more, got {value}; give more")
+    settings: dict[str, Any] = {"num_steps": num_steps, "num_particles": num_particles, "learning_rate": learning_rate}
+    columns: dict[str, Tensor] = {}
+    with diagnosing("inference_gaps", program, x, *context, mask=mask, seed=seed) as (split, used):
+        where = look(program, split)
+        total, max_rows = len(split) * num_steps, where.rows(max_rows)
+        with tqdm(total=total, unit="step", disable=None if progress else True, leave=False) as bar:
+            for rows in chunks(len(split), num_particles, max_rows):
+                part = split[rows]
+                on_step = partial(bar.update, len(part))
+                refined = refine(program, *arguments(program, part), where, on_step=on_step, **settings)
+                for few in chunks(len(part), num_samples, max_rows):
+                    judged = _judged(program, refined[few], part[few], num_samples, max_rows)
+                    for name, values in judged.items():
+                        empty = torch.empty(len(split), dtype=values.dtype)
+                        columns.setdefault(name, empty)[rows][few] = values.cpu()
+        attrs = attributes(program, split, used, num_samples=num_samples, **settings)
+    for name in ("elbo", "refined_elbo", "log_px"):
+        columns[name] -= split.log_volume
+    return with_units(
+        {name: (("obs",), values, _UNITS.get(name, "nats")) for name, values in columns.items()},
+        {"obs": split.index.tolist()},
+        cannot_see=(
+            "modes of the posterior that neither q nor q* visits: log p(x), and with it the approximation gap, is then "
+            "too small; and better members of the family that gradient ascent from q does not reach"
+        ),
+        **attrs,
+    )
+
+
+def _judged(program: nn.Module, refined: Refined, data: Split, num_samples: int, max_rows: int) -> dict[str, Tensor]:
+    """What is reported of some data, each (n,)."""
+    args, mask = arguments(program, data)
+
+    def log_weights(q: nn.Module) -> Tensor:
+        return in_float64(scored(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights)
+
+    def of_both(refined: Refined) -> tuple[Tensor, Tensor]:
+        """Each (num_samples, n), draw by draw from the same random numbers."""
+        with torch.random.fork_rng(devices=gpus(program)):
+            log_w = log_weights(program)
+        return log_w, log_weights(refined)
+
+    trial = of_both(refined)
+    is_refined = _gains(*trial)
+    by_refined = is_refined & _weighs_better(*trial)
+    log_w, refined_log_w = of_both(refined.only(is_refined))
+    return {
+        **_gaps(log_w, refined_log_w, torch.where(by_refined, refined_log_w, log_w)),
+        **{name: psis(lw)[1] for name, lw in (("pareto_k", log_w), ("refined_pareto_k", refined_log_w))},
+        **{name: log_marginal(lw).ess for name, lw in (("ess", log_w), ("refined_ess", refined_log_w))},
+        "is_refined": is_refined,
+        "log_px_by_refined": by_refined,
+    }
+
+
+def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str, Tensor]:
+    """Bounds, log p(x) by the best weights, their differences and all errors.
+
+    Errors are those of a mean over draws: log p(x) is one too, to first order, of the weights over their mean. Where
+    it enters, so does what the tail of its weights adds.
+    """
+    log_px = log_marginal(best_log_w).estimate
+    weight, tail = (best_log_w - log_px).exp(), tail_error(best_log_w)
+    none = torch.zeros_like(tail)
+    elbo, refined_elbo = log_w.mean(0), refined_log_w.mean(0)
+    columns: dict[str, Tensor] = {}
+    for name, value, each, more in (
+        ("elbo", elbo, log_w, none),
+        ("refined_elbo", refined_elbo, refined_log_w, none),
+        ("log_px", log_px, weight, tail),
+        ("amortization_gap", refined_elbo - elbo, refined_log_w - log_w, none),
+        ("approximation_gap", log_px - refined_elbo, weight - refined_log_w, tail),
+        ("kl_gap", log_px - elbo, weight - log_w, tail),
+    ):
+        columns |= {name: value, f"{name}_mcse": torch.hypot(standard_error(each), more)}
+    return columns
+
+
+def _weighs_better(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
+    """Whether the refined q is the better proposal; never by which log p(x) is higher, which chance decides."""
+    k, refined_k = psis(log_w)[1], psis(refined_log_w)[1]
+    both_good = torch.maximum(k, refined_k) <= good_k(len(log_w))
+    larger_ess = log_marginal(refined_log_w).ess > log_marginal(log_w).ess
+    return torch.where(both_good, larger_ess, refined_k < k)
+
+
+def _gains(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
+    """Whether the refined q has the higher ELBO.
+
+    Both weights have the mean p(x), so that their difference tells how far chance has moved that of their logarithms:
+    an exact q is known from one that is almost so.
+    """
+    gain = refined_log_w - log_w
+    most = torch.maximum(refined_log_w, log_w).max(0).values
+    chance = (refined_log_w - most).exp() - (log_w - most).exp()
+    centred = chance - chance.mean(0)
+    slope = (centred * gain).sum(0) / centred.square().sum(0).clamp_min(torch.finfo(gain.dtype).tiny)
+    return gain.mean(0) > slope * chance.mean(0)
+
+
+_UNITS = {
+    **dict.fromkeys(("pareto_k", "refined_pareto_k", "is_refined", "log_px_by_refined"), "1"),
+    **dict.fromkeys(("ess", "refined_ess"), "draws"),
+}

@@ -1,0 +1,117 @@
+"""Draws from q(z | x) of one datum against a reference's, and what their finite number does to the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+from scipy.spatial.distance import cdist, pdist, squareform
+from scipy.stats import ks_2samp, kstwobign, wasserstein_distance
+
+from ppl_vae.diagnostics.results import ess, rhat
+
+__all__ = ["BY_DATUM", "BY_UNIT", "compared"]
+
+BY_UNIT = {
+    "mean_error": "reference sd",
+    "mean_error_mcse": "reference sd",
+    "sd_ratio": "1",
+    "sd_ratio_mcse": "1",
+    "ks": "1",
+    "ks_null": "1",
+    "wasserstein": "reference sd",
+    "wasserstein_null": "reference sd",
+    "rhat": "1",
+}
+BY_DATUM = {"energy_distance": "reference sd", "energy_distance_null_sd": "reference sd"}
+
+
+def compared(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, np.ndarray]:
+    """The variables of `BY_UNIT`, (units,), and of `BY_DATUM`, (); NaN for units that never vary in the reference.
+
+    Parameters
+    ----------
+    q
+        Independent draws, (draws, units).
+    reference
+        Draws, (chain, draw, units).
+    max_draws
+        How many of each the energy distance and R-hat see.
+    """
+    found = {name: np.full(q.shape[-1], np.nan) for name in BY_UNIT} | dict.fromkeys(BY_DATUM, np.array(np.nan))
+    varies = np.ptp(reference, (0, 1)) > 0
+    if not varies.any():
+        return found
+    mean, sd = (getattr(reference[..., varies], moment)((0, 1)) for moment in ("mean", "std"))
+    q, reference = (q[:, varies] - mean) / sd, (reference[..., varies] - mean) / sd
+    r = reference.reshape(-1, len(sd))
+    ess_mean, ess_square = _of_chains(ess, reference), _of_chains(ess, np.square(reference))
+    ess_of_all = 2 / (1 / ess_mean + 1 / ess_square)  # chains that turn back know means better than all else
+    for name, values in (_moments(q, r, ess_mean, ess_square) | _distributions(q, r, ess_of_all)).items():
+        found[name][varies] = values
+    num = min(len(q), len(r), max_draws)
+    q_few, r_few = q[_evenly(len(q), num)], _thinned(reference, num)
+    found["rhat"][varies] = _of_chains(rhat, np.stack([q_few, r_few]))
+    return found | _energy(q_few, r_few)
+
+
+def _moments(q: np.ndarray, r: np.ndarray, ess_mean: np.ndarray, ess_square: np.ndarray) -> dict[str, np.ndarray]:
+    """q's mean and standard deviation where the reference's are 0 and 1, with the errors of both."""
+    mean, sd = q.mean(0), q.std(0)
+    of_q, of_r = np.square(q - mean).var(0) / len(q), np.square(r).var(0) / ess_square  # errors of the two variances
+    return {
+        "mean_error": mean,
+        "mean_error_mcse": np.sqrt(sd**2 / len(q) + 1 / ess_mean),
+        "sd_ratio": sd,
+        "sd_ratio_mcse": np.sqrt(of_q / np.maximum(sd, 1e-150) ** 2 + of_r * sd**2) / 2,
+    }
+
+
+def _distributions(q: np.ndarray, r: np.ndarray, ess_r: np.ndarray) -> dict[str, np.ndarray]:
+    """How far the distribution functions are apart, and how far noise alone takes them, to first order.
+
+    The difference of two empirical ones of F has the variance F (1 - F) (1/n + 1/m), and is a Brownian bridge.
+    """
+    noise = np.sqrt(1 / len(q) + 1 / ess_r)
+    level = np.arange(1, len(r))[:, None] / len(r)
+    spread = (np.diff(np.sort(r, 0), axis=0) * np.sqrt(level * (1 - level))).sum(0)
+    pairs = list(zip(q.T, r.T, strict=True))
+    return {
+        "ks": np.array([ks_2samp(a, b, method="asymp").statistic for a, b in pairs]),
+        "ks_null": kstwobign.median() * noise,
+        "wasserstein": np.array([wasserstein_distance(a, b) for a, b in pairs]),
+        "wasserstein_null": np.sqrt(2 / np.pi) * spread * noise,
+    }
+
+
+def _energy(q: np.ndarray, r: np.ndarray) -> dict[str, np.ndarray]:
+    """Energy distance without bias, and its standard deviation for as many draws of the reference in q's place.
+
+    That of a degenerate U-statistic: sqrt(2) (1/n + 1/m) times the root mean square of its kernel, the distances within
+    the reference centred by row and column.
+    """
+    within = pdist(r)
+    apart = squareform(within)
+    centred = apart - apart.mean(0) - apart.mean(1, keepdims=True) + apart.mean()
+    np.fill_diagonal(centred, 0)
+    rms = np.sqrt(np.square(centred).sum() / (len(r) * (len(r) - 1)))
+    return {
+        "energy_distance": 2 * cdist(q, r).mean() - pdist(q).mean() - within.mean(),
+        "energy_distance_null_sd": np.sqrt(2) * (1 / len(q) + 1 / len(r)) * rms,
+    }
+
+
+def _of_chains(f: Callable[[xr.Dataset], xr.Dataset], draws: np.ndarray) -> np.ndarray:
+    return f(xr.Dataset({"z": (("chain", "draw", "unit"), draws)}))["z"].values
+
+
+def _evenly(size: int, num: int) -> np.ndarray:
+    return np.linspace(0, size - 1, num).round().astype(int)
+
+
+def _thinned(draws: np.ndarray, num: int) -> np.ndarray:
+    """Draws that lie far apart in their chains, in the order in which these drew them, (num, units)."""
+    chain, draw = np.divmod(_evenly(draws.shape[0] * draws.shape[1], num), draws.shape[1])
+    order = draw.argsort(kind="stable")
+    return draws[chain[order], draw[order]]

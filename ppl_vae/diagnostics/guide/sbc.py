@@ -1,0 +1,153 @@
+"""Simulation-based calibration: whether q is right, on average over data that the model itself makes up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from scipy import stats
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
+from ppl_vae.diagnostics.model import simulated
+from ppl_vae.diagnostics.posterior import log_joints
+from ppl_vae.diagnostics.results import attributes, of_draws, to_tree, with_units
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.split import Split
+
+__all__ = ["simulation_based_calibration"]
+
+NUM_BINS = 10  # a shift or scale bends the whole histogram: more bins see it later
+FEWEST = 5 * NUM_BINS  # an expected count of five, below which chi-square's p-values are wrong
+
+
+@verb
+def simulation_based_calibration(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    seed: Seed | None = None,
+    num_simulations: Count = 2000,
+    num_draws: Count = 99,
+    max_rows: Count = 10_000,
+    progress: bool = True,
+) -> Any:
+    """Where true latents z* ~ p(z) rank among draws from q(z | x*), for x* ~ p(x | z*); uniform where q is exact.
+
+    Of each coordinate of z, which sees a q that is off to one side, and of log p(x, z), which sees one that is too
+    narrow or too wide. Of q on real data it says nothing: these are the model's own (see `posterior_pit`), and p-values
+    fall with the number of simulations, however small the fault.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`; its model observes exactly x.
+    x
+        Data, (n, *x_shape), or a `Split`, which give the simulated ones their shape alone.
+    *context
+        What the data are conditioned on, each (n, ...): the simulated data in turn, so a p(z | context) has all of it.
+    mask
+        False where an element of x is missing, and of simulated data too.
+    seed
+        Seed of all draws; fresh entropy, recorded, if `None`.
+    num_simulations
+        Number of pairs (z*, x*), 50 or more.
+    num_draws
+        Draws from q a pair.
+    max_rows
+        Data simulated, and pairs of draw and datum decoded, at once; bounds the memory.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        `prior_sbc`: by site, and of `log_joint`, (rank + u) / (num_draws + 1) with u uniform in (0, 1), which breaks
+        ties too; dimensions chain (one), draw (the simulations) and those of the site's unconstrained values.
+        `diagnostics`: by `quantity` the `mean` of these values (above 1/2 where q lies too low), its error under
+        calibration, and `p_value` of a chi-square test over ten bins; `p_value_overall`, by Bonferroni, which holds
+        for p-values that depend on each other: half the level is `log_joint`'s, the other half shared by the
+        coordinates.
+
+    Raises
+    ------
+    ValueError
+        For too few simulations, draws or rows; for an improper prior, which has no draws, and for discrete latents or a
+        point mass, which have no density; for a model that observes anything else than x.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    References
+    ----------
+    Talts et al. 2018, arXiv:1804.06788; Modrák et al. 2023, arXiv:2211.02383 (log p(x, z)); Yao et al. 2018,
+    arXiv:1802.02538 (of variational inference).
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold")
+    >>> _ = torch.manual_seed(0)
+    >>> tree = simulation_based_calibration(build(digits, latent_dim=2), digits.test, num_simulations=50, seed=0)
+    >>> dict(tree["prior_sbc"].sizes) == {"chain": 1, "draw": 50, "latent": 2}
+    True
+    """
+    if num_simulations < FEWEST:
+        raise ValueError(
+            f"simulation_based_calibration expects {FEWEST} simulations or more, got {num_simulations}; give more"
+        )
+    with diagnosing("simulation_based_calibration", program, x, *context, mask=mask, seed=seed) as (split, used):
+        of_sites, of_joint = _ranked(program, split, num_simulations, num_draws, max_rows, progress)
+        attrs = attributes(program, split, used, num_simulations=num_simulations, num_draws=num_draws)
+    attrs["cannot_see"] = (
+        "q on real data, where it may be worse than on data of the model's own; faults of q that cancel on average "
+        "over x; and faults too small for the number of simulations"
+    )
+    ranks = of_draws({name: v[None] for name, v in of_sites.items()}, ("chain", "draw"), {})
+    ranks["log_joint"] = (("chain", "draw"), of_joint[None].numpy())
+    ranks = ranks.assign_attrs(attrs)
+    return to_tree({"prior_sbc": ranks, "diagnostics": _verdict(ranks, attrs)})
+
+
+def _ranked(
+    program: nn.Module, split: Split, num_simulations: int, num_draws: int, max_rows: int, progress: bool
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The values by site, (num_simulations, ...), and of log_joint, (num_simulations,)."""
+    truth, data = simulated(program, split, num_simulations, max_rows=max_rows)
+    by_site: list[dict[str, Tensor]] = []
+    of_joints: list[Tensor] = []
+    with tqdm(total=num_simulations, unit="simulation", disable=None if progress else True, leave=False) as bar:
+        for rows, joint in log_joints(program, data, num_draws, max_rows=max_rows):
+            u_true = joint.unconstrained({name: v[rows][None] for name, v in truth.items()})
+            u = joint.from_guide(num_draws)
+            of_u = pit(u_true[0], u)
+            of_joints.append(pit(joint(u_true).log_joint[0], joint(u).log_joint))
+            by_site.append(
+                {n: of_u[:, placed.columns].reshape(-1, *placed.shape) for n, placed in joint.layout.items()}
+            )
+            bar.update(rows.stop - rows.start)
+    return {n: torch.cat([part[n] for part in by_site]).cpu() for n in by_site[0]}, torch.cat(of_joints).cpu()
+
+
+def _verdict(ranks: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """What the values of each quantity say."""
+    values = by_quantity(ranks).isel(chain=0).transpose("quantity", "draw")
+    counts = np.stack([np.histogram(v, NUM_BINS, (0, 1))[0] for v in values.values])
+    p = stats.chisquare(counts, axis=1).pvalue
+    *of_z, of_joint = p  # log_joint comes last
+    return with_units(
+        {
+            "mean": (("quantity",), values.mean("draw"), "1"),
+            "mean_mcse": (("quantity",), np.full(len(p), (12 * values.sizes["draw"]) ** -0.5), "1"),
+            "p_value": (("quantity",), p, "1"),
+            "p_value_overall": ((), min(1.0, 2 * min(of_joint, len(of_z) * min(of_z))), "1"),
+        },
+        {"quantity": values["quantity"].values},
+        **attrs,
+    )

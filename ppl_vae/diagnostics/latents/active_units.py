@@ -1,0 +1,199 @@
+"""Is the latent space used: which units, how many directions, and what has collapsed onto the prior."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae.arguments import Count, NonNegative, Seed
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.results import attributes, with_units
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import encoded
+from ppl_vae.evaluation.units import kl_of_data
+from ppl_vae.importance import FEWEST
+from ppl_vae.split import Split
+
+__all__ = ["active_units"]
+
+
+@verb
+def active_units(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    seed: Seed | None = None,
+    threshold: NonNegative = 0.01,
+    epsilon: NonNegative = 0.01,
+    delta: NonNegative = 0.01,
+    num_samples: Count = 1000,
+    max_rows: Count = 10_000,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Variance over the data of each unit's posterior mean, E_q[z_j | x]; a count of them depends on the axes.
+
+    A rotation of z that the decoder undoes makes every unit active, and a q with a full covariance is free to learn
+    one: the eigenvalues of the covariance of the posterior means do not depend on it. An average over draws stands for
+    each mean, and what their finite number adds is taken off.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
+    x
+        Data, (n, *x_shape), n >= 2, or a `Split`.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    seed
+        Seed of the draws; fresh entropy, recorded, if `None`.
+    threshold
+        Variance above which a unit or a direction is active.
+    epsilon, delta
+        A unit has collapsed if its KL is below `epsilon` nats for a share of the data of at least 1 - `delta`.
+    num_samples
+        Draws a datum, 25 or more; nothing is decoded for them.
+    max_rows
+        Pairs of draw and datum held at once; bounds the memory, for all draws of one datum at least.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        By unit, (latent,): `variance` in squared units of z, and `variance_se` over the data; `active`; `kl` in nats,
+        whose `attrs["estimator"]` says which of the two of `kl_per_unit` it is; `kl_se` over the data, `share_below`,
+        the share of the data with a KL below `epsilon`, and `collapsed`, all NaN where a KL of each datum is not known;
+        of a level below another it is that at one draw of the one above. By direction, (component,): `eigenvalue`,
+        largest first, and `eigenvalue_se`. `num_active_units` and `num_active_directions`; `attrs["collapsed"]` names
+        the collapsed units. Of several sites everything is there for each, its name and dimensions ending in
+        `_<site>`.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 25 draws or two data; for a point-mass posterior, an improper prior or discrete latents, which
+        have no KL by unit; for sites outside one plate over the data.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    References
+    ----------
+    Burda et al. 2016, arXiv:1509.00519, section 5.2 (active units); Lucas et al. 2019, arXiv:1911.02469
+    ((epsilon, delta)-collapse).
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold")
+    >>> _ = torch.manual_seed(0)
+    >>> found = active_units(build(digits, latent_dim=3), digits.test, num_samples=50, seed=0)
+    >>> found.variance.shape, found.eigenvalue.shape
+    ((3,), (3,))
+    """
+    if num_samples < FEWEST:
+        raise ValueError(
+            f"active_units expects {FEWEST} draws or more, got num_samples={num_samples}; give more: the noise of few "
+            "draws is as large as what is sought"
+        )
+    with diagnosing("active_units", program, x, *context, mask=mask, seed=seed) as (split, used):
+        if len(split) < 2:
+            raise ValueError("active_units expects two data or more, got one; a variance over the data needs them")
+        kl = kl_of_data("active_units", program, split)
+        means, noise = _means(program, split, num_samples, max_rows, progress)
+    by_site = {
+        site: _spread(means[site], noise[site], threshold) | _collapse(values, what, epsilon, delta)
+        for site, (values, what) in kl.items()
+    }
+    ends = {site: f"_{site}" if len(kl) > 1 else "" for site in kl}
+    dataset = with_units(
+        {
+            f"{name}{end}": (tuple(f"{dim}{end}" for dim in dims), values, units)
+            for site, end in ends.items()
+            for name, (dims, values, units) in by_site[site].items()
+        },
+        {},
+        cannot_see=_CANNOT_SEE,
+        collapsed=", ".join(f"{site}[{j}]" for site in kl for j in np.flatnonzero(by_site[site]["collapsed"][1] == 1))
+        or ("none" if all(what == "KL" for _, what in kl.values()) else "not known"),
+        threshold=threshold,
+        epsilon=epsilon,
+        delta=delta,
+        **attributes(program, split, used, num_samples=num_samples),
+    )
+    for site, end in ends.items():
+        dataset[f"kl{end}"].attrs["estimator"] = kl[site][1]
+    return dataset
+
+
+_Variables = dict[str, tuple[tuple[str, ...], Any, str]]
+
+
+def _means(
+    program: nn.Module, split: Split, num_samples: int, max_rows: int, progress: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Mean over draws for each datum, (n, units), and the mean covariance of their error, (units, units), by site."""
+    means: dict[str, list[Tensor]] = {}
+    noise: dict[str, Tensor] = {}
+    with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        for rows, draws in encoded(program, split, num_samples, max_rows):
+            for name, z in draws.items():
+                mean = z.mean(0)
+                away = (z - mean).flatten(0, 1)
+                means.setdefault(name, []).append(mean.cpu())
+                noise[name] = noise.get(name, 0) + (away.T @ away).cpu()
+            bar.update(rows.stop - rows.start)
+    degrees = num_samples * (num_samples - 1) * len(split)  # of a mean of draws; over all data
+    return {name: torch.cat(parts) for name, parts in means.items()}, {n: v / degrees for n, v in noise.items()}
+
+
+def _spread(means: Tensor, noise: Tensor, threshold: float) -> _Variables:
+    """Of the means over the data, along the axes and along their own directions."""
+    away = means - means.mean(0)
+    variance, variance_se = _along(torch.eye(len(noise), dtype=noise.dtype), away, noise)
+    directions = torch.linalg.eigh(away.T @ away / len(away) - noise).eigenvectors.flip(-1)
+    eigenvalue, eigenvalue_se = _along(directions, away, noise)
+    squared = "squared units of z"
+    return {
+        "variance": (("latent",), variance, squared),
+        "variance_se": (("latent",), variance_se, squared),
+        "active": (("latent",), variance > threshold, "1"),
+        "num_active_units": ((), int((variance > threshold).sum()), "1"),
+        "eigenvalue": (("component",), eigenvalue, squared),
+        "eigenvalue_se": (("component",), eigenvalue_se, squared),
+        "num_active_directions": ((), int((eigenvalue > threshold).sum()), "1"),
+    }
+
+
+def _along(directions: Tensor, away: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance along some directions, less the noise of the means, and its standard error over the data."""
+    squares = (away @ directions).square()
+    variance = squares.mean(0) - (directions * (noise @ directions)).sum(0)
+    return variance.clamp_min(0), squares.std(0) / len(away) ** 0.5
+
+
+def _collapse(values: np.ndarray, what: str, epsilon: float, delta: float) -> _Variables:
+    """KL by unit, and whether it vanishes for nearly all data, where that of each datum is known."""
+    each_datum = what == "KL"
+    unknown = np.full(values.shape[-1], math.nan)
+    below = (values < epsilon).mean(0) if each_datum else unknown
+    return {
+        "kl": (("latent",), values.mean(0) if each_datum else values, "nats"),
+        "kl_se": (("latent",), values.std(0, ddof=1) / len(values) ** 0.5 if each_datum else unknown, "nats"),
+        "share_below": (("latent",), below, "1"),
+        "collapsed": (("latent",), np.where(np.isnan(below), math.nan, below >= 1 - delta), "1"),
+    }
+
+
+_CANNOT_SEE = (
+    "Whether the decoder uses what the units carry, or whether q(z | x) is close to p(z | x): a unit may carry "
+    "something in its variance alone."
+)

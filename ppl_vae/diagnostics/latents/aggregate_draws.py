@@ -1,0 +1,140 @@
+"""Draws z from the latents of all data together, and the density that all data together give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import IndependentTransform
+
+from ppl_vae import traces
+from ppl_vae.diagnostics.posterior import LatentSites, bijection, free_of_others, unit_log_prob
+from ppl_vae.draws import chunks
+from ppl_vae.precision import in_float64
+
+__all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
+
+At = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
+AT_ONCE = 1000  # data encoded at once
+
+
+@dataclass(frozen=True)
+class Codes:
+    """M draws of the latents of data chosen at random.
+
+    Attributes
+    ----------
+    index
+        The datum of each draw, (M,).
+    values
+        By site, as `LatentSites` take them for all data.
+    u
+        Made real, by site, (M, units), in float64.
+    log_jacobian
+        log |dz / du| by site, of each unit where one depends on no other, (M, units), of all together else, (M, 1).
+    """
+
+    index: Tensor
+    values: dict[str, Tensor]
+    u: dict[str, Tensor]
+    log_jacobian: dict[str, Tensor]
+
+    @property
+    def flat(self) -> Tensor:
+        """All latents, (M, dim)."""
+        return torch.cat(list(self.u.values()), -1)
+
+
+def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
+    """One draw from q(z | x_n) for each of some data, or from p(z | c_n)."""
+    values: dict[str, list[Tensor]] = {}
+    u: dict[str, list[Tensor]] = {}
+    jacobian: dict[str, list[Tensor]] = {}
+    for rows in index.split(AT_ONCE):
+        some = at(rows)
+        drawn = None if prior else {name: site["value"] for name, site in some.guide(1).items()}
+        for name, site in some.prior(1, drawn).items():  # its support, not q's, says how to make it real
+            value, transform = site["value"], bijection(name, site)
+            real = transform.inv(value)
+            values.setdefault(name, []).append(some.by_point(value))
+            u.setdefault(name, []).append(_units(real, transform.domain.event_dim, some))
+            jacobian.setdefault(name, []).append(_log_jacobian(transform, real, value, some))
+    joined = ({name: torch.cat(parts) for name, parts in by_site.items()} for by_site in (values, u, jacobian))
+    return Codes(index, *joined)
+
+
+def _units(value: Tensor, event_dim: int, some: LatentSites) -> Tensor:
+    """One draw a datum, its event of the given rank, as (n, units)."""
+    by_datum = value.movedim(value.dim() - event_dim + some.where.data, 1)[0]
+    return in_float64(by_datum.reshape(some.where.size, -1))
+
+
+def _log_jacobian(transform: Any, u: Tensor, z: Tensor, some: LatentSites) -> Tensor:
+    each = transform
+    while isinstance(each, IndependentTransform):
+        each = each.base_transform
+    if each.domain.event_dim == 0:
+        return _units(each.log_abs_det_jacobian(u, z), transform.domain.event_dim, some)
+    return in_float64(traces.by_particle(transform.log_abs_det_jacobian(u, z), some.where)[0]).unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class MeanDensity:
+    """log of (1/N) sum_n f(z | n) at M codes.
+
+    Attributes
+    ----------
+    joint
+        Of all latents, (M,), in nats and float64.
+    own
+        log f(z | n) for the code's own datum alone, (M,).
+    units
+        Of each unit by itself, (M, units), for the sites where it is known.
+    """
+
+    joint: Tensor
+    own: Tensor
+    units: dict[str, Tensor]
+
+
+def mean_density(
+    at: At,
+    size: int,
+    given: Codes,
+    *,
+    prior: bool = False,
+    max_rows: int = 10_000,
+    update: Callable[[int], object] = lambda done: None,
+) -> MeanDensity:
+    """The density of q(z | x_n), or of p(z | c_n), averaged over the first `size` data.
+
+    At most `max_rows` pairs are scored at once; `update` is called with the number of data done.
+    """
+    num = len(given.index)
+    joint, own = given.flat.new_full((2, num), -math.inf)
+    index = given.index.to(own.device)
+    units: dict[str, Tensor] = {}
+    for rows in chunks(size, num, max_rows):
+        some = at(rows)
+        sites = some.prior(num, given.values) if prior else some.guide(num, given.values)
+        log_prob = some.log_prob(sites, num)
+        joint = torch.logaddexp(joint, log_prob.logsumexp(1))
+        inside = (index >= rows.start) & (index < rows.stop)
+        own[inside] = log_prob[inside, index[inside] - rows.start]
+        for name, site in sites.items():
+            if rows.start == 0 and free_of_others(site, some.where):
+                units[name] = joint.new_full(given.u[name].shape, -math.inf)
+            if name in units:
+                units[name] = torch.logaddexp(units[name], _known(unit_log_prob(site, some.where)).logsumexp(1))
+        update(some.where.size)
+    log_size = math.log(size)
+    return MeanDensity(joint - log_size, own, {name: total - log_size for name, total in units.items()})
+
+
+def _known(each: Tensor | None) -> Tensor:
+    assert each is not None  # the site was found to have it
+    return each

@@ -1,0 +1,236 @@
+"""q(z), the posteriors of all data in one, against the prior: what the KL of the ELBO is spent on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, codes, mean_density
+from ppl_vae.diagnostics.latents.energy import EnergyTest, energy_test
+from ppl_vae.diagnostics.latents.marginals import Marginals, marginals
+from ppl_vae.diagnostics.posterior import LatentSites, LogJoint
+from ppl_vae.diagnostics.results import attributes, with_units
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import arguments, look
+from ppl_vae.split import Split
+
+__all__ = ["aggregated_posterior"]
+
+REFUSED = ("marginal_kl", "total_correlation")
+MARGIN = 3.0  # nats between I(n; z) and log N: with less, the KL of a perfect q comes out above 0.1 nat
+
+
+@verb
+def aggregated_posterior(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    seed: Seed | None = None,
+    num_samples: Count = 1000,
+    num_permutations: Count = 500,
+    max_rows: Count = 10_000,
+    progress: bool = True,
+) -> xr.Dataset:
+    """The aggregated posterior q(z) = (1/N) sum_n q(z | x_n) against p(z); its KL is NaN where N is too small for it.
+
+    The KL that the ELBO pays is the information z holds on which datum it came from, and how far q(z) is from p(z):
+
+        mean_kl = mutual_information + marginal_kl,
+        marginal_kl = total_correlation + the sum of dimwise_kl, where p(z) factorizes over the units.
+
+    q(z) is evaluated over all N data, at draws z ~ q(z). The mutual information cannot exceed log N; where it comes
+    within 3 nats of it, every datum seems to have a part of z to itself and `marginal_kl` and `total_correlation`
+    would be those of too few data (6.6 nats at the ceiling, for an exact posterior that fits its prior): they are NaN,
+    `attrs["reason"]` says so, and `mutual_information` is a lower bound. `dimwise_kl` stays valid. So does the energy
+    test, which takes one draw a datum: it asks whether q(z) would be p(z) of endless data such as these, where the q(z)
+    of N data never is.
+
+    A prior that is conditioned on something is averaged over the contexts as q is, p(z) = (1/N) sum_n p(z | c_n).
+    `mean_kl` is what the ELBO pays, to p(z | c_n), and less than the sum above by what the contexts say of z.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
+    x
+        Data, (n, *x_shape), or a `Split`: the training data, to find holes in what the decoder was trained on.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    seed
+        Seed of the draws; fresh entropy, recorded, if `None`.
+    num_samples
+        Draws z ~ q(z), 2 or more; the energy test takes as many, but no more than 1,000 or than there are data.
+    num_permutations
+        Permutations of the energy test.
+    max_rows
+        Pairs of draw and datum scored at once; bounds the memory, for all draws and one datum at least.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        In nats, each with its Monte Carlo standard error `<name>_mcse`, for these N data: `mutual_information`,
+        `total_correlation`, `marginal_kl`, `mean_kl`; `log_n`; `dimwise_kl`, KL(q(z_j) || p(z_j)), (latent,), of
+        several sites `dimwise_kl_<site>`, (latent_<site>,). `attrs["estimator"]` says where the marginals came from:
+        exact where the units of q (or p) are independent given x, Gaussian, or a Gaussian mixture; averaged over draws
+        of the other latents in a hierarchy; else by kernel density estimate, which is too wide (`total_correlation`
+        too large), and in the tails, where there were no draws, far too low (`dimwise_kl` too large for such a p).
+        `energy_distance` between q(z) and p(z), of latents made real (`biject_to`) and divided by the standard
+        deviation of both samples together, `energy_null`, its 95 % quantile were they the same, and `p_value`: from
+        independent data, at most 5 % of exact q's have one below 0.05. They are NaN for one datum.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two draws; for discrete latents, a point mass or an improper prior; for sites outside one plate
+        over the data.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    References
+    ----------
+    Hoffman & Johnson 2016, "ELBO surgery", NIPS workshop on approximate inference; Chen et al. 2018,
+    arXiv:1802.04942; Szekely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018.
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold")
+    >>> _ = torch.manual_seed(0)
+    >>> found = aggregated_posterior(build(digits, latent_dim=2), digits.train, num_samples=100, seed=0)
+    >>> surgery = found.mutual_information + found.marginal_kl
+    >>> bool(abs(found.mean_kl - surgery) < 1e-4), bool(found.mutual_information < found.log_n)
+    (True, True)
+    """
+    if num_samples < 2:
+        raise ValueError(f"aggregated_posterior expects two draws or more, got num_samples={num_samples}; give more")
+    with diagnosing("aggregated_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
+        where = look(program, split)
+        max_rows = where.rows(max_rows)
+        names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
+
+        def at(rows: Tensor | slice) -> LatentSites:
+            return LatentSites.of(program, names, split[rows], where)
+
+        index = torch.randint(len(split), (3, num_samples))
+        drawn, others, of_prior = codes(at, index[0]), codes(at, index[1]), codes(at, index[2], prior=True)
+        contexts = len(split) if split.context else 1  # a prior that sees no context is the same for all data
+        with tqdm(total=len(split) + contexts, unit="datum", disable=None if progress else True, leave=False) as bar:
+            q = mean_density(at, len(split), drawn, max_rows=max_rows, update=bar.update)
+            p = mean_density(at, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
+        once = codes(at, torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent
+        p_once = codes(at, torch.randperm(len(split))[:num_samples], prior=True) if split.context else of_prior
+        energy = _energy(once.flat, p_once.flat, num_permutations)
+        units_q = {site: marginals(at, site, q, drawn, others, max_rows=max_rows) for site in drawn.u}
+        units_p = {site: marginals(at, site, p, drawn, of_prior, prior=True, max_rows=max_rows) for site in drawn.u}
+    jacobian = torch.cat(list(drawn.log_jacobian.values()), -1).sum(-1)
+    own_p = p.own if split.context else p.joint
+    terms = {
+        "mutual_information": q.own - q.joint,
+        "total_correlation": q.joint + jacobian - torch.cat([m.log_prob for m in units_q.values()], -1).sum(-1),
+        "marginal_kl": q.joint - p.joint,
+        "mean_kl": q.own - own_p,
+    }
+    variables = _variables(terms, units_q, units_p, math.log(len(split))) | _of_test(energy)
+    more = {"identity": _identity(p, own_p), "num_samples": num_samples}
+    dataset = with_units(variables, {}, cannot_see=_CANNOT_SEE, **attributes(program, split, used, **more))
+    return _explained(dataset, units_q, units_p)
+
+
+_BySite = dict[str, Marginals]
+_Variables = dict[str, tuple[tuple[str, ...], Any, str]]
+
+
+def _identity(p: MeanDensity, own_p: Tensor) -> str:
+    """Which terms add up to which."""
+    product = torch.cat([torch.zeros_like(p.joint)[:, None], *p.units.values()], -1).sum(-1)
+    surgery = (
+        "mean_kl = mutual_information + marginal_kl"
+        if torch.allclose(own_p, p.joint, atol=1e-3)
+        else "mean_kl is less than mutual_information + marginal_kl by what the contexts say of z"
+    )
+    split = (
+        "marginal_kl = total_correlation + the sum of dimwise_kl"
+        if torch.allclose(product, p.joint, atol=1e-3)
+        else "marginal_kl is estimated directly: p(z) does not factorize over the units, so total_correlation and "
+        "dimwise_kl do not add up to it"
+    )
+    return f"{surgery}; {split}"
+
+
+def _variables(terms: dict[str, Tensor], q: _BySite, p: _BySite, log_n: float) -> _Variables:
+    """Means over the draws, with their errors; NaN what so few data cannot say."""
+    near = log_n - terms["mutual_information"].mean().item() < MARGIN
+    found: _Variables = {"log_n": ((), log_n, "nats")}
+    for name, values in terms.items():
+        found |= _with_error(name, (), values * math.nan if near and name in REFUSED else values)
+    for site, suffix in _suffixes(q).items():
+        found |= _with_error(f"dimwise_kl{suffix}", (f"latent{suffix}",), q[site].log_prob - p[site].log_prob)
+    return found
+
+
+def _energy(q: Tensor, p: Tensor, num_permutations: int) -> EnergyTest:
+    if len(q) < 2:
+        return EnergyTest(*[math.nan] * len(EnergyTest._fields))
+    scale = torch.cat([q, p]).std(0).clamp_min(1e-12)  # of both: permutations change nothing
+    return energy_test(q / scale, p / scale, num_permutations=num_permutations)
+
+
+def _of_test(energy: EnergyTest) -> _Variables:
+    scale = "square root of standard deviations"
+    return {
+        "energy_distance": ((), energy.distance, scale),
+        "energy_distance_mcse": ((), energy.mcse, scale),
+        "energy_null": ((), energy.null, scale),
+        "p_value": ((), energy.p_value, "1"),
+        "p_value_mcse": ((), energy.p_value_mcse, "1"),
+    }
+
+
+def _explained(dataset: xr.Dataset, q: _BySite, p: _BySite) -> xr.Dataset:
+    """With where the marginals came from, and why something is NaN."""
+    for site, suffix in _suffixes(q).items():
+        said = f"q(z_j) {q[site].estimator}, p(z_j) {p[site].estimator}"
+        dataset[f"dimwise_kl{suffix}"].attrs["estimator"] = said
+    dataset["total_correlation"].attrs["estimator"] = "; ".join(
+        sorted({f"q(z_j) {units.estimator}" for units in q.values()})
+    )
+    log_n, margin = dataset["log_n"].item(), (dataset["log_n"] - dataset["mutual_information"]).item()
+    if not margin < MARGIN:
+        return dataset
+    reason = (
+        f"mutual_information is {margin:.2f} nats below its ceiling log N = {log_n:.2f}, closer than {MARGIN:g}: "
+        f"{round(math.exp(log_n))} data are too few for the KL of q(z); give more, or see dimwise_kl and p_value"
+    )
+    for name in REFUSED:
+        dataset[name].attrs["reason"] = reason
+    dataset["mutual_information"].attrs["reason"] = f"a lower bound of that of endless data: {reason}"
+    return dataset.assign_attrs(reason=reason)
+
+
+def _suffixes(by_site: _BySite) -> dict[str, str]:
+    """What the names of a site's variables end with."""
+    return {site: f"_{site}" if len(by_site) > 1 else "" for site in by_site}
+
+
+def _with_error(name: str, dims: tuple[str, ...], values: Tensor) -> _Variables:
+    """The mean over draws, and its standard error."""
+    mcse = values.std(0) / len(values) ** 0.5
+    return {name: (dims, values.mean(0), "nats"), f"{name}_mcse": (dims, mcse, "nats")}
+
+
+_CANNOT_SEE = (
+    "Whether q(z | x) is close to p(z | x), or what the decoder makes of z; and, but by the energy test, places where "
+    "p(z) has mass and q(z) none, which cost the KL from q(z) little."
+)

@@ -1,0 +1,9 @@
+"""Is p(x) a model of the data: predictive checks, their statistics, and data simulated from the model.
+
+Other rooms import the simulated data alone.
+"""
+
+from ppl_vae.diagnostics.model.predictive_check import posterior_predictive_check
+from ppl_vae.diagnostics.model.simulate import simulated
+
+__all__ = ["posterior_predictive_check", "simulated"]

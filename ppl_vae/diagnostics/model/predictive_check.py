@@ -1,0 +1,224 @@
+"""Does the model make data like the data: replicates against what was observed, by chosen statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeVar
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae.arguments import Count, Seed, Whole
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.model.replicates import Realized, Replicates, from_guide, from_prior
+from ppl_vae.diagnostics.model.statistics import Measure, Statistic
+from ppl_vae.diagnostics.results import attributes, of_draws, to_tree, with_units
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.precision import in_float64
+from ppl_vae.split import Split
+
+__all__ = ["posterior_predictive_check"]
+
+Level = Literal["population", "datum"]
+Part = TypeVar("Part", bound=Replicates)
+REALIZED = "-log p(x | z)"
+SEE = "see coordinate units"
+
+
+@verb
+def posterior_predictive_check(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    level: Level = "population",
+    statistics: Mapping[str, Statistic] | None = None,
+    num_replicates: Count = 100,
+    num_kept: Whole = 4,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    max_bytes: Whole = 2**28,
+    progress: bool = True,
+) -> Any:
+    """Whether data that the model makes look like the data: p-values of statistics under replicates x'.
+
+    ``"population"`` asks of the data set: x' ~ p(z) p(x | z), sets as large as the data, with their contexts and
+    masks; compared are mean and standard deviation over the data of each statistic. It judges prior and likelihood,
+    and q has no part in it. A p-value near 0 or 1 is a misfit.
+
+    ``"datum"`` asks of each datum: z ~ q(z | x), x' ~ p(x | z). It also compares the realized discrepancy
+    -log p(x | z) with -log p(x' | z). The datum is used twice, to find z and to be judged: p-values crowd around 1/2
+    and are not uniform under a right model, so they are for pictures and not for tests; and a misfit is the model's,
+    or q's, or both.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`, that observes x at a single site.
+    x
+        Data, (n, *x_shape), or a `Split`. Statistics are taken in the units of its raw data, where it knows them.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing; the same elements of its replicates are left out.
+    level
+        ``"population"`` or ``"datum"``.
+    statistics
+        Functions by name, each of data (n, *x_shape) and their mask, to (n,), NaN for no answer; those of
+        `diagnostics.statistics` that suit images, counts or tables, if `None`.
+    num_replicates
+        Replicates R of the data set, or of each datum; p-values are multiples of 1 / (2 R + 2).
+    num_kept
+        How many of them are in the tree themselves, for pictures: as many as there are and `max_bytes` holds.
+    seed
+        Seed of all draws; fresh entropy, recorded, if `None`.
+    max_rows
+        Replicated data made at once, R at least; bounds the memory.
+    max_bytes
+        Memory for the replicates that are kept.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        Group `predictive_check`: `observed` and `p_value`, the rank of the observed statistic among those of the
+        replicates, the share that lies above it with ties counted half; `p_value_mcse`, its Monte Carlo standard
+        error; by statistic and moment, (statistic, moment), or by datum, (statistic, obs). The population's
+        `replicated` is (chain, draw, statistic, moment); a datum's `replicated_mean` and `replicated_sd`
+        (statistic, obs), and of a realized discrepancy `observed` is the mean over z. Coordinate `units` has those
+        of each statistic. `prior_predictive` or `posterior_predictive` and `observed_data` hold x for pictures.
+
+    Raises
+    ------
+    ValueError
+        For another level; for no replicates or rows; for a population with an improper prior (Flat),
+        from which nothing can be drawn; for a model that does not observe x as it came at a single site; for
+        statistics that are no number for each datum; for whatever `session.diagnosing` refuses.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    References
+    ----------
+    Gelman, Meng & Stern 1996, Statistica Sinica 6 (realized discrepancies); Gelman 2013, doi:10.1214/13-EJS854 (why
+    posterior predictive p-values are not uniform).
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold")
+    >>> tree = posterior_predictive_check(build(digits, latent_dim=2, seed=0), digits.test, seed=0)
+    >>> float(tree["predictive_check"]["p_value"].sel(statistic="edges", moment="mean")) > 0.99  # untrained: all noise
+    True
+    """
+    kept: list[Tensor] = []
+    with diagnosing("posterior_predictive_check", program, x, *context, mask=mask, seed=seed) as (split, used):
+        measure = Measure(split, statistics)
+        num_kept = max(0, min(num_kept, num_replicates, max_bytes // split.x.nbytes))
+        call = (program, split, num_replicates, max_rows)
+        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+            if level == "population":
+                result = _population(measure, _watched(from_prior(*call), bar, kept, num_kept))
+            else:
+                result = _each_datum(measure, _watched(from_guide(*call), bar, kept, num_kept))
+    attrs = attributes(program, split, used, level=level, num_replicates=num_replicates)
+    datasets = {"predictive_check": result, **_pictures(level, split, torch.cat(kept, 1))}
+    return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
+
+
+def _moments(values: Tensor, dim: int) -> Tensor:
+    """Number, mean and sum of squares about it, without what is no number; stacked first."""
+    known = ~values.isnan()
+    count = known.sum(dim)
+    mean = values.nanmean(dim)
+    about = (values - mean.unsqueeze(dim)).square().nansum(dim)
+    return torch.stack([in_float64(count), mean, about])
+
+
+def _sd(about: Tensor, count: Tensor) -> Tensor:
+    return torch.where(count > 1, about / (count - 1), math.nan).sqrt()
+
+
+def _population(measure: Measure, parts: Iterator[Replicates]) -> xr.Dataset:
+    """Mean and standard deviation over all data, from those over some: first the data's own, then each replicate's."""
+    pieces = [
+        _moments(torch.cat([measure.of_data(p.rows, p.x.device), measure(p.x, p.rows)], 1), -1).cpu() for p in parts
+    ]
+    count, mean, about = torch.stack(pieces, 1)  # (pieces, statistics, 1 + R)
+    number, mean = count.sum(0), mean.nan_to_num()
+    overall = (count * mean).sum(0) / number
+    about = (about + count * (mean - overall).square()).sum(0)
+    moments = torch.stack([overall, _sd(about, number)], 1)  # (statistics, 2, 1 + R)
+    observed, replicated = moments[..., :1], moments[..., 1:]
+    p, mcse = _p_value(observed, replicated)
+    dims = ("statistic", "moment")
+    return with_units(
+        {
+            "observed": (dims, observed[..., 0], SEE),
+            "replicated": (("chain", "draw", *dims), replicated.movedim(-1, 0)[None], SEE),
+            "p_value": (dims, p, "1"),
+            "p_value_mcse": (dims, mcse, "1"),
+        },
+        {"moment": ["mean", "sd"], **_statistics(measure.units)},
+        cannot_see="what the statistics do not look at; and of q nothing: z is drawn from the prior",
+    )
+
+
+def _each_datum(measure: Measure, parts: Iterator[Realized]) -> xr.Dataset:
+    pieces = []
+    for part in parts:
+        observed = torch.cat(
+            [measure.of_data(part.rows, part.x.device).expand(-1, len(part.x), -1), part.of_data[None]]
+        )
+        replicated = torch.cat([measure(part.x, part.rows), part.of_replicates[None]])  # (statistics, R, n)
+        count, mean, about = _moments(replicated, 1)
+        p, mcse = _p_value(observed.movedim(1, -1), replicated.movedim(1, -1))
+        pieces.append(torch.stack([observed.mean(1), mean, _sd(about, count), p, mcse]).cpu())
+    names = ("observed", "replicated_mean", "replicated_sd", "p_value", "p_value_mcse")
+    units = dict.fromkeys(names, SEE) | dict.fromkeys(names[3:], "1")
+    values = zip(names, torch.cat(pieces, -1), strict=True)
+    return with_units(
+        {name: (("statistic", "obs"), value, units[name]) for name, value in values},
+        {"obs": measure.split.index.tolist(), **_statistics({**measure.units, REALIZED: "nats"})},
+        cannot_see="whether q or the model is at fault; and p-values crowd around 1/2 even for a right model, since "
+        "each datum is used twice, to find z and to be judged",
+    )
+
+
+def _watched(parts: Iterator[Part], bar: Any, kept: list[Tensor], num_kept: int) -> Iterator[Part]:
+    """The same parts; their progress is shown, and the first replicates are kept."""
+    for part in parts:
+        kept.append(part.x[:num_kept].cpu())
+        yield part
+        bar.update(part.x.shape[1])
+
+
+def _pictures(level: Level, split: Split, made: Tensor) -> dict[str, xr.Dataset]:
+    """Data and the replicates that were kept, (R', n, *x_shape), by group."""
+    if not len(made):
+        return {}
+    obs = {"obs": split.index.tolist()}
+    group = "prior_predictive" if level == "population" else "posterior_predictive"
+    return {
+        group: of_draws({"x": made[None]}, ("chain", "draw", "obs"), obs, is_data=True),
+        "observed_data": of_draws({"x": split.x}, ("obs",), obs, is_data=True),
+    }
+
+
+def _p_value(observed: Tensor, replicated: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank of the observed among the replicates, ties counted half, and its Monte Carlo error; over the last axis."""
+    tied = torch.isclose(replicated, observed, rtol=1e-9, atol=1e-12)  # sums in another order differ by rounding
+    above = (replicated > observed) & ~tied
+    number = (~replicated.isnan()).sum(-1)
+    p = (in_float64(above.sum(-1)) + (in_float64(tied.sum(-1)) + 1) / 2) / (number + 1)
+    unknown = observed.isnan().any(-1) | (number == 0)
+    p = torch.where(unknown, math.nan, p)
+    return p, (p * (1 - p) / number).sqrt()
+
+
+def _statistics(units: Mapping[str, str]) -> dict[str, Any]:
+    """Coordinates of the dimension `statistic`."""
+    return {"statistic": list(units), "units": ("statistic", list(units.values()))}

@@ -1,0 +1,28 @@
+"""p(z | x) itself: its unnormalized log density in the latents' coordinates, and draws from it by HMC or on a grid.
+
+Other rooms import the log joint, the latents' sites and their bijections, grids, and the kernel of HMC.
+"""
+
+from ppl_vae.diagnostics.posterior.adaptive_grid import own_grids
+from ppl_vae.diagnostics.posterior.grid import Grid
+from ppl_vae.diagnostics.posterior.hmc import hmc
+from ppl_vae.diagnostics.posterior.hmc_kernel import LogDensity, start, transition
+from ppl_vae.diagnostics.posterior.latent_sites import LatentSites, bijection, free_of_others, unit_log_prob
+from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
+from ppl_vae.diagnostics.posterior.quadrature_posterior import quadrature_posterior
+
+__all__ = [
+    "Grid",
+    "LatentSites",
+    "LogDensity",
+    "LogJoint",
+    "bijection",
+    "free_of_others",
+    "hmc",
+    "log_joints",
+    "own_grids",
+    "quadrature_posterior",
+    "start",
+    "transition",
+    "unit_log_prob",
+]

@@ -1,0 +1,256 @@
+"""log p(x, z) of each datum as a function of unconstrained latents: what samplers climb and grids add up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.diagnostics.posterior.latent_sites import bijection
+from ppl_vae.draws import arguments, by_datum, chunks, look
+from ppl_vae.split import Split
+
+__all__ = ["LogDensities", "LogJoint", "gradient", "log_joints"]
+
+
+@dataclass(frozen=True)
+class LogDensities:
+    """Log densities at some points u, each (draws, n), in nats.
+
+    Attributes
+    ----------
+    log_prior
+        log p(z) + log |dz/du|, the density of u.
+    log_likelihood
+        log p(x | z).
+    log_guide
+        log q(z | x) + log |dz/du|; zeros unless it was asked for.
+    """
+
+    log_prior: Tensor
+    log_likelihood: Tensor
+    log_guide: Tensor
+
+    @property
+    def log_joint(self) -> Tensor:
+        """log p(x, u)."""
+        return self.log_prior + self.log_likelihood
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log p(x, u) - log q(u | x)."""
+        return self.log_joint - self.log_guide
+
+
+class LogJoint:
+    """log p(x, u) of each of n data, u being all latents of a datum, unconstrained.
+
+    u is (draws, n, dim), or (draws, 1, dim) for the same points at every datum: then a decoder that sees nothing but
+    z runs once for all data. The sites lie one after the other, each carried from its support by `biject_to`, and the
+    Jacobian is counted with the prior. Scales are removed and masks kept. Data do not see each other: the gradient of
+    the sum over data holds each datum's own.
+
+    Parameters
+    ----------
+    program
+        Anything with `.model` and `.guide`.
+    args, mask
+        What they are called with, from `draws.arguments`.
+    where
+        Where the data lie in its plates.
+
+    Raises
+    ------
+    ValueError
+        For discrete latents, for a point mass or an improper prior, which have no density to climb; for a support
+        that no bijection reaches, such as a sphere.
+    """
+
+    def __init__(self, program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
+        self.program, self.args, self.mask = program, args, mask
+        self.where = where.of(len(args[0]))
+        model, guide = self._drawn()
+        self._check(model, guide)
+        self.layout: dict[str, _Placed] = {}
+        self.dim = 0
+        for name in traces.latents(guide):
+            placed = _Placed.of(model.nodes[name], self.where, self.dim)
+            self.layout[name], self.dim = placed, placed.columns.stop
+
+    @property
+    def size(self) -> int:
+        """Number of data."""
+        return self.where.size
+
+    def __call__(self, u: Tensor, *, guide: bool = False) -> LogDensities:
+        """The densities at u; those of the guide too if asked for, which costs an encoding."""
+        trace, jacobian = self._at(self.program.model, u)
+        num = len(u)
+        log_prior = sum((traces.log_prob(trace.nodes[n], self.where, num) for n in self.layout), jacobian)
+        log_likelihood = sum(
+            (traces.log_prob(s, self.where, num) for n, s in traces.observed(trace).items() if n not in self.layout),
+            torch.zeros_like(jacobian),
+        )
+        log_guide = torch.zeros_like(jacobian)
+        if guide:
+            values = {name: trace.nodes[name]["value"] for name in self.layout}
+            scored = self._trace(poutine.condition(self.program.guide, data=values), num)
+            log_guide = sum((traces.log_prob(scored.nodes[n], self.where, num) for n in self.layout), jacobian)
+        return LogDensities(log_prior, log_likelihood, log_guide)
+
+    def from_guide(self, num: int) -> Tensor:
+        """Draws u from q(z | x), (num, n, dim)."""
+        guide = self._trace(self.program.guide, num)
+        return self._flat(self._trace(poutine.replay(self._latents, trace=guide), num), num)
+
+    def from_prior(self, num: int) -> Tensor:
+        """Draws u from p(z), (num, n, dim)."""
+        return self._flat(self._trace(self._latents, num), num)
+
+    def values(self, u: Tensor) -> dict[str, Tensor]:
+        """The latents themselves, by site, (draws, n, *event_shape), as `draws.Draws` has them."""
+        trace, _ = self._at(self._latents, u)
+        sites = {name: trace.nodes[name] for name in self.layout}
+        return {name: by_datum(site["value"], site, self.where) for name, site in sites.items()}
+
+    def unconstrained(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The reverse of `values`: u, (draws, n, dim)."""
+        model, _ = self._drawn()
+        for name, placed in self.layout.items():
+            model.nodes[name]["value"] = placed.batched(values[name], model.nodes[name]["fn"].event_shape)
+        return self._flat(model, len(values[name]))
+
+    def _drawn(self) -> tuple[Trace, Trace]:
+        """One draw from q for each datum."""
+        with traces.particles(1, self.where.depth):
+            return traces.pair(self.program, *self.args, mask=self.mask)
+
+    def _trace(self, f: Callable[..., Any], num: int) -> Trace:
+        with traces.particles(num, self.where.depth):
+            return poutine.trace(f).get_trace(*self.args, **traces.call(self.mask))
+
+    @property
+    def _latents(self) -> Callable[..., None]:
+        """The model without its likelihood."""
+        return traces.up_to(self.program.model, self.layout)
+
+    def _at(self, f: Callable[..., Any], u: Tensor) -> tuple[Trace, Tensor]:
+        """The trace of the model, or of its latents, at u, and log |dz/du|, (draws, n)."""
+        placed = _Placing(self.layout, u)
+        with placed:
+            trace = self._trace(f, len(u))
+        zero = u.new_zeros(len(u), self.size)
+        return trace, sum((traces.by_particle(j, self.where, len(u)) for j in placed.jacobians), zero)
+
+    def _flat(self, model: Trace, num: int) -> Tensor:
+        """The latents of a trace, unconstrained, (num, n, dim)."""
+        sites = ((model.nodes[name], placed) for name, placed in self.layout.items())
+        return torch.cat([placed.flat(site, num, self.size) for site, placed in sites], -1)
+
+    def _check(self, model: Trace, guide: Trace) -> None:
+        for name, site in traces.latents(guide).items():
+            if traces.discrete(site) or traces.discrete(model.nodes[name]):
+                raise ValueError(
+                    f"log p(x, z) as a function of z expects latents with densities, got the discrete {name!r}; "
+                    "sum over it, or use log_marginal_likelihood(method='iwae')"
+                )
+            if traces.singular(site) or traces.improper(model.nodes[name]):
+                raise ValueError(
+                    f"log p(x, z) as a function of z expects a proper prior and a q with a density at {name!r}, got "
+                    "an improper prior (Flat) or a point mass (Point): there is no posterior to compare q with; use "
+                    "another prior and posterior"
+                )
+
+
+def log_joints(program: Any, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
+    """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
+
+    Fewer where they are large: see `draws.look`. Call it inside `session.diagnosing`. It refuses `max_rows` below 1,
+    and what `LogJoint` does.
+    """
+    where = look(program, data)
+    for rows in chunks(len(data), num, where.rows(max_rows)):
+        yield rows, LogJoint(program, *arguments(program, data[rows]), where)
+
+
+def gradient(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
+    """f(u), (draws, n), and the gradient of each, (draws, n, dim); neither carries a graph."""
+    with torch.enable_grad():
+        u = u.detach().requires_grad_()
+        value = f(u)
+        (slope,) = torch.autograd.grad(value.sum(), u)
+    return value.detach(), slope
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Which columns of u a site takes, and how they lie in it.
+
+    `columns`; `plates`, the sizes of its batch dimensions between the particles and the event, with 1 in the place
+    of the data's; `data`, the data's position among them; `event`, the shape of an unconstrained event.
+    """
+
+    columns: slice
+    plates: tuple[int, ...]
+    data: int
+    event: tuple[int, ...]
+
+    @classmethod
+    def of(cls, site: traces.Site, where: traces.Plates, start: int) -> _Placed:
+        """The next columns, for a site with one particle."""
+        transform, value = bijection(site["name"], site), site["value"]
+        batch = value.shape[: value.dim() - len(site["fn"].event_shape)]
+        plates = list(batch[len(batch) - where.depth :])
+        plates[where.data] = 1
+        event = tuple(transform.inv(value).shape[len(batch) :])
+        columns = slice(start, start + math.prod(plates) * math.prod(event))
+        return cls(columns, tuple(plates), where.depth + where.data, event)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the columns of one datum, as `draws.by_datum` has it of a value: other plates, then the event."""
+        return (*(size for i, size in enumerate(self.plates) if i != self.data and size > 1), *self.event)
+
+    def inside(self, u: Tensor) -> Tensor:
+        """The site's part of u (draws, n, dim), in its batch shape."""
+        part = u[..., self.columns]
+        others = [size for i, size in enumerate(self.plates) if i != self.data]
+        return part.reshape(*u.shape[:2], *others, *self.event).movedim(1, 1 + self.data)
+
+    def batched(self, value: Tensor, event: torch.Size) -> Tensor:
+        """A site's value (draws, n, *others, *event), as `by_datum` gives it, in its batch shape."""
+        others = [size for i, size in enumerate(self.plates) if i != self.data]
+        return value.reshape(*value.shape[:2], *others, *event).movedim(1, 1 + self.data)
+
+    def flat(self, site: traces.Site, num: int, size: int) -> Tensor:
+        """The reverse, from a site's value, (num, size, columns)."""
+        u = bijection(site["name"], site).inv(site["value"])
+        plates = [size if i == self.data else n for i, n in enumerate(self.plates)]
+        return u.expand(num, *plates, *self.event).movedim(1 + self.data, 1).reshape(num, size, -1)
+
+
+class _Placing(Messenger):
+    """Gives each latent site its part of u, carried into its support, and keeps the Jacobians."""
+
+    def __init__(self, layout: dict[str, _Placed], u: Tensor) -> None:
+        super().__init__()
+        self.layout, self.u = layout, u
+        self.jacobians: list[Tensor] = []
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        placed = self.layout.get(msg["name"])
+        if placed is None:
+            return
+        transform = bijection(msg["name"], msg)
+        u = placed.inside(self.u)
+        msg["value"] = transform(u)
+        msg["done"] = True
+        self.jacobians.append(transform.log_abs_det_jacobian(u, msg["value"]))

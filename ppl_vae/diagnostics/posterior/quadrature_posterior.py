@@ -1,0 +1,140 @@
+"""p(z | x) on a grid: the reference for q where there are one or two latent dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.posterior.adaptive_grid import own_grids
+from ppl_vae.diagnostics.posterior.grid import Grid
+from ppl_vae.diagnostics.results import attributes, of_draws, to_tree, with_units
+from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import chunks
+from ppl_vae.split import Split
+
+__all__ = ["quadrature_posterior"]
+
+RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is a reference
+FEWEST_STEPS = 2  # in a standard deviation: that of draws is then too large by 1 % at most
+
+
+@verb
+def quadrature_posterior(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    seed: Seed | None = None,
+    num_points: Count | None = None,
+    num_draws: Count = 1000,
+    num_chains: Count = 4,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**29,
+    progress: bool = True,
+) -> Any:
+    """The posterior p(z | x) of each datum from a grid, as a density and as draws; wrong where a mode is not found.
+
+    A grid over all data finds where each datum's posterior lies, together with draws from q; a second one, the datum's
+    own, lies around all of that, so that a posterior may be far narrower than the first one's step.
+
+    Parameters
+    ----------
+    program, x, *context, mask, seed, max_rows, progress
+        As for `quadrature`.
+    num_points
+        Along each axis of both grids, an odd number; if `None`, 2049 for one latent dimension, and for two 257 and then
+        129.
+    num_draws, num_chains
+        Draws a chain, and chains. All draws are independent; the chains are there for what expects some.
+    max_bytes
+        Largest densities that are kept, over all data.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        `posterior` with the latents by site, (chain, draw, obs, ...), each drawn evenly from the cell around a point.
+        `density` with `log_density` (obs, point_0) or (obs, point_0, point_1), in nats: log p(u | x) of the
+        unconstrained latents, which are z itself where z may take any value, and the axes of each datum's grid, `u_0`
+        (obs, point_0) and `u_1` (obs, point_1). `diagnostics`, (obs), with `log_px_error` as that of `quadrature`, in
+        nats, and `reliable`, whether it is at most 0.1 and the step at most half a standard deviation: elsewhere give
+        more points.
+
+    Raises
+    ------
+    ValueError
+        If the densities would be larger than `max_bytes`; for no draws or chains; for whatever `quadrature` refuses.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold").take(test=3)
+    >>> _ = torch.manual_seed(0)
+    >>> tree = quadrature_posterior(build(digits, latent_dim=2), digits.test, num_points=65, seed=0)
+    >>> dict(tree["density"].sizes), dict(tree["posterior"].sizes)
+    ({'obs': 3, 'point_0': 65, 'point_1': 65}, {'chain': 4, 'draw': 1000, 'obs': 3, 'latent': 2})
+    """
+    with diagnosing("quadrature_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
+        coarse = Grid.over("quadrature_posterior", program, split, num_points, max_rows)
+        columns: dict[str, Tensor] = {}
+        drawn: dict[str, list[Tensor]] = {}
+        with tqdm(unit="point", disable=None if progress else True, leave=False) as bar:
+            for rows, joint, grid, log_f in own_grids(program, split, coarse, num_points, max_rows, bar):
+                if not columns:
+                    _check_size(len(grid), len(split), max_bytes)
+                for name, part in _described(grid, log_f).items():
+                    empty = torch.empty(len(split), *part.shape[1:], dtype=part.dtype)
+                    columns.setdefault(name, empty)[rows] = part.cpu()
+                at_once = joint.where.rows(max_rows)
+                u = _drawn(grid, log_f, num_chains * num_draws)
+                few = [joint.values(u[some]) for some in chunks(len(u), joint.size, at_once)]
+                for name in joint.layout:
+                    drawn.setdefault(name, []).append(torch.cat([values[name] for values in few]).cpu())
+        joined = {name: torch.cat(z, 1).unflatten(0, (num_chains, num_draws)) for name, z in drawn.items()}
+        attrs = attributes(program, split, used, num_points=grid.num_points)
+    attrs["cannot_see"] = "a mode between the points of the coarser grid that q never visits, or outside its box"
+    obs = {"obs": split.index.tolist()}
+    verdict = {name: columns.pop(name) for name in ("log_px_error", "reliable")}
+    points = tuple(f"point_{i}" for i in range(grid.dim))
+    along = {f"u_{i}": (("obs", points[i]), columns[f"u_{i}"], "1") for i in range(grid.dim)}
+    log_density = columns["log_density"].unflatten(1, [grid.num_points] * grid.dim)
+    density = with_units({"log_density": (("obs", *points), log_density, "nats"), **along}, obs, **attrs)
+    units = {"log_px_error": "nats", "reliable": "1"}
+    diagnostics = with_units({name: (("obs",), v, units[name]) for name, v in verdict.items()}, obs, **attrs)
+    del attrs["cannot_see"]
+    posterior = of_draws(joined, ("chain", "draw", "obs"), obs).assign_attrs(attrs)
+    return to_tree({"posterior": posterior, "density": density, "diagnostics": diagnostics})
+
+
+def _check_size(num_points: int, num_data: int, max_bytes: int) -> None:
+    if 8 * num_points * num_data > max_bytes:
+        raise ValueError(
+            f"quadrature_posterior expects densities of at most {max_bytes / 2**20:.0f} MiB, got {num_data} data of "
+            f"{num_points / 2**17:.2f} MiB each; give fewer data or points, or raise max_bytes"
+        )
+
+
+def _described(grid: Grid, log_f: Tensor) -> dict[str, Tensor]:
+    """What is said of each datum, (n, ...)."""
+    log_px, error = grid.integral_of(log_f)
+    first, second = (log_f.softmax(0).T @ power for power in (grid.points, grid.points.square()))
+    sd = (second - first.square()).clamp_min(0).sqrt() * (grid.num_points - 1)  # in steps
+    return {
+        "log_density": (log_f - log_px).T,
+        **{f"u_{i}": axis.T for i, axis in enumerate(grid.axes.unbind(-1))},
+        "log_px_error": error,
+        "reliable": (error <= RELIABLE) & (sd >= FEWEST_STEPS).all(-1),
+    }
+
+
+def _drawn(grid: Grid, log_f: Tensor, num: int) -> Tensor:
+    """Draws u, (num, n, dim), spread evenly over the cells around points."""
+    index = torch.multinomial(log_f.softmax(0).T, num, replacement=True).T
+    u = grid.at(grid.points[index])
+    return u + (torch.rand_like(u) - 0.5) * grid.step

@@ -1,0 +1,24 @@
+"""What a diagnostic returns: datasets with units and attributes, and ArviZ trees of either version.
+
+It knows nothing of programs but through `draws`; every other room may import what is named here.
+"""
+
+from ppl_vae.diagnostics.results.arviz_io import ess, group, groups, rhat, to_tree
+from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_units
+from ppl_vae.diagnostics.results.open_tree import open_tree
+from ppl_vae.diagnostics.results.to_arviz import to_arviz
+from ppl_vae.diagnostics.results.with_results import with_results
+
+__all__ = [
+    "attributes",
+    "ess",
+    "group",
+    "groups",
+    "of_draws",
+    "open_tree",
+    "rhat",
+    "to_arviz",
+    "to_tree",
+    "with_results",
+    "with_units",
+]

@@ -1,0 +1,215 @@
+"""Draws from q, predictions and a verdict for each datum, as an ArviZ tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import xarray as xr
+from pyro import poutine
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ppl_vae import traces
+from ppl_vae.arguments import Count, Seed, Whole
+from ppl_vae.calls import verb
+from ppl_vae.diagnostics.results.arviz_io import to_tree
+from ppl_vae.diagnostics.results.datasets import attributes, of_draws
+from ppl_vae.draws import Draws, arguments, by_datum, check_program, draws, look
+from ppl_vae.evaluation.evaluate import per_datum
+from ppl_vae.importance import FEWEST, psis
+from ppl_vae.isolation import evaluating
+from ppl_vae.split import Split
+
+__all__ = ["to_arviz"]
+
+
+@verb
+def to_arviz(
+    program: nn.Module,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    num_samples: Count = 1000,
+    num_predictive: Whole | None = None,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**29,
+    progress: bool = True,
+) -> Any:
+    """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).
+
+    `posterior` and `sample_stats` (lp, log_q, log_weight, log_weight_psis) hold independent draws from q, which are
+    no Markov chain: R-hat and ESS of them mean nothing, `attrs["draws"]` says so, and
+    ``az.summary(tree, kind="stats")`` leaves them out. `posterior_predictive`, `prior`, `prior_predictive`,
+    `observed_data` and `constant_data` (labels) are ArviZ's usual ones. `diagnostics` holds per datum `elbo`,
+    `log_px` and its Monte Carlo error, `kl_gap` = log_px - elbo (the KL from q to the posterior, where pareto_k is
+    low), `ess` and `pareto_k` (NaN for a discrete q, whose weights are not smoothed either). Log densities are of the
+    raw data, as `evaluate` gives them. A site that is named like a dimension, or with a slash, has its dimension or
+    itself renamed, which `attrs["renamed"]` of its group tells.
+
+    There is no `log_likelihood` group: with a latent for each datum, `az.loo` of log p(x | z) is the harmonic mean
+    estimator, wrong by nats, and does not run without the group.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
+    x
+        Data, (n, *x_shape), or a `Split`, whose `index` becomes the coordinate `obs`.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    num_samples
+        Draws from q a datum; at least 25.
+    num_predictive
+        Draws of the predictive groups and of the prior, 1 to `num_samples`; 100, or as many as there are, if `None`.
+    seed
+        Seed of all draws; fresh entropy, recorded, if `None`.
+    max_rows
+        Pairs of draw and datum decoded at once.
+    max_bytes
+        Largest tree that is made, all its groups together.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        Save it with `.to_netcdf(path)`; `tree.sel(obs=i)` goes into ArviZ's own plots.
+
+    Raises
+    ------
+    ValueError
+        If the tree would be larger than `max_bytes`; if q is a point mass or the prior improper, for which there
+        is no posterior to describe; for too few samples, or predictions that are not one to each of some samples.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+    """
+    check_program("to_arviz", program)
+    if num_samples < FEWEST:
+        raise ValueError(f"to_arviz expects at least {FEWEST} samples, got {num_samples}; k-hat has no tail in fewer")
+    num_predictive = min(100, num_samples) if num_predictive is None else num_predictive
+    if not 1 <= num_predictive <= num_samples:
+        raise ValueError(
+            f"to_arviz expects num_predictive from 1 to the {num_samples} samples, got {num_predictive}; data are "
+            "predicted from draws of q: give fewer, or more num_samples"
+        )
+    split = Split.of(x, *context, mask=mask)
+    with evaluating(program, seed) as used:
+        split = split.fixed(used)
+        volume = split.log_volume
+        parts: list[dict[str, dict[str, Tensor]]] = []
+        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+            for rows, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
+                if drawn.singular or drawn.improper or drawn.quantized:
+                    raise ValueError(
+                        "to_arviz expects a posterior and a prior with densities, got a point mass (Point), one code a "
+                        "datum (VectorQuantized) or an improper prior (Flat): an autoencoder has a reconstruction "
+                        "only; use another posterior and prior"
+                    )
+                parts.append(_kept(drawn, volume[rows]))
+                if len(parts) == 1:
+                    _check_size(parts[0], split, num_predictive, max_bytes)
+                bar.update(rows.stop - rows.start)
+        prior = _prior(program, split, num_predictive, set(drawn.z))
+    attrs = {
+        "draws": (
+            "independent draws from q(z | x), in one chain that is no Markov chain: R-hat and ESS of chains mean "
+            "nothing here; how good q is, say pareto_k, ess and kl_gap in the group diagnostics"
+        ),
+        "inference_library": "pyro-ppl",
+        "inference_library_version": version("pyro-ppl"),
+        "creation_library": "ppl_vae",
+        "created_at": datetime.now(UTC).isoformat(),
+        "base_measure": "mass" if drawn.discrete else "density",
+        **attributes(program, split, used, num_samples=num_samples),
+    }
+    datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
+    return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
+
+
+def _kept(drawn: Draws, log_volume: Tensor) -> dict[str, dict[str, Tensor]]:
+    """What is kept of some draws, by group, on the CPU; the data axis is the last but the event's."""
+    log_w = drawn.log_weights - log_volume.to(drawn.log_likelihood)
+    log_q = torch.stack(list(drawn.log_q.values())).sum(0)
+    log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q else psis(log_w)[0]
+    groups = {
+        "posterior": drawn.z,
+        "sample_stats": {"lp": log_w + log_q, "log_q": log_q, "log_weight": log_w, "log_weight_psis": log_psis},
+        "posterior_predictive": drawn.predicted,
+        "observed_data": drawn.observed,
+        "diagnostics": per_datum(drawn, log_volume),
+    }
+    return {group: {name: v.detach().cpu() for name, v in vs.items()} for group, vs in groups.items()}
+
+
+def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -> dict[str, xr.Dataset]:
+    """The groups that say something of each datum."""
+    obs = {"obs": split.index.tolist()}
+    datasets = {}
+    for group, variables in parts[0].items():
+        per_draw = group not in _PER_DATUM
+        joined = {name: torch.cat([p[group][name] for p in parts], int(per_draw)) for name in variables}
+        leading = ("chain", "draw", "obs") if per_draw else ("obs",)
+        data = {name: (v.unsqueeze(0) if per_draw else v) for name, v in joined.items()}
+        datasets[group] = of_draws(data, leading, obs, is_data=_is_data(group))
+    for name, variable in datasets["diagnostics"].data_vars.items():
+        variable.attrs["units"] = _UNITS.get(str(name), "nats")
+    return datasets
+
+
+def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
+    """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
+    where = look(program, split)
+    args, _ = arguments(program, split[torch.arange(num) % len(split)])
+    trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+    values = {
+        name: by_datum(site["value"][None], site, where).detach().cpu() for name, site in traces.latents(trace).items()
+    }
+    prior = {name: v for name, v in values.items() if name in latents}
+    predicted = {name: v for name, v in values.items() if name not in latents}
+    return {
+        "prior": of_draws(prior, ("chain", "draw"), {}),
+        "prior_predictive": of_draws(predicted, ("chain", "draw"), {}, is_data=True),
+    }
+
+
+def _known(split: Split) -> dict[str, Tensor]:
+    """What else is known of the data."""
+    constant = {f"context_{i}": c for i, c in enumerate(split.context)}
+    constant |= {} if split.y is None else {"label": split.y}
+    constant |= {} if split.mask is None else {"mask": split.mask}
+    return {name: c.detach().cpu() for name, c in constant.items()}
+
+
+def _constant(split: Split) -> dict[str, xr.Dataset]:
+    known = _known(split)
+    return {"constant_data": of_draws(known, ("obs",), {"obs": split.index.tolist()})} if known else {}
+
+
+def _is_data(group: str) -> bool:
+    return group in ("posterior_predictive", "observed_data")
+
+
+def _check_size(part: Mapping[str, Mapping[str, Tensor]], split: Split, num_predictive: int, max_bytes: int) -> None:
+    """Refuse a tree that is too large; a draw from the prior is as large as one from q for one datum."""
+    rows = len(part["diagnostics"]["elbo"])
+    per_obs = sum(t.nbytes for group in part.values() for t in group.values()) // rows
+    per_obs += sum(t.nbytes for t in _known(split).values()) // len(split)
+    likewise = (*part["posterior"].values(), *part["posterior_predictive"].values())
+    prior = num_predictive * sum(t[0, 0].nbytes for t in likewise)
+    if len(split) * per_obs + prior > max_bytes:
+        raise ValueError(
+            f"to_arviz expects a tree of at most {max_bytes / 2**20:.0f} MiB, got {len(split)} data of "
+            f"{per_obs / 2**20:.2f} MiB each; give {max(1, (max_bytes - prior) // per_obs)} data or fewer, lower "
+            f"num_samples or num_predictive ({prior / 2**20:.2f} MiB of draws from the prior), or raise max_bytes"
+        )
+
+
+_PER_DATUM = ("observed_data", "diagnostics")
+_UNITS = {"ess": "draws", "pareto_k": "1"}
