@@ -20,7 +20,9 @@ MAJOR = az.__version__.split(".")[0]
 
 def by_path():
     """The module alone: importing the package needs torch."""
-    spec = importlib.util.spec_from_file_location("arviz_io", ROOT / "ppl_vae" / "diagnostics" / "results" / "arviz_io.py")
+    spec = importlib.util.spec_from_file_location(
+        "arviz_io", ROOT / "ppl_vae" / "diagnostics" / "results" / "arviz_io.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -133,7 +133,7 @@ def _diagnosed(folder: Path, vae: VAE, split: Split, options: Namespace) -> Diag
         seed=options.seed,
         max_rows=options.max_rows,
     )
-    print(write_diagnosis(vae, split, found, folder))
+    print(write_diagnosis(vae, found, folder))
     for name, reason in found.left_out.items():
         print(f"left out {name}: {reason}")
     return found

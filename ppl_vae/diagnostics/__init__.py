@@ -5,7 +5,8 @@ All are called `f(program, x, *context, mask=True, seed=None, ...)`, where a pro
 `diagnose` runs them all.
 """
 
-from ppl_vae.diagnostics.diagnose import Diagnosis, diagnose
+from ppl_vae.diagnostics.diagnose import DIAGNOSTICS, Diagnosis, diagnose
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Subject
 from ppl_vae.diagnostics.evidence import Elpd, ais, bdmc, compare, elpd, log_marginal_likelihood, log_weights
 from ppl_vae.diagnostics.guide import (
     GuideCheck,
@@ -24,9 +25,14 @@ from ppl_vae.diagnostics.results import group, groups, open_tree, to_arviz, with
 from ppl_vae.importance import good_k, psis
 
 __all__ = [
+    "DIAGNOSTICS",
     "Diagnosis",
+    "Diagnostic",
     "Elpd",
+    "Figure",
     "GuideCheck",
+    "Panel",
+    "Subject",
     "active_units",
     "aggregated_posterior",
     "ais",

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
-from ppl_vae.diagnostics.evidence import ais
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Subject
+from ppl_vae.diagnostics.evidence import AIS_GUIDE, AIS_PRIOR
 from ppl_vae.diagnostics.guide import (
+    COMPARE_POSTERIORS,
+    COVERAGE_REAL,
+    COVERAGE_SIMULATED,
+    INFERENCE_GAPS,
+    POSTERIOR_PIT,
+    SBC,
     GuideCheck,
     Report,
     check_guide,
-    compare_posteriors,
-    coverage,
-    inference_gaps,
-    posterior_pit,
-    simulation_based_calibration,
 )
-from ppl_vae.diagnostics.latents import active_units, aggregated_posterior
-from ppl_vae.diagnostics.model import posterior_predictive_check
-from ppl_vae.diagnostics.posterior import hmc, quadrature_posterior
-from ppl_vae.diagnostics.results import group, to_arviz, with_results
-from ppl_vae.diagnostics.words import in_short, overall, written
+from ppl_vae.diagnostics.latents import ACTIVE_UNITS, AGGREGATED_POSTERIOR
+from ppl_vae.diagnostics.model import PREDICTIVE_CHECK, PREDICTIVE_CHECK_DATUM
+from ppl_vae.diagnostics.posterior import HMC, QUADRATURE_POSTERIOR
+from ppl_vae.diagnostics.report import markdown, overall, short
+from ppl_vae.diagnostics.results import to_arviz, with_results
 from ppl_vae.split import Split
 
-__all__ = ["APART", "Diagnosis", "diagnose"]
+__all__ = ["DIAGNOSTICS", "Diagnosis", "diagnose"]
 
-APART = (
-    "hmc",
-    "quadrature_posterior",
-)  # draws from p(z | x), each a tree of its own: most of ArviZ looks at one posterior
+DIAGNOSTICS: tuple[Diagnostic, ...] = (
+    SBC,
+    COVERAGE_SIMULATED,
+    INFERENCE_GAPS,
+    COMPARE_POSTERIORS,
+    POSTERIOR_PIT,
+    COVERAGE_REAL,
+    HMC,
+    QUADRATURE_POSTERIOR,
+    AIS_GUIDE,
+    AIS_PRIOR,
+    ACTIVE_UNITS,
+    AGGREGATED_POSTERIOR,
+    PREDICTIVE_CHECK,
+    PREDICTIVE_CHECK_DATUM,
+)
+"""All diagnostics, in the order of the report; `diagnose` runs each after those that it needs."""
 
 
 @verb
@@ -49,6 +65,7 @@ def diagnose(
     seed: Seed | None = None,
     max_rows: Count = 10_000,
     progress: bool = True,
+    diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
 ) -> Diagnosis:
     """How far q(z | x) is from p(z | x), for which data, why, and what that means for every number that uses q.
 
@@ -82,6 +99,8 @@ def diagnose(
         Pairs of draw and datum decoded at once; bounds the memory.
     progress
         Show progress bars, where there is a terminal.
+    diagnostics
+        What to run: some of `DIAGNOSTICS`, or those and a `Diagnostic` of your own.
 
     Returns
     -------
@@ -115,41 +134,37 @@ def diagnose(
     split = split.fixed(seed)
     chosen = split[check.stratified(subset)]
     tree = to_arviz(program, chosen, num_samples=num_samples, seed=seed, max_rows=max_rows)
-    call: dict[str, Any] = {"seed": seed, "max_rows": max_rows, "progress": progress}
+    subject = Subject(
+        program=program,
+        data=split,
+        chosen=chosen,
+        tree=tree,
+        check=check.dataset.assign(known=("obs", check.known)),
+        length=length,
+        options={"seed": seed, "max_rows": max_rows, "progress": progress},
+    )
+    results, left_out = _run([one for one in diagnostics if full or not one.full], subject)
+    return Diagnosis(check, subject, results, left_out, tuple(diagnostics))
+
+
+def _run(diagnostics: Sequence[Diagnostic], subject: Subject) -> tuple[dict[str, Any], dict[str, str]]:
+    """Results by name, each after those that it needs, and the reasons why others were left out."""
+    by_name = {one.name: one for one in diagnostics}
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
-
-    def run(name: str, f: Callable[[], Any]) -> None:
+    for name in TopologicalSorter({one.name: one.needs for one in diagnostics}).static_order():
+        one = by_name.get(name)
+        if one is None or not one.fits(subject):
+            continue
+        if one.needs and not any(needed in results for needed in one.needs):
+            if one.question:
+                left_out[name] = f"it needs a result of {' or '.join(one.needs)}, and there is none"
+            continue
         try:
-            results[name] = f()
+            results[name] = one.run(subject, results)
         except (ValueError, RuntimeError, LookupError, ArithmeticError) as refusal:  # a program may raise anything
             left_out[name] = (str(refusal).splitlines() or [type(refusal).__name__])[0]
-
-    run("simulation_based_calibration", lambda: simulation_based_calibration(program, split, **call))
-    run("active_units", lambda: active_units(program, split, **call))
-    run("aggregated_posterior", lambda: aggregated_posterior(program, split, **call))
-    run("predictive_check", lambda: posterior_predictive_check(program, split, num_replicates=200, **call))
-    if full:
-        run("inference_gaps", lambda: inference_gaps(program, chosen, **call))
-        run("ais_guide", lambda: ais(program, chosen, init="guide", num_temperatures=length, **call))
-        run("ais_prior", lambda: ais(program, chosen, init="prior", num_temperatures=length, **call))
-        run("hmc", lambda: hmc(program, chosen, num_warmup=length, num_samples=length, **call))
-        run("predictive_check_datum", lambda: posterior_predictive_check(program, chosen, level="datum", **call))
-    if full and _num_units(tree) <= 2:
-        run("quadrature_posterior", lambda: quadrature_posterior(program, chosen, **call))
-    reference = results.get("quadrature_posterior", results.get("hmc"))
-    if reference is not None:
-        run("compare_posteriors", lambda: compare_posteriors(tree, reference))
-        run("posterior_pit", lambda: posterior_pit(tree, reference, seed=seed))
-    for name in ("simulation_based_calibration", "posterior_pit"):
-        if name in results:
-            results[f"coverage_{name}"] = coverage(results[name])
-    return Diagnosis(check, chosen, tree, results, left_out)
-
-
-def _num_units(tree: Any) -> int:
-    """Latent units of a datum, over all sites."""
-    return sum(z[0, 0, 0].size for z in group(tree, "posterior").values())
+    return results, left_out
 
 
 @checked
@@ -161,37 +176,59 @@ class Diagnosis:
     ----------
     check
         Of all data: how far q is, and whether that can be believed.
-    chosen
-        The data of the tree and of the full diagnosis, from the best to the worst fitted.
-    tree
-        Their draws from q, as `to_arviz` makes it.
+    subject
+        What was diagnosed.
     results
         What each diagnostic returned, a dataset or a tree, by its name.
     left_out
         Why a diagnostic was not made, by its name.
+    diagnostics
+        What was asked for.
     """
 
     check: GuideCheck
-    chosen: Split
-    tree: Any
+    subject: Subject
     results: Mapping[str, Any]
     left_out: Mapping[str, str]
+    diagnostics: tuple[Diagnostic, ...] = DIAGNOSTICS
+
+    @property
+    def chosen(self) -> Split:
+        """The data of the tree and of the full diagnosis, from the best to the worst fitted."""
+        return self.subject.chosen
+
+    @property
+    def tree(self) -> Any:
+        """Their draws from q, as `to_arviz` makes it."""
+        return self.subject.tree
 
     def __getitem__(self, name: str) -> Any:
         return self.results[name]
 
     def report(self, figures: Mapping[str, list[str]] | None = None) -> Report:
         """The diagnosis in words, as Markdown, with paths of figures by diagnostic where there are any."""
-        return Report(written(self.check, self.results, self.left_out, figures or {}))
+        return Report(markdown(self.diagnostics, self.check, self.subject, self.results, self.left_out, figures or {}))
 
     def in_short(self) -> Report:
         """The verdict, and a line for each diagnostic."""
-        first = overall(self.check, self.results, self.left_out).replace("**", "")
-        return Report("\n".join([first, "", self.check.verdict(), "", *in_short(self.check, self.results)]))
+        first = overall(self.diagnostics, self.check, self.results, self.left_out).replace("**", "")
+        lines = short(self.diagnostics, self.subject, self.results)
+        return Report("\n".join([first, "", self.check.verdict(), "", *lines]))
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """Every figure that the results allow, with the name of its diagnostic."""
+        for one in self.diagnostics:
+            if one.name in self.results:
+                for figure in one.figures(self.subject, self.results):
+                    yield one.name, figure
+
+    def apart(self) -> dict[str, Any]:
+        """Draws from p(z | x), each a tree of its own, as most of ArviZ looks at one posterior."""
+        return {one.name: self[one.name] for one in self.diagnostics if one.apart and one.name in self.results}
 
     def to_arviz(self) -> Any:
-        """Draws from q of the chosen data and every result, in one tree; the draws from p(z | x) are a tree apart."""
-        return with_results(self.tree, {name: r for name, r in self.results.items() if name not in APART})
+        """Draws from q of the chosen data and every result, in one tree; the draws from p(z | x) are trees apart."""
+        return with_results(self.tree, {name: r for name, r in self.results.items() if name not in self.apart()})
 
     def __repr__(self) -> str:
         return self.in_short()

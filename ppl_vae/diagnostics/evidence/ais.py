@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -9,14 +12,16 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.evidence.annealing import Path, Settings, anneal, schedule
 from ppl_vae.diagnostics.posterior import log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.evaluation.wording import data, mean_and_error, plural, told
 from ppl_vae.importance import log_marginal, tail_error
 from ppl_vae.split import Split
 
-__all__ = ["ais", "check_annealing"]
+__all__ = ["AIS_GUIDE", "AIS_PRIOR", "ais", "check_annealing"]
 
 
 @verb
@@ -143,3 +148,82 @@ _CANNOT_SEE = {
     "prior": "modes so narrow or so far out that no chain from the prior found them, and then the error is too small",
     "guide": "modes that q never visits, and the error is too small where few chains carry most of the weight",
 }
+
+
+_SMALL = 0.05  # nats that change no conclusion
+
+
+def _from_guide(subject: Subject, results: Results) -> list[str]:
+    found = results["ais_guide"]
+    by_q = subject.check.sel(obs=found["obs"])["log_px"]
+    more, error = mean_and_error((found["log_px"] - by_q).values)
+    if more > max(2 * error, _SMALL):
+        what = "by so much the NLL by importance sampling is too high there"
+    elif more < -max(2 * error, _SMALL):
+        what = "the chains have not arrived; ask for more temperatures"
+    else:
+        what = "no difference beyond its error"
+    return [
+        f"Annealing from q finds {told(more, error)} nats more of log p(x) than importance sampling, on the "
+        f"{plural(found.sizes['obs'], 'chosen datum', 'chosen data')}: {what}. Both share the blind spots of q."
+    ]
+
+
+def _ahead(results: Results) -> np.ndarray:
+    """For which data log p(x) is clearly higher by chains from the prior than by those from q."""
+    prior, q = results["ais_prior"], results["ais_guide"]
+    error = np.hypot(prior["log_px_mcse"], q["log_px_mcse"]).values
+    return (prior["log_px"] - q["log_px"]).values > 3 * error + 0.1
+
+
+def _from_prior(_: Subject, results: Results) -> list[str]:
+    found = results["ais_prior"]
+    if "ais_guide" not in results:
+        return ["There is no annealing from q to compare with."]
+    more, error = mean_and_error((found["log_px"] - results["ais_guide"]["log_px"]).values)
+    spread, num = float(found["log_weight_sd"].median()), found.sizes["obs"]
+    said = f"log p(x) from the prior less that from q: {told(more, error)} nats"
+    if (clearly := int(_ahead(results).sum())) or more > max(2 * error, 0.1):
+        first = f"Yes: {said}, clearly higher for {clearly} of {data(num)}"
+    elif more < -0.5 or spread > 2:
+        first = f"It cannot be told: chains from the prior have not arrived ({said}); ask for more temperatures"
+    elif not error < 0.25:
+        first = f"It cannot be told from so few data or so short chains ({said})"
+    else:
+        first = f"No sign of any: {said}, on {data(num)}"
+    return [
+        f"{first}.",
+        f"The log weights of these chains spread by {spread:.2f} nats: above 1 even their mean is not settled.",
+    ]
+
+
+def _missed(results: Results) -> str:
+    if "ais_guide" not in results or not _ahead(results).any():
+        return ""
+    return (
+        "chains from the prior find log p(x) that q does not: it misses modes, and numbers from its draws are too good"
+    )
+
+
+def _run(init: str) -> Callable[[Subject, Results], xr.Dataset]:
+    return lambda subject, _: ais(
+        subject.program, subject.chosen, init=init, num_temperatures=subject.length, **subject.options
+    )
+
+
+AIS_GUIDE = Diagnostic(
+    name="ais_guide",
+    question="What is log p(x), annealed from q?",
+    run=_run("guide"),
+    verdict=_from_guide,
+    full=True,
+)
+AIS_PRIOR = Diagnostic(
+    name="ais_prior",
+    question="Are there modes that q never visits?",
+    run=_run("prior"),
+    verdict=_from_prior,
+    full=True,
+    looks_for="annealing from the prior",
+    against=_missed,
+)

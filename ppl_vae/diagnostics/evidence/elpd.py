@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
-from ppl_vae.diagnostics.results import arviz_io
 from ppl_vae.diagnostics.evidence.log_marginal_likelihood import log_marginal_likelihood
-from ppl_vae.diagnostics.results import with_units
+from ppl_vae.diagnostics.results import arviz_io, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ppl_vae.arguments import Count, checked
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
 from ppl_vae.diagnostics.guide.moments import BY_DATUM, BY_UNIT, compared
 from ppl_vae.diagnostics.results import group, groups, with_units
+from ppl_vae.evaluation.wording import spread
 
-__all__ = ["compare_posteriors"]
+__all__ = ["COMPARE_POSTERIORS", "REFERENCES", "compare_posteriors", "panel", "reference"]
 
 
 @checked
@@ -157,3 +160,70 @@ def _verdict(tree: Any, obs: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     said = said if "obs" in said.dims else said.expand_dims("obs")
     rhat_of = said["rhat"].sel(obs=obs).values if "rhat" in said else np.full(len(obs), np.nan)  # a grid has none
     return rhat_of, said["reliable"].sel(obs=obs).values.astype(bool)
+
+
+REFERENCES = ("quadrature_posterior", "hmc")  # the exact one first
+
+
+def reference(results: Results) -> Any:
+    """The best draws from the posterior that there are."""
+    return next(results[name] for name in REFERENCES if name in results)
+
+
+def _told(_: Subject, results: Results) -> list[str]:
+    found = results["compare_posteriors"]
+    against = "exact draws, from a grid" if REFERENCES[0] in results else "draws of HMC"
+    return [
+        f"Against {against}, the means of q are off by {spread(np.abs(found['mean_error'].values))} standard "
+        f"deviations, and its standard deviations {spread(found['sd_ratio'].values)} times the posterior's "
+        "(median, 5-95 % over data and units)."
+    ]
+
+
+def _figures(subject: Subject, results: Results) -> Iterator[Figure]:
+    if _flat(group(subject.tree, "posterior")).shape[-1] > 1:
+        last = len(subject.chosen) - 1
+        which = (0, last // 2, last), ("best fitted", "middle", "worst fitted")
+        panels = [panel(subject, results, at, title) for at, title in zip(*which, strict=True)]
+        yield Figure("posteriors", [panels], (13 / 3, 4.6))
+
+
+def panel(subject: Subject, results: Results, at: int, title: str) -> Panel:
+    """q against draws of the posterior for one datum, in the two units that its posterior ties together most."""
+    q, p = (_flat(group(tree, "posterior"))[:2000, at] for tree in (subject.tree, reference(results)))
+    ties = np.abs(np.nan_to_num(np.corrcoef(p.T))) - np.eye(p.shape[1])
+    dims = tuple(sorted(int(i) for i in np.unravel_index(ties.argmax(), ties.shape)))
+    obs = int(subject.chosen.index[at])
+    about = subject.check.sel(obs=obs)
+    at_least = "" if about["known"] else "at least "
+    said = f"{title}, obs {obs}\nKL {at_least}{float(about['kl_gap']):.2f} nats"
+    if "hmc" in results:
+        said += f", R-hat of HMC {float(group(results['hmc'], 'diagnostics')['rhat'].sel(obs=obs)):.2f}"
+    more = {"dims": dims} | (_density(results, at) if p.shape[1] == 2 else {})
+    return Panel("posterior_against_reference", (q[:, dims], p[:, dims]), more, said)
+
+
+def _flat(draws: xr.Dataset) -> np.ndarray:
+    """All units of all sites, (draws, obs, units), the chains mixed."""
+    sites = (v.transpose("draw", "chain", "obs", ...).values for v in draws.data_vars.values())
+    return np.concatenate([z.reshape(z.shape[0] * z.shape[1], z.shape[2], -1) for z in sites], -1)
+
+
+def _density(results: Results, at: int) -> dict[str, Any]:
+    """The exact posterior of one datum, where a grid gave it."""
+    if "quadrature_posterior" not in results:
+        return {}
+    density = group(results["quadrature_posterior"], "density").isel(obs=at)
+    extent = tuple(float(density[u][end]) for u in ("u_0", "u_1") for end in (0, -1))
+    return {"log_density": density["log_density"].values.T, "extent": extent}
+
+
+COMPARE_POSTERIORS = Diagnostic(
+    name="compare_posteriors",
+    question="How far is q from draws of the posterior?",
+    run=lambda subject, results: compare_posteriors(subject.tree, reference(results)),
+    verdict=_told,
+    figures=_figures,
+    needs=REFERENCES,
+    full=True,
+)

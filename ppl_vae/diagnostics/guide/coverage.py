@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from ppl_vae.arguments import checked
+from ppl_vae.diagnostics.diagnostic import Diagnostic
 from ppl_vae.diagnostics.guide.ranks import by_quantity
 from ppl_vae.diagnostics.results import group, groups, with_units
 
-__all__ = ["coverage"]
+__all__ = ["COVERAGE_REAL", "COVERAGE_SIMULATED", "coverage"]
 
 _CALIBRATED = ("prior_sbc", "posterior_pit")
 
@@ -74,3 +75,11 @@ def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Datase
         {"prob": probs, "quantity": values["quantity"].values},
         **{**dataset.attrs, "cannot_see": "intervals too wide for some data and too narrow for others"},
     )
+
+
+def _of(name: str, **more: Any) -> Diagnostic:
+    return Diagnostic(name=f"coverage_{name}", run=lambda _, results: coverage(results[name]), needs=(name,), **more)
+
+
+COVERAGE_SIMULATED = _of("simulation_based_calibration")
+COVERAGE_REAL = _of("posterior_pit", full=True)

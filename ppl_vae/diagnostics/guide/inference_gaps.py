@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -12,16 +13,18 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Positive, Seed
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
 from ppl_vae.diagnostics.guide.refinement import Refined, refine
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, chunks, look, scored
+from ppl_vae.evaluation.wording import data, mean_and_error, told
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
-__all__ = ["inference_gaps"]
+__all__ = ["INFERENCE_GAPS", "gaps_panel", "inference_gaps"]
 
 
 @verb
@@ -212,3 +215,50 @@ _UNITS = {
     **dict.fromkeys(("pareto_k", "refined_pareto_k", "is_refined", "log_px_by_refined"), "1"),
     **dict.fromkeys(("ess", "refined_ess"), "draws"),
 }
+
+
+_SMALL = 0.05  # nats that change no conclusion
+
+_ADVICE = {
+    "the encoder": "a better encoder, or refinement of each datum, buys more than another family",
+    "the family of q": "a richer family (FullRankNormal, IAF) buys more than a better encoder",
+}
+
+
+def _told(_: Subject, results: Results) -> list[str]:
+    found = results["inference_gaps"]
+    encoder, family = (mean_and_error(found[name].values) for name in ("amortization_gap", "approximation_gap"))
+    said = f"amortization gap {told(*encoder)}, approximation gap {told(*family)} nats"
+    if max(encoder[0], family[0]) < _SMALL:
+        first = f"There is next to no gap to explain: {said}."
+    elif not abs(encoder[0] - family[0]) > 2 * float(np.hypot(encoder[1], family[1])):
+        first = f"It cannot be told which is larger: {said}; give more data."
+    else:
+        larger = "the encoder" if encoder[0] > family[0] else "the family of q"
+        first = f"Most of the gap is {larger}'s: {said} (means of the chosen data); {_ADVICE[larger]}."
+    lines = [
+        first,
+        f"Refining q for each of {data(found.sizes['obs'])} takes the median ESS from "
+        f"{float(found['ess'].median()):.0f} to {float(found['refined_ess'].median()):.0f} "
+        f"of {found.attrs['num_samples']} draws.",
+    ]
+    share = float((found["refined_pareto_k"] > good_k(found.attrs["num_samples"])).mean())
+    if share > 0:
+        lines.append(f"k-hat stays too high for {share:.0%} of them: their approximation gap is a lower bound.")
+    return lines
+
+
+def gaps_panel(found: xr.Dataset, title: str = "") -> Panel:
+    """Both gaps of each datum."""
+    args = found["amortization_gap"], found["approximation_gap"]
+    return Panel("gap_decomposition", args, {"obs": found["obs"].values}, title)
+
+
+INFERENCE_GAPS = Diagnostic(
+    name="inference_gaps",
+    question="Is it the encoder, or the family of q?",
+    run=lambda subject, _: inference_gaps(subject.program, subject.chosen, **subject.options),
+    verdict=_told,
+    figures=lambda _, results: iter([Figure("inference_gaps", [[gaps_panel(results["inference_gaps"])]])]),
+    full=True,
+)

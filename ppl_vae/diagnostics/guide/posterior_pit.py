@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from scipy import stats
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject
+from ppl_vae.diagnostics.guide.compare_posteriors import REFERENCES, reference
 from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
+from ppl_vae.diagnostics.guide.sbc import coverage_panel, narrow, shares
 from ppl_vae.diagnostics.results import group, groups, to_tree, with_units
 
-__all__ = ["posterior_pit"]
+__all__ = ["POSTERIOR_PIT", "posterior_pit"]
 
 
 @checked
@@ -143,3 +147,19 @@ def _reliable(tree: Any, reference: xr.Dataset) -> np.ndarray:
             f"posterior_pit expects reliable reference draws for some data, got none of {len(obs)}; run hmc for longer"
         )
     return obs[reliable]
+
+
+def _figures(_: Subject, results: Results) -> Iterator[Figure]:
+    yield Figure("coverage_real", [[coverage_panel(results["coverage_posterior_pit"])]])
+
+
+POSTERIOR_PIT = Diagnostic(
+    name="posterior_pit",
+    question="Do intervals of q hold draws of the posterior?",
+    run=lambda subject, results: posterior_pit(subject.tree, reference(results), seed=subject.options["seed"]),
+    verdict=lambda _, results: [shares(results["coverage_posterior_pit"])],
+    figures=_figures,
+    needs=REFERENCES,
+    full=True,
+    against=lambda results: narrow(results["coverage_posterior_pit"], "real"),
+)

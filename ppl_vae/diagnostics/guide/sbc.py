@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,17 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
+from ppl_vae.diagnostics.guide.ecdf import simultaneous_band
 from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
 from ppl_vae.diagnostics.model import simulated
 from ppl_vae.diagnostics.posterior import log_joints
-from ppl_vae.diagnostics.results import attributes, of_draws, to_tree, with_units
+from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.evaluation.wording import data, p_value, spread
 from ppl_vae.split import Split
 
-__all__ = ["simulation_based_calibration"]
+__all__ = ["SBC", "coverage_panel", "narrow", "rank_panel", "shares", "simulation_based_calibration"]
 
 NUM_BINS = 10  # a shift or scale bends the whole histogram: more bins see it later
 FEWEST = 5 * NUM_BINS  # an expected count of five, below which chi-square's p-values are wrong
@@ -151,3 +154,78 @@ def _verdict(ranks: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
         {"quantity": values["quantity"].values},
         **attrs,
     )
+
+
+def of_latents(found: xr.Dataset) -> xr.Dataset:
+    """Without log p(x, z), which is no interval that anybody asks for."""
+    return found.sel(quantity=[q for q in found["quantity"].values if q != "log_joint"])
+
+
+def shares(found: xr.Dataset) -> str:
+    """A coverage in a sentence."""
+    latents = of_latents(found)
+    held = [(prob, spread(latents["coverage"].sel(prob=prob).values, "{:.0%}")) for prob in found["prob"].values]
+    said = ", ".join(f"{prob:.0%} intervals of q hold the truth in {share}" for prob, share in held)
+    return f"Over the latent units, {said} of cases."
+
+
+def coverage_panel(found: xr.Dataset) -> Panel:
+    """Nominal against empirical coverage, a line a quantity."""
+    args = found["prob"].values, found["coverage"].values, found["coverage_mcse"].values
+    return Panel("coverage", args, {"names": found["quantity"].values.tolist()})
+
+
+def rank_panel(tree: Any, title: str = "") -> Panel:
+    """ECDF of the ranks less that of uniform ones, with a simultaneous band."""
+    ranks = group(tree, "prior_sbc")
+    pit_of = {str(name): values.values[0] for name, values in ranks.data_vars.items()}
+    return Panel("sbc_ecdf_difference", (pit_of, simultaneous_band(ranks.sizes["draw"])), title=title)
+
+
+def narrow(found: xr.Dataset, kind: str) -> str:
+    """What a coverage says against q: its 90 % intervals hold less than 85 %."""
+    held = float(of_latents(found)["coverage"].sel(prob=0.9).mean())
+    return f"its 90 % intervals hold the truth in {held:.0%} of cases, on {kind} data" if held < 0.85 else ""
+
+
+def _told(_: Subject, results: Results) -> list[str]:
+    found = group(results["simulation_based_calibration"], "diagnostics")
+    p, num = float(found["p_value_overall"]), found.attrs["num_simulations"]
+    worst = found.isel(quantity=int(np.argmin(found["p_value"].values)))
+    verdict = (
+        f"No: q is not the posterior, {p_value(p)}, clearest by {worst['quantity'].item()}"
+        if p < 0.05
+        else f"No sign that it is not: {p_value(p)}"
+    )
+    held = shares(results["coverage_simulation_based_calibration"])
+    return [
+        f"{verdict}, on {data(num)} simulated from the model. {held}",
+        "With so many simulations small faults are seen: the coverage says how large they are.",
+    ]
+
+
+def _against(results: Results) -> str:
+    if "coverage_posterior_pit" in results and narrow(results["coverage_posterior_pit"], "real"):
+        return ""  # said of real data already
+    covered = results["coverage_simulation_based_calibration"]
+    p = float(group(results["simulation_based_calibration"], "diagnostics")["p_value_overall"])
+    if (said := narrow(covered, "simulated")) or p >= 0.05:
+        return said
+    held = float(of_latents(covered)["coverage"].sel(prob=0.9).mean())
+    return f"on simulated data it can be told from the posterior (its 90 % intervals hold {held:.0%})"
+
+
+def _figures(_: Subject, results: Results) -> Iterator[Figure]:
+    yield Figure("sbc", [[rank_panel(results["simulation_based_calibration"])]])
+    yield Figure("coverage_simulated", [[coverage_panel(results["coverage_simulation_based_calibration"])]])
+
+
+SBC = Diagnostic(
+    name="simulation_based_calibration",
+    question="Is q calibrated, on data of the model's own?",
+    run=lambda subject, _: simulation_based_calibration(subject.program, subject.data, **subject.options),
+    verdict=_told,
+    figures=_figures,
+    looks_for="calibration on simulated data",
+    against=_against,
+)

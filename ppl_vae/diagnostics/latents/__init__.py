@@ -3,7 +3,7 @@
 No other room imports from here.
 """
 
-from ppl_vae.diagnostics.latents.active_units import active_units
-from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
+from ppl_vae.diagnostics.latents.active_units import ACTIVE_UNITS, active_units
+from ppl_vae.diagnostics.latents.aggregated_posterior import AGGREGATED_POSTERIOR, aggregated_posterior
 
-__all__ = ["active_units", "aggregated_posterior"]
+__all__ = ["ACTIVE_UNITS", "AGGREGATED_POSTERIOR", "active_units", "aggregated_posterior"]

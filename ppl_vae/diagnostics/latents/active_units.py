@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, NonNegative, Seed
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject, one_panel
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import encoded
 from ppl_vae.evaluation.units import kl_of_data
+from ppl_vae.evaluation.wording import plural
 from ppl_vae.importance import FEWEST
 from ppl_vae.split import Split
 
-__all__ = ["active_units"]
+__all__ = ["ACTIVE_UNITS", "active_units"]
 
 
 @verb
@@ -196,4 +199,48 @@ def _collapse(values: np.ndarray, what: str, epsilon: float, delta: float) -> _V
 _CANNOT_SEE = (
     "Whether the decoder uses what the units carry, or whether q(z | x) is close to p(z | x): a unit may carry "
     "something in its variance alone."
+)
+
+
+def _told(_: Subject, results: Results) -> list[str]:
+    found = results["active_units"]
+    return [" ".join(_activity(found, site) for site in _sites(found))]
+
+
+def _sites(found: xr.Dataset) -> list[str]:
+    """What the names of a site's variables end in; empty where there is one site."""
+    return [str(n).removeprefix("num_active_units") for n in found.data_vars if str(n).startswith("num_active_units")]
+
+
+def _activity(found: xr.Dataset, site: str) -> str:
+    """Of one site: how many units are active, how many directions, and which units have collapsed."""
+    variance, collapsed = found[f"variance{site}"].values, found[f"collapsed{site}"].values
+    active, across = int(found[f"num_active_units{site}"]), int(found[f"num_active_directions{site}"])
+    of = f" of {site[1:]}" if site else ""
+    verb = "is" if active == 1 else "are"
+    said = f"{active} of {plural(variance.size, 'unit')}{of} {verb} active, and {plural(across, 'direction')}"
+    said += " whatever the axes"
+    said += ", which no axis shows alone" if across > active else ""
+    if np.isnan(collapsed).all():
+        return f"{said}. Which have collapsed is not known: of a unit and a datum there is no KL."
+    names = [f"{site[1:]}[{j}]" for j in np.flatnonzero(collapsed == 1)] if site else [found.attrs["collapsed"]]
+    rest = [j for j in range(variance.size) if not found[f"active{site}"].values[j] and collapsed[j] != 1]
+    their = "its" if len(rest) == 1 else "their"
+    quiet = f"; {plural(len(rest), 'unit')} neither active nor collapsed may speak by {their} variance alone"
+    return f"{said}. Collapsed: {', '.join(names) or 'none'}{quiet if rest else ''}."
+
+
+def _figures(_: Subject, results: Results) -> Iterator[Figure]:
+    found = results["active_units"]
+    for site in _sites(found):
+        values = found[f"variance{site}"].values, found[f"eigenvalue{site}"].values
+        yield one_panel(f"active_units{site}", "unit_activity", *values, threshold=found.attrs["threshold"])
+
+
+ACTIVE_UNITS = Diagnostic(
+    name="active_units",
+    question="Is the latent space used?",
+    run=lambda subject, _: active_units(subject.program, subject.data, **subject.options),
+    verdict=_told,
+    figures=_figures,
 )

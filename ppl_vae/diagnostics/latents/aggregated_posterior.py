@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -12,16 +14,19 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject, one_panel
 from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, codes, mean_density
 from ppl_vae.diagnostics.latents.energy import EnergyTest, energy_test
 from ppl_vae.diagnostics.latents.marginals import Marginals, marginals
-from ppl_vae.diagnostics.posterior import LatentSites, LogJoint
+from ppl_vae.diagnostics.posterior import LatentSites, LogJoint, log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import arguments, look
+from ppl_vae.evaluation.wording import p_value
+from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
-__all__ = ["aggregated_posterior"]
+__all__ = ["AGGREGATED_POSTERIOR", "aggregated_posterior"]
 
 REFUSED = ("marginal_kl", "total_correlation")
 MARGIN = 3.0  # nats between I(n; z) and log N: with less, the KL of a perfect q comes out above 0.1 nat
@@ -233,4 +238,38 @@ def _with_error(name: str, dims: tuple[str, ...], values: Tensor) -> _Variables:
 _CANNOT_SEE = (
     "Whether q(z | x) is close to p(z | x), or what the decoder makes of z; and, but by the energy test, places where "
     "p(z) has mass and q(z) none, which cost the KL from q(z) little."
+)
+
+
+def _told(_: Subject, results: Results) -> list[str]:
+    found = results["aggregated_posterior"]
+    p, kl = float(found["p_value"]), float(found["marginal_kl"])
+    verdict = "q(z) can be told from p(z)" if p < 0.05 else "q(z) cannot be told from p(z)"
+    split = (
+        f"the mean KL of {float(found['mean_kl']):z.2f} nats is {float(found['mutual_information']):z.2f} of "
+        f"information on x and {kl:z.2f} of q(z) being another than p(z)"
+        if np.isfinite(kl)
+        else f"how many of the {float(found['mean_kl']):z.2f} nats of KL are a mismatch is not known"
+    )
+    reason = found.attrs.get("reason", "")
+    return [
+        f"{verdict} by draws (energy distance, {p_value(p)}); {split}.",
+        *([f"Why: {reason}."] if reason and not np.isfinite(kl) else []),
+    ]
+
+
+def _figures(subject: Subject, _: Results) -> Iterator[Figure]:
+    with evaluating(subject.program, subject.options["seed"]):
+        ((_, joint),) = log_joints(subject.program, subject.data, 1, max_rows=len(subject.data))
+        num = -(-5000 // len(subject.data))
+        z_q, z_p = (z.flatten(0, 1).cpu() for z in (joint.from_guide(num), joint.from_prior(num)))
+    yield one_panel("aggregate_marginals", "aggregate_marginals", z_q, z_p)
+
+
+AGGREGATED_POSTERIOR = Diagnostic(
+    name="aggregated_posterior",
+    question="Does q(z) fill p(z)?",
+    run=lambda subject, _: aggregated_posterior(subject.program, subject.data, **subject.options),
+    verdict=_told,
+    figures=_figures,
 )

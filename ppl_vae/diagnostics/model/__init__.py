@@ -3,7 +3,11 @@
 Other rooms import the simulated data alone.
 """
 
-from ppl_vae.diagnostics.model.predictive_check import posterior_predictive_check
+from ppl_vae.diagnostics.model.predictive_check import (
+    PREDICTIVE_CHECK,
+    PREDICTIVE_CHECK_DATUM,
+    posterior_predictive_check,
+)
 from ppl_vae.diagnostics.model.simulate import simulated
 
-__all__ = ["posterior_predictive_check", "simulated"]
+__all__ = ["PREDICTIVE_CHECK", "PREDICTIVE_CHECK_DATUM", "posterior_predictive_check", "simulated"]

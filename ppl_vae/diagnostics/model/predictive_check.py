@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -13,14 +14,16 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed, Whole
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
 from ppl_vae.diagnostics.model.replicates import Realized, Replicates, from_guide, from_prior
 from ppl_vae.diagnostics.model.statistics import Measure, Statistic
-from ppl_vae.diagnostics.results import attributes, of_draws, to_tree, with_units
+from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.evaluation.wording import plural
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
-__all__ = ["posterior_predictive_check"]
+__all__ = ["PREDICTIVE_CHECK", "PREDICTIVE_CHECK_DATUM", "posterior_predictive_check"]
 
 Level = Literal["population", "datum"]
 Part = TypeVar("Part", bound=Replicates)
@@ -222,3 +225,64 @@ def _p_value(observed: Tensor, replicated: Tensor) -> tuple[Tensor, Tensor]:
 def _statistics(units: Mapping[str, str]) -> dict[str, Any]:
     """Coordinates of the dimension `statistic`."""
     return {"statistic": list(units), "units": ("statistic", list(units.values()))}
+
+
+def _population(_: Subject, results: Results) -> list[str]:
+    found = group(results["predictive_check"], "predictive_check")
+    p = found["p_value"].stack(what=("statistic", "moment")).dropna("what")
+    level = 0.05 / max(1, p.size)  # of all statistics together
+    odd = [
+        f"{m} of {s} {'above' if v < 0.5 else 'below'} its replicates (p = {float(v):.3g})"
+        for (s, m), v in zip(p["what"].values, p.values, strict=True)
+        if 2 * min(v, 1 - v) <= level
+    ]
+    if not odd:
+        return [f"No sign that it does not, in {plural(p.size, 'statistic')} of the data set."]
+    return [f"No: samples differ from the data in {len(odd)} of {plural(p.size, 'statistic')}: {'; '.join(odd)}."]
+
+
+def _datum(_: Subject, results: Results) -> list[str]:
+    found = group(results["predictive_check_datum"], "predictive_check")
+    shares = {
+        str(s): float(np.mean(abs(found["p_value"].sel(statistic=s) - 0.5) > 0.49)) for s in found["statistic"].values
+    }
+    worst = max(shares, key=lambda s: shares[s])
+    crowd = "p-values crowd around 1/2 here, since each datum has been seen, so even a few per cent are a misfit."
+    if shares[worst] == 0:
+        return [f"No statistic of any datum lies beyond its replicates (p < 0.01 or > 0.99). {crowd}"]
+    return [f"{worst} fits worst: it lies beyond its replicates (p < 0.01 or > 0.99) for {shares[worst]:.0%}. {crowd}"]
+
+
+def _figures(_: Subject, results: Results) -> Iterator[Figure]:
+    """A row for the mean over the data of each statistic, one for its standard deviation."""
+    found = group(results["predictive_check"], "predictive_check")
+    rows = [[_panel(found, s, m) for s in found["statistic"].values] for m in found["moment"].values]
+    yield Figure("predictive_check", rows, (3.6, 3))
+
+
+def _panel(found: xr.Dataset, statistic: str, moment: str) -> Panel:
+    one = found.sel(statistic=statistic, moment=moment)
+    unit = one["units"].item()
+    label = f"{moment} of {statistic}" + ("" if unit == "1" else f" ({unit})")
+    args = float(one["observed"]), one["replicated"].values.ravel()
+    return Panel("predictive_check", args, {"label": label, "p_value": float(one["p_value"])})
+
+
+PREDICTIVE_CHECK = Diagnostic(
+    name="predictive_check",
+    question="Does the model generate data like the data?",
+    run=lambda subject, _: posterior_predictive_check(
+        subject.program, subject.data, num_replicates=200, **subject.options
+    ),
+    verdict=_population,
+    figures=_figures,
+)
+PREDICTIVE_CHECK_DATUM = Diagnostic(
+    name="predictive_check_datum",
+    question="Does it fit each datum?",
+    run=lambda subject, _: posterior_predictive_check(
+        subject.program, subject.chosen, level="datum", **subject.options
+    ),
+    verdict=_datum,
+    full=True,
+)

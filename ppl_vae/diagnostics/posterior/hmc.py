@@ -7,22 +7,25 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Fraction, Seed, Whole
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation
 from ppl_vae.diagnostics.posterior.chains import CANNOT_SEE, Chains
 from ppl_vae.diagnostics.posterior.hmc_kernel import start, transition
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
-from ppl_vae.diagnostics.results import attributes, to_tree
+from ppl_vae.diagnostics.results import attributes, group, to_tree
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
 from ppl_vae.split import Split
 
-__all__ = ["hmc"]
+__all__ = ["HMC", "hmc"]
 
 TRAJECTORY = 2.1  # posterior widths, a third of a turn: past a quarter, means gain as much as variances lose
 
@@ -193,3 +196,40 @@ def _starts(joint: LogJoint, centre: Tensor, num_chains: int) -> Tensor:
 def _jitter(step_size: Tensor) -> Tensor:
     """Steps of one length may turn in circles."""
     return step_size * (0.8 + 0.4 * torch.rand_like(step_size))
+
+
+_FEW = 0.1  # share of the data above which a fault is one of q, not of some data
+
+
+def _reliable(results: Results) -> np.ndarray:
+    return group(results["hmc"], "diagnostics")["reliable"].values.astype(bool)
+
+
+def _told(_: Subject, results: Results) -> list[str]:
+    good = _reliable(results)
+    lines = [f"Draws of HMC are reliable (R-hat at most 1.05) for {good.sum()} of {data(good.size)}."]
+    if not good.all():
+        lines.append(
+            f"The posterior {'of the others ' if good.any() else ''}has several modes, or a shape that chains cross "
+            "slowly, or the chains are too short."
+        )
+    return lines
+
+
+def _against(results: Results) -> str:
+    share = 1 - float(_reliable(results).mean())
+    return f"chains of HMC disagree for {share:.0%} of the chosen data" if share > _FEW else ""
+
+
+HMC = Diagnostic(
+    name="hmc",
+    question="Do chains of HMC from prior and q agree?",
+    run=lambda subject, _: hmc(
+        subject.program, subject.chosen, num_warmup=subject.length, num_samples=subject.length, **subject.options
+    ),
+    verdict=_told,
+    full=True,
+    looks_for="draws of HMC",
+    against=_against,
+    apart=True,
+)

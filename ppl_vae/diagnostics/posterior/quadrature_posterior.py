@@ -10,14 +10,15 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Subject
 from ppl_vae.diagnostics.posterior.adaptive_grid import own_grids
 from ppl_vae.diagnostics.posterior.grid import Grid
-from ppl_vae.diagnostics.results import attributes, of_draws, to_tree, with_units
+from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import chunks
 from ppl_vae.split import Split
 
-__all__ = ["quadrature_posterior"]
+__all__ = ["QUADRATURE_POSTERIOR", "quadrature_posterior"]
 
 RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is a reference
 FEWEST_STEPS = 2  # in a standard deviation: that of draws is then too large by 1 % at most
@@ -138,3 +139,17 @@ def _drawn(grid: Grid, log_f: Tensor, num: int) -> Tensor:
     index = torch.multinomial(log_f.softmax(0).T, num, replacement=True).T
     u = grid.at(grid.points[index])
     return u + (torch.rand_like(u) - 0.5) * grid.step
+
+
+def _num_units(subject: Subject) -> int:
+    """Latent units of a datum, over all sites."""
+    return sum(z[0, 0, 0].size for z in group(subject.tree, "posterior").values())
+
+
+QUADRATURE_POSTERIOR = Diagnostic(
+    name="quadrature_posterior",
+    run=lambda subject, _: quadrature_posterior(subject.program, subject.chosen, **subject.options),
+    full=True,
+    fits=lambda subject: _num_units(subject) <= 2,
+    apart=True,
+)

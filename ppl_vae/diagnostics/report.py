@@ -1,0 +1,110 @@
+"""A diagnosis in words: what was found, what follows from it, and what it cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xarray as xr
+
+from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
+from ppl_vae.diagnostics.guide import GuideCheck
+from ppl_vae.diagnostics.results import group, groups
+
+__all__ = ["markdown", "overall", "short"]
+
+_FEW = 0.1  # share of the data above which a fault is one of q, not of some data
+
+
+def markdown(
+    diagnostics: Sequence[Diagnostic],
+    check: GuideCheck,
+    subject: Subject,
+    results: Results,
+    left_out: Mapping[str, str],
+    figures: Mapping[str, list[str]],
+) -> str:
+    """A diagnosis as Markdown: a sentence for each diagnostic, then a section for each, with its figures."""
+    report = check.report() if "hmc" not in results else check.verdict()
+    lines = ["# Diagnosis of q(z | x)", "", overall(diagnostics, check, results, left_out)]
+    lines += ["", "```", *report.splitlines(), "```", ""]
+    if results:
+        lines += ["## In short", "", *short(diagnostics, subject, results), ""]
+    lines += _pictures(figures.get("check_guide", []))
+    for one in _told(diagnostics, results):
+        unseen = _attrs(results[one.name]).get("cannot_see")
+        lines += [f"## {one.question}", "", *one.verdict(subject, results), ""]
+        lines += [f"*What this cannot see: {unseen[0].lower()}{unseen[1:].rstrip('.')}.*", ""] if unseen else []
+        lines += _pictures(figures.get(one.name, []))
+    if left_out:
+        lines += ["## Left out", "", *(f"* `{name}`: {reason}" for name, reason in left_out.items()), ""]
+    return "\n".join(lines)
+
+
+def short(diagnostics: Sequence[Diagnostic], subject: Subject, results: Results) -> list[str]:
+    """A line for each diagnostic."""
+    return [f"* {one.question} {one.verdict(subject, results)[0]}" for one in _told(diagnostics, results)]
+
+
+def _told(diagnostics: Sequence[Diagnostic], results: Results) -> list[Diagnostic]:
+    return [one for one in diagnostics if one.question and one.name in results]
+
+
+def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Results, left_out: Mapping[str, str]) -> str:
+    """All findings against q in one paragraph: one diagnostic may find what another is blind to.
+
+    Then what was not run: what no diagnostic looked for is not said to be absent.
+    """
+    looking = [one for one in diagnostics if one.looks_for]
+    found = [said for one in diagnostics if one.name in results and (said := one.against(results))]
+    if check.evaluation.unreliable > _FEW:
+        found.append(_unbelievable(check))
+    refused = _refused([one.name for one in looking if one.name in left_out], left_out)
+    if check.evaluation.exact:
+        return f"**Verdict.** {check.how_far()}, by the sum over all states of the latents: no mode is missed.{refused}"
+    looked = [one.looks_for for one in looking if one.name in results]
+    if found:
+        verdict = f"By its own draws {check.how_far()}, but {'; '.join(found)}."
+    elif looked:
+        verdict = f"{check.how_far()}, and nothing speaks against it in {_listed(looked)}."
+    else:
+        verdict = f"{check.how_far()}; nothing was run that could speak against it."
+    not_asked = [one.name for one in looking if one.name not in results and one.name not in left_out]
+    said = f" Not run without full=True: {_listed([f'`{name}`' for name in not_asked])}." if not_asked else ""
+    modes = "" if {"hmc", "ais_prior"} & set(results) or not (refused or said) else _modes(results)
+    return f"**Verdict.** {verdict}{refused}{said}{modes}"
+
+
+def _refused(names: Sequence[str], left_out: Mapping[str, str]) -> str:
+    """What did not run, and why."""
+    return f" Left out: {'; '.join(f'`{name}` ({left_out[name]})' for name in names)}." if names else ""
+
+
+def _modes(results: Results) -> str:
+    where = "looked for on simulated data alone" if "simulation_based_calibration" in results else "not looked for"
+    return f" Modes that q never visits were {where}."
+
+
+def _unbelievable(check: GuideCheck) -> str:
+    table = check.evaluation.per_datum
+    high, unknown = table["pareto_k"].gt(check.evaluation.good_k).mean(), table["log_px_mcse"].isna().mean()
+    parts = [f"k-hat is too high for {high:.0%} of the data, which leaves bounds there"] if high else []
+    parts += (
+        [f"the error of log p(x) is not known for {unknown:.0%}, whose states were not all drawn"] if unknown else []
+    )
+    return "; ".join(parts)
+
+
+def _listed(parts: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def _pictures(paths: list[str]) -> list[str]:
+    return [line for path in paths for line in (f"![{path}]({path})", "")]
+
+
+def _attrs(result: Any) -> Mapping[str, Any]:
+    if isinstance(result, xr.Dataset):
+        return result.attrs
+    return next(attrs for attrs in (group(result, name).attrs for name in groups(result)) if "cannot_see" in attrs)
