@@ -65,7 +65,7 @@ def _one(
     found = diagnose(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
     result = found.check.evaluation
     result.save(folder / "evaluation.json")
-    write_diagnosis(vae, digits.test, found, folder)
+    write_diagnosis(vae, found, folder)
     print(f"\n{found.check.report()}")
     names = list(figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed))
     record(folder, [name.relative_to(folder).as_posix() for name in names])

@@ -76,8 +76,12 @@ def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Resul
 
 
 def _refused(names: Sequence[str], left_out: Mapping[str, str]) -> str:
-    """What did not run, and why."""
-    return f" Left out: {'; '.join(f'`{name}` ({left_out[name]})' for name in names)}." if names else ""
+    """What did not run, and why: the reason without its fix, once where several have the same."""
+    by_reason: dict[str, list[str]] = {}
+    for name in names:
+        by_reason.setdefault(left_out[name].partition(";")[0], []).append(f"`{name}`")
+    said = [f"{_listed(alike)} ({reason})" for reason, alike in by_reason.items()]
+    return f" Left out: {'; '.join(said)}." if said else ""
 
 
 def _modes(results: Results) -> str:

@@ -258,7 +258,7 @@ def _told(_: Subject, results: Results) -> list[str]:
     ]
 
 
-def _figures(subject: Subject, _: Results) -> Iterator[Figure]:
+def _figures(subject: Subject, results: Results) -> Iterator[Figure]:
     with evaluating(subject.program, subject.options["seed"]):
         ((_, joint),) = log_joints(subject.program, subject.data, 1, max_rows=len(subject.data))
         num = -(-5000 // len(subject.data))

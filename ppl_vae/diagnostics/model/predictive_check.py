@@ -227,7 +227,7 @@ def _statistics(units: Mapping[str, str]) -> dict[str, Any]:
     return {"statistic": list(units), "units": ("statistic", list(units.values()))}
 
 
-def _population(_: Subject, results: Results) -> list[str]:
+def _told(_: Subject, results: Results) -> list[str]:
     found = group(results["predictive_check"], "predictive_check")
     p = found["p_value"].stack(what=("statistic", "moment")).dropna("what")
     level = 0.05 / max(1, p.size)  # of all statistics together
@@ -241,7 +241,7 @@ def _population(_: Subject, results: Results) -> list[str]:
     return [f"No: samples differ from the data in {len(odd)} of {plural(p.size, 'statistic')}: {'; '.join(odd)}."]
 
 
-def _datum(_: Subject, results: Results) -> list[str]:
+def _told_of_each(_: Subject, results: Results) -> list[str]:
     found = group(results["predictive_check_datum"], "predictive_check")
     shares = {
         str(s): float(np.mean(abs(found["p_value"].sel(statistic=s) - 0.5) > 0.49)) for s in found["statistic"].values
@@ -274,7 +274,7 @@ PREDICTIVE_CHECK = Diagnostic(
     run=lambda subject, _: posterior_predictive_check(
         subject.program, subject.data, num_replicates=200, **subject.options
     ),
-    verdict=_population,
+    verdict=_told,
     figures=_figures,
 )
 PREDICTIVE_CHECK_DATUM = Diagnostic(
@@ -283,6 +283,6 @@ PREDICTIVE_CHECK_DATUM = Diagnostic(
     run=lambda subject, _: posterior_predictive_check(
         subject.program, subject.chosen, level="datum", **subject.options
     ),
-    verdict=_datum,
+    verdict=_told_of_each,
     full=True,
 )
