@@ -15,10 +15,10 @@ test: lint                            ## lint, types, unit tests, doctests, expe
 	$(PYTEST)
 
 # what a change most often breaks
-FAST := layers package arguments vae nets objectives distributions importance trains entering latent_draws
+FAST := repository/test_layers repository/test_package test_arguments vae/test_vae test_nets objectives/test_objectives distributions/test_distributions test_importance training/test_trains laws/test_entering test_latent_draws
 
 test-fast: .venv/installed-tests      ## a part of them, in under two minutes
-	$(PYTEST) $(FAST:%=tests/test_%.py)
+	$(PYTEST) $(FAST:%=tests/%.py)
 
 nightly: .venv/installed-tests        ## what should not matter: processors, threads, dtypes, seeds, order; kills, mutations
 	$(BIN)/python tests/nightly.py
@@ -29,7 +29,7 @@ nightly: .venv/installed-tests        ## what should not matter: processors, thr
 PYTHON312 ?= python3.12
 
 test-arviz1: .venv-arviz1/installed   ## the tests of the ArviZ adapter under ArviZ 1.x
-	.venv-arviz1/bin/python -m pytest --noconftest -c /dev/null --rootdir . -p no:cacheprovider tests/test_arviz_io.py
+	.venv-arviz1/bin/python -m pytest --noconftest -c /dev/null --rootdir . -p no:cacheprovider tests/diagnostics/results/test_arviz_io.py
 
 .venv-arviz1/installed:
 	$(PYTHON312) -m venv .venv-arviz1

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 mpl.use("Agg")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 MAJOR = az.__version__.split(".")[0]
 
 

@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_the_snippets_run_as_written(tmp_path, monkeypatch, capsys):
@@ -16,4 +16,4 @@ def test_the_snippets_run_as_written(tmp_path, monkeypatch, capsys):
 
 def test_its_files_exist():
     for path in re.findall(r"`(experiments/[\w./]+)`|\((experiments/[\w./]+)\)", README):
-        assert (Path(__file__).parent.parent / (path[0] or path[1])).exists(), path
+        assert (Path(__file__).parents[2] / (path[0] or path[1])).exists(), path

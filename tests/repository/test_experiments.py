@@ -12,7 +12,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SCRIPTS = sorted([*EXPERIMENTS.glob("*.py"), *EXPERIMENTS.glob("benchmarks/*.py")])
 NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
 
