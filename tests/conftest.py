@@ -18,7 +18,7 @@ build = import_module("ppl_vae.vae.build")  # the module, not the function of th
 mpl.use("Agg")
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
-torch.set_num_threads(int(os.environ.get("PPL_VAE_TEST_THREADS", 1)))  # tiny tensors, few cores
+THREADS = int(os.environ.get("PPL_VAE_TEST_THREADS", 1))  # tiny tensors, few cores
 SHIFT = int(os.environ.get("PPL_VAE_TEST_SEED", 0))
 torch.set_default_dtype(getattr(torch, os.environ.get("PPL_VAE_TEST_DTYPE", "float32")))
 
@@ -42,7 +42,8 @@ if SHIFT:  # other draws in every test: a verdict that a seed decides is none
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    """Each test begins with the same random numbers and leaves no parameters behind."""
+    """Each test begins with the same threads and random numbers and leaves no parameters behind."""
+    torch.set_num_threads(THREADS)  # importing numba sets those of OpenMP to all cores
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
