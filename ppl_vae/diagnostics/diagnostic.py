@@ -119,6 +119,8 @@ class Diagnostic:
         What it could find against q that draws of q cannot show; empty where it could find nothing.
     against
         What it did find against q, part of a sentence; empty where nothing.
+    answers, reading
+        What answers the question, and how to read it, for the README's table.
     apart
         Whether its result is a tree of draws from p(z | x), which stays a tree of its own.
     """
@@ -134,3 +136,5 @@ class Diagnostic:
     looks_for: str = ""
     against: Callable[[Results], str] = lambda results: ""
     apart: bool = False
+    answers: str = ""
+    reading: str = ""

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+from ppl_vae.diagnostics import DIAGNOSTICS
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
@@ -17,3 +19,9 @@ def test_the_snippets_run_as_written(tmp_path, monkeypatch, capsys):
 def test_its_files_exist():
     for path in re.findall(r"`(experiments/[\w./]+)`|\((experiments/[\w./]+)\)", README):
         assert (Path(__file__).parents[2] / (path[0] or path[1])).exists(), path
+
+
+def test_the_table_of_diagnostics_is_theirs():
+    for one in DIAGNOSTICS:
+        if one.question:
+            assert f"| {one.question} | {one.answers} | {one.reading} |" in README.splitlines()

@@ -214,6 +214,8 @@ def _run(init: str) -> Callable[[Subject, Results], xr.Dataset]:
 AIS_GUIDE = Diagnostic(
     name="ais_guide",
     question="What is log p(x), annealed from q?",
+    answers='`ais(init="guide")`',
+    reading="For data whose k-hat is high: how much too low log p(x) by importance sampling is",
     run=_run("guide"),
     verdict=_from_guide,
     full=True,
@@ -221,6 +223,8 @@ AIS_GUIDE = Diagnostic(
 AIS_PRIOR = Diagnostic(
     name="ais_prior",
     question="Are there modes that q never visits?",
+    answers='`ais(init="prior")`',
+    reading="A higher log p(x) than from q is a mode that q misses",
     run=_run("prior"),
     verdict=_from_prior,
     full=True,

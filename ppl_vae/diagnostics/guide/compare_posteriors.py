@@ -221,6 +221,8 @@ def _density(results: Results, at: int) -> dict[str, Any]:
 COMPARE_POSTERIORS = Diagnostic(
     name="compare_posteriors",
     question="How far is q from draws of the posterior?",
+    answers="`compare_posteriors`",
+    reading="Error of the mean in posterior standard deviations, ratio of the standard deviations",
     run=lambda subject, results: compare_posteriors(subject.tree, reference(results)),
     verdict=_told,
     figures=_figures,

@@ -156,6 +156,8 @@ def _figures(_: Subject, results: Results) -> Iterator[Figure]:
 POSTERIOR_PIT = Diagnostic(
     name="posterior_pit",
     question="Do intervals of q hold draws of the posterior?",
+    answers="`posterior_pit`, `coverage`",
+    reading="How often central intervals of q hold draws of HMC, or of a grid",
     run=lambda subject, results: posterior_pit(subject.tree, reference(results), seed=subject.options["seed"]),
     verdict=lambda _, results: [shares(results["coverage_posterior_pit"])],
     figures=_figures,

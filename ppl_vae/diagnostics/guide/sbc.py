@@ -223,6 +223,8 @@ def _figures(_: Subject, results: Results) -> Iterator[Figure]:
 SBC = Diagnostic(
     name="simulation_based_calibration",
     question="Is q calibrated, on data of the model's own?",
+    answers="`simulation_based_calibration`, `coverage`",
+    reading="A curve that leaves the band is a fault; the coverage says how large",
     run=lambda subject, _: simulation_based_calibration(subject.program, subject.data, **subject.options),
     verdict=_told,
     figures=_figures,

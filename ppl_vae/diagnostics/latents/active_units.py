@@ -240,6 +240,8 @@ def _figures(_: Subject, results: Results) -> Iterator[Figure]:
 ACTIVE_UNITS = Diagnostic(
     name="active_units",
     question="Is the latent space used?",
+    answers="`active_units`",
+    reading="Units and, whatever the axes, directions whose posterior mean varies; collapsed units by name",
     run=lambda subject, _: active_units(subject.program, subject.data, **subject.options),
     verdict=_told,
     figures=_figures,

@@ -269,6 +269,8 @@ def _figures(subject: Subject, results: Results) -> Iterator[Figure]:
 AGGREGATED_POSTERIOR = Diagnostic(
     name="aggregated_posterior",
     question="Does q(z) fill p(z)?",
+    answers="`aggregated_posterior`",
+    reading="Of the KL, how much is information on x and how much a mismatch; NaN, and why, where log N is too near",
     run=lambda subject, _: aggregated_posterior(subject.program, subject.data, **subject.options),
     verdict=_told,
     figures=_figures,

@@ -271,6 +271,8 @@ def _panel(found: xr.Dataset, statistic: str, moment: str) -> Panel:
 PREDICTIVE_CHECK = Diagnostic(
     name="predictive_check",
     question="Does the model generate data like the data?",
+    answers="`posterior_predictive_check`",
+    reading="p-values near 0 or 1 are a misfit of prior and likelihood",
     run=lambda subject, _: posterior_predictive_check(
         subject.program, subject.data, num_replicates=200, **subject.options
     ),
@@ -280,6 +282,8 @@ PREDICTIVE_CHECK = Diagnostic(
 PREDICTIVE_CHECK_DATUM = Diagnostic(
     name="predictive_check_datum",
     question="Does it fit each datum?",
+    answers='`posterior_predictive_check(level="datum")`',
+    reading="p-values crowd around 1/2, since each datum has been seen: even a few per cent near 0 or 1 are a misfit",
     run=lambda subject, _: posterior_predictive_check(
         subject.program, subject.chosen, level="datum", **subject.options
     ),

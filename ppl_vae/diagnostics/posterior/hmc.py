@@ -224,6 +224,8 @@ def _against(results: Results) -> str:
 HMC = Diagnostic(
     name="hmc",
     question="Do chains of HMC from prior and q agree?",
+    answers="`hmc`",
+    reading="An R-hat above 1.05: several modes, or too short chains. Nothing computed from draws of q can tell",
     run=lambda subject, _: hmc(
         subject.program, subject.chosen, num_warmup=subject.length, num_samples=subject.length, **subject.options
     ),
