@@ -34,10 +34,9 @@ class DiagonalNormal(Posterior):
     DiagonalNormal(Normal(loc: torch.Size([5, 2]), scale: torch.Size([5, 2])), 1)
     """
 
-    @staticmethod
-    def rows(latent_dim: int) -> int:
+    def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """Mean and scale."""
-        return 2
+        return 2, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means and unconstrained scales, (*leading, 2, latent_dim)."""
@@ -56,10 +55,9 @@ class FullRankNormal(Posterior):
         See `Posterior`.
     """
 
-    @staticmethod
-    def rows(latent_dim: int) -> int:
+    def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """Mean, and the rows of a square matrix: unconstrained scales on its diagonal, N below."""
-        return 1 + latent_dim
+        return 1 + latent_dim, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means and square matrices, (*leading, 1 + latent_dim, latent_dim)."""

@@ -16,11 +16,18 @@ from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
-from ppl_vae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from ppl_vae.likelihoods import (
+    Bernoulli,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+    NegativeBinomial,
+)
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
-from ppl_vae.vae.recipe import Described, Factory, entry, part, plain, recipe
+from ppl_vae.vae.recipe import DataSpec, Described, Factory, entry, part, plain, recipe
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
@@ -30,6 +37,7 @@ _USUAL: dict[str, type[Likelihood]] = {
     "unit": ContinuousBernoulli,
     "real": Gaussian,
     "levels": DiscretizedLogistic,
+    "counts": NegativeBinomial,
 }
 
 
@@ -103,12 +111,7 @@ def build(
             return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     kind = data.domain.kind
-    chosen = likelihood or getattr(data, "likelihood", None) or _USUAL.get(kind)
-    if chosen is None:
-        raise ValueError(
-            f"build expects data with a usual likelihood ({', '.join(_USUAL)}), got {kind!r}; "
-            "give likelihood= a class of your own"
-        )
+    chosen = likelihood or getattr(data, "likelihood", None) or _USUAL[kind]
     _check_kind(chosen, data.domain)
     context = tuple(map(tuple, data.context_shapes))
     known: dict[str, Callable[[], Any]] = {
@@ -116,7 +119,7 @@ def build(
         "latent_dim": lambda: latent_dim,
         "context": lambda: context,
     }
-    if data.domain.discrete:
+    if kind in ("binary", "levels"):
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
     likelihood_made: Likelihood = _make(chosen, {**known, "net": lambda: decoder}, Likelihood)
     posterior_made = _make(posterior, {**known, "net": lambda: encoder}, nn.Module)
@@ -148,7 +151,7 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     ValueError
         If the recipe names a class that is neither one of `ppl_vae` nor handed over.
     """
-    described = _Stored(tuple(stored["x_shape"]), tuple(map(tuple, stored["context"])), Domain(**stored["domain"]))
+    described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     parts = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
     # older recipes have no corruption
     made: dict[str, Any] = {name: part(stored[name], classes) for name in parts if stored.get(name) is not None}
@@ -186,13 +189,6 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     made.prior = _make(prior, known, Prior).to(z)
     made.recipe = None if vae.recipe is None else plain({**vae.recipe, "prior": entry(prior)})
     return made
-
-
-class _Stored:
-    """The description of data that are not at hand."""
-
-    def __init__(self, x_shape: tuple[int, ...], context_shapes: tuple[tuple[int, ...], ...], domain: Domain) -> None:
-        self.x_shape, self.context_shapes, self.domain = x_shape, context_shapes, domain
 
 
 def _check_parts(caller: str, **parts: Any) -> None:
@@ -241,7 +237,4 @@ def _check_kind(likelihood: Factory, domain: Domain) -> None:
         raise ValueError(
             f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {domain.kind!r}; "
             f"convert them (data.suit({name})), or choose {_USUAL[domain.kind].__name__}"
-            if domain.kind in _USUAL
-            else f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {domain.kind!r}; "
-            "choose a likelihood for such data"
         )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from ppl_vae import corruptions, likelihoods, nets, posteriors, priors
+from ppl_vae.arguments import Count, checked
 from ppl_vae.domain import Domain
 
-__all__ = ["COMPONENTS", "Described", "Factory", "entry", "part", "plain", "recipe"]
+__all__ = ["COMPONENTS", "DataSpec", "Described", "Factory", "entry", "part", "plain", "recipe"]
 
 Factory = Callable[..., Any]
 
@@ -32,6 +34,31 @@ class Described(Protocol):
     def context_shapes(self) -> tuple[tuple[int, ...], ...]: ...  # noqa: D102
     @property
     def domain(self) -> Domain: ...  # noqa: D102
+
+
+@checked
+@dataclass(frozen=True)
+class DataSpec:
+    """What `build` must know of data that are not at hand.
+
+    Parameters
+    ----------
+    x_shape
+        Shape of one datum.
+    domain
+        The values x takes.
+    context_shapes
+        Shapes of what one datum is conditioned on.
+
+    Examples
+    --------
+    >>> from ppl_vae import build
+    >>> vae = build(DataSpec((1, 28, 28), Domain("binary")), latent_dim=2)
+    """
+
+    x_shape: tuple[Count, ...]
+    domain: Domain
+    context_shapes: tuple[tuple[Count, ...], ...] = ()
 
 
 def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:

@@ -178,6 +178,24 @@ def leaf_logistic(levels):
     return logistic_levels(levels)._replace(params=tuple(zip(made.loc.tolist(), made.scale.tolist(), strict=True)))
 
 
+def log_count(x, mean, r):
+    x, m, r = mp.mpf(x), mp.mpf(mean), mp.mpf(r)
+    ways = mp.loggamma(r + x) - mp.loggamma(r) - mp.loggamma(1 + x)
+    return ways - r * mp.log1p(m / r) - x * mp.log1p(r / m)
+
+
+def counts():
+    """As far as the support of the widest goes."""
+    pairs = ((1e-4, 1e-4), (0.3, 0.5), (1.0, 1.0), (2.0, 0.3), (5.0, 2.0), (20.0, 50.0), (80.0, 1e3), (200.0, 1e4))
+    return One(
+        distributions.NegativeBinomial,
+        pairs,
+        log_count,
+        lambda mean, r: (mean, mean + mp.mpf(mean) ** 2 / r),
+        lambda mean, r: range(600),
+    )
+
+
 def laplace(make, pairs):
     return One(
         make,
@@ -223,6 +241,7 @@ NUMBERS = {
     **{f"Categorical {n}": of_levels(n) for n in LEVELS},
     **{f"DiscretizedLogistic {n}": logistic_levels(n) for n in LEVELS},
     "DiscretizedLogistic leaf": leaf_logistic(17),
+    "NegativeBinomial": counts(),
 }
 numbers = pytest.mark.parametrize("name", NUMBERS)
 

@@ -160,10 +160,6 @@ class OwnAmortized(ppl_vae.Amortized):
 class OwnPosterior(ppl_vae.Posterior):
     """A posterior of one's own."""
 
-    @staticmethod
-    def rows(latent_dim):
-        return 1
-
     def distribution(self, params):
         return torch.distributions.Normal(params, 1.0)
 

@@ -2,14 +2,13 @@
 
 import inspect
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pyro
 import torch
 from pyro.infer import Trace_ELBO
 
-from ppl_vae import Domain, build, likelihoods, posteriors, priors
+from ppl_vae import DataSpec, Domain, build, likelihoods, posteriors, priors
 from ppl_vae.nets import MLP
 
 X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
@@ -81,7 +80,7 @@ _VALUES = {
 
 
 def described(kind="binary", context=False):
-    return SimpleNamespace(x_shape=X_SHAPE, context_shapes=(CONTEXT,) if context else (), domain=Domain(kind, LEVELS))
+    return DataSpec(X_SHAPE, Domain(kind, LEVELS), (CONTEXT,) if context else ())
 
 
 def make(case, latent_dim=LATENT, seed=0):

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -24,6 +23,7 @@ from ppl_vae import (
     Bernoulli,
     Chain,
     CodePrior,
+    DataSpec,
     DiagonalNormal,
     Domain,
     Flat,
@@ -64,7 +64,7 @@ def normal_data():
 
 
 def described(shape=(D,), kind="real", context=()):
-    return SimpleNamespace(x_shape=shape, context_shapes=context, domain=Domain(kind))
+    return DataSpec(shape, Domain(kind), context)
 
 
 def trained(vae, x, steps=500, **settings):
