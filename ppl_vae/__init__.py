@@ -17,7 +17,17 @@ from ppl_vae.likelihoods import (
 )
 from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
-from ppl_vae.priors import CodePrior, Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
+from ppl_vae.priors import (
+    CodePrior,
+    ConditionalNormal,
+    Flat,
+    FlowPrior,
+    GaussianMixture,
+    Laplace,
+    Prior,
+    StandardNormal,
+    VampPrior,
+)
 from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, fit_prior, load
 from ppl_vae.vae import VAE, DataSpec, Program, build
 
@@ -32,6 +42,7 @@ __all__ = [
     "Chain",
     "CodePrior",
     "Conditional",
+    "ConditionalNormal",
     "ContinuousBernoulli",
     "ConvDecoder",
     "ConvEncoder",

@@ -38,6 +38,11 @@ class Conditional(nn.Module, abc.ABC):
         super().__init__()
         self.site = site
 
+    @property
+    def sites(self) -> list[str]:
+        """The one site, as a `Chain` lists its own."""
+        return [self.site]
+
     @abc.abstractmethod
     def given(self, *context: Tensor) -> TorchDistribution:
         """Distribution with event_shape (dim,) and a batch_shape that broadcasts against the data plate."""
