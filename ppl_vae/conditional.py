@@ -143,7 +143,8 @@ class Amortized(Conditional):
 class Chain(nn.Module):
     """Latents sampled in order, each given the previous one and the context; returns the last.
 
-    `Chain(p(z2), p(z1 | z2))` is a hierarchical prior and `Chain(q(z2 | x), q(z1 | z2, x))` its top-down guide.
+    `Chain(p(z2), p(z1 | z2))` is a hierarchical prior and `Chain(q(z2 | x), q(z1 | z2, x))` its top-down guide; `build`
+    makes both from lists of classes.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ __all__ = ["DiagonalNormal", "FullRankNormal"]
 class DiagonalNormal(Posterior):
     """q(z | x) = N(z; m(x), diag(s(x)^2)), the mean field of the classic VAE.
 
-    Also a level of a hierarchy: p(z1 | z2), with z2 in the place of x.
+    Also a level of a hierarchy, q(z1 | z2, x), with z2 in the place of x and x as context.
 
     Parameters
     ----------

@@ -242,6 +242,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.ConvEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "ppl_vae.ConvDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
     **{f"ppl_vae.{leaf.__name__}": of_leaf(leaf) for leaf in leaves()},
+    "ppl_vae.ConditionalNormal": {"latent_dim": 2, "net": SMALL, "context": ((3,),)},
     "ppl_vae.CodePrior": {"posterior": Made(lambda: ppl_vae.VectorQuantized(**SHAPES))},
     "ppl_vae.VAE": {
         "prior": Made(lambda: vae().prior),

@@ -159,7 +159,7 @@ def masked(n=6):
 def hierarchy(n=6):
     """Two levels of one unit each, z2 above z1; two latent dimensions in all."""
     torch.manual_seed(0)
-    prior = Chain(StandardNormal(1, site="z2"), posteriors.DiagonalNormal((1,), 1, SMALL, site="z1"))
+    prior = Chain(StandardNormal(1, site="z2"), priors.ConditionalNormal(1, SMALL, context=[(1,)], site="z1"))
     posterior = Chain(posteriors.DiagonalNormal((1, 4, 4), 1, SMALL, site="z2"), _Above((1, 4, 4), 1, SMALL, site="z1"))
     return Case(_moved(VAE(prior, Bernoulli(1, (1, 4, 4), SMALL), posterior).double()), _binary(n))
 
