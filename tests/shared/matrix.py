@@ -31,6 +31,8 @@ LIKELIHOODS = [
     *leaves(likelihoods),
     *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder")),
 ]
+COIN = next(leaf for leaf in LIKELIHOODS if leaf.func is likelihoods.Bernoulli)
+"""The likelihood of laws about z, and of a context, which it does not look at."""
 POSTERIORS = leaves(posteriors)
 POINTS = (posteriors.Point, posteriors.TopK)
 ENCODER = partial(MLP, hidden_dims=[8], activation="tanh")
@@ -66,10 +68,10 @@ def name(leaf):
 
 _LATENT = [(p, q) for p in PRIORS for q in POSTERIORS]
 ALL = [Case(p, x, q) for p, q in _LATENT for x in LIKELIHOODS]
-ALL += [Case(p, x, q, context=True) for p, q in _LATENT for x in LIKELIHOODS[:1]]
+ALL += [Case(p, x, q, context=True) for p, q in _LATENT for x in [COIN]]
 CASES = [c for c in ALL if not c.refused]
 REFUSED = [c for c in ALL if c.refused]
-ONE_LIKELIHOOD = [c for c in CASES if c.likelihood is LIKELIHOODS[0]]
+ONE_LIKELIHOOD = [c for c in CASES if c.likelihood is COIN]
 _VALUES = {
     "binary": lambda: torch.rand(BATCH, *X_SHAPE).round(),
     "unit": lambda: torch.rand(BATCH, *X_SHAPE),
