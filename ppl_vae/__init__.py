@@ -13,12 +13,23 @@ from ppl_vae.likelihoods import (
     DiscretizedLogistic,
     Gaussian,
     Likelihood,
+    NegativeBinomial,
 )
 from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
-from ppl_vae.priors import CodePrior, Flat, FlowPrior, GaussianMixture, Laplace, Prior, StandardNormal, VampPrior
+from ppl_vae.priors import (
+    CodePrior,
+    ConditionalNormal,
+    Flat,
+    FlowPrior,
+    GaussianMixture,
+    Laplace,
+    Prior,
+    StandardNormal,
+    VampPrior,
+)
 from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, fit_prior, load
-from ppl_vae.vae import VAE, Program, build
+from ppl_vae.vae import VAE, DataSpec, Program, build
 
 __all__ = [
     "IAF",
@@ -31,10 +42,12 @@ __all__ = [
     "Chain",
     "CodePrior",
     "Conditional",
+    "ConditionalNormal",
     "ContinuousBernoulli",
     "ConvDecoder",
     "ConvEncoder",
     "Corruption",
+    "DataSpec",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "Domain",
@@ -50,6 +63,7 @@ __all__ = [
     "Laplace",
     "Likelihood",
     "Masking",
+    "NegativeBinomial",
     "OneCycle",
     "Point",
     "Posterior",

@@ -365,7 +365,10 @@ def _of_call(name: str, signature: inspect.Signature, error: TypeError, kwargs: 
     known = [p for p in signature.parameters if p != "self"]
     strange = [k for k in kwargs if k not in known]
     near = _nearest(strange[0], known) if strange else None
+    named = [n for n, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
     fix = f"did you mean {near!r}?" if near else f"give {', '.join(known)}"
+    if "too many positional" in str(error) and named:
+        fix += f", of which {', '.join(named)} by name"
     return f"{name} expects a call that fits its signature, got one with {str(error).removeprefix('got ')}; {fix}"
 
 

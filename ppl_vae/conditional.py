@@ -38,6 +38,11 @@ class Conditional(nn.Module, abc.ABC):
         super().__init__()
         self.site = site
 
+    @property
+    def sites(self) -> list[str]:
+        """The one site, as a `Chain` lists its own."""
+        return [self.site]
+
     @abc.abstractmethod
     def given(self, *context: Tensor) -> TorchDistribution:
         """Distribution with event_shape (dim,) and a batch_shape that broadcasts against the data plate."""
@@ -61,12 +66,15 @@ class Conditional(nn.Module, abc.ABC):
 class Amortized(Conditional):
     """A conditional whose parameters a network computes from the context.
 
+    The network sees the whole context. `distribution` is called with the parameters alone, and with the context
+    after them in a class that sets `sees_context = True`: for an exposure, or for the level above in a hierarchy.
+
     Parameters
     ----------
     in_shape
         Shape of the first thing it is given, without batch dimensions.
     param_shape
-        Shape of the distribution's parameters, without batch dimensions: (rows, *event_shape).
+        Shape of the distribution's parameters, without batch dimensions.
     net
         Network factory, `net(in_shape, param_shape)`.
     context
@@ -80,13 +88,17 @@ class Amortized(Conditional):
         For a factory whose result cannot be called.
     """
 
+    sees_context: ClassVar[bool] = False
+    """Whether `distribution` is given the context after the parameters."""
+
     def __init__(
         self,
         in_shape: Sequence[Count],
         param_shape: Sequence[Count],
         net: Net,
-        context: Sequence[Sequence[Count]],
-        site: Name,
+        *,
+        context: Sequence[Sequence[Count]] = (),
+        site: Name = "z",
     ) -> None:
         super().__init__(site)
         self.in_shape = tuple(in_shape)
@@ -101,29 +113,38 @@ class Amortized(Conditional):
         self.net = made
 
     @abc.abstractmethod
-    def distribution(self, params: Tensor) -> TorchDistribution:
-        """The distribution with parameters (*leading, *param_shape)."""
+    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # a leaf names what it takes
+        """The distribution with parameters (*leading, *param_shape); `context` where the class `sees_context`."""
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The distribution whose parameters the network computes from the context."""
-        return self.distribution(self.net(*context))
+        return self._of(context)(self.net(*context))
 
     def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
         """Sample at the site, leaving there the parameters and what makes a distribution of them.
 
         Refining q datum by datum needs both, and finds them in a trace under `infer["parametrization"]`.
         """
-        params = self.net(*context)
-        infer = {**self.infer, "parametrization": (params, self.distribution)}
+        params, distribution = self.net(*context), self._of(context)
+        infer = {**self.infer, "parametrization": (params, distribution)}
         with Unvalidated(drawn=True):
-            return pyro.sample(self.site, self.distribution(params), obs=obs, infer=infer)
+            return pyro.sample(self.site, distribution(params), obs=obs, infer=infer)
+
+    def reported(self) -> dict[str, float]:
+        """What the history shows of it at the end of an epoch, numbers by name; nothing by default."""
+        return {}
+
+    def _of(self, context: tuple[Tensor, ...]) -> Callable[[Tensor], TorchDistribution]:
+        """`distribution` as a function of the parameters alone."""
+        return (lambda params: self.distribution(params, *context)) if self.sees_context else self.distribution
 
 
 @checked
 class Chain(nn.Module):
     """Latents sampled in order, each given the previous one and the context; returns the last.
 
-    `Chain(p(z2), p(z1 | z2))` is a hierarchical prior and `Chain(q(z2 | x), q(z1 | z2, x))` its top-down guide.
+    `Chain(p(z2), p(z1 | z2))` is a hierarchical prior and `Chain(q(z2 | x), q(z1 | z2, x))` its top-down guide; `build`
+    makes both from lists of classes.
 
     Parameters
     ----------

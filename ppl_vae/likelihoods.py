@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import warnings
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro.distributions as dist
 import torch
@@ -17,7 +18,15 @@ from ppl_vae.conditional import Amortized, Net
 from ppl_vae.distributions import positive
 from ppl_vae.nets import MLP
 
-__all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "Likelihood",
+    "NegativeBinomial",
+]
 
 Shape = Sequence[Count]
 
@@ -39,7 +48,7 @@ class Likelihood(Amortized):
     site
         Name of the Pyro sample site.
     num_params
-        Number of parameters of one element's distribution.
+        Deprecated: write `param_shape`.
     """
 
     kinds: ClassVar[tuple[str, ...]]
@@ -53,20 +62,40 @@ class Likelihood(Amortized):
         latent_dim: Count,
         x_shape: Shape,
         net: Net = MLP,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "x",
-        num_params: Count = 1,
+        num_params: Count | None = None,
     ) -> None:
-        super().__init__((latent_dim,), (num_params, *x_shape), net, context, site)
+        param_shape = self.param_shape(tuple(x_shape))
+        if num_params is not None:  # until 0.2
+            warnings.warn(
+                f"num_params={num_params} is deprecated; write {type(self).__name__}.param_shape(self, x_shape) and "
+                f"return ({num_params}, *x_shape)",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            param_shape = (num_params, *x_shape)
+        super().__init__((latent_dim,), param_shape, net, context=context, site=site)
         self.x_shape = tuple(x_shape)
 
-    @abc.abstractmethod
-    def elementwise(self, *params: Tensor) -> TorchDistribution:
-        """Distribution of each element of x, from tensors (*leading, *x_shape); its `support` is the data domain."""
+    def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the parameters of one datum's p(x | z), (k, *x_shape): by default one for each element, k = 1.
 
-    def distribution(self, params: Tensor) -> TorchDistribution:
-        """From parameters (*leading, num_params, *x_shape)."""
-        return self.elementwise(*params.unbind(-1 - len(self.x_shape)))
+        Settings of the leaf that k depends on are assigned before `super().__init__`.
+        """
+        return 1, *x_shape
+
+    @abc.abstractmethod
+    def elementwise(self, *params: Any, **_: Any) -> TorchDistribution:  # a leaf names what it takes
+        """Distribution of each element of x, from k tensors (*leading, *x_shape); its `support` is the data domain.
+
+        In a class that `sees_context` the context, each (*leading, ...), comes after them: `(*params, *context)`.
+        """
+
+    def distribution(self, params: Tensor, *given: Any, **_: Any) -> TorchDistribution:
+        """From parameters (*leading, k, *x_shape); `given` is z and the context, where the class `sees_context`."""
+        return self.elementwise(*params.unbind(-1 - len(self.x_shape)), *given[1:])
 
     def given(self, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
         """Distribution of x given z (*leading, latent_dim) and context; elements where `mask` is False do not count."""
@@ -89,9 +118,8 @@ class Bernoulli(Likelihood):
     kinds = ("binary",)
     base_measure = "mass"
 
-    def elementwise(self, *params: Tensor) -> TorchDistribution:
+    def elementwise(self, logits: Tensor) -> TorchDistribution:
         """From logits."""
-        (logits,) = params
         return distributions.Bernoulli(logits)
 
 
@@ -111,9 +139,8 @@ class ContinuousBernoulli(Likelihood):
     kinds = ("unit",)
     base_measure = "density"
 
-    def elementwise(self, *params: Tensor) -> TorchDistribution:
+    def elementwise(self, logits: Tensor) -> TorchDistribution:
         """From logits."""
-        (logits,) = params
         return distributions.ContinuousBernoulli(logits)
 
 
@@ -147,19 +174,23 @@ class Gaussian(Likelihood):
         x_shape: Shape,
         net: Net = MLP,
         scale: Positive | Literal["learned", "elementwise", "decoder"] = "learned",
+        *,
         context: Sequence[Shape] = (),
         site: Name = "x",
     ) -> None:
-        super().__init__(latent_dim, x_shape, net, context, site, 2 if scale == "decoder" else 1)
         self.scale = scale
+        super().__init__(latent_dim, x_shape, net, context=context, site=site)
         if scale == "learned":
             self.raw_scale = nn.Parameter(torch.zeros(()))
         if scale == "elementwise":
             self.raw_scale = nn.Parameter(torch.zeros(*x_shape))
 
-    def elementwise(self, *params: Tensor) -> TorchDistribution:
+    def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Mean, and the scale where the decoder computes it."""
+        return 2 if self.scale == "decoder" else 1, *x_shape
+
+    def elementwise(self, loc: Tensor, *raw: Tensor) -> TorchDistribution:
         """From means, and unconstrained scales where the decoder computes them."""
-        loc, *raw = params
         if raw:
             return dist.Normal(loc, positive(raw[0]))
         return dist.Normal(loc, self.scale if isinstance(self.scale, int | float) else positive(self.raw_scale))
@@ -181,16 +212,12 @@ class _OnLevels(Likelihood):
         x_shape: Shape,
         net: Net = MLP,
         levels: Count = 256,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "x",
     ) -> None:
-        super().__init__(latent_dim, x_shape, net, context, site, num_params=self.rows(levels))
         self.levels = levels
-
-    @staticmethod
-    @abc.abstractmethod
-    def rows(levels: int) -> int:
-        """Number of parameters of one element's distribution."""
+        super().__init__(latent_dim, x_shape, net, context=context, site=site)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Levels scaled to [0, 1]."""
@@ -222,14 +249,12 @@ class DiscretizedLogistic(_OnLevels):
 
     kinds = ("levels",)
 
-    @staticmethod
-    def rows(levels: int) -> int:
+    def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Location and scale."""
-        return 2
+        return 2, *x_shape
 
-    def elementwise(self, *params: Tensor) -> TorchDistribution:
+    def elementwise(self, raw_loc: Tensor, raw_scale: Tensor) -> TorchDistribution:
         """From locations, 0 the middle and 2 the width of the range, and unconstrained scales."""
-        raw_loc, raw_scale = params
         loc = (raw_loc + 1) * ((self.levels - 1) / 2)
         scale = 0.5 + positive(raw_scale) * (self.levels / 16)
         return distributions.DiscretizedLogistic(loc, scale, self.levels)
@@ -254,11 +279,67 @@ class Categorical(_OnLevels):
 
     kinds = ("levels", "binary")
 
-    @staticmethod
-    def rows(levels: int) -> int:
+    def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """One logit a level."""
-        return levels
+        return self.levels, *x_shape
 
-    def elementwise(self, *params: Tensor) -> TorchDistribution:
+    def elementwise(self, *logits: Tensor) -> TorchDistribution:
         """From one logit a level."""
-        return distributions.Levels(torch.stack(params, -1))
+        return distributions.Levels(torch.stack(logits, -1))
+
+
+@checked
+class NegativeBinomial(Likelihood):
+    """p(x_i | z) = NB(x_i; m_i, r_i), a mass for counts of mean m_i and variance m_i + m_i^2 / r_i.
+
+    Parameters
+    ----------
+    latent_dim, x_shape, net
+        See `Likelihood`.
+    exposure
+        Whether the first context, of shape (1,), is the exposure e > 0 of a datum, as the library size of a cell:
+        means are then e m_i. The networks see it too, so give it in units in which it is about 1.
+    context, site
+        See `Likelihood`.
+
+    References
+    ----------
+    Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (counts of RNA, with a library size).
+    """
+
+    kinds = ("counts",)
+    base_measure = "mass"
+    sees_context = True
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        x_shape: Shape,
+        net: Net = MLP,
+        exposure: bool = False,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "x",
+    ) -> None:
+        if exposure and [tuple(shape) for shape in context[:1]] != [(1,)]:
+            raise ValueError(
+                "NegativeBinomial expects an exposure to be the first context, of shape (1,), got contexts "
+                f"{list(context)}; give the data a context (n, 1), or leave out exposure=True"
+            )
+        super().__init__(latent_dim, x_shape, net, context=context, site=site)
+        self.exposure = exposure
+
+    def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Mean and concentration."""
+        return 2, *x_shape
+
+    def elementwise(self, raw_mean: Tensor, raw_concentration: Tensor, *context: Tensor) -> TorchDistribution:
+        """From unconstrained means and concentrations, and the context."""
+        mean = positive(raw_mean)
+        if self.exposure:
+            mean = mean * context[0].reshape(*context[0].shape[:-1], *[1] * len(self.x_shape))
+        return distributions.NegativeBinomial(mean, positive(raw_concentration))
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """log(1 + x)."""
+        return x.log1p()

@@ -192,5 +192,6 @@ _SUPPORTS = {
     "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
     "Normal": ("real x", "remove what is not finite"),
     "DiscretizedLogistic": ("whole grey levels", "give the raw levels and their number, or use Gaussian"),
+    "NegativeBinomial": ("counts x in {0, 1, 2, ...}", "give the raw counts, or use Gaussian"),
     "Levels": ("whole levels", "give the raw levels and their number, or use Gaussian"),
 }

@@ -17,10 +17,6 @@ class Relaxed(Posterior):
 
     temperature = 0.5
 
-    @staticmethod
-    def rows(latent_dim):
-        return 1
-
     def distribution(self, params):
         return dist.RelaxedOneHotCategorical(params.new_tensor(self.temperature), logits=params[..., 0, :])
 

@@ -23,7 +23,6 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pandas as pd
 import pyro
@@ -34,7 +33,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ppl_vae import Domain, build
+from ppl_vae import DataSpec, Domain, build
 from ppl_vae.training import State, fit
 
 BATCH, HIDDEN, LATENT, PIXELS = 128, 400, 50, 784
@@ -129,7 +128,7 @@ def pyro_example(x: Tensor) -> Iterator[None]:
 
 def ours(x: Tensor, rounds: int, between: Callable[[], None]) -> Iterator[float]:
     """Seconds of each epoch of `fit`; `between` runs after each, outside the clock."""
-    vae = build(SimpleNamespace(x_shape=(PIXELS,), context_shapes=(), domain=Domain("binary")), latent_dim=LATENT)
+    vae = build(DataSpec((PIXELS,), Domain("binary")), latent_dim=LATENT)
     clock: list[tuple[float, float]] = []  # (end of an epoch, start of the next)
 
     def pause(state: State) -> None:

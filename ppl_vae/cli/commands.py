@@ -44,7 +44,7 @@ def train(options: Namespace) -> None:
         seed=options.seed,
     )
     steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]
-    print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", *repr(vae).splitlines()[:2]]))
+    print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", vae.formula()]))
     folder = run_folder(default_folder(options, loaded) if options.run is None else options.run, "train")
     kept: list[Path] = []
 
@@ -176,7 +176,7 @@ def fit_prior_of_run(options: Namespace) -> None:
         seed=options.seed,
         run=options.out,
     )
-    print("\n".join([*repr(made).splitlines()[:2], f"wrote {options.out}; next: ppl-vae sample {options.out}"]))
+    print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}"]))
 
 
 def _condition(run: Run, options: Namespace) -> list[Tensor]:

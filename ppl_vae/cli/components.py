@@ -119,8 +119,10 @@ class Parser(ArgumentParser):
                 f"{option} expects {about}, got {found[1].strip()!r}; name one of them, and give its arguments by "
                 f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
             )
-        if found := re.search(r"(?s)Expected an? (.+?)\. Got value: (.*)", message):
+        if found := re.search(r"(?s)Expected an? (.+?)\. Got value: ([^\n]*)", message):
             return f"{option} expects {_type(found[1])} ({action.help}), got {found[2].strip()!r}; give another value"
+        if found := re.search(r"(?s)any of the Union subtypes.*Given value: (.*)", message):
+            return f"{option} expects another value ({action.help}), got {found[1].strip()!r}; correct it"
         return None
 
     def _plainly(self, message: str) -> str:

@@ -151,7 +151,8 @@ def _train() -> ArgumentParser:
     _add(parser, "--conditional", type=bool, default=False, help="condition on the labels")
     _add(parser, "--take", type=int | None, help="only so many data of each split")
     _add(parser, "--download", type=bool, default=False, help="download missing data")
-    _add(parser, "--latent-dim", type=int, default=8, help="dimension of z")
+    about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
+    _add(parser, "--latent-dim", type=int | list[int], default=8, help=about)
     add_component(parser, Prior, "prior")
     usual = " (Gaussian for real data, else Bernoulli)"
     add_component(parser, Likelihood, "likelihood", skip=["levels"], usual=usual)

@@ -189,6 +189,26 @@ class Data:
         transform = Dequantize(self.domain.levels)
         return self._through(transform, domain, record, per_batch=("train",), seed=seed)
 
+    def as_counts(self) -> Data:
+        """Data whose grey levels 0, 1, ... are taken for counts, which have no largest value.
+
+        Returns
+        -------
+        Data
+            With the same values and the domain of counts.
+
+        Raises
+        ------
+        ValueError
+            For data that are not grey levels.
+        """
+        if self.domain.kind != "levels":
+            raise ValueError(
+                f"as_counts expects grey levels, got {self.domain.kind} data; give whole numbers from 0 on with "
+                "domain=Domain('counts')"
+            )
+        return self._each({"transform": "as_counts"}, lambda role, split: split, Domain("counts"))
+
     @checked
     def standardize(self, *, seed: Seed = 0) -> Data:
         """Data (x - mean) / sd, by one mean and one sd over all observed elements of the training data.
@@ -230,7 +250,7 @@ class Data:
     def suit(self, likelihood: Callable[..., Any], *, seed: Seed = 0) -> Data:
         """Data that a likelihood can score, by the shortest way there.
 
-        Grey levels are binarized dynamically, dequantized, or dequantized and standardized; unit data are
+        Grey levels are binarized dynamically, counted, dequantized, or dequantized and standardized; unit data are
         binarized dynamically or standardized; data it can score as they are stay as they are.
 
         Parameters
@@ -405,6 +425,7 @@ def _unchanged(data: Data, seed: int) -> Data:
 _WAYS: dict[tuple[str, str], Callable[[Data, int], Data]] = {
     ("levels", "binary"): lambda data, seed: data.binarize(seed=seed),
     ("levels", "unit"): lambda data, seed: data.dequantize(seed=seed),
+    ("levels", "counts"): lambda data, seed: data.as_counts(),
     ("levels", "real"): lambda data, seed: data.dequantize(seed=seed).standardize(seed=seed),
     ("unit", "binary"): lambda data, seed: data.binarize(seed=seed),
     ("unit", "real"): lambda data, seed: data.standardize(seed=seed),

@@ -169,5 +169,5 @@ def _source(provenance: Mapping[str, Any]) -> str:
     return source
 
 
-_STEPS = ("binarize", "dequantize", "standardize", "condition_on_labels", "take", "hide")
+_STEPS = ("binarize", "as_counts", "dequantize", "standardize", "condition_on_labels", "take", "hide")
 _ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance

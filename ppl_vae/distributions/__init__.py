@@ -8,6 +8,7 @@ from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
 from ppl_vae.distributions.improper import Improper
 from ppl_vae.distributions.levels import Levels
 from ppl_vae.distributions.mixture import Mixture
+from ppl_vae.distributions.negative_binomial import NegativeBinomial
 from ppl_vae.distributions.scales import positive, unconstrained
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Improper",
     "Levels",
     "Mixture",
+    "NegativeBinomial",
     "positive",
     "unconstrained",
 ]

@@ -19,8 +19,9 @@ from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_
 from ppl_vae.isolation import evaluating
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.vae.vae import formula_of
 
-__all__ = ["errors", "evaluate", "formula", "per_datum", "reliability", "summed"]
+__all__ = ["errors", "evaluate", "per_datum", "reliability", "summed"]
 
 
 @verb
@@ -114,14 +115,8 @@ def evaluate(
         seed=used,
         base_measure="mass" if all(masses) else "density",
         data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
-        formula=formula(program),
+        formula=formula_of(program),
     )
-
-
-def formula(program: nn.Module) -> str:
-    """What a program says of itself, if that is p(x, z) and q(z | x), in two lines; else the name of its class."""
-    said = repr(program)
-    return "\n".join(said.splitlines()[:2]) if said.startswith("p(") else type(program).__name__
 
 
 def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:

@@ -49,16 +49,16 @@ class IAF(Posterior):
         net: Net = MLP,
         num_transforms: Count = 2,
         hidden_dim: Count = 64,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:
-        super().__init__(x_shape, latent_dim, net, context, site)
+        super().__init__(x_shape, latent_dim, net, context=context, site=site)
         self.flow = AutoregressiveFlow(latent_dim, latent_dim, num_transforms, hidden_dim)
 
-    @staticmethod
-    def rows(latent_dim: int) -> int:
+    def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """Mean and scale of the start, and what the transforms see of x."""
-        return 3
+        return 3, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means, unconstrained scales and the transforms' context, (*leading, 3, latent_dim)."""

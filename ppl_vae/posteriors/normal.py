@@ -17,7 +17,7 @@ __all__ = ["DiagonalNormal", "FullRankNormal"]
 class DiagonalNormal(Posterior):
     """q(z | x) = N(z; m(x), diag(s(x)^2)), the mean field of the classic VAE.
 
-    Also a level of a hierarchy: p(z1 | z2), with z2 in the place of x.
+    Also a level of a hierarchy, q(z1 | z2, x), with z2 in the place of x and x as context.
 
     Parameters
     ----------
@@ -34,10 +34,9 @@ class DiagonalNormal(Posterior):
     DiagonalNormal(Normal(loc: torch.Size([5, 2]), scale: torch.Size([5, 2])), 1)
     """
 
-    @staticmethod
-    def rows(latent_dim: int) -> int:
+    def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """Mean and scale."""
-        return 2
+        return 2, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means and unconstrained scales, (*leading, 2, latent_dim)."""
@@ -56,10 +55,9 @@ class FullRankNormal(Posterior):
         See `Posterior`.
     """
 
-    @staticmethod
-    def rows(latent_dim: int) -> int:
+    def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """Mean, and the rows of a square matrix: unconstrained scales on its diagonal, N below."""
-        return 1 + latent_dim
+        return 1 + latent_dim, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means and square matrices, (*leading, 1 + latent_dim, latent_dim)."""

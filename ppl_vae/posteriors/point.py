@@ -30,11 +30,6 @@ class Point(Posterior):
         See `Posterior`.
     """
 
-    @staticmethod
-    def rows(latent_dim: int) -> int:
-        """The code."""
-        return 1
-
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From codes, (*leading, 1, latent_dim)."""
         return dist.Delta(params[..., 0, :], event_dim=1)
@@ -78,18 +73,14 @@ class TopK(Posterior):
         latent_dim: Count,
         net: Net = MLP,
         k: Count = 1,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:
         if not 1 <= k <= latent_dim:
             raise ValueError(f"TopK expects k of 1 to latent_dim = {latent_dim}, got {k}; keep at least 1, at most all")
-        super().__init__(x_shape, latent_dim, net, context, site)
+        super().__init__(x_shape, latent_dim, net, context=context, site=site)
         self.k = k
-
-    @staticmethod
-    def rows(latent_dim: int) -> int:
-        """The code."""
-        return 1
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From codes before anything is set to 0, (*leading, 1, latent_dim)."""

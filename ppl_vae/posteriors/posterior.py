@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import abc
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Amortized, Net
@@ -37,13 +38,30 @@ class Posterior(Amortized):
         x_shape: Shape,
         latent_dim: Count,
         net: Net = MLP,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:
-        super().__init__(x_shape, (self.rows(latent_dim), latent_dim), net, context, site)
+        super().__init__(x_shape, self.param_shape(latent_dim), net, context=context, site=site)
         self.latent_dim = latent_dim
 
-    @staticmethod
-    @abc.abstractmethod
-    def rows(latent_dim: int) -> int:
-        """Number of parameters of the distribution per latent dimension."""
+    def param_shape(self, latent_dim: int) -> tuple[int, ...]:
+        """Shape of the parameters of one datum's q(z | x): by default one for each latent unit, (1, latent_dim).
+
+        Settings of the leaf that it depends on are assigned before `super().__init__`.
+        """
+        return 1, latent_dim
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "rows" in vars(cls):  # until 0.2
+            warnings.warn(
+                f"{cls.__name__}.rows is deprecated; write param_shape(self, latent_dim) and return (rows, latent_dim)",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            cls.param_shape = _of_rows  # type: ignore[assignment, method-assign]
+
+
+def _of_rows(posterior: Any, latent_dim: int) -> tuple[int, ...]:
+    return posterior.rows(latent_dim), latent_dim

@@ -63,6 +63,7 @@ class VectorQuantized(Posterior):
         num_codes: Count = 64,
         groups: Count = 1,
         decay: Annotated[float, Range(0, 1)] = 0.99,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:
@@ -71,14 +72,9 @@ class VectorQuantized(Posterior):
                 f"VectorQuantized expects groups that divide latent_dim, got groups={groups} and "
                 f"latent_dim={latent_dim}; give groups={latent_dim}, say, for codes that are numbers"
             )
-        super().__init__(x_shape, latent_dim, net, context, site)
+        super().__init__(x_shape, latent_dim, net, context=context, site=site)
         self.num_codes, self.groups = num_codes, groups
         self.codebook = Codebook(num_codes, latent_dim // groups, decay, groups)
-
-    @staticmethod
-    def rows(latent_dim: int) -> int:
-        """What is quantized."""
-        return 1
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From encodings, (*leading, 1, latent_dim)."""

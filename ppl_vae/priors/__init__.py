@@ -1,9 +1,20 @@
 """Priors p(z), or p(z | context)."""
 
 from ppl_vae.priors.code import CodePrior
+from ppl_vae.priors.conditional import ConditionalNormal
 from ppl_vae.priors.fixed import Flat, Laplace, StandardNormal
 from ppl_vae.priors.flow import FlowPrior
 from ppl_vae.priors.mixture import GaussianMixture, VampPrior
 from ppl_vae.priors.prior import Prior
 
-__all__ = ["CodePrior", "Flat", "FlowPrior", "GaussianMixture", "Laplace", "Prior", "StandardNormal", "VampPrior"]
+__all__ = [
+    "CodePrior",
+    "ConditionalNormal",
+    "Flat",
+    "FlowPrior",
+    "GaussianMixture",
+    "Laplace",
+    "Prior",
+    "StandardNormal",
+    "VampPrior",
+]

@@ -40,7 +40,7 @@ class CodePrior(Prior):
     van den Oord et al. 2017, arXiv:1711.00937.
     """
 
-    def __init__(self, posterior: Any, weighted: bool = False, site: Name = "z") -> None:
+    def __init__(self, posterior: Any, weighted: bool = False, *, site: Name = "z") -> None:
         super().__init__(site)
         if not hasattr(posterior, "over_codes"):
             raise ValueError(

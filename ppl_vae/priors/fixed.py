@@ -33,7 +33,7 @@ class StandardNormal(Prior):
 
     loc: Tensor
 
-    def __init__(self, latent_dim: Count, site: Name = "z") -> None:
+    def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
 
@@ -58,7 +58,7 @@ class Laplace(Prior):
 
     loc: Tensor
 
-    def __init__(self, latent_dim: Count, site: Name = "z") -> None:
+    def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
         super().__init__(site)
         self.register_buffer("loc", torch.zeros(latent_dim))
 
@@ -81,7 +81,7 @@ class Flat(Prior):
         Name of the Pyro sample site.
     """
 
-    def __init__(self, latent_dim: Count, site: Name = "z") -> None:
+    def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
         super().__init__(site)
         self.latent_dim = latent_dim
 

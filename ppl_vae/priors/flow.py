@@ -49,6 +49,7 @@ class FlowPrior(Prior):
         latent_dim: Count,
         num_transforms: Count = 4,
         hidden_dim: Count = 64,
+        *,
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:

@@ -32,7 +32,7 @@ class GaussianMixture(Prior):
         Name of the Pyro sample site.
     """
 
-    def __init__(self, latent_dim: Count, num_components: Count = 10, site: Name = "z") -> None:
+    def __init__(self, latent_dim: Count, num_components: Count = 10, *, site: Name = "z") -> None:
         super().__init__(site)
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.loc = nn.Parameter(torch.randn(num_components, latent_dim))
@@ -110,6 +110,7 @@ class VampPrior(Prior):
         num_components: Count = 500,
         pseudo_inputs: Floats | None = None,
         weighted: bool = False,
+        *,
         site: Name = "z",
     ) -> None:
         super().__init__(site)

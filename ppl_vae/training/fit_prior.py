@@ -17,6 +17,7 @@ from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, frozen, isolated
+from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.training.fit import fit
 from ppl_vae.training.folder import run_folder
@@ -126,7 +127,8 @@ def fit_prior(
         with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
             _check(made, z, some, *rest)
             if any(p.requires_grad for p in made.prior.parameters()):
-                getattr(made.prior, "start_from", _nothing)(z)
+                assert isinstance(made.prior, Prior)  # with_prior makes nothing else
+                made.prior.start_from(z)
                 fitted = fit(
                     _prior_alone(made),
                     train,
@@ -174,10 +176,6 @@ def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
             f"({type(vae.posterior).__name__}), on which a fitted density grows without bound; train with Point "
             "(sparse: with a Laplace prior), or put in a prior without parameters, Laplace or StandardNormal"
         )
-
-
-def _nothing(z: Tensor) -> None:
-    """Where a prior without `start_from` starts: where it is."""
 
 
 def _of_the_prior(history: pd.DataFrame) -> list[dict[Any, float]]:

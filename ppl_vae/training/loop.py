@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ppl_vae import objectives, traces
 from ppl_vae.arguments import checked
+from ppl_vae.conditional import Amortized
 from ppl_vae.isolation import eval_mode, evaluating, gpus
 from ppl_vae.memory import rows_at_once
 from ppl_vae.objectives import Beta
@@ -183,7 +184,7 @@ class Training:
         row = {"epoch": state.epoch, **terms.row("train"), **self._validate()}
         row |= {"beta": beta, "learning_rate": float(rate), "seconds": time.perf_counter() - start}
         for part in self.program.modules():
-            row |= getattr(part, "reported", dict)()  # what a part of the program says of itself, a number by name
+            row |= part.reported() if isinstance(part, Amortized) else {}
         state.history.append(row)
         return row
 

@@ -28,6 +28,7 @@ from ppl_vae.training.fingerprint import code_of_program, of_loader, plain
 from ppl_vae.training.folder import held
 from ppl_vae.training.loop import Training
 from ppl_vae.training.randomness import random_states, set_random_states
+from ppl_vae.vae.vae import formula_of
 
 __all__ = ["Store", "described", "refuse_taken", "settings_of", "write_finished"]
 
@@ -230,7 +231,7 @@ def described(
     config = {
         "format": 2,
         "recipe": getattr(program, "recipe", None),
-        "formula": repr(program).splitlines()[:2],
+        "formula": formula_of(program).splitlines(),
         "fit": dict(settings),
         "data": data,
         "program": code_of_program(program),

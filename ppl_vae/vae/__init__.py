@@ -2,6 +2,7 @@
 
 from ppl_vae.vae.build import build
 from ppl_vae.vae.program import Program
+from ppl_vae.vae.recipe import DataSpec
 from ppl_vae.vae.vae import VAE
 
-__all__ = ["VAE", "Program", "build"]
+__all__ = ["VAE", "DataSpec", "Program", "build"]

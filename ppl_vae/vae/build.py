@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,19 @@ from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
-from ppl_vae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from ppl_vae.likelihoods import (
+    Bernoulli,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+    NegativeBinomial,
+)
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
-from ppl_vae.vae.recipe import Described, Factory, entry, part, plain, recipe
+from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
+from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
@@ -30,6 +38,7 @@ _USUAL: dict[str, type[Likelihood]] = {
     "unit": ContinuousBernoulli,
     "real": Gaussian,
     "levels": DiscretizedLogistic,
+    "counts": NegativeBinomial,
 }
 
 
@@ -37,10 +46,10 @@ _USUAL: dict[str, type[Likelihood]] = {
 def build(
     data: Described,
     *,
-    latent_dim: Count,
-    prior: Factory = StandardNormal,
+    latent_dim: Count | Sequence[Count],
+    prior: Factory | Levels = StandardNormal,
     likelihood: Factory | None = None,
-    posterior: Factory = DiagonalNormal,
+    posterior: Factory | Levels = DiagonalNormal,
     encoder: Factory = MLP,
     decoder: Factory = MLP,
     corruption: Factory | None = None,
@@ -52,17 +61,23 @@ def build(
     constructor names: `x_shape`, `latent_dim`, `net`, `context` (the shapes of the data's context), `levels`,
     `posterior` and `pseudo_inputs` (training data as the encoder sees them).
 
+    Lists make a hierarchy p(z_L) ... p(z_1 | z_2) p(x | z_1) with the top-down guide q(z_L | x) ... q(z_1 | z_2, x),
+    the top level first, each a `Chain` with sites ``"z3"``, ``"z2"``, ``"z1"``. One list says how many levels there
+    are: a prior that is no list is that of the top, with `ConditionalNormal` below; a posterior or a latent_dim that
+    is none is that of every level. In the `context` of a level below the top, the level above comes first.
+
     Parameters
     ----------
     data
         Knows its `x_shape`, `context_shapes` and `domain`.
     latent_dim
-        Dimension of z.
+        Dimension of z, or one for each level.
     prior, likelihood, posterior
         Components; the likelihood defaults to the one the data were prepared for, else to the usual one on their
-        domain.
+        domain. Prior and posterior may be lists, one for each level.
     encoder, decoder
-        Networks, `net(in_shape, out_shape)`.
+        Networks, `net(in_shape, out_shape)`. Below the top the encoder is given x first, and the level above as
+        context; the prior's networks are settings of its own, as in `partial(ConditionalNormal, net=...)`.
     corruption
         What the encoder sees in the place of x in training, for a denoising VAE; nothing else if `None`.
     seed
@@ -79,7 +94,7 @@ def build(
     TypeError
         If a part is no class, or partial of one.
     ValueError
-        If the likelihood is no distribution on the data's domain, or latent_dim is below 1.
+        If the likelihood is no distribution on the data's domain, latent_dim is below 1, or lists differ in length.
 
     Examples
     --------
@@ -88,6 +103,10 @@ def build(
     >>> build(digits, latent_dim=2, prior=partial(GaussianMixture, num_components=5))
     p(x, z) = GaussianMixture(z; 5) Bernoulli(x | z)
     q(z | x) = DiagonalNormal
+    VAE(...
+    >>> build(digits, latent_dim=[2, 8])
+    p(x, z2, z1) = StandardNormal(z2) ConditionalNormal(z1 | z2) Bernoulli(x | z1)
+    q(z2, z1 | x) = DiagonalNormal(z2 | x) DiagonalNormal(z1 | z2, x)
     VAE(...
     """
     parts: dict[str, Any] = {
@@ -102,34 +121,22 @@ def build(
             torch.default_generator.manual_seed(seed)
             return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
+    levels = levels_of(latent_dim, prior, posterior)
     kind = data.domain.kind
-    chosen = likelihood or getattr(data, "likelihood", None) or _USUAL.get(kind)
-    if chosen is None:
-        raise ValueError(
-            f"build expects data with a usual likelihood ({', '.join(_USUAL)}), got {kind!r}; "
-            "give likelihood= a class of your own"
-        )
+    chosen = likelihood or getattr(data, "likelihood", None) or _USUAL[kind]
     _check_kind(chosen, data.domain)
-    context = tuple(map(tuple, data.context_shapes))
-    known: dict[str, Callable[[], Any]] = {
-        "x_shape": lambda: tuple(data.x_shape),
-        "latent_dim": lambda: latent_dim,
-        "context": lambda: context,
-    }
-    if data.domain.discrete:
+    x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
+    known: Known = {"x_shape": lambda: x_shape, "context": lambda: context}
+    if kind in ("binary", "levels"):
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
-    likelihood_made: Likelihood = _make(chosen, {**known, "net": lambda: decoder}, Likelihood)
-    posterior_made = _make(posterior, {**known, "net": lambda: encoder}, nn.Module)
-    if isinstance(posterior_made, Prior | Likelihood):
-        raise TypeError(
-            f"build expects posterior to be a class of posteriors q(z | x), got {type(posterior_made).__name__}; give "
-            "DiagonalNormal, say"
-        )
-    known["posterior"] = lambda: posterior_made
-    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
+    of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
+    likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
+    posteriors = [_posterior(level, known, encoder) for level in levels]
     corruption_made = None if corruption is None else _make(corruption, known, Corruption)
-    vae = VAE(_make(prior, known, Prior, Chain), likelihood_made, posterior_made, corruption_made)
-    vae.recipe = recipe(data, latent_dim, likelihood=chosen, **parts)
+    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
+    priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
+    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made)
+    vae.recipe = recipe(data, likelihood=chosen, **{**parts, **as_given(levels)})
     return vae
 
 
@@ -148,10 +155,10 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     ValueError
         If the recipe names a class that is neither one of `ppl_vae` nor handed over.
     """
-    described = _Stored(tuple(stored["x_shape"]), tuple(map(tuple, stored["context"])), Domain(**stored["domain"]))
-    parts = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
+    described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
+    names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
     # older recipes have no corruption
-    made: dict[str, Any] = {name: part(stored[name], classes) for name in parts if stored.get(name) is not None}
+    made: dict[str, Any] = {name: parts_of(stored[name], classes) for name in names if stored.get(name) is not None}
     return build(described, latent_dim=stored["latent_dim"], **made)
 
 
@@ -175,7 +182,7 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     """
     _check_parts("fit_prior", prior=prior)
     made = copy.deepcopy(vae)
-    known: dict[str, Callable[[], Any]] = {
+    known: Known = {
         "x_shape": lambda: tuple(x.shape[1:]),
         "latent_dim": lambda: z.shape[-1],
         "context": lambda: tuple(tuple(c.shape[1:]) for c in context),
@@ -188,15 +195,38 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     return made
 
 
-class _Stored:
-    """The description of data that are not at hand."""
+def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
+    """q of one level, given x at the top, and below it the level above and x."""
+    given: Known = {**known, **level.known, "net": lambda: encoder}
+    if level.above:
+        x_shape, context = known["x_shape"](), known["context"]()
+        given["x_shape"], given["context"] = (lambda: level.above), (lambda: (x_shape, *context))
+        given["net"] = lambda: partial(DataFirst, encoder)
+    made = _make(level.posterior, given, nn.Module)
+    if isinstance(made, Prior | Likelihood):
+        raise TypeError(
+            f"build expects posterior to be a class of posteriors q(z | x), got {type(made).__name__}; give "
+            "DiagonalNormal, say"
+        )
+    return level.checked(made)
 
-    def __init__(self, x_shape: tuple[int, ...], context_shapes: tuple[tuple[int, ...], ...], domain: Domain) -> None:
-        self.x_shape, self.context_shapes, self.domain = x_shape, context_shapes, domain
+
+def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
+    """p of one level, given the context, and below the top the level above before it."""
+    given: Known = {**known, **level.known, "posterior": lambda: posterior}
+    if level.above:
+        context = known["context"]()
+        given["context"] = lambda: (level.above, *context)
+        del given["x_shape"], given["pseudo_inputs"]  # a level below is no mixture over data
+    return level.checked(_make(level.prior, given, *((Prior,) if level.site else (Prior, Chain))))
+
+
+def _chained(levels: list[Any]) -> Any:
+    return Chain(*levels) if len(levels) > 1 else levels[0]
 
 
 def _check_parts(caller: str, **parts: Any) -> None:
-    for name, given in parts.items():
+    for name, given in ((n, g) for n, v in parts.items() for g in (v if isinstance(v, Sequence) else [v])):
         if given is not None and (not callable(given) or isinstance(given, nn.Module)):
             raise TypeError(
                 f"{caller} expects {name} to be a class, or a functools.partial of one, got {given!r}; give the class "
@@ -204,7 +234,7 @@ def _check_parts(caller: str, **parts: Any) -> None:
             )
 
 
-def _make(factory: Factory, known: Mapping[str, Callable[[], Any]], *kinds: type) -> Any:
+def _make(factory: Factory, known: Known, *kinds: type) -> Any:
     """Call a factory with those of the known things that its signature names and nothing fixes.
 
     Raises
@@ -219,14 +249,20 @@ def _make(factory: Factory, known: Mapping[str, Callable[[], Any]], *kinds: type
         raise TypeError(
             f"a part of a VAE expects the settings that its constructor names, got {factory!r} ({error}); correct them"
         ) from None
+    made_of = factory.func if isinstance(factory, partial) else factory
+    if inspect.isclass(made_of) and not issubclass(made_of, kinds):
+        raise _of_another_kind(made_of.__name__, factory, kinds)
     made = factory(**{name: known[name]() for name in signature.parameters if name in known and name not in fixed})
     if not isinstance(made, kinds):
-        expected = " or a ".join(kind.__name__ for kind in kinds)
-        raise TypeError(
-            f"a part of a VAE expects a class that makes a {expected} here, got {type(made).__name__} of {factory!r}; "
-            "give another class"
-        )
+        raise _of_another_kind(type(made).__name__, factory, kinds)
     return made
+
+
+def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> TypeError:
+    expected = " or a ".join(kind.__name__ for kind in kinds)
+    return TypeError(
+        f"a part of a VAE expects a class that makes a {expected} here, got {name} of {factory!r}; give another class"
+    )
 
 
 def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:
@@ -241,7 +277,4 @@ def _check_kind(likelihood: Factory, domain: Domain) -> None:
         raise ValueError(
             f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {domain.kind!r}; "
             f"convert them (data.suit({name})), or choose {_USUAL[domain.kind].__name__}"
-            if domain.kind in _USUAL
-            else f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {domain.kind!r}; "
-            "choose a likelihood for such data"
         )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from ppl_vae import corruptions, likelihoods, nets, posteriors, priors
+from ppl_vae.arguments import Count, checked
 from ppl_vae.domain import Domain
 
-__all__ = ["COMPONENTS", "Described", "Factory", "entry", "part", "plain", "recipe"]
+__all__ = ["COMPONENTS", "DataSpec", "Described", "Factory", "Levels", "entry", "parts_of", "plain", "recipe"]
 
 Factory = Callable[..., Any]
+Levels = Sequence[Factory]
 
 COMPONENTS = {
     name: getattr(module, name)
@@ -34,6 +37,31 @@ class Described(Protocol):
     def domain(self) -> Domain: ...  # noqa: D102
 
 
+@checked
+@dataclass(frozen=True)
+class DataSpec:
+    """What `build` must know of data that are not at hand.
+
+    Parameters
+    ----------
+    x_shape
+        Shape of one datum.
+    domain
+        The values x takes.
+    context_shapes
+        Shapes of what one datum is conditioned on.
+
+    Examples
+    --------
+    >>> from ppl_vae import build
+    >>> vae = build(DataSpec((1, 28, 28), Domain("binary")), latent_dim=2)
+    """
+
+    x_shape: tuple[Count, ...]
+    domain: Domain
+    context_shapes: tuple[tuple[Count, ...], ...] = ()
+
+
 def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
     """The class an entry of a recipe names, with its arguments.
 
@@ -42,6 +70,7 @@ def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
     ValueError
         If it is neither one of `ppl_vae` nor handed over.
     """
+    args = {name: part(value, classes) if _is_entry(value) else value for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
     known = COMPONENTS if ours else {c.__name__: c for c in classes}
     if name not in known:
@@ -50,10 +79,21 @@ def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
             f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}], "
             "or name its file with --import"
         )
-    return partial(known[name], **entry["args"])
+    return partial(known[name], **args)
 
 
-def recipe(data: Described, latent_dim: int, **parts: Factory | None) -> dict[str, Any] | None:
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.keys() == {"class", "module", "args"}
+
+
+def parts_of(
+    entries: Mapping[str, Any] | Sequence[Mapping[str, Any]], classes: Sequence[type] = ()
+) -> Factory | Levels:
+    """`part` of an entry, or of one for each level."""
+    return [part(e, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, classes)
+
+
+def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | Levels | None) -> dict[str, Any] | None:
     """What `build` was given, ready for JSON; `None` where only code can rebuild it."""
     said = {
         "x_shape": list(data.x_shape),
@@ -73,10 +113,13 @@ def plain(said: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def entry(factory: Factory) -> dict[str, Any] | Factory:
-    """A part of a recipe: a class by name, and its arguments; what is no class stays as it is."""
+def entry(factory: Factory | Levels) -> Any:
+    """A part of a recipe: a class by name, and its arguments; what is no class stays as it is. Of levels a list."""
+    if isinstance(factory, Sequence):
+        return [entry(level) for level in factory]
     made_of = factory.func if isinstance(factory, partial) else factory
-    args = factory.keywords if isinstance(factory, partial) else {}
+    keywords = factory.keywords if isinstance(factory, partial) else {}
+    args = {name: entry(value) if callable(value) else value for name, value in keywords.items()}
     if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
     return {"class": made_of.__name__, "module": made_of.__module__.partition(".")[0], "args": args}

@@ -24,7 +24,7 @@ from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
 from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "formula_of"]
 
 Module = Annotated[nn.Module, Rule("that is an instance", lambda part: isinstance(part, nn.Module))]
 
@@ -70,8 +70,8 @@ class VAE(nn.Module):
         corruption: Corruption | None = None,
     ) -> None:
         super().__init__()
-        parts = (prior, likelihood, posterior)
-        if any("data" in getattr(part, "sites", [getattr(part, "site", "")]) for part in parts):
+        parts = [part for part in (prior, likelihood, posterior) if isinstance(part, Conditional | Chain)]
+        if any("data" in part.sites for part in parts):
             raise ValueError("a VAE expects sites named otherwise than its plate, got 'data'; rename the site")
         self.prior = prior
         self.likelihood = likelihood
@@ -232,13 +232,13 @@ class VAE(nn.Module):
             guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *context)
             return poutine.replay(self.prior, trace=guide)(*context)
 
-    def __repr__(self) -> str:
+    def formula(self) -> str:
+        """p(x, z) and q(z | x) as a paper writes them, a line each; `repr` shows the modules below it."""
         context = ("c",) if (self.recipe or {}).get("context") else ()
         given = f" | {context[0]}" if context else ""
-        latents = getattr(self.prior, "site", "z")
-        innermost = latents.split(", ")[-1]
+        latents = ", ".join(self.prior.sites)
         prior = self.prior.formula(*context)
-        likelihood = self.likelihood.formula(innermost, *context)
+        likelihood = self.likelihood.formula(self.prior.sites[-1], *context)
         x = self.likelihood.site
         seen, corrupted = x, ""
         if self.corruption is not None:
@@ -247,13 +247,13 @@ class VAE(nn.Module):
         if isinstance(self.posterior, Chain):
             posterior = self.posterior.formula(seen, *context)
         else:  # any module that samples the sites
-            settings = getattr(self.posterior, "settings", str)()
+            settings = self.posterior.settings() if isinstance(self.posterior, Conditional) else ""
             posterior = type(self.posterior).__name__ + (f"({settings})" if settings else "")
         q_given = ", ".join((seen, *context))
-        return (
-            f"p({x}, {latents}{given}) = {prior} {likelihood}\n"
-            f"q({latents} | {q_given}) = {posterior}{corrupted}\n{super().__repr__()}"
-        )
+        return f"p({x}, {latents}{given}) = {prior} {likelihood}\nq({latents} | {q_given}) = {posterior}{corrupted}"
+
+    def __repr__(self) -> str:
+        return f"{self.formula()}\n{super().__repr__()}"
 
     def __getstate__(self) -> dict[str, Any]:
         return without_store(self)
@@ -328,3 +328,8 @@ class VAE(nn.Module):
                     "the VAE expects Pyro's parameter store to hold its own parameters, got another model's; train "
                     "with ppl_vae.fit, or inside pyro.get_param_store().scope(), or call pyro.clear_param_store()"
                 )
+
+
+def formula_of(program: nn.Module) -> str:
+    """`VAE.formula()`; of another program the name of its class."""
+    return program.formula() if isinstance(program, VAE) else type(program).__name__

@@ -8,7 +8,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from torch import nn
 from torch.distributions import constraints
 
 from ppl_vae import (
@@ -122,8 +121,8 @@ def test_factors_and_deterministic_sites_are_let_be():
 class LogNormal(Likelihood):
     kinds, base_measure, fn = ("real",), "density", dist.LogNormal
 
-    def __init__(self, latent_dim, x_shape, net=nn.Module):
-        super().__init__(latent_dim, x_shape, net, num_params=2)
+    def param_shape(self, x_shape):
+        return 2, *x_shape
 
     def elementwise(self, loc, raw):
         return dist.LogNormal(loc, positive(raw))

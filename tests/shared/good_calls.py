@@ -1,6 +1,7 @@
 """For each public name a call that works, or works but for one argument: what bad inputs are made from."""
 
 import functools
+import inspect
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,20 @@ import xarray as xr
 from small_models import SMALL
 
 import ppl_vae
-from ppl_vae import corruptions, data, diagnostics, evaluation, manifold, objectives, plots, sklearn, training
+from ppl_vae import (
+    corruptions,
+    data,
+    diagnostics,
+    evaluation,
+    likelihoods,
+    manifold,
+    objectives,
+    plots,
+    posteriors,
+    priors,
+    sklearn,
+    training,
+)
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 
 MODULES = (ppl_vae, data, diagnostics, evaluation, manifold, objectives, plots, sklearn, corruptions, training)
@@ -160,10 +174,6 @@ class OwnAmortized(ppl_vae.Amortized):
 class OwnPosterior(ppl_vae.Posterior):
     """A posterior of one's own."""
 
-    @staticmethod
-    def rows(latent_dim):
-        return 1
-
     def distribution(self, params):
         return torch.distributions.Normal(params, 1.0)
 
@@ -198,6 +208,19 @@ VERBS: dict[str, dict[str, Any]] = {
 }
 """What takes a program and data, with settings that let it end at once."""
 
+
+def leaves() -> list[Any]:
+    """Every prior, likelihood and posterior that the package offers."""
+    named = [getattr(module, name) for module in (priors, likelihoods, posteriors) for name in module.__all__]
+    return [leaf for leaf in named if leaf.__name__ in ppl_vae.__all__ and not inspect.isabstract(leaf)]
+
+
+def of_leaf(leaf: Any) -> dict[str, Any]:
+    """What `build` gives it."""
+    known = SHAPES | {"posterior": Made(lambda: ppl_vae.DiagonalNormal(**SHAPES))}
+    return {name: value for name, value in known.items() if name in inspect.signature(leaf).parameters}
+
+
 GOOD: dict[str, dict[str, Any]] = {
     **{name: DRAWN | options for name, options in VERBS.items()},
     "ppl_vae.evaluation.kl_per_unit": {"program": Made(vae), "x": Made(x), "seed": 0},
@@ -218,23 +241,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.GatedMLP": {"in_shape": (3,), "out_shape": (2, 2)},
     "ppl_vae.ConvEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "ppl_vae.ConvDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
-    "ppl_vae.IAF": SHAPES | {"latent_dim": 2},
-    "ppl_vae.DiagonalNormal": SHAPES,
-    "ppl_vae.FullRankNormal": SHAPES,
-    "ppl_vae.Point": SHAPES,
-    "ppl_vae.TopK": SHAPES,
-    "ppl_vae.VectorQuantized": SHAPES,
-    "ppl_vae.Bernoulli": OF_Z,
-    "ppl_vae.ContinuousBernoulli": OF_Z,
-    "ppl_vae.Categorical": OF_Z,
-    "ppl_vae.DiscretizedLogistic": OF_Z,
-    "ppl_vae.Gaussian": OF_Z,
-    "ppl_vae.StandardNormal": {"latent_dim": 2},
-    "ppl_vae.Laplace": {"latent_dim": 2},
-    "ppl_vae.Flat": {"latent_dim": 2},
-    "ppl_vae.FlowPrior": {"latent_dim": 2},
-    "ppl_vae.GaussianMixture": {"latent_dim": 2},
-    "ppl_vae.VampPrior": {"posterior": Made(lambda: ppl_vae.DiagonalNormal(**SHAPES)), "x_shape": (1, 4, 4)},
+    **{f"ppl_vae.{leaf.__name__}": of_leaf(leaf) for leaf in leaves()},
+    "ppl_vae.ConditionalNormal": {"latent_dim": 2, "net": SMALL, "context": ((3,),)},
     "ppl_vae.CodePrior": {"posterior": Made(lambda: ppl_vae.VectorQuantized(**SHAPES))},
     "ppl_vae.VAE": {
         "prior": Made(lambda: vae().prior),
@@ -246,6 +254,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.Masking": {},
     "ppl_vae.SaltAndPepper": {},
     "ppl_vae.OneCycle": {},
+    "ppl_vae.DataSpec": {"x_shape": (1, 4, 4), "domain": Made(lambda: arrays().domain)},
     "ppl_vae.Domain": {"kind": "levels", "levels": 256},
     "ppl_vae.data.Split": {"x": Made(x), "index": Made(lambda: torch.arange(4))},
     "ppl_vae.data.Data": {

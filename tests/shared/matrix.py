@@ -2,14 +2,13 @@
 
 import inspect
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pyro
 import torch
 from pyro.infer import Trace_ELBO
 
-from ppl_vae import Domain, build, likelihoods, posteriors, priors
+from ppl_vae import DataSpec, Domain, build, likelihoods, posteriors, priors
 from ppl_vae.nets import MLP
 
 X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
@@ -32,6 +31,8 @@ LIKELIHOODS = [
     *leaves(likelihoods),
     *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder")),
 ]
+COIN = next(leaf for leaf in LIKELIHOODS if leaf.func is likelihoods.Bernoulli)
+"""The likelihood of laws about z, and of a context, which it does not look at."""
 POSTERIORS = leaves(posteriors)
 POINTS = (posteriors.Point, posteriors.TopK)
 ENCODER = partial(MLP, hidden_dims=[8], activation="tanh")
@@ -67,10 +68,10 @@ def name(leaf):
 
 _LATENT = [(p, q) for p in PRIORS for q in POSTERIORS]
 ALL = [Case(p, x, q) for p, q in _LATENT for x in LIKELIHOODS]
-ALL += [Case(p, x, q, context=True) for p, q in _LATENT for x in LIKELIHOODS[:1]]
+ALL += [Case(p, x, q, context=True) for p, q in _LATENT for x in [COIN]]
 CASES = [c for c in ALL if not c.refused]
 REFUSED = [c for c in ALL if c.refused]
-ONE_LIKELIHOOD = [c for c in CASES if c.likelihood is LIKELIHOODS[0]]
+ONE_LIKELIHOOD = [c for c in CASES if c.likelihood is COIN]
 _VALUES = {
     "binary": lambda: torch.rand(BATCH, *X_SHAPE).round(),
     "unit": lambda: torch.rand(BATCH, *X_SHAPE),
@@ -81,7 +82,7 @@ _VALUES = {
 
 
 def described(kind="binary", context=False):
-    return SimpleNamespace(x_shape=X_SHAPE, context_shapes=(CONTEXT,) if context else (), domain=Domain(kind, LEVELS))
+    return DataSpec(X_SHAPE, Domain(kind, LEVELS), (CONTEXT,) if context else ())
 
 
 def make(case, latent_dim=LATENT, seed=0):

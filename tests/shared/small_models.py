@@ -1,7 +1,6 @@
 """Models small enough to be known exactly, and one of each kind that a diagnostic must take."""
 
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pyro
@@ -9,7 +8,19 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ppl_vae import VAE, Chain, Domain, FullRankNormal, Gaussian, Program, StandardNormal, build, posteriors, priors
+from ppl_vae import (
+    VAE,
+    Chain,
+    DataSpec,
+    Domain,
+    FullRankNormal,
+    Gaussian,
+    Program,
+    StandardNormal,
+    build,
+    posteriors,
+    priors,
+)
 from ppl_vae.likelihoods import Bernoulli
 from ppl_vae.nets import MLP
 
@@ -118,7 +129,7 @@ def _binary(n, shape=(1, 4, 4)):
 
 def _built(n=6, context=False, **choice):
     torch.manual_seed(0)
-    said = SimpleNamespace(x_shape=(1, 4, 4), context_shapes=((3,),) if context else (), domain=Domain("binary"))
+    said = DataSpec((1, 4, 4), Domain("binary"), ((3,),) if context else ())
     vae = build(said, latent_dim=2, likelihood=Bernoulli, encoder=SMALL, decoder=SMALL, **choice)
     labels = (torch.eye(3)[torch.arange(n) % 3].double(),) if context else ()
     return Case(_moved(vae.double()), _binary(n), labels)
@@ -148,7 +159,7 @@ def masked(n=6):
 def hierarchy(n=6):
     """Two levels of one unit each, z2 above z1; two latent dimensions in all."""
     torch.manual_seed(0)
-    prior = Chain(StandardNormal(1, site="z2"), posteriors.DiagonalNormal((1,), 1, SMALL, site="z1"))
+    prior = Chain(StandardNormal(1, site="z2"), priors.ConditionalNormal(1, SMALL, context=[(1,)], site="z1"))
     posterior = Chain(posteriors.DiagonalNormal((1, 4, 4), 1, SMALL, site="z2"), _Above((1, 4, 4), 1, SMALL, site="z1"))
     return Case(_moved(VAE(prior, Bernoulli(1, (1, 4, 4), SMALL), posterior).double()), _binary(n))
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
@@ -21,7 +20,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
-from ppl_vae import Domain, Program, StandardNormal, build
+from ppl_vae import DataSpec, Domain, Program, StandardNormal, build
 from ppl_vae.checksums import file_digest, sealed, unsealed
 from ppl_vae.data import SampleBinary
 from ppl_vae.nets import MLP
@@ -40,7 +39,7 @@ class MyPrior(StandardNormal):
 def vae(prior=StandardNormal, dtype=torch.float32):
     torch.manual_seed(0)
     net = partial(MLP, hidden_dims=[8])
-    described = SimpleNamespace(x_shape=(6,), context_shapes=(), domain=Domain("binary"))
+    described = DataSpec((6,), Domain("binary"))
     return build(described, latent_dim=2, prior=prior, encoder=net, decoder=net).to(dtype)
 
 

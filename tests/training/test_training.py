@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_vae import (
+    DataSpec,
     Domain,
     Flat,
     Gaussian,
@@ -49,7 +50,7 @@ X = (torch.rand(50, 6, generator=torch.Generator().manual_seed(0)) < 0.3).float(
 def vae(kind="binary", context=(), latent_dim=2, width=8, seed=0, **parts):
     torch.manual_seed(seed)
     net = partial(MLP, hidden_dims=[width])
-    described = SimpleNamespace(x_shape=(6,), context_shapes=context, domain=Domain(kind, 5))
+    described = DataSpec((6,), Domain(kind, 5), context)
     return build(described, latent_dim=latent_dim, encoder=net, decoder=net, **parts)
 
 

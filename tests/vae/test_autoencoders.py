@@ -4,7 +4,6 @@ import copy
 import json
 import math
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -24,6 +23,7 @@ from ppl_vae import (
     Bernoulli,
     Chain,
     CodePrior,
+    DataSpec,
     DiagonalNormal,
     Domain,
     Flat,
@@ -64,7 +64,7 @@ def normal_data():
 
 
 def described(shape=(D,), kind="real", context=()):
-    return SimpleNamespace(x_shape=shape, context_shapes=context, domain=Domain(kind))
+    return DataSpec(shape, Domain(kind), context)
 
 
 def trained(vae, x, steps=500, **settings):
@@ -233,8 +233,8 @@ def test_recipes_know_the_corruption_and_older_ones_do_not():
     assert rebuild(stored).corruption.rate == 0.2
     del stored["corruption"]
     assert rebuild(stored).corruption is None
-    two = Chain(DiagonalNormal((3,), 2, SMALL, site="z2"), DiagonalNormal((2,), 2, SMALL, [(3,)], "z1"))
-    prior = Chain(StandardNormal(2, "z2"), DiagonalNormal((2,), 2, SMALL, site="z1"))
+    two = Chain(DiagonalNormal((3,), 2, SMALL, site="z2"), DiagonalNormal((2,), 2, SMALL, context=[(3,)], site="z1"))
+    prior = Chain(StandardNormal(2, site="z2"), DiagonalNormal((2,), 2, SMALL, site="z1"))
     chained = VAE(prior, Gaussian(2, (3,), SMALL), two, Masking())
     assert "q(z2, z1 | x~) = DiagonalNormal(z2 | x~) DiagonalNormal(z1 | z2, x~), x~ = " in repr(chained)
     with pytest.raises(TypeError, match="expects corruption to be a class"):
@@ -402,7 +402,7 @@ def test_fit_prior_refuses(monkeypatch):
         fit_prior(vae, loaded, StandardNormal(8))
     with pytest.raises(TypeError, match="fit_prior expects vae to be a VAE, got Program"):
         fit_prior(Program(vae.model, vae.guide), loaded, GaussianMixture)
-    levels = Chain(StandardNormal(2, "z2"), DiagonalNormal((2,), 2, SMALL, site="z1"))
+    levels = Chain(StandardNormal(2, site="z2"), DiagonalNormal((2,), 2, SMALL, site="z1"))
     chained = VAE(levels, Bernoulli(2, (1, 8, 8), SMALL), DiagonalNormal((1, 8, 8), 2, SMALL))
     with pytest.raises(TypeError, match="with one latent site, got sites z2, z1; fit such a prior with the rest"):
         fit_prior(chained, loaded, GaussianMixture)

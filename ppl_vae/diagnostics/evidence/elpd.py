@@ -18,10 +18,10 @@ from ppl_vae.diagnostics.results import arviz_io, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation
-from ppl_vae.evaluation.evaluate import formula
 from ppl_vae.evaluation.result import doubtful
 from ppl_vae.importance import FEWEST, good_k
 from ppl_vae.split import Split
+from ppl_vae.vae.vae import formula_of
 
 __all__ = ["Elpd", "elpd", "is_training"]
 
@@ -111,7 +111,7 @@ def elpd(
         held_out=held_out,
         base_measure="mass" if one.discrete else "density",
         data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
-        formula=formula(program),
+        formula=formula_of(program),
     )
 
 

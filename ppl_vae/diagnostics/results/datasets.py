@@ -10,15 +10,15 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ppl_vae.evaluation.evaluate import formula
 from ppl_vae.split import Split
+from ppl_vae.vae.vae import formula_of
 
 __all__ = ["attributes", "narrow", "of_draws", "with_units"]
 
 
 def attributes(program: nn.Module, split: Split, seed: int, **more: Any) -> dict[str, Any]:
     """Where a result came from, for the attrs of a tree or dataset."""
-    return {"model": " ".join(formula(program).splitlines()), "data": split.identity, "seed": seed, **more}
+    return {"model": " ".join(formula_of(program).splitlines()), "data": split.identity, "seed": seed, **more}
 
 
 def with_units(

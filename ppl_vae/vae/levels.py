@@ -1,0 +1,101 @@
+"""The levels of a hierarchy, as `build` is given them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ppl_vae.priors import ConditionalNormal
+from ppl_vae.vae.recipe import Factory, Levels
+
+__all__ = ["DataFirst", "Known", "Level", "as_given", "levels_of"]
+
+Known = dict[str, Callable[[], Any]]
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level.
+
+    Attributes
+    ----------
+    latent_dim
+        Its dimension.
+    prior, posterior
+        The classes, or partials of such, of p and q.
+    site
+        Name of its sample site; empty where it is the only one, whose components name it themselves.
+    above
+        Shape of the level above; empty at the top.
+    """
+
+    latent_dim: int
+    prior: Factory
+    posterior: Factory
+    site: str
+    above: tuple[int, ...]
+
+    @property
+    def known(self) -> Known:
+        """What its components are given."""
+        site: Known = {"site": lambda: self.site} if self.site else {}
+        return {"latent_dim": lambda: self.latent_dim, **site}
+
+    def checked(self, made: Any) -> Any:
+        """A component, refused where it samples another site."""
+        if self.site and getattr(made, "site", self.site) != self.site:
+            raise ValueError(
+                f"a level of a hierarchy expects a class whose constructor takes site=, got {type(made).__name__}, "
+                f"which samples {made.site!r} in the place of {self.site!r}; give its constructor site= to hand on"
+            )
+        return made
+
+
+def levels_of(latent_dim: int | Sequence[int], prior: Factory | Levels, posterior: Factory | Levels) -> list[Level]:
+    """The levels, top first: what is no list is the same for all, but a prior is that of the top.
+
+    Raises
+    ------
+    ValueError
+        For lists of different lengths, and for empty ones.
+    """
+    given = {"latent_dim": latent_dim, "prior": prior, "posterior": posterior}
+    lengths = {name: len(value) for name, value in given.items() if isinstance(value, Sequence)}
+    depth = max(lengths.values(), default=1)
+    if any(length != depth for length in lengths.values()) or not depth:
+        raise ValueError(
+            f"build expects lists of the same length, an entry for each level, got {lengths} entries; give one for "
+            "each level, the top one first, or one that is no list"
+        )
+    dims = latent_dim if isinstance(latent_dim, Sequence) else [latent_dim] * depth
+    priors = prior if isinstance(prior, Sequence) else [prior, *[ConditionalNormal] * (depth - 1)]
+    posteriors = posterior if isinstance(posterior, Sequence) else [posterior] * depth
+    sites = [f"z{depth - i}" for i in range(depth)] if depth > 1 else [""]
+    above = [(), *((dim,) for dim in dims)]
+    return [Level(*level) for level in zip(dims, priors, posteriors, sites, above, strict=False)]
+
+
+def as_given(levels: Sequence[Level]) -> dict[str, Any]:
+    """The levels as arguments of `build`, lists where there are several."""
+    found = {name: [getattr(level, name) for level in levels] for name in ("latent_dim", "prior", "posterior")}
+    return found if len(levels) > 1 else {name: values[0] for name, values in found.items()}
+
+
+class DataFirst(nn.Module):
+    """The encoder of a level below the top: called with the level above and x, it shows the network x first.
+
+    So a `ConvEncoder` sees an image, and the level above joins its dense layers.
+    """
+
+    def __init__(self, encoder: Factory, in_shape: Shape, out_shape: Shape, *, context: Sequence[Shape]) -> None:
+        super().__init__()
+        x_shape, *others = context
+        self.net = encoder(x_shape, out_shape, context=(in_shape, *others))
+
+    def forward(self, above: Tensor, x: Tensor, *context: Tensor) -> Tensor:
+        """The parameters of q(z | above, x, context)."""
+        return self.net(x, above, *context)

@@ -1,0 +1,186 @@
+"""Hierarchies of any depth: built from lists, trained, evaluated, stored and loaded."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from matrix import described, loss
+from torch.testing import assert_close
+
+from ppl_vae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    CodePrior,
+    ConditionalNormal,
+    ConvDecoder,
+    ConvEncoder,
+    DiagonalNormal,
+    FlowPrior,
+    FullRankNormal,
+    GaussianMixture,
+    Prior,
+    StandardNormal,
+    VampPrior,
+    VectorQuantized,
+    build,
+    evaluate,
+    fit,
+    fit_prior,
+    load,
+    traces,
+)
+from ppl_vae.cli.main import main
+from ppl_vae.data import from_arrays
+from ppl_vae.domain import Domain
+from ppl_vae.vae.build import rebuild
+
+X = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
+SMALL = partial(MLP, hidden_dims=[8], activation="tanh")
+NETS = {"encoder": SMALL, "decoder": SMALL}
+
+
+def ladder(**parts):
+    return build(
+        described(context=parts.pop("context", False)), **({"latent_dim": [1, 2, 3], "seed": 0} | NETS | parts)
+    )
+
+
+def data():
+    return from_arrays(np.random.default_rng(0).random((60, 1, 4, 4)).round(), domain=Domain("binary"))
+
+
+def test_the_top_comes_first():
+    vae = ladder()
+    assert vae.formula() == (
+        "p(x, z3, z2, z1) = StandardNormal(z3) ConditionalNormal(z2 | z3) ConditionalNormal(z1 | z2) "
+        "Bernoulli(x | z1)\n"
+        "q(z3, z2, z1 | x) = DiagonalNormal(z3 | x) DiagonalNormal(z2 | z3, x) DiagonalNormal(z1 | z2, x)"
+    )
+    model, guide = traces.pair(vae, X)
+    for trace in (model, guide):
+        assert [trace.nodes[f"z{i}"]["value"].shape for i in (3, 2, 1)] == [(5, 1), (5, 2), (5, 3)]
+    vae.zero_grad()
+    loss(vae, [X]).backward()
+    assert all(p.grad.any() for p in vae.parameters())
+    assert vae.sample(3, seed=0).shape == (3, 1, 4, 4)
+
+
+def test_the_loss_is_the_sum_of_its_levels():
+    vae = ladder(latent_dim=[1, 2]).double()
+    x = X.double()
+    torch.manual_seed(0)
+    _, guide = traces.pair(vae, x)
+    z2, z1 = (guide.nodes[f"z{i}"]["value"] for i in (2, 1))
+    top, below = vae.prior.levels
+    log_p = top.given().log_prob(z2) + below.given(z2).log_prob(z1) + vae.likelihood.given(z1).log_prob(x)
+    q2, q1 = vae.posterior.levels
+    log_q = q2.given(x).log_prob(z2) + q1.given(z2, x).log_prob(z1)
+    assert_close(loss(vae, [x]), (log_q - log_p).sum())
+
+
+CHOSEN = {
+    "one prior for the top": {"prior": partial(VampPrior, num_components=3)},
+    "a class a level": {
+        "latent_dim": [2, 3],
+        "prior": [partial(GaussianMixture, num_components=2), FlowPrior],
+        "posterior": [FullRankNormal, DiagonalNormal],
+    },
+    "one dimension": {"latent_dim": 2, "prior": [StandardNormal, StandardNormal]},
+    "nets of their own": {"latent_dim": [1, 2], "prior": [StandardNormal, partial(ConditionalNormal, net=SMALL)]},
+    "codes above": {
+        "latent_dim": [2, 3],
+        "prior": [CodePrior, ConditionalNormal],
+        "posterior": [partial(VectorQuantized, num_codes=4), DiagonalNormal],
+    },
+    "a level alone": {"latent_dim": [2]},
+    "nothing given": {"latent_dim": 2, "prior": ConditionalNormal},
+}
+
+
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("parts", CHOSEN.values(), ids=CHOSEN)
+def test_a_recipe_rebuilds_them(parts, context):
+    vae = ladder(context=context, **parts).double().eval()
+    args = [X.double(), *([torch.randn(5, 3).double()] if context else [])]
+    again = rebuild(json.loads(json.dumps(vae.recipe))).double().eval()
+    again.load_state_dict(vae.state_dict())
+    assert repr(again) == repr(vae)
+    assert loss(again, args) == loss(vae, args)
+    assert loss(vae, args).isfinite()
+
+
+def test_an_encoder_of_images_sees_images_on_every_level():
+    vae = ladder(latent_dim=[1, 2], encoder=ConvEncoder, decoder=partial(ConvDecoder, channels=(4,)), context=True)
+    assert loss(vae, [X, torch.randn(5, 3)]).isfinite()
+    with pyro.plate("particles", 3, dim=-2):
+        _, guide = traces.pair(vae, X, torch.randn(5, 3))
+    assert guide.nodes["z1"]["value"].shape == (3, 5, 2)
+
+
+def test_from_fit_to_load(tmp_path):
+    vae, digits = build(data(), latent_dim=[1, 2, 3], seed=0, **NETS), data()
+    fitted = fit(vae, digits, epochs=2, device="cpu", run=tmp_path / "run")
+    assert fitted.history.train_elbo.notna().all()
+    again = load(tmp_path / "run").vae
+    first, second = (evaluate(v, digits.test, num_samples=30, seed=0, progress=False) for v in (vae, again))
+    assert first.per_datum.equals(second.per_datum)
+    assert {"kl_z3", "kl_z2", "kl_z1"} <= set(first.per_datum)
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["--data", "digits", "--take", "30", "--epochs", "2", "--device", "cpu", "--latent-dim", "[2, 3, 4]"]
+    assert main(["train", *words, "--prior", "VampPrior", "--prior.num_components", "5", "--run", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "p(x, z3, z2, z1) = VampPrior(z3; 5) ConditionalNormal(z2 | z3) ConditionalNormal(z1 | z2) Bern" in said
+    assert main(["evaluate", str(folder), "--num-samples", "30"]) == 0
+    assert main(["diagnose", str(folder), "--num-samples", "30", "--take", "20"]) == 0
+    assert main(["sample", str(folder), "--num", "4"]) == 0
+    options = ["--config", str(folder / "options.yaml"), "--run", str(tmp_path / "again")]
+    assert main(["train", *options]) == 0
+    recipes = [json.loads((p / "config.json").read_text())["recipe"] for p in (folder, tmp_path / "again")]
+    assert recipes[0] == recipes[1]
+    assert recipes[0]["latent_dim"] == [2, 3, 4]
+
+
+class NoSite(Prior):
+    def __init__(self, latent_dim):
+        super().__init__()
+        self.inner = StandardNormal(latent_dim)
+
+    def given(self, *context):
+        return self.inner.given()
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"latent_dim": [1, 2, 3], "prior": [StandardNormal, ConditionalNormal]},
+            r"lists of the same length, an entry for each level, got \{'latent_dim': 3, 'prior': 2\} entries; give one",
+        ),
+        ({"latent_dim": []}, "lists of the same length"),
+        ({"latent_dim": [1, 2], "prior": [StandardNormal, VampPrior]}, "VampPrior expects a call that fits.*x_shape"),
+        ({"latent_dim": [1, 2], "prior": NoSite}, r"takes site=, got NoSite, which samples 'z' in the place of 'z2'"),
+        ({"latent_dim": [1, 2], "prior": [StandardNormal, DiagonalNormal]}, "makes a Prior here, got DiagonalNormal"),
+    ],
+)
+def test_levels_that_do_not_fit(parts, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ladder(**parts)
+
+
+def test_a_prior_fitted_afterwards_has_one_level():
+    with pytest.raises(TypeError, match=r"a VAE with one latent site, got sites z3, z2, z1; fit such a prior with"):
+        fit_prior(ladder(), X, StandardNormal)
+
+
+def test_a_chain_by_hand_is_the_same():
+    vae = ladder(latent_dim=[1, 2])
+    by_hand = VAE(vae.prior, Bernoulli(2, (1, 4, 4), SMALL), vae.posterior)
+    by_hand.likelihood.load_state_dict(vae.likelihood.state_dict())
+    assert loss(by_hand, [X]) == loss(vae, [X])
