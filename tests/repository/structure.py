@@ -1,9 +1,9 @@
 """Layers and rooms of the package, and figures of its structure.
 
-    python tests/repository/structure.py            prints the figures
-    python tests/repository/structure.py --write    draws the layers and rooms into docs/architecture.md anew
+    python tests/repository/structure.py            print the figures
+    python tests/repository/structure.py --write    draw layers and rooms into docs/architecture.md again
 
-`test_layers.py` checks both. Names are imported from layers and rooms further down alone.
+A file imports only from lower layers, and in `ppl_vae.diagnostics` only from lower rooms; `test_layers.py` checks it.
 """
 
 import argparse
@@ -22,16 +22,17 @@ PAGE = REPOSITORY / "docs" / "architecture.md"
 
 LAYERS = {  # from the top
     "command line": "cli",
-    "data and pictures": "data plots",
-    "manifolds": "manifold",
-    "is q good, estimators": "diagnostics sklearn",
+    "data, plots": "data plots",
+    "manifold learning": "manifold",
+    "diagnostics, estimators": "diagnostics sklearn",
     "training, evaluation": "training evaluation",
-    "model and guide": "vae objectives",
+    "models, objectives": "vae objectives",
     "leaves": "likelihoods posteriors priors",
-    "draws of a program": "draws",
-    "data in memory, sums": "split enumeration",
-    "the contract": "conditional nets distributions domain corruptions codebook traces importance calls checksums",
-    "what all may use": "arguments files isolation latent_draws memory precision support tensors _torchvision",
+    "draws from q": "draws",
+    "splits, enumeration": "split enumeration",
+    "traces, weights, calls": "traces importance calls checksums",
+    "conditionals": "conditional nets distributions domain corruptions codebook",
+    "shared by all": "arguments files isolation latent_draws memory precision support tensors _torchvision",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""
@@ -55,7 +56,7 @@ def part(file: Path) -> str:
 
 
 def room(file: Path) -> str:
-    """The room of `diagnostics` that a file belongs to; empty for other files, and for what gathers all rooms."""
+    """The room of `diagnostics` that a file belongs to; empty for other files and for `diagnostics/__init__.py`."""
     if not file.is_relative_to(DIAGNOSTICS) or file == DIAGNOSTICS / "__init__.py":
         return ""
     return file.relative_to(DIAGNOSTICS).parts[0].removesuffix(".py")
@@ -110,12 +111,12 @@ def rooms_drawn() -> str:
 
 
 def blocks() -> dict[str, str]:
-    """What the page of the architecture must show, by the name of its block."""
+    """The blocks of the architecture page, by name."""
     return {"layers": layers_drawn(), "rooms": rooms_drawn()}
 
 
 def written(page: str, drawn: Mapping[str, str]) -> str:
-    """The page, its blocks drawn anew."""
+    """The page with its blocks replaced."""
     for name, text in drawn.items():
         fence = f"<!-- {name} -->\n```text\n"
         before, after = page.split(fence)
@@ -180,9 +181,9 @@ def figures() -> dict[str, float | str]:
 
 
 def main() -> None:
-    """Print the figures, or draw the page anew."""
+    """Print the figures, or rewrite the blocks of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="draw the layers and rooms into the page anew")
+    parser.add_argument("--write", action="store_true", help="rewrite the blocks of the page")
     if parser.parse_args().write:
         PAGE.write_text(written(PAGE.read_text(), blocks()))
         return

@@ -12,7 +12,6 @@ import torch
 
 from ppl_vae import diagnostics, objectives, plots, traces
 from ppl_vae.cli.figures import drawn
-from ppl_vae.diagnostics import DIAGNOSTICS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / ".github" / "CONTRIBUTING.md").read_text(), re.DOTALL)

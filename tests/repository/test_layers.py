@@ -20,15 +20,15 @@ def test_imports_go_down(file):
     assert own in LAYER, f"ppl_vae/{own} has no layer: put it into LAYERS of structure.py"
     assert not [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ImportFrom) and node.level]
     others = parts_imported(file)
-    assert not [name for name in others if LAYER[name] >= LAYER[own]], f"{own} may import from layers below it alone"
+    assert not [name for name in others if LAYER[name] >= LAYER[own]], f"{own} may import only from lower layers"
     assert others <= MAY_IMPORT.get(own, set(LAYER))
     through_top = {name for module, name in imported(TREES[file]) if module == "ppl_vae"}
     assert own in TOP or through_top <= set(LAYER), "import from the module, not the package"
 
 
 @each_file
-def test_rooms_are_entered_by_the_door(file):
-    """What a room offers are the names of its `__init__`, and it takes from rooms below it alone."""
+def test_rooms_import_from_lower_rooms(file):
+    """Only names in the `__all__` of a lower room are imported, and from the room, not from its files."""
     for other, module, name in rooms_imported(file):
         offered = getattr(import_module(f"ppl_vae.diagnostics.{other}"), "__all__", ())
         assert module == f"ppl_vae.diagnostics.{other}", f"import {name} from ppl_vae.diagnostics.{other}"
@@ -36,7 +36,7 @@ def test_rooms_are_entered_by_the_door(file):
     if own := room(file):
         assert own in ROOM, f"ppl_vae/diagnostics/{own} has no floor: put it into ROOMS of structure.py"
         back = {other for other, _, _ in rooms_imported(file) if ROOM[other] >= ROOM[own]}
-        assert not back, f"{own} lies below {back}, or beside"
+        assert not back, f"{own} may import from rooms below it, not from {sorted(back)}"
 
 
 def test_the_page_of_the_architecture_shows_the_layers_and_rooms():
