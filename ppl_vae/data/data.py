@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
+from ppl_vae.data.steps import ROLES, check_binarize, first, hidden, loc_and_scale, num_classes, seed_of
+from ppl_vae.data.suit import steps_between, way_to
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
 
 __all__ = ["Data"]
-
-_ROLES = ("train", "validation", "test")
 
 
 @checked
@@ -87,7 +86,7 @@ class Data:
     @property
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
-        return {role: getattr(self, role) for role in _ROLES}
+        return {role: getattr(self, role) for role in ROLES}
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -141,18 +140,7 @@ class Data:
         Salakhutdinov and Murray (2008), doi:10.1145/1390156.1390266; Burda, Grosse and Salakhutdinov (2016),
         arXiv:1509.00519.
         """
-        if self.domain.kind not in ("levels", "unit"):
-            advice = {
-                "binary": "they are binary already, leave out this step",
-                "real": "binarize before standardizing",
-            }.get(self.domain.kind, "use a likelihood of these values as they are")
-            raise ValueError(f"binarize expects levels or unit data, got {self.domain.kind}; {advice}")
-        if mode not in ("dynamic", "static", "threshold") or not 0 < threshold < 1:
-            raise ValueError(
-                "binarize expects mode 'dynamic', 'static' or 'threshold' and a threshold in (0, 1), "
-                f"got mode={mode!r} and threshold={threshold}; correct the one that is off"
-            )
-        top = float(self.domain.levels - 1) if self.domain.kind == "levels" and self.domain.levels else 1.0
+        top = check_binarize(self.domain, mode, threshold)
         record: dict[str, Any] = {"transform": "binarize", "mode": mode}
         if mode == "threshold":
             return self._through(Threshold(threshold, top), Domain("binary"), {**record, "threshold": threshold})
@@ -228,21 +216,7 @@ class Data:
         ValueError
             For discrete data, on which a density is unbounded, and for constant data.
         """
-        if self.domain.discrete:
-            advice = "dequantize" if self.domain.kind == "levels" else "add continuous noise of your own"
-            raise ValueError(
-                f"standardize expects unit or real data, got {self.domain.kind}; {advice} first, because a "
-                "density on discrete values is unbounded"
-            )
-        train = self.train.fixed(seed)
-        x = train.x if train.mask is None else train.x[train.mask]
-        if not len(x) or x.min() == x.max():
-            raise ValueError(
-                "standardize expects training data that vary, got "
-                + (f"the value {float(x.flatten()[0])} everywhere" if len(x) else "no observed element")
-                + "; leave out this step or check the data"
-            )
-        loc, scale = float(x.mean()), float(x.std(correction=0))
+        loc, scale = loc_and_scale(self.train, self.domain, seed)
         record = {"transform": "standardize", "loc": loc, "scale": scale, "seed": seed}
         return self._through(Standardize(loc, scale), self.domain.rescaled(loc, scale, kind="real"), record)
 
@@ -273,24 +247,8 @@ class Data:
         ValueError
             Where no way leads from the domain of the data to one of the likelihood.
         """
-        scores = getattr(likelihood, "func", likelihood)
-        kinds = getattr(scores, "kinds", None)
-        name = getattr(scores, "__name__", repr(scores))
-        if not kinds or not callable(likelihood) or not isinstance(scores, type):
-            raise TypeError(
-                f"suit expects a likelihood class with `kinds`, got {name} without; give the class, or a "
-                "functools.partial of it, and let the class say kinds = ('real',) or the like"
-            )
-        ways = (_WAYS.get((self.domain.kind, kind)) for kind in kinds)
-        way = _unchanged if self.domain.kind in kinds else next(filter(None, ways), None)
-        if way is None:
-            raise ValueError(
-                f"{name} scores {' or '.join(kinds)} data, got {self.domain.kind}; choose a likelihood of "
-                f"{self.domain.kind} data, or give the raw values with their own domain"
-            )
-        made = way(self, seed)
-        steps = made.provenance.get("transforms", [])[len(self.provenance.get("transforms", [])) :]
-        return replace(made, likelihood=likelihood, suited=", ".join(map(_said, steps)))
+        made = way_to(likelihood, self.domain)(self, seed)
+        return replace(made, likelihood=likelihood, suited=steps_between(self, made))
 
     def condition_on_labels(self) -> Data:
         """Data whose context is the label, one-hot, (n, classes).
@@ -306,12 +264,7 @@ class Data:
             Where a split has no labels.
         """
         labels = [split.y for split in self.splits.values() if split.y is not None]
-        if len(labels) < len(_ROLES):
-            raise ValueError(
-                f"condition_on_labels expects a label for each datum, got none in {self.name!r}; "
-                "give labels with the data (y=...), or train without a condition"
-            )
-        size = len(self.classes) if self.classes else 1 + max(int(y.max()) for y in labels)
+        size = num_classes(labels, self.classes, self.name)
 
         def after(role: str, split: Split) -> Split:
             assert split.y is not None
@@ -338,17 +291,8 @@ class Data:
         ValueError
             For a number that is not between 1 and the size of the split.
         """
-        sizes = dict(zip(_ROLES, (train, validation, test), strict=True))
-
-        def after(role: str, split: Split) -> Split:
-            n = len(split) if sizes[role] is None else sizes[role]
-            if n is None or not 1 <= n <= len(split):
-                raise ValueError(
-                    f"take expects 1 to {len(split)} {role} data, got {n}; give a number in this range, or None for all"
-                )
-            return split[:n]
-
-        return self._each({"transform": "take", **sizes}, after)
+        sizes = dict(zip(ROLES, (train, validation, test), strict=True))
+        return self._each({"transform": "take", **sizes}, partial(first, sizes))
 
     @checked
     def hide(self, fraction: float, *, seed: Seed = 0) -> Data:
@@ -373,14 +317,7 @@ class Data:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing")
-
-        def after(role: str, split: Split) -> Split:
-            generator = torch.Generator().manual_seed(_seed(seed, role))
-            mask = torch.rand(split.x.shape, generator=generator).to(split.x.device) >= fraction
-            mask = mask if split.mask is None else mask & split.mask
-            return replace(split, x=split.x.masked_fill(~mask, 0.0), mask=mask)
-
-        return self._each({"transform": "hide", "fraction": fraction, "seed": seed}, after)
+        return self._each({"transform": "hide", "fraction": fraction, "seed": seed}, partial(hidden, fraction, seed))
 
     def _each(self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None) -> Data:
         splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}
@@ -403,30 +340,6 @@ class Data:
 
         def after(role: str, split: Split) -> Split:
             later = replace(split, pending=(*split.pending, transform))
-            return later if role in later_on else later.fixed(_seed(seed, role))
+            return later if role in later_on else later.fixed(seed_of(role, seed))
 
         return self._each(record, after, domain)
-
-
-def _seed(seed: int, role: str) -> int:
-    return len(_ROLES) * seed + _ROLES.index(role)  # splits of one seed must not share their noise
-
-
-def _said(record: dict[str, Any]) -> str:
-    """A step as a call of `Data`."""
-    step = inspect.signature(getattr(Data, record["transform"])).parameters
-    return f"{record['transform']}({', '.join(f'{k}={v!r}' for k, v in record.items() if k in step)})"
-
-
-def _unchanged(data: Data, seed: int) -> Data:
-    return data
-
-
-_WAYS: dict[tuple[str, str], Callable[[Data, int], Data]] = {
-    ("levels", "binary"): lambda data, seed: data.binarize(seed=seed),
-    ("levels", "unit"): lambda data, seed: data.dequantize(seed=seed),
-    ("levels", "counts"): lambda data, seed: data.as_counts(),
-    ("levels", "real"): lambda data, seed: data.dequantize(seed=seed).standardize(seed=seed),
-    ("unit", "binary"): lambda data, seed: data.binarize(seed=seed),
-    ("unit", "real"): lambda data, seed: data.standardize(seed=seed),
-}

@@ -1,76 +1,58 @@
-"""Imports only go down, and importing the package changes nothing."""
+"""Imports only go down, the structure stays small, and importing the package changes nothing."""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
+import structure
+from structure import FILES, LAYER, ROOM, ROOT, TREES, imported, part, parts_imported, room, rooms_imported
 
-import ppl_vae
-
-ROOT = Path(ppl_vae.__file__).parent
-LAYERS = [
-    "arguments calls isolation memory conditional nets distributions domain split support tensors traces enumeration "
-    "draws importance precision latent_draws codebook corruptions _torchvision files checksums",
-    "priors posteriors likelihoods",
-    "vae objectives",
-    "training evaluation",
-    "diagnostics sklearn",
-    "manifold",
-    "plots data",
-    "cli demo",
-]
-LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
+TOP = {"cli"}  # may import from the package itself, and print
 MAY_IMPORT = {"plots": {"arguments"}, "data": {"arguments", "domain", "split", "tensors", "_torchvision"}}
-FILES = [f for f in sorted(ROOT.rglob("*.py")) if f != ROOT / "__init__.py"]
-TREES = {f: ast.parse(f.read_text()) for f in FILES}
-
-
-def part(file):
-    return file.relative_to(ROOT).parts[0].removesuffix(".py")
-
-
-def imported(tree):
-    """Parts of the package a file imports, wherever in the file."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.startswith("ppl_vae."):
-                yield name.split(".")[1]
-
-
-IMPORTS = {f: set(imported(tree)) & set(map(part, FILES)) for f, tree in TREES.items()}  # names of __init__ left out
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 
 
 @each_file
 def test_imports_go_down(file):
     own = part(file)
-    assert own in LAYER, f"ppl_vae/{own} has no layer: put it into the table"
-    for name in IMPORTS[file] - {own}:
-        assert LAYER[name] < LAYER[own] or LAYER[name] == LAYER[own] == 0, f"{own} may not import {name}"
-    assert IMPORTS[file] - {own} <= MAY_IMPORT.get(own, set(LAYER))
-    if own not in ("cli", "demo"):
-        through_top = [n for n in ast.walk(TREES[file]) if isinstance(n, ast.ImportFrom) and n.module == "ppl_vae"]
-        assert {a.name for n in through_top for a in n.names} <= set(LAYER), "import from the module, not the package"
+    assert own in LAYER, f"ppl_vae/{own} has no layer: put it into LAYERS of structure.py"
+    assert not [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ImportFrom) and node.level]
+    others = parts_imported(file)
+    assert not [name for name in others if LAYER[name] >= LAYER[own]], f"{own} may import only from lower layers"
+    assert others <= MAY_IMPORT.get(own, set(LAYER))
+    through_top = {name for module, name in imported(TREES[file]) if module == "ppl_vae"}
+    assert own in TOP or through_top <= set(LAYER), "import from the module, not the package"
 
 
-def test_the_lowest_layer_has_no_cycle():
-    below = {n: set() for n in LAYERS[0].split()}
-    for file, names in IMPORTS.items():
-        if part(file) in below:
-            below[part(file)] |= names & set(below) - {part(file)}
-    while below:
-        free = {n for n, needs in below.items() if not needs & set(below)}
-        assert free, f"these import each other: {sorted(below)}"
-        below = {n: needs for n, needs in below.items() if n not in free}
+@each_file
+def test_rooms_import_from_lower_rooms(file):
+    """Only names in the `__all__` of a lower room are imported, and from the room, not from its files."""
+    for other, module, name in rooms_imported(file):
+        offered = getattr(import_module(f"ppl_vae.diagnostics.{other}"), "__all__", ())
+        assert module == f"ppl_vae.diagnostics.{other}", f"import {name} from ppl_vae.diagnostics.{other}"
+        assert name in offered, f"{name} is not among the names of ppl_vae.diagnostics.{other}"
+    if own := room(file):
+        assert own in ROOM, f"ppl_vae/diagnostics/{own} has no floor: put it into ROOMS of structure.py"
+        back = {other for other, _, _ in rooms_imported(file) if ROOM[other] >= ROOM[own]}
+        assert not back, f"{own} may import from rooms below it, not from {sorted(back)}"
+
+
+def test_the_page_of_the_architecture_shows_the_layers_and_rooms():
+    page = structure.PAGE.read_text()
+    assert all(text in page for text in structure.blocks().values()), "python tests/repository/structure.py --write"
+
+
+def test_the_structure_stays_small():
+    found = structure.figures()
+    print("", *(f"{name:36} {value}" for name, value in found.items()), sep="\n")
+    assert found["rooms of diagnostics"] <= 12
+    assert found["arrows between them"] <= 35
+    assert found["median length of a file"] <= 130
+    assert found["longest file"] <= 350
+    assert found["median lines of code of a function"] <= 7
+    assert found["lines in cloned windows of 10, %"] <= 0.5
 
 
 def called(node):
@@ -100,7 +82,7 @@ def test_what_no_file_does(file):
         if called(node).endswith("import_module"):
             assert isinstance(node.args[0], ast.Constant), "only a module that the code names"
         if called(node) == "print":
-            assert part(file) in ("cli", "demo")
+            assert part(file) in TOP
 
 
 def test_modules_say_what_they_offer():

@@ -114,15 +114,19 @@ def bdmc(
                 bounds[0, rows] = log_marginal(forward).estimate.cpu()
                 bounds[1, rows] = -log_marginal(backward).estimate.cpu()
         lower, upper = bounds - data.log_volume
-        per_datum = {"lower": lower, "upper": upper, "gap": upper - lower}
-        se = {name: v.std() / math.sqrt(num_simulations) for name, v in per_datum.items()}
         return with_units(
-            {
-                **{name: (("simulation",), v, "nats") for name, v in per_datum.items()},
-                **{f"{name}_mean": ((), v.mean(), "nats") for name, v in per_datum.items()},
-                **{f"{name}_se": ((), v, "nats") for name, v in se.items()},
-            },
+            _with_means({"lower": lower, "upper": upper, "gap": upper - lower}),
             {},
             cannot_see="anything of real data: the bounds hold for data simulated from the model, where z is known",
             **attributes(program, data, used, init=init, num_temperatures=num_temperatures, num_chains=num_chains),
         )
+
+
+def _with_means(bounds: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Tensor, str]]:
+    """Bounds of each simulation, their means, and the standard errors of these, in nats."""
+    se = {name: v.std() / math.sqrt(len(v)) for name, v in bounds.items()}
+    return {
+        **{name: (("simulation",), v, "nats") for name, v in bounds.items()},
+        **{f"{name}_mean": ((), v.mean(), "nats") for name, v in bounds.items()},
+        **{f"{name}_se": ((), v, "nats") for name, v in se.items()},
+    }

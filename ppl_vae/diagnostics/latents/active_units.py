@@ -102,11 +102,7 @@ def active_units(
     >>> found.variance.shape, found.eigenvalue.shape
     ((3,), (3,))
     """
-    if num_samples < FEWEST:
-        raise ValueError(
-            f"active_units expects {FEWEST} draws or more, got num_samples={num_samples}; give more: the noise of few "
-            "draws is as large as what is sought"
-        )
+    _check_draws(num_samples)
     with diagnosing("active_units", program, x, *context, mask=mask, seed=seed) as (split, used):
         if len(split) < 2:
             raise ValueError("active_units expects two data or more, got one; a variance over the data needs them")
@@ -117,16 +113,12 @@ def active_units(
         for site, (values, what) in kl.items()
     }
     ends = {site: f"_{site}" if len(kl) > 1 else "" for site in kl}
+    collapsed = [f"{site}[{j}]" for site in kl for j in np.flatnonzero(by_site[site]["collapsed"][1] == 1)]
     dataset = with_units(
-        {
-            f"{name}{end}": (tuple(f"{dim}{end}" for dim in dims), values, units)
-            for site, end in ends.items()
-            for name, (dims, values, units) in by_site[site].items()
-        },
+        _named(by_site, ends),
         {},
         cannot_see=_CANNOT_SEE,
-        collapsed=", ".join(f"{site}[{j}]" for site in kl for j in np.flatnonzero(by_site[site]["collapsed"][1] == 1))
-        or ("none" if all(what == "KL" for _, what in kl.values()) else "not known"),
+        collapsed=", ".join(collapsed) or ("none" if all(what == "KL" for _, what in kl.values()) else "not known"),
         threshold=threshold,
         epsilon=epsilon,
         delta=delta,
@@ -137,7 +129,24 @@ def active_units(
     return dataset
 
 
+def _check_draws(num_samples: int) -> None:
+    if num_samples < FEWEST:
+        raise ValueError(
+            f"active_units expects {FEWEST} draws or more, got num_samples={num_samples}; give more: the noise of few "
+            "draws is as large as what is sought"
+        )
+
+
 _Variables = dict[str, tuple[tuple[str, ...], Any, str]]
+
+
+def _named(by_site: dict[str, _Variables], ends: dict[str, str]) -> _Variables:
+    """The variables of every site, their names and dimensions followed by its end."""
+    return {
+        f"{name}{end}": (tuple(f"{dim}{end}" for dim in dims), values, units)
+        for site, end in ends.items()
+        for name, (dims, values, units) in by_site[site].items()
+    }
 
 
 def _means(

@@ -100,16 +100,21 @@ def quadrature_posterior(
         joined = {name: torch.cat(z, 1).unflatten(0, (num_chains, num_draws)) for name, z in drawn.items()}
         attrs = attributes(program, split, used, num_points=grid.num_points)
     attrs["cannot_see"] = "a mode between the points of the coarser grid that q never visits, or outside its box"
-    obs = {"obs": split.index.tolist()}
-    verdict = {name: columns.pop(name) for name in ("log_px_error", "reliable")}
+    return _tree(joined, columns, grid, {"obs": split.index.tolist()}, attrs)
+
+
+def _tree(
+    joined: dict[str, Tensor], columns: dict[str, Tensor], grid: Grid, obs: dict[str, Any], attrs: dict[str, Any]
+) -> Any:
+    """Draws by site (chain, draw, n, ...), densities on the grids, and how far each can be relied on."""
     points = tuple(f"point_{i}" for i in range(grid.dim))
     along = {f"u_{i}": (("obs", points[i]), columns[f"u_{i}"], "1") for i in range(grid.dim)}
     log_density = columns["log_density"].unflatten(1, [grid.num_points] * grid.dim)
     density = with_units({"log_density": (("obs", *points), log_density, "nats"), **along}, obs, **attrs)
     units = {"log_px_error": "nats", "reliable": "1"}
-    diagnostics = with_units({name: (("obs",), v, units[name]) for name, v in verdict.items()}, obs, **attrs)
-    del attrs["cannot_see"]
-    posterior = of_draws(joined, ("chain", "draw", "obs"), obs).assign_attrs(attrs)
+    diagnostics = with_units({name: (("obs",), columns[name], unit) for name, unit in units.items()}, obs, **attrs)
+    seen = {name: value for name, value in attrs.items() if name != "cannot_see"}
+    posterior = of_draws(joined, ("chain", "draw", "obs"), obs).assign_attrs(seen)
     return to_tree({"posterior": posterior, "density": density, "diagnostics": diagnostics})
 
 

@@ -3,6 +3,7 @@
 It knows nothing of programs but through `draws`; every other room may import what is named here.
 """
 
+from ppl_vae.diagnostics.results import arviz_io
 from ppl_vae.diagnostics.results.arviz_io import ess, group, groups, rhat, to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.results.open_tree import open_tree
@@ -10,6 +11,7 @@ from ppl_vae.diagnostics.results.to_arviz import to_arviz
 from ppl_vae.diagnostics.results.with_results import with_results
 
 __all__ = [
+    "arviz_io",
     "attributes",
     "ess",
     "group",

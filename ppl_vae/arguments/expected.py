@@ -1,0 +1,171 @@
+"""What an annotation allows."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ppl_vae.arguments.kinds import Range, Rule, as_array
+
+__all__ = ["Expected", "expected"]
+
+
+class Expected(NamedTuple):
+    """What a hint allows: in words, and as the error that a value is, `None` where it fits."""
+
+    words: str
+    wrong: Callable[[Any], type[Exception] | None]
+    choices: tuple[Any, ...] = ()
+
+
+def expected(hint: Any) -> Expected:
+    """What a type hint allows; classes of torch and Pyro are not checked here."""
+    origin = get_origin(hint)
+    if hint == ArrayLike:
+        return Expected("an array", _no_array)
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if origin in _BUILT:
+        return _BUILT[origin](*get_args(hint))
+    name, home = getattr(hint, "__name__", str(hint)), getattr(hint, "__module__", "").partition(".")[0]
+    if getattr(hint, "_is_protocol", False):
+        return _protocol(hint)
+    hint = origin if inspect.isclass(origin) else hint  # os.PathLike[str]
+    if not inspect.isclass(hint) or home in _JUDGED_WHERE_USED:
+        return Expected(f"a {name}", lambda _: None)
+    return Expected(f"a {name}", lambda v: None if isinstance(v, hint) else TypeError)
+
+
+def _protocol(hint: type) -> Expected:
+    names = [name for name in vars(hint) if not name.startswith("_")]
+
+    def wrong(value: Any) -> type[Exception] | None:
+        fits = all(hasattr(value, name) for name in names) and not inspect.isclass(value)
+        return None if fits or not names else TypeError
+
+    return Expected(f"an object with {', '.join(names)}" if names else f"a {hint.__name__}", wrong)
+
+
+def _number(kind: Any) -> Callable[[Any], type[Exception] | None]:
+    def wrong(value: Any) -> type[Exception] | None:
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return TypeError
+        return None if (abs(value) < 2**63 if kind is Integral else math.isfinite(value)) else ValueError
+
+    return wrong
+
+
+def _no_array(value: Any) -> type[Exception] | None:
+    try:
+        return None if as_array(value).ndim else TypeError
+    except (ValueError, TypeError, RuntimeError):  # a ragged list, a number type that NumPy lacks
+        return ValueError
+
+
+def _union(*hints: Any) -> Expected:
+    parts = [expected(h) for h in hints]
+
+    def wrong(value: Any) -> type[Exception] | None:
+        errors = [part.wrong(value) for part in parts]
+        return None if None in errors else ValueError if ValueError in errors else TypeError
+
+    *first, last = (part.words for part in parts)
+    return Expected(f"{', '.join(first)} or {last}", wrong, sum((part.choices for part in parts), ()))
+
+
+def _annotated(hint: Any, *metadata: Any) -> Expected:
+    base, ranges = expected(hint), [r for r in metadata if isinstance(r, Range | Rule)]
+
+    def wrong(value: Any) -> type[Exception] | None:
+        return base.wrong(value) or (None if all(value in r for r in ranges) else ValueError)
+
+    return Expected(" ".join([base.words, *map(str, ranges)]), wrong)
+
+
+def _literal(*choices: Any) -> Expected:
+    def wrong(value: Any) -> type[Exception] | None:
+        same = [choice for choice in choices if type(choice) is type(value)]
+        return None if value in same else ValueError if same else TypeError
+
+    return Expected(" or ".join(map(repr, choices)), wrong, choices)
+
+
+def _class_of(base: Any) -> Expected:
+    def wrong(value: Any) -> type[Exception] | None:
+        fits = inspect.isclass(value) and (not inspect.isclass(base) or issubclass(value, base))
+        return None if fits else TypeError
+
+    return Expected(f"a class of {getattr(base, '__name__', base)}", wrong)
+
+
+def _callable(*_: Any) -> Expected:
+    return Expected("a class or function", lambda v: None if callable(v) else TypeError)
+
+
+def _sequence(each: Any, *_: Any) -> Expected:
+    one = expected(each)
+
+    def wrong(values: Any) -> type[Exception] | None:
+        if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+            return TypeError
+        return next((error for v in values if (error := one.wrong(v))), None)
+
+    return Expected(f"a sequence, each {one.words}", wrong)
+
+
+def _tuple(*hints: Any) -> Expected:
+    if hints[-1] is Ellipsis:
+        return _sequence(*hints)
+    parts = [expected(h) for h in hints]
+
+    def wrong(values: Any) -> type[Exception] | None:
+        if not isinstance(values, tuple | list):
+            return TypeError
+        if len(values) != len(parts):
+            return ValueError
+        return next((error for v, part in zip(values, parts, strict=True) if (error := part.wrong(v))), None)
+
+    return Expected(f"({', '.join(part.words for part in parts)})", wrong)
+
+
+def _mapping(key: Any, value: Any) -> Expected:
+    keys, values = expected(key), expected(value)
+
+    def wrong(given: Any) -> type[Exception] | None:
+        if not isinstance(given, Mapping):
+            return TypeError
+        errors = (keys.wrong(k) or values.wrong(v) for k, v in given.items())
+        return next(filter(None, errors), None)
+
+    return Expected(f"a mapping from {keys.words} to {values.words}", wrong)
+
+
+_JUDGED_WHERE_USED = ("torch", "pyro")  # data and components: what is wrong with them is no matter of their class
+_PLAIN: dict[Any, Expected] = {
+    Any: Expected("anything", lambda _: None),
+    int: Expected("a whole number", _number(Integral)),
+    float: Expected("a number", _number(Real)),
+    bool: Expected("True or False", lambda v: None if isinstance(v, bool | np.bool_) else TypeError),
+    str: Expected("text", lambda v: None if isinstance(v, str) else TypeError),
+    type(None): Expected("None", lambda v: None if v is None else TypeError),
+}
+_BUILT: dict[Any, Callable[..., Expected]] = {
+    Union: _union,
+    types.UnionType: _union,
+    Annotated: _annotated,
+    Literal: _literal,
+    type: _class_of,
+    Callable: _callable,
+    Sequence: _sequence,
+    list: _sequence,
+    tuple: _tuple,
+    Mapping: _mapping,
+    dict: _mapping,
+}

@@ -1,0 +1,60 @@
+"""The shortest way from the domain of some data to one that a likelihood scores."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ppl_vae.domain import Domain
+
+__all__ = ["steps_between", "way_to"]
+
+_WAYS: dict[tuple[str, str], Callable[[Any, int], Any]] = {  # of `Data`, and a seed
+    ("levels", "binary"): lambda data, seed: data.binarize(seed=seed),
+    ("levels", "unit"): lambda data, seed: data.dequantize(seed=seed),
+    ("levels", "counts"): lambda data, seed: data.as_counts(),
+    ("levels", "real"): lambda data, seed: data.dequantize(seed=seed).standardize(seed=seed),
+    ("unit", "binary"): lambda data, seed: data.binarize(seed=seed),
+    ("unit", "real"): lambda data, seed: data.standardize(seed=seed),
+}
+
+
+def way_to(likelihood: Callable[..., Any], domain: Domain) -> Callable[[Any, int], Any]:
+    """The steps that bring `Data` of a domain to one of the likelihood's, as a function of the data and a seed.
+
+    Raises
+    ------
+    TypeError
+        For a likelihood without `kinds`.
+    ValueError
+        Where no way leads from the domain of the data to one of the likelihood.
+    """
+    scores = getattr(likelihood, "func", likelihood)
+    kinds = getattr(scores, "kinds", None)
+    name = getattr(scores, "__name__", repr(scores))
+    if not kinds or not callable(likelihood) or not isinstance(scores, type):
+        raise TypeError(
+            f"suit expects a likelihood class with `kinds`, got {name} without; give the class, or a "
+            "functools.partial of it, and let the class say kinds = ('real',) or the like"
+        )
+    if domain.kind in kinds:
+        return lambda data, seed: data
+    way = next(filter(None, (_WAYS.get((domain.kind, kind)) for kind in kinds)), None)
+    if way is None:
+        raise ValueError(
+            f"{name} scores {' or '.join(kinds)} data, got {domain.kind}; choose a likelihood of "
+            f"{domain.kind} data, or give the raw values with their own domain"
+        )
+    return way
+
+
+def steps_between(data: Any, made: Any) -> str:
+    """The steps from some `Data` to what was made of them, as calls."""
+    known = len(data.provenance.get("transforms", []))
+    return ", ".join(_call(made, record) for record in made.provenance.get("transforms", [])[known:])
+
+
+def _call(data: Any, record: dict[str, Any]) -> str:
+    known = inspect.signature(getattr(data, record["transform"])).parameters
+    return f"{record['transform']}({', '.join(f'{k}={v!r}' for k, v in record.items() if k in known)})"
