@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -118,11 +118,9 @@ def aggregated_posterior(
     >>> bool(abs(found.mean_kl - surgery) < 1e-4), bool(found.mutual_information < found.log_n)
     (True, True)
     """
-    if num_samples < 2:
-        raise ValueError(f"aggregated_posterior expects two draws or more, got num_samples={num_samples}; give more")
+    _check_num(num_samples)
     with diagnosing("aggregated_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
         where = look(program, split)
-        max_rows = where.rows(max_rows)
         names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
 
         def at(rows: Tensor | slice) -> LatentSites:
@@ -130,6 +128,7 @@ def aggregated_posterior(
 
         index = torch.randint(len(split), (3, num_samples))
         drawn, others, of_prior = codes(at, index[0]), codes(at, index[1]), codes(at, index[2], prior=True)
+        max_rows = where.rows(max_rows)
         contexts = len(split) if split.context else 1  # a prior that sees no context is the same for all data
         with tqdm(total=len(split) + contexts, unit="datum", disable=None if progress else True, leave=False) as bar:
             q = mean_density(at, len(split), drawn, max_rows=max_rows, update=bar.update)
@@ -139,18 +138,32 @@ def aggregated_posterior(
         energy = _energy(once.flat, p_once.flat, num_permutations)
         units_q = {site: marginals(at, site, q, drawn, others, max_rows=max_rows) for site in drawn.u}
         units_p = {site: marginals(at, site, p, drawn, of_prior, prior=True, max_rows=max_rows) for site in drawn.u}
-    jacobian = torch.cat(list(drawn.log_jacobian.values()), -1).sum(-1)
     own_p = p.own if split.context else p.joint
-    terms = {
+    terms = _terms(q, p, own_p, _summed(drawn.log_jacobian.values()), _summed(m.log_prob for m in units_q.values()))
+    about = attributes(program, split, used, identity=_identity(p, own_p), num_samples=num_samples)
+    variables = _variables(terms, units_q, units_p, math.log(len(split))) | _of_test(energy)
+    dataset = with_units(variables, {}, cannot_see=_CANNOT_SEE, **about)
+    return _explained(dataset, units_q, units_p)
+
+
+def _terms(q: MeanDensity, p: MeanDensity, own_p: Tensor, jacobian: Tensor, of_units: Tensor) -> dict[str, Tensor]:
+    """What the KL is made of, each (draws,), in nats."""
+    return {
         "mutual_information": q.own - q.joint,
-        "total_correlation": q.joint + jacobian - torch.cat([m.log_prob for m in units_q.values()], -1).sum(-1),
+        "total_correlation": q.joint + jacobian - of_units,
         "marginal_kl": q.joint - p.joint,
         "mean_kl": q.own - own_p,
     }
-    variables = _variables(terms, units_q, units_p, math.log(len(split))) | _of_test(energy)
-    more = {"identity": _identity(p, own_p), "num_samples": num_samples}
-    dataset = with_units(variables, {}, cannot_see=_CANNOT_SEE, **attributes(program, split, used, **more))
-    return _explained(dataset, units_q, units_p)
+
+
+def _check_num(num_samples: int) -> None:
+    if num_samples < 2:
+        raise ValueError(f"aggregated_posterior expects two draws or more, got num_samples={num_samples}; give more")
+
+
+def _summed(by_unit: Iterable[Tensor]) -> Tensor:
+    """Over the units of all sites, each (draws, units)."""
+    return torch.cat(list(by_unit), -1).sum(-1)
 
 
 _BySite = dict[str, Marginals]

@@ -106,31 +106,37 @@ def to_arviz(
         parts: list[dict[str, dict[str, Tensor]]] = []
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
             for rows, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
-                if drawn.singular or drawn.improper or drawn.quantized:
-                    raise ValueError(
-                        "to_arviz expects a posterior and a prior with densities, got a point mass (Point), one code a "
-                        "datum (VectorQuantized) or an improper prior (Flat): an autoencoder has a reconstruction "
-                        "only; use another posterior and prior"
-                    )
+                _check_densities(drawn)
                 parts.append(_kept(drawn, volume[rows]))
                 if len(parts) == 1:
                     _check_size(parts[0], split, num_predictive, max_bytes)
                 bar.update(rows.stop - rows.start)
         prior = _prior(program, split, num_predictive, set(drawn.z))
-    attrs = {
-        "draws": (
-            "independent draws from q(z | x), in one chain that is no Markov chain: R-hat and ESS of chains mean "
-            "nothing here; how good q is, say pareto_k, ess and kl_gap in the group diagnostics"
-        ),
-        "inference_library": "pyro-ppl",
-        "inference_library_version": version("pyro-ppl"),
-        "creation_library": "ppl_vae",
-        "created_at": datetime.now(UTC).isoformat(),
-        "base_measure": "mass" if drawn.discrete else "density",
-        **attributes(program, split, used, num_samples=num_samples),
-    }
+    measure = "mass" if drawn.discrete else "density"
+    attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": measure}
+    attrs |= attributes(program, split, used, num_samples=num_samples)
     datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
+
+
+_MADE_BY = {
+    "draws": (
+        "independent draws from q(z | x), in one chain that is no Markov chain: R-hat and ESS of chains mean "
+        "nothing here; how good q is, say pareto_k, ess and kl_gap in the group diagnostics"
+    ),
+    "inference_library": "pyro-ppl",
+    "inference_library_version": version("pyro-ppl"),
+    "creation_library": "ppl_vae",
+}
+
+
+def _check_densities(drawn: Draws) -> None:
+    if drawn.singular or drawn.improper or drawn.quantized:
+        raise ValueError(
+            "to_arviz expects a posterior and a prior with densities, got a point mass (Point), one code a "
+            "datum (VectorQuantized) or an improper prior (Flat): an autoencoder has a reconstruction "
+            "only; use another posterior and prior"
+        )
 
 
 def _kept(drawn: Draws, log_volume: Tensor) -> dict[str, dict[str, Tensor]]:
