@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+import functools
+import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import pyro
 from pyro.distributions import TorchDistribution
@@ -13,13 +16,39 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Name, Rule, checked
 from ppl_vae.latent_draws import Unvalidated
 
-__all__ = ["Amortized", "Chain", "Conditional", "Net"]
+__all__ = ["Amortized", "Chain", "Conditional", "Net", "by_position_still"]
+
+C = TypeVar("C", bound=type)
 
 Net = Annotated[
     Callable[..., nn.Module],
     Rule("that makes a network, and is none", lambda net: not isinstance(net, nn.Module)),
 ]
 """A network factory: `net(in_shape, out_shape)`, or `net(in_shape, out_shape, context=shapes)`."""
+
+
+def by_position_still(cls: C) -> C:
+    """A class whose keyword-only arguments are taken by position too, with a `DeprecationWarning`; until 0.2.
+
+    Leaves written for 0.1 call `super().__init__(x_shape, latent_dim, net, context, site)`.
+    """
+    init, parameters = cls.__init__, inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    most = len(parameters) - len(named)
+
+    @functools.wraps(init)
+    def called(*args: Any, **kwargs: Any) -> None:
+        if moved := dict(zip(named, args[most:], strict=False)):
+            warnings.warn(
+                f"{type(args[0]).__name__}: {' and '.join(moved)} by position is deprecated; write "
+                f"{', '.join(f'{name}=...' for name in moved)}",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        return init(*args[:most], *args[most + len(named) :], **kwargs, **moved)
+
+    cls.__init__ = called  # type: ignore[misc]
+    return cls
 
 
 @checked
@@ -62,6 +91,7 @@ class Conditional(nn.Module, abc.ABC):
         return ""
 
 
+@by_position_still
 @checked
 class Amortized(Conditional):
     """A conditional whose parameters a network computes from the context.

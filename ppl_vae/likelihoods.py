@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, Positive, checked
-from ppl_vae.conditional import Amortized, Net
+from ppl_vae.conditional import Amortized, Net, by_position_still
 from ppl_vae.distributions import positive
 from ppl_vae.nets import MLP
 
@@ -31,6 +31,7 @@ __all__ = [
 Shape = Sequence[Count]
 
 
+@by_position_still
 @checked
 class Likelihood(Amortized):
     """p(x | z, context), independent over the elements of x; the base of every likelihood.
@@ -73,7 +74,7 @@ class Likelihood(Amortized):
                 f"num_params={num_params} is deprecated; write {type(self).__name__}.param_shape(self, x_shape) and "
                 f"return ({num_params}, *x_shape)",
                 DeprecationWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             param_shape = (num_params, *x_shape)
         super().__init__((latent_dim,), param_shape, net, context=context, site=site)

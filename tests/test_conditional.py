@@ -10,6 +10,7 @@ from small_models import SMALL
 from torch.testing import assert_close
 
 from ppl_vae import (
+    IAF,
     DataSpec,
     DiagonalNormal,
     Domain,
@@ -124,11 +125,35 @@ def test_leaves_written_for_0_1_work():
     assert warned[0].filename == __file__
 
 
+def test_bases_take_by_position_what_0_1_did():
+    class Own(Posterior):
+        def __init__(self, x_shape, latent_dim, net=SMALL, k=1, context=(), site="z"):
+            super().__init__(x_shape, latent_dim, net, context, site)
+
+        def distribution(self, params):
+            return dist.Delta(params[..., 0, :], event_dim=1)
+
+    with pytest.warns(
+        DeprecationWarning, match=r"Own: context and site by position is deprecated; write context=..., si"
+    ):
+        own = Own(X, 2, SMALL, 1, ((3,),), "z1")
+    assert own.site == "z1"
+    assert own.context_shapes == ((3,),)
+    with pytest.warns(DeprecationWarning, match=r"Normal: context by position is deprecated; write con") as w:
+        DiagonalNormal(X, 2, SMALL, ((3,),))
+    assert w[0].filename == __file__
+    with (
+        pytest.warns(DeprecationWarning, match="deprecated"),
+        pytest.raises(TypeError, match="too many positional arguments"),
+    ):
+        DiagonalNormal(X, 2, SMALL, ((3,),), "z1", 3)
+
+
 @pytest.mark.parametrize(
     "call",
     [
         lambda: Gaussian(2, X, SMALL, 1.0, ((3,),)),
-        lambda: DiagonalNormal(X, 2, SMALL, ((3,),)),
+        lambda: IAF(X, 2, SMALL, 2, 64, ((3,),)),
         lambda: StandardNormal(2, "z2"),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ppl_vae.arguments import Count, Name, checked
-from ppl_vae.conditional import Amortized, Net
+from ppl_vae.conditional import Amortized, Net, by_position_still
 from ppl_vae.nets import MLP
 
 __all__ = ["Posterior"]
@@ -15,6 +15,7 @@ __all__ = ["Posterior"]
 Shape = Sequence[Count]
 
 
+@by_position_still
 @checked
 class Posterior(Amortized):
     """q(z | x, context), its parameters computed by an encoder; the base of every posterior.
