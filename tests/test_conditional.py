@@ -91,7 +91,9 @@ def test_a_posterior_sees_what_it_is_given_and_is_refined():
 
 
 def test_leaves_written_for_0_1_work():
-    with pytest.warns(DeprecationWarning, match=r"Old.rows is deprecated; write param_shape\(self, latent_dim\)"):
+    with pytest.warns(
+        DeprecationWarning, match=r"Old.rows is deprecated; write param_shape\(self, latent_dim\)"
+    ) as said:
 
         class Old(Posterior):
             @staticmethod
@@ -101,6 +103,8 @@ def test_leaves_written_for_0_1_work():
             def distribution(self, params):
                 loc, raw = params.unbind(-2)
                 return dist.Normal(loc, positive(raw)).to_event(1)
+
+    assert said[0].filename == __file__
 
     class OldToo(Old):
         pass

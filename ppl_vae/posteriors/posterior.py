@@ -59,7 +59,7 @@ class Posterior(Amortized):
             warnings.warn(
                 f"{cls.__name__}.rows is deprecated; write param_shape(self, latent_dim) and return (rows, latent_dim)",
                 DeprecationWarning,
-                stacklevel=2,
+                stacklevel=3,  # the class statement, past the metaclass
             )
             cls.param_shape = _of_rows  # type: ignore[assignment, method-assign]
 
