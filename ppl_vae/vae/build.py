@@ -109,13 +109,8 @@ def build(
     q(z2, z1 | x) = DiagonalNormal(z2 | x) DiagonalNormal(z1 | z2, x)
     VAE(...
     """
-    parts: dict[str, Any] = {
-        "prior": prior,
-        "posterior": posterior,
-        "encoder": encoder,
-        "decoder": decoder,
-        "corruption": corruption,
-    }
+    parts: dict[str, Any] = {"prior": prior, "posterior": posterior}
+    parts |= {"encoder": encoder, "decoder": decoder, "corruption": corruption}
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
