@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 from torch import nn
 
+from ppl_vae.arguments import checked
 from ppl_vae.split import Split
 
 __all__ = ["Diagnostic", "Figure", "Panel", "Results", "Subject", "one_panel"]
@@ -17,6 +18,7 @@ Results = Mapping[str, Any]
 """What the diagnostics returned, datasets or trees, by the name of the diagnostic."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """What a diagnosis is of, as each diagnostic is given it.
@@ -48,6 +50,7 @@ class Subject:
     options: Mapping[str, Any]
 
 
+@checked
 @dataclass(frozen=True)
 class Panel:
     """One pair of Axes, as data: what `ppl_vae.plots.<plot>(*args, **kwargs)` draws.
@@ -68,6 +71,7 @@ class Panel:
     title: str = ""
 
 
+@checked
 @dataclass(frozen=True)
 class Figure:
     """A figure, as data, since what computes lies below what draws.
@@ -92,6 +96,7 @@ def one_panel(name: str, plot: str, *args: Any, **kwargs: Any) -> Figure:
     return Figure(name, [[Panel(plot, args, kwargs)]])
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic:
     """One question about q(z | x), and all that a diagnosis, its report and its figures need to know of it.
