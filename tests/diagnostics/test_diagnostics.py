@@ -76,8 +76,8 @@ def test_one_call_for_all_of_them(make, tmp_path):
     call = {"full": True, "num_samples": 100, "subset": 3, "length": 50, "seed": 0, "mask": case.mask}
     found = diagnose(case.program, case.x, *case.context, **call)
     assert found.left_out == {}
-    text = found.report({"hmc": ["figures/posteriors.png"]})
-    assert text.count("\n## ") == 1 + 9  # in short, and the sections
+    text = found.report({"compare_posteriors": ["figures/posteriors.png"]})
+    assert text.count("\n## ") == 1 + 11  # in short, and the sections
     assert "![figures/posteriors.png](figures/posteriors.png)" in text
     tree = found.to_arviz()
     tree.to_netcdf(str(tmp_path / "posterior.nc"))

@@ -190,7 +190,8 @@ def _figures(subject: Subject, results: Results) -> Iterator[Figure]:
 
 def panel(subject: Subject, results: Results, at: int, title: str) -> Panel:
     """q against draws of the posterior for one datum, in the two units that its posterior ties together most."""
-    q, p = (_flat(group(tree, "posterior"))[:2000, at] for tree in (subject.tree, reference(results)))
+    draws = results["hmc"] if "hmc" in results else reference(results)
+    q, p = (_flat(group(tree, "posterior"))[:2000, at] for tree in (subject.tree, draws))
     ties = np.abs(np.nan_to_num(np.corrcoef(p.T))) - np.eye(p.shape[1])
     dims = tuple(sorted(int(i) for i in np.unravel_index(ties.argmax(), ties.shape)))
     obs = int(subject.chosen.index[at])

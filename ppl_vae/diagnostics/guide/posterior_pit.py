@@ -15,6 +15,7 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject
 from ppl_vae.diagnostics.guide.compare_posteriors import REFERENCES, reference
+from ppl_vae.diagnostics.guide.coverage import coverage
 from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
 from ppl_vae.diagnostics.guide.sbc import coverage_panel, narrow, shares
 from ppl_vae.diagnostics.results import group, groups, to_tree, with_units
@@ -150,7 +151,7 @@ def _reliable(tree: Any, reference: xr.Dataset) -> np.ndarray:
 
 
 def _figures(_: Subject, results: Results) -> Iterator[Figure]:
-    yield Figure("coverage_real", [[coverage_panel(results["coverage_posterior_pit"])]])
+    yield Figure("coverage_real", [[coverage_panel(coverage(results["posterior_pit"]))]])
 
 
 POSTERIOR_PIT = Diagnostic(
@@ -159,9 +160,9 @@ POSTERIOR_PIT = Diagnostic(
     answers="`posterior_pit`, `coverage`",
     reading="How often central intervals of q hold draws of HMC, or of a grid",
     run=lambda subject, results: posterior_pit(subject.tree, reference(results), seed=subject.options["seed"]),
-    verdict=lambda _, results: [shares(results["coverage_posterior_pit"])],
+    verdict=lambda _, results: [shares(coverage(results["posterior_pit"]))],
     figures=_figures,
     needs=REFERENCES,
     full=True,
-    against=lambda results: narrow(results["coverage_posterior_pit"], "real"),
+    against=lambda results: narrow(coverage(results["posterior_pit"]), "real"),
 )

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
+from ppl_vae.diagnostics.guide.coverage import coverage
 from ppl_vae.diagnostics.guide.ecdf import simultaneous_band
 from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
 from ppl_vae.diagnostics.model import simulated
@@ -197,7 +198,7 @@ def _told(_: Subject, results: Results) -> list[str]:
         if p < 0.05
         else f"No sign that it is not: {p_value(p)}"
     )
-    held = shares(results["coverage_simulation_based_calibration"])
+    held = shares(coverage(results["simulation_based_calibration"]))
     return [
         f"{verdict}, on {data(num)} simulated from the model. {held}",
         "With so many simulations small faults are seen: the coverage says how large they are.",
@@ -205,9 +206,9 @@ def _told(_: Subject, results: Results) -> list[str]:
 
 
 def _against(results: Results) -> str:
-    if "coverage_posterior_pit" in results and narrow(results["coverage_posterior_pit"], "real"):
+    if "posterior_pit" in results and narrow(coverage(results["posterior_pit"]), "real"):
         return ""  # said of real data already
-    covered = results["coverage_simulation_based_calibration"]
+    covered = coverage(results["simulation_based_calibration"])
     p = float(group(results["simulation_based_calibration"], "diagnostics")["p_value_overall"])
     if (said := narrow(covered, "simulated")) or p >= 0.05:
         return said
@@ -217,7 +218,7 @@ def _against(results: Results) -> str:
 
 def _figures(_: Subject, results: Results) -> Iterator[Figure]:
     yield Figure("sbc", [[rank_panel(results["simulation_based_calibration"])]])
-    yield Figure("coverage_simulated", [[coverage_panel(results["coverage_simulation_based_calibration"])]])
+    yield Figure("coverage_simulated", [[coverage_panel(coverage(results["simulation_based_calibration"]))]])
 
 
 SBC = Diagnostic(
