@@ -28,7 +28,6 @@ __all__ = [
     "Plates",
     "analytic_kl",
     "by_particle",
-    "call",
     "check_pair",
     "check_sites",
     "check_support",
@@ -38,6 +37,7 @@ __all__ = [
     "latents",
     "log_prob",
     "log_weights",
+    "model_kwargs",
     "observed",
     "pair",
     "particles",
@@ -90,7 +90,7 @@ class Plates:
         return rows_at_once(most, self.row_bytes)
 
 
-def call(mask: Tensor | bool = True, beta: float = 1.0) -> dict[str, Any]:
+def model_kwargs(mask: Tensor | bool = True, beta: float = 1.0) -> dict[str, Any]:
     """Keyword arguments for `model` and `guide`, only those that say something."""
     return {} if mask is True and beta == 1.0 else {"mask": mask, "beta": beta}
 
@@ -99,8 +99,8 @@ def pair(
     program: Modelled, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0
 ) -> tuple[Trace, Trace]:
     """One draw from the guide and the model replayed on it: (model trace, guide trace)."""
-    guide = poutine.trace(program.guide).get_trace(x, *context, **call(mask, beta))
-    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **call(mask, beta))
+    guide = poutine.trace(program.guide).get_trace(x, *context, **model_kwargs(mask, beta))
+    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **model_kwargs(mask, beta))
     return model, guide
 
 

@@ -24,7 +24,8 @@ from ppl_vae.files import written
 from ppl_vae.likelihoods import Bernoulli, Gaussian
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, Run, fit, fit_prior, load
-from ppl_vae.training.folder import held, run_folder
+from ppl_vae.training.lock import locked
+from ppl_vae.training.run_folder import folder_path
 from ppl_vae.vae import VAE, build
 
 __all__ = ["compare_runs", "diagnose_run", "evaluate_run", "fit_prior_of_run", "sample", "train"]
@@ -45,7 +46,7 @@ def train(options: Namespace) -> None:
     )
     steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]
     print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", vae.formula()]))
-    folder = run_folder(default_folder(options, loaded) if options.run is None else options.run, "train")
+    folder = folder_path(default_folder(options, loaded) if options.run is None else options.run, "train")
     kept: list[Path] = []
 
     def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing
@@ -210,8 +211,8 @@ def compare_runs(options: Namespace) -> None:
 
 def _held(options: Namespace, command: str) -> AbstractContextManager[object]:
     """The run folder, to which nobody else writes meanwhile; where there is no run, loading it says so."""
-    folder = run_folder(options.run, command)
-    return held(folder, command) if (folder / "checkpoint.json").is_file() else nullcontext()
+    folder = folder_path(options.run, command)
+    return locked(folder, command) if (folder / "checkpoint.json").is_file() else nullcontext()
 
 
 def _opened(options: Namespace) -> tuple[Run, VAE, Split]:

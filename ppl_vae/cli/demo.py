@@ -20,7 +20,7 @@ from ppl_vae.objectives import Linear
 from ppl_vae.priors import Prior, StandardNormal, VampPrior
 from ppl_vae.split import Split
 from ppl_vae.training import fit
-from ppl_vae.training.folder import held
+from ppl_vae.training.lock import locked
 from ppl_vae.vae import VAE, build
 
 __all__ = ["demo"]
@@ -57,7 +57,7 @@ def _one(
     digits: data.Data, prior: type[Prior], likelihood: type[Likelihood], out: Path, options: Namespace
 ) -> tuple[VAE, Evaluation]:
     folder = out / f"{prior.__name__}-{likelihood.__name__}"
-    with held(folder, "demo"):  # nobody trains there
+    with locked(folder, "demo"):  # nobody trains there
         pass
     shutil.rmtree(folder)
     vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)

@@ -24,7 +24,7 @@ from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.manifold.methods import methods
 from ppl_vae.nets import Network
-from ppl_vae.objectives import Beta
+from ppl_vae.objectives import BetaSchedule
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
 
@@ -161,7 +161,7 @@ def _train() -> ArgumentParser:
     add_component(parser, Network, "decoder")
     add_component(parser, Corruption, "corruption", usual=" (none)")
     add_component(parser, ELBO, "objective", skip=_PYRO_ONLY)
-    add_component(parser, Beta, "beta")
+    add_component(parser, BetaSchedule, "beta")
     _add(parser, "--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
     _add(parser, "--batch-size", type=int, default=128, help="data a batch")
     _add(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import verb
-from ppl_vae.draws import check_program, encoded
+from ppl_vae.calls import check_program, verb
+from ppl_vae.draws import encoded
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split

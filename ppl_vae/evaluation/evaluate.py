@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import verb
-from ppl_vae.draws import Draws, check_program, draws
+from ppl_vae.calls import check_program, verb
+from ppl_vae.draws import Draws, draws
 from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error

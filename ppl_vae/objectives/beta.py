@@ -1,4 +1,4 @@
-"""Beta, the weight of the KL while training: constant, or warmed up."""
+"""Schedules of beta, the weight of the KL while training: constant, or a warm-up."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from ppl_vae.arguments import Count, checked
 
-__all__ = ["Beta", "Constant", "Cyclical", "Linear"]
+__all__ = ["BetaSchedule", "Constant", "Cyclical", "Linear"]
 
 
-class Beta(abc.ABC):
+class BetaSchedule(abc.ABC):
     """The weight of the KL at each step of the training: `beta(step, steps_per_epoch)`, in (0, inf).
 
     Attributes
@@ -29,7 +29,7 @@ class Beta(abc.ABC):
 
 @checked
 @dataclass(frozen=True)
-class Constant(Beta):
+class Constant(BetaSchedule):
     """Always the same weight; other than 1 it is a beta-VAE, whose objective is not the ELBO.
 
     Parameters
@@ -62,7 +62,7 @@ class Constant(Beta):
 
 @checked
 @dataclass(frozen=True)
-class Linear(Beta):
+class Linear(BetaSchedule):
     """Linear warm-up, (t + 1) / T over the steps of the first epochs, then 1.
 
     Parameters
@@ -99,7 +99,7 @@ class Linear(Beta):
 
 @checked
 @dataclass(frozen=True)
-class Cyclical(Beta):
+class Cyclical(BetaSchedule):
     """Cyclical warm-up: in each cycle linearly from 0 to 1 over its first part, then 1; after all cycles 1.
 
     Never quite 0, at which Pyro's scale is not defined: at least 1e-6.

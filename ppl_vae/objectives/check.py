@@ -7,7 +7,7 @@ from pyro.poutine import Trace
 
 from ppl_vae import traces
 from ppl_vae.objectives import needs
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["check"]
 
@@ -30,7 +30,7 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             f"{type(guide).__name__}; give pyro.poutine.trace(vae.guide).get_trace(x), and the model's"
         )
     needs.something_to_weigh(model, guide, getattr(objective, "kl", 1.0))
-    if isinstance(objective, PerDatum):
+    if isinstance(objective, VectorizedELBO):
         objective.check(model, guide)
         return
     name = type(objective).__name__

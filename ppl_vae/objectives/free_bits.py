@@ -9,13 +9,13 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["FreeBits"]
 
 
 @checked
-class FreeBits(PerDatum):
+class FreeBits(VectorizedELBO):
     """The ELBO with each site's KL free up to a number of nats: E log p(x | z) - sum over sites max(nats, KL).
 
     KL is the batch mean of the site's KL, in closed form where there is one. The value is not a bound on log p(x);

@@ -10,13 +10,13 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives import needs
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["IWAE"]
 
 
 @checked
-class IWAE(PerDatum):
+class IWAE(VectorizedELBO):
     """The importance-weighted bound, E log mean_k p(x, z_k) / q(z_k | x), for each datum by itself.
 
     Its value is the bound: never a weighted loss whose gradient alone is right. Not with a beta other than 1, nor

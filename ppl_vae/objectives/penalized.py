@@ -10,13 +10,13 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 from ppl_vae.precision import in_float64
 
 __all__ = ["Penalized", "by_unit"]
 
 
-class Penalized(PerDatum):
+class Penalized(VectorizedELBO):
     """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
 
     The warm-up beta weighs the KL and leaves the penalty alone; what scales the likelihood, a subsampled plate, scales

@@ -90,7 +90,7 @@ class Batches(abc.ABC):
     def limit(self, rows: int) -> None:  # noqa: B027, a loader cuts its own batches
         """Take at most so many data a batch."""
 
-    def to_look_at(self) -> list[Batch]:
+    def one_of_each_kind(self) -> list[Batch]:
         """Batches to try before a training: the first, one of every other kind as far as known, and the smallest."""
         first = next(iter(self))
         return [first, first.first(self.smallest())] if 0 < self.smallest() < len(first.x) else [first]
@@ -189,7 +189,7 @@ class Loader(Batches):
         empty = True
         for item in self.iterable:
             batch = _batch(item)
-            if empty:  # every pass, the first of them a look before training
+            if empty:  # in every pass, the dry run before training included
                 _check_precision(batch.x, batch.context, self.dtype)
             empty = False
             yield batch.to(self.device, self.dtype)
@@ -214,9 +214,9 @@ class Loader(Batches):
             return rest if rest and not self.iterable.drop_last else size
         return 0
 
-    def to_look_at(self) -> list[Batch]:
+    def one_of_each_kind(self) -> list[Batch]:
         """Of a list of batches one of each kind, too."""
-        first = super().to_look_at()
+        first = super().one_of_each_kind()
         if not isinstance(self.iterable, list | tuple):
             return first
         each = {batch.kind: batch for batch in map(_batch, reversed(self.iterable))}

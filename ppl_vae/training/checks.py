@@ -1,4 +1,4 @@
-"""What is refused before a training begins, and what is said when one breaks down."""
+"""What `fit` refuses before a training begins, and the error it raises when a loss is not finite."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ppl_vae import objectives, traces
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.terms import Pair, not_finite
 
-__all__ = ["an_elbo", "check_first", "check_mask", "explained"]
+__all__ = ["as_elbo", "check_first", "check_mask", "explained"]
 
 
-def an_elbo(objective: Any) -> ELBO:
+def as_elbo(objective: Any) -> ELBO:
     """The objective, made if it is a class, as far as it can be judged without a program.
 
     Raises

@@ -1,4 +1,4 @@
-"""What a training is made of, as plain values that are the same in every process: settings, code, data of a loader."""
+"""Settings, code and data as plain values that are the same in every process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-__all__ = ["code_of_program", "objective_settings", "of_loader", "plain"]
+__all__ = ["code_of_program", "of_loader", "plain"]
 
 _ITEMS = 64
 _MOST_BYTES = 2**30
@@ -115,6 +115,30 @@ def _(value: FunctionType, depth: int = 4) -> str:
     return f"{value.__name__}, code {_digest(repr(_function_code(value, set(), depth)))}"
 
 
+@plain.register
+def _(value: torch.device, depth: int = 4) -> str:
+    return str(value)
+
+
+@plain.register
+def _(value: ELBO, depth: int = 4) -> dict[str, Any]:
+    """An objective by its class and the arguments of its constructor, as its attributes hold them.
+
+    Raises
+    ------
+    ValueError
+        If it does not keep one of them as an attribute of the same name.
+    """
+    cls = type(value)
+    names = _parameters(value)
+    if lost := [name for name in names if not hasattr(value, name)]:
+        raise ValueError(
+            f"a stored training expects an objective that keeps what it was made with, got {cls.__name__} without an "
+            f"attribute {lost[0]!r}; write self.{lost[0]} = {lost[0]} in its __init__, or train without run="
+        )
+    return {"class": plain(cls), **{name: plain(getattr(value, name)) for name in names}}
+
+
 def code_of_program(program: nn.Module) -> dict[str, Any]:
     """The classes and functions of one's own that a program is made of, and the plain settings of its modules."""
     classes = {type(module) for module in program.modules() if _own(type(module))}
@@ -124,24 +148,6 @@ def code_of_program(program: nn.Module) -> dict[str, Any]:
         "functions": [plain(f) for f in functions if f is not None],
         "settings": {name: kept for name, module in program.named_modules() if (kept := _settings(module))},
     }
-
-
-def objective_settings(objective: ELBO) -> dict[str, Any]:
-    """An objective by its class and what its constructor takes, as its attributes hold it.
-
-    Raises
-    ------
-    ValueError
-        If it does not keep one of them as an attribute of the same name.
-    """
-    cls = type(objective)
-    names = _parameters(cls)
-    if lost := [name for name in names if not hasattr(objective, name)]:
-        raise ValueError(
-            f"a stored training expects an objective that keeps what it was made with, got {cls.__name__} without an "
-            f"attribute {lost[0]!r}; write self.{lost[0]} = {lost[0]} in its __init__, or train without run="
-        )
-    return {"class": plain(cls), **{name: plain(getattr(objective, name)) for name in names}}
 
 
 def of_loader(loader: Any) -> dict[str, Any]:
@@ -192,16 +198,17 @@ def _sampler(sampler: Any) -> Any:
     return {"class": type(sampler).__name__, **{name: plain(value) for name, value in kept.items()}}
 
 
-def _parameters(cls: type) -> list[str]:
-    """What a constructor takes; where it hands on others by `**`, also what the next class takes.
+def _parameters(objective: ELBO) -> list[str]:
+    """The parameters of a constructor; where it hands on others by `**`, also those of the next class.
 
-    Pyro's own take one that they no longer use, and keep all others.
+    Those that Pyro's own classes take and do not keep are deprecated ones, and left out.
     """
     names: list[str] = []
-    for owner in (c for c in cls.__mro__ if "__init__" in vars(c)):
+    for owner in (c for c in type(objective).__mro__ if "__init__" in vars(c)):
         taken = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
         fixed = [p.name for p in taken if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        names += [name for name in fixed if name != "max_iarange_nesting" and name not in names]
+        pyros = owner.__module__.partition(".")[0] == "pyro"
+        names += [name for name in fixed if name not in names and (hasattr(objective, name) or not pyros)]
         if not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in taken):
             break
     return names

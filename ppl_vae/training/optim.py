@@ -1,4 +1,4 @@
-"""One torch optimizer over all parameters, in Pyro's clothes."""
+"""One torch optimizer over all parameters, as a `PyroOptim`; and learning-rate schedules."""
 
 from __future__ import annotations
 

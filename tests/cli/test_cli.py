@@ -28,7 +28,7 @@ CHOICES = [
     *(("encoder", n) for n in leaves(nets, nets.Network)),
     *(("decoder", n) for n in leaves(nets, nets.Network)),
     *(("corruption", n) for n in leaves(corruptions, corruptions.Corruption)),
-    *(("beta", n) for n in leaves(objectives, objectives.Beta)),
+    *(("beta", n) for n in leaves(objectives, objectives.BetaSchedule)),
     *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", *OBJECTIVES)),
 ]
 SETTINGS = {

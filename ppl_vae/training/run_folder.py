@@ -1,6 +1,6 @@
-"""State on disk: safetensors and JSON, written so that a kill at any moment leaves a whole checkpoint.
+"""A run folder: where it is, and the checkpoint in it, which a kill at any moment leaves whole.
 
-Nothing here can execute code when it is read.
+Tensors are safetensors files, the rest is JSON: nothing that is read can execute code.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import math
 import operator
 import os
 import re
+import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.checksums import check, digest, file_digest, sealed, unsealed
 from ppl_vae.files import TEMPORARY, parsed, read_bytes, regular, written
 
-__all__ = ["ADVICE", "Checkpoint", "check_finite", "load_weights", "weights"]
+__all__ = ["ADVICE", "RunFolder", "folder_path"]
 
 ADVICE = "it was damaged or tampered with: copy the run folder again from where it is whole, or train again"
 
@@ -31,27 +31,52 @@ _FILE = re.compile(r"(last|best)-\d{6,}\.safetensors")
 _OWN = re.compile(r"((config|checkpoint)\.json|history\.jsonl|(last|best)-\d{6,}\.safetensors)\b.*")
 
 
-class Checkpoint:
+def folder_path(run: str | os.PathLike[str], caller: str) -> Path:
+    """The absolute path of a run folder, which stays the same when the current folder changes.
+
+    Raises
+    ------
+    ValueError
+        For an empty path, one that cannot be one, and one that leads to a file.
+    """
+    path = Path(run)
+    if path == Path(""):
+        raise ValueError(
+            f"{caller} expects a run folder of its own, got {str(run)!r}, the current folder; name a folder in it"
+        )
+    path = path.expanduser().absolute()
+    try:
+        other = not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError) as error:  # too long, below a file, or with a null character
+        raise ValueError(f"{caller} expects the path of a run folder, got {run!r} ({error}); correct it") from error
+    if other:
+        raise ValueError(f"{caller} expects a run folder, got {str(path)!r}, which is a file; name another folder")
+    return path
+
+
+class RunFolder:
     """The last and the best state of a training, in a folder.
 
-    `checkpoint.json` names the tensor files it belongs to, and renaming it into place is what commits them:
-    tensors written before a kill and never named are ignored, and swept up by the next write; so is a row of
-    `history.jsonl`. It holds the SHA-256 of these files and of `config.json`, and its own: whatever is read is what was
-    written. Folders of earlier versions have no checksums, and are read with a warning.
+    `checkpoint.json` names the tensor files of the checkpoint, and renaming it into place commits them: tensors and
+    rows of `history.jsonl` that were written before a kill, and are not named, are ignored and removed by the next
+    write. It holds the SHA-256 of these files, of `config.json`, and its own. Folders of earlier versions have no
+    checksums, and are read with a warning.
 
     Parameters
     ----------
-    folder
-        The run folder.
+    path
+        Where it is.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._sums: dict[str, list[str]] | None = None  # of the files as they were written, or committed before
 
     def exists(self) -> bool:
-        """Whether there is a state to go on from."""
-        return os.path.lexists(self.folder / "checkpoint.json")
+        """Whether it holds a checkpoint."""
+        return os.path.lexists(self.path / "checkpoint.json")
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write what the training is called with.
@@ -66,7 +91,7 @@ class Checkpoint:
             stored, has_sums = self._stored()
             if has_sums:
                 self._commit({**stored, "checksums": sums})
-        with written(self.folder / "config.json") as temporary:
+        with written(self.path / "config.json") as temporary:
             temporary.write_text(text)
         sums["config.json"] = [new]
 
@@ -75,26 +100,27 @@ class Checkpoint:
         state: Mapping[str, Any],
         history: Sequence[Mapping[str, float]],
         last: Mapping[str, Tensor],
-        best: Mapping[str, Tensor] | None,
+        best: Mapping[str, Tensor],
     ) -> None:
-        """Write plain state, a row an epoch, the last tensors, and the best weights if they changed."""
+        """Write plain state, a row an epoch, the last tensors, and the best weights if there is another best epoch."""
         epoch, sums = state["epoch"], self._known()
-        files = self._files() if self.exists() else {}
+        before = self.read() if self.exists() else {}
+        files = self._files() if before else {}
         files["last"] = f"last-{epoch:06d}.safetensors"
         self._write_tensors(files["last"], last)
-        if best is not None:
+        if "best" not in files or state["best_epoch"] != before["best_epoch"]:
             files["best"] = f"best-{epoch:06d}.safetensors"
             self._write_tensors(files["best"], best)
         rows = [_line(row) for row in history]
-        with written(self.folder / "history.jsonl") as temporary:
+        with written(self.path / "history.jsonl") as temporary:
             temporary.write_text("".join(rows))
         sums["history.jsonl"] = [digest("".join(rows[:epoch]).encode())]
         for name in {*files.values(), "config.json"} - sums.keys():  # a folder of an earlier version
-            if (self.folder / name).is_file():
-                sums[name] = [file_digest(self.folder / name)]
+            if (self.path / name).is_file():
+                sums[name] = [file_digest(self.path / name)]
         kept = {"config.json", "history.jsonl", *files.values()}
         self._commit({**state, "files": files, "checksums": {n: s for n, s in sums.items() if n in kept}})
-        for stray in self.folder.iterdir():
+        for stray in self.path.iterdir():
             left = TEMPORARY.fullmatch(stray.name) and _OWN.fullmatch(stray.name)
             if left or (_FILE.fullmatch(stray.name) and stray.name not in files.values()):
                 stray.unlink()
@@ -112,7 +138,7 @@ class Checkpoint:
         return found
 
     def history(self) -> list[dict[str, float]]:
-        """One row an epoch, as far as the checkpoint has come; a kill may leave a row more in the file."""
+        """One row an epoch up to that of the checkpoint; a kill may leave one row more in the file."""
         path, (stored, has_sums) = self._there("history.jsonl"), self._stored()
         lines = read_bytes(path).splitlines(keepends=True)[: operator.index(stored["epoch"])]
         if has_sums:
@@ -140,11 +166,11 @@ class Checkpoint:
             ) from error
 
     def _commit(self, content: dict[str, Any]) -> None:
-        with written(self.folder / "checkpoint.json") as temporary:
+        with written(self.path / "checkpoint.json") as temporary:
             temporary.write_text(sealed(content))
 
     def _write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        with written(self.folder / name) as temporary:
+        with written(self.path / name) as temporary:
             try:
                 safetensors.torch.save_file(dict(tensors), temporary)
             except SafetensorError as error:  # in which it wraps those of the system: a full disk
@@ -175,16 +201,16 @@ class Checkpoint:
         return files
 
     def _there(self, name: str) -> Path:
-        path = self.folder / name
+        path = self.path / name
         if not os.path.lexists(path):
             raise FileNotFoundError(
-                f"a run folder expects a {name}, got {str(self.folder)!r} without one; copy the whole folder that "
+                f"a run folder expects a {name}, got {str(self.path)!r} without one; copy the whole folder that "
                 "fit wrote, or train again into another"
             )
         return regular(path)
 
     def verify(self) -> None:
-        """See that every file of the checkpoint is what was written.
+        """Check that every file of the checkpoint is what was written.
 
         Raises
         ------
@@ -198,63 +224,9 @@ class Checkpoint:
         self.history()
         if not self._stored()[1]:
             warnings.warn(
-                f"{str(self.folder)!r} was written by a version of ppl_vae that kept no checksums: whether its files "
+                f"{str(self.path)!r} was written by a version of ppl_vae that kept no checksums: whether its files "
                 "are as they were written is not known. A training that goes on there adds them",
                 stacklevel=3,
-            )
-
-
-def weights(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of all parameters and stored buffers, shared ones once, on the CPU."""
-    buffers = {
-        f"{prefix}{'.' if prefix else ''}{name}"
-        for prefix, child in module.named_modules()
-        for name in child._non_persistent_buffers_set
-    }
-    named = [*module.named_parameters(), *((n, b) for n, b in module.named_buffers() if n not in buffers)]
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in named}
-
-
-def load_weights(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Copy stored weights into a module of the same structure.
-
-    Raises
-    ------
-    ValueError
-        If names, shapes or precisions differ.
-    """
-    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    expected = {(name, tuple(t.shape), str(t.dtype)) for name, t in weights(module).items()}
-    came = {(name, tuple(t.shape), str(t.dtype)) for name, t in stored.items()}
-    if expected != came:
-        different = sorted(expected ^ came)[:4]
-        raise ValueError(
-            f"the weights expect the model they were stored from, got one that differs in {different}; "
-            "build it with the same arguments, and call a Program once on some data, which makes its "
-            "parameters"
-        )
-    with torch.no_grad():
-        for name, tensor in stored.items():
-            own[name].copy_(tensor)
-
-
-def check_finite(module: nn.Module, stored: Mapping[str, Tensor], folder: Path) -> None:
-    """Refuse stored weights that no training leaves behind: `fit` stops before a parameter is NaN or infinite.
-
-    A buffer may be infinite, as masks are.
-
-    Raises
-    ------
-    ValueError
-        For a trainable parameter that is not finite, and for a buffer with NaN.
-    """
-    trained = {name for name, p in module.named_parameters() if p.requires_grad}
-    for name, tensor in stored.items():
-        bad = ~tensor.isfinite() if name in trained else tensor.isnan()
-        if bad.any():
-            raise ValueError(
-                f"a checkpoint expects finite weights, got {int(bad.sum())} of {bad.numel()} that are not in {name!r} "
-                f"of {str(folder)!r}; {ADVICE}"
             )
 
 

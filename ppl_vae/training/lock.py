@@ -1,47 +1,21 @@
-"""A run folder: where it is, and the lock of who writes to it."""
+"""The lock of a run folder: one process writes to it at a time."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["held", "run_folder"]
+__all__ = ["locked"]
 
 _LOCK = ".lock"
 
 
-def run_folder(run: str | os.PathLike[str], caller: str) -> Path:
-    """The absolute path of a run folder, which stays the same when the current folder changes.
-
-    Raises
-    ------
-    ValueError
-        For an empty path, one that cannot be one, and one that leads to a file.
-    """
-    path = Path(run)
-    if path == Path(""):
-        raise ValueError(
-            f"{caller} expects a run folder of its own, got {str(run)!r}, the current folder; name a folder in it"
-        )
-    path = path.expanduser().absolute()
-    try:
-        other = not stat.S_ISDIR(path.stat().st_mode)
-    except FileNotFoundError:
-        return path
-    except (OSError, ValueError) as error:  # too long, below a file, or with a null character
-        raise ValueError(f"{caller} expects the path of a run folder, got {run!r} ({error}); correct it") from error
-    if other:
-        raise ValueError(f"{caller} expects a run folder, got {str(path)!r}, which is a file; name another folder")
-    return path
-
-
 @contextmanager
-def held(folder: Path, caller: str) -> Iterator[Callable[[], None]]:
+def locked(folder: Path, caller: str) -> Iterator[Callable[[], None]]:
     """A run folder, made if need be, to which no other process and no other thread writes meanwhile.
 
     The lock is the operating system's, on the file ``.lock``: that of a killed process is free. The file stays.

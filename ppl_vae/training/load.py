@@ -1,4 +1,4 @@
-"""A run folder, read back."""
+"""Load a run: its best weights, history and configuration."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ppl_vae.arguments import checked
 from ppl_vae.calls import verb
 from ppl_vae.checksums import changed
 from ppl_vae.files import interpreted
-from ppl_vae.training.checkpoint import ADVICE, Checkpoint, check_finite, load_weights
 from ppl_vae.training.device import chosen_device
-from ppl_vae.training.folder import run_folder
+from ppl_vae.training.run_folder import ADVICE, RunFolder, folder_path
+from ppl_vae.training.weights import check_finite, load_weights
 from ppl_vae.vae.build import rebuild
 
 __all__ = ["Run", "load"]
@@ -27,7 +27,7 @@ __all__ = ["Run", "load"]
 @checked
 @dataclass(frozen=True)
 class Run:
-    """A training that was stored.
+    """A training read back from its run folder.
 
     Attributes
     ----------
@@ -76,42 +76,41 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
         For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor handed over,
         was not made by `build`, or if one of its files was changed, damaged, or is too large or no regular file.
     """
-    folder, target = run_folder(run, "load"), chosen_device(device)
-    checkpoint = Checkpoint(folder)
-    if not checkpoint.exists():
+    folder, target = RunFolder(folder_path(run, "load")), chosen_device(device)
+    if not folder.exists():
         raise FileNotFoundError(
-            f"load expects a run folder with a checkpoint.json, got {str(folder)!r} without one; "
+            f"load expects a run folder with a checkpoint.json, got {str(folder.path)!r} without one; "
             "give the folder that fit(run=...) or `ppl-vae train` wrote"
         )
-    with interpreted(folder, f"{ADVICE}; or give the classes and the vae= that it was trained with"):
-        config, best, rows = _read(checkpoint)
+    with interpreted(folder.path, f"{ADVICE}; or give the classes and the vae= that it was trained with"):
+        config, best, rows = _read(folder)
         vae = _made(config, best, classes) if vae is None else vae
-        check_finite(vae, best, folder)
+        check_finite(vae, best, folder.path)
         load_weights(vae, best)
         # no rows, if it was killed in its first epoch
         history = pd.DataFrame(rows, columns=None if rows else ["epoch"]).set_index("epoch")
-    if other := changed(folder):
+    if other := changed(folder.path):
         warnings.warn(
-            f"{', '.join(other)} in {str(folder)!r} changed since ppl_vae wrote it (SHA-256 differs); do not rely on "
-            "it: write it again by `ppl-vae diagnose`, or move what is yours to another folder",
+            f"{', '.join(other)} in {str(folder.path)!r} changed since ppl_vae wrote it (SHA-256 differs); do not rely "
+            "on it: write it again by `ppl-vae diagnose`, or move what is yours to another folder",
             stacklevel=2,
         )
-    return Run(vae.to(target).eval(), history, config, folder)
+    return Run(vae.to(target).eval(), history, config, folder.path)
 
 
-def _read(checkpoint: Checkpoint, tries: int = 10) -> tuple[dict[str, Any], dict[str, Tensor], list[dict[str, float]]]:
+def _read(folder: RunFolder, tries: int = 10) -> tuple[dict[str, Any], dict[str, Tensor], list[dict[str, float]]]:
     """Configuration, best weights and history of one checkpoint, all as they were written.
 
-    A training that is going on may replace them meanwhile; then they are read anew.
+    A training that writes at the same time may replace them; then they are read again.
     """
-    before = checkpoint.read()
+    before = folder.read()
     try:
-        checkpoint.verify()
-        return checkpoint.config(), checkpoint.tensors("best"), checkpoint.history()
+        folder.verify()
+        return folder.config(), folder.tensors("best"), folder.history()
     except (FileNotFoundError, ValueError):
-        if tries == 0 or checkpoint.read() == before:
+        if tries == 0 or folder.read() == before:
             raise
-        return _read(checkpoint, tries - 1)
+        return _read(folder, tries - 1)
 
 
 def _made(config: dict[str, Any], best: dict[str, Tensor], classes: Sequence[type]) -> nn.Module:

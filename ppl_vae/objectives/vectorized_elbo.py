@@ -13,10 +13,10 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.objectives import needs
 
-__all__ = ["PerDatum"]
+__all__ = ["VectorizedELBO"]
 
 
-class PerDatum(Trace_ELBO, abc.ABC):
+class VectorizedELBO(Trace_ELBO, abc.ABC):
     """An objective written as one differentiable loss of a pair of vectorized traces.
 
     Parameters

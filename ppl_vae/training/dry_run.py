@@ -1,4 +1,4 @@
-"""What is tried before the first step: the program on batches of every kind and size that is known of."""
+"""A dry run before the first step: the program on a batch of every kind and size that is known."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_first, fails_alone
 from ppl_vae.training.terms import Pair, summed_over
 
-__all__ = ["Looked", "look", "naming", "structure"]
+__all__ = ["DryRun", "dry_run", "naming", "structure"]
 
 
 @dataclass
-class Looked:
-    """What was seen.
+class DryRun:
+    """What a dry run found.
 
     Attributes
     ----------
     structures
-        Of the traces, see `structure`.
+        Those of the traces, see `structure`.
     unnamed
         Parameters that the program owns and neither function names to Pyro in every batch.
     row_bytes
@@ -42,7 +42,7 @@ class Looked:
     row_bytes: float = 0.0
 
 
-def look(program: nn.Module, objective: ELBO, train: Batches, beta: float) -> Looked:
+def dry_run(program: nn.Module, objective: ELBO, train: Batches, beta: float) -> DryRun:
     """Try a program before the first step, and set the objective's `max_plate_nesting` where it has none.
 
     Call it inside `isolation.evaluating`. A last batch of one datum that the program cannot be trained on is joined to
@@ -53,7 +53,7 @@ def look(program: nn.Module, objective: ELBO, train: Batches, beta: float) -> Lo
     ValueError
         See `checks.check_first`; for a batch of a single datum that fails in train mode and cannot be joined.
     """
-    seen, tried, depth = Looked(), train.to_look_at(), 0
+    found, tried, depth = DryRun(), train.one_of_each_kind(), 0
     made: list[int] = []
     summed = False
     for batch in tried:
@@ -61,24 +61,24 @@ def look(program: nn.Module, objective: ELBO, train: Batches, beta: float) -> Lo
             pair, where = check_first(program, objective, batch, beta)
             traces.log_weights(*pair, where)
         made.append(allocated.bytes)
-        seen.structures.add(structure(pair))
-        seen.unnamed |= _unnamed(program, pair)
+        found.structures.add(structure(pair))
+        found.unnamed |= _unnamed(program, pair)
         depth, summed = max(depth, where.depth), summed or summed_over([pair])
-    seen.row_bytes = _row_bytes(tried, made)
+    found.row_bytes = _row_bytes(tried, made)
     if math.isinf(objective.max_plate_nesting):  # else Pyro finds it by one more run, and logs that
         vectorized = objective.vectorize_particles and objective.num_particles > 1
         objective.max_plate_nesting = depth + vectorized
     if summed and isinstance(objective, TraceEnum_ELBO):  # batches that observe the site have nothing to sum over
         objective.strict_enumeration_warning = False
     if train.smallest() == 1:
-        with _trained_on_nothing(program):
+        with _train_mode_undone(program):
             _check_single(program, tried[-1], train, beta)
     _warn_of_foreign(program, tried[-1], beta)
-    return seen
+    return found
 
 
 def structure(pair: Pair) -> frozenset[tuple[Any, ...]]:
-    """What may differ between the traces of two batches beside values: sites, which are observed, and families."""
+    """The sites of a pair of traces: which are observed or enumerated, and their families; not their values."""
     return frozenset(
         (number, name, site["is_observed"], traces.enumerated(site), type(site["fn"]))
         for number, trace in enumerate(pair)
@@ -87,7 +87,7 @@ def structure(pair: Pair) -> frozenset[tuple[Any, ...]]:
 
 
 def naming(model: Callable[..., Any], parameters: Mapping[str, nn.Parameter]) -> Callable[..., Any]:
-    """A model that names these parameters to Pyro, whose objectives compute no gradient where none is named."""
+    """A model that names these parameters to Pyro, whose objectives compute gradients of named ones only."""
 
     def named(*args: Any, **kwargs: Any) -> Any:
         for name, parameter in parameters.items():
@@ -104,7 +104,7 @@ def _unnamed(program: nn.Module, pair: Pair) -> dict[str, nn.Parameter]:
 
 
 def _row_bytes(tried: list[Batch], made: list[int]) -> float:
-    """From two sizes what is made for each datum and not once; from one an upper bound."""
+    """Bytes a datum: from two batch sizes the slope; from one size an upper bound."""
     first, last = tried[0], tried[-1]
     if first.kind == last.kind and len(first.x) > len(last.x):
         return max(0, made[0] - made[-1]) / (len(first.x) - len(last.x))
@@ -120,8 +120,8 @@ def _check_single(program: nn.Module, batch: Batch, train: Batches, beta: float)
 
 
 @contextmanager
-def _trained_on_nothing(program: nn.Module) -> Iterator[None]:
-    """A scope in train mode; batch statistics, codebooks and the like are as before after it, in the same tensors."""
+def _train_mode_undone(program: nn.Module) -> Iterator[None]:
+    """A scope in train mode; after it the buffers (batch statistics, codebooks) are as before, in the same tensors."""
     kept = [(m, name, b, b.clone()) for m in program.modules() for name, b in m.named_buffers(recurse=False)]
     try:
         program.train()
@@ -134,7 +134,7 @@ def _trained_on_nothing(program: nn.Module) -> Iterator[None]:
 
 
 def _warn_of_foreign(program: Any, batch: Batch, beta: float) -> None:
-    """Say that the functions use what asks for a gradient and is not the program's: it is not trained."""
+    """Warn of tensors that require a gradient, are used, and are not the program's: they are not trained."""
     with torch.enable_grad(), pyro.validation_enabled(False):
         pair = traces.pair(program, batch.x, *batch.context, mask=batch.mask, beta=beta)
         sites = (s for trace in pair for s in (traces.latents(trace) | traces.observed(trace)).values())
@@ -150,7 +150,7 @@ def _warn_of_foreign(program: Any, batch: Batch, beta: float) -> None:
 
 
 def _leaves(values: list[Tensor]) -> list[Tensor]:
-    """What a gradient of the values would be left in."""
+    """The leaf tensors that the gradient of the values would reach."""
     found, seen, waiting = [], set(), [v.grad_fn for v in values]
     while waiting:
         node = waiting.pop()
