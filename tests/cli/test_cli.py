@@ -296,7 +296,7 @@ def test_refusals_leave_no_folder_and_no_traceback(trained, tmp_path, monkeypatc
     def fails(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    monkeypatch.setattr("ppl_vae.data.load", fails)
     refused("no network", "train", *TINY, "--download")
 
 

@@ -391,7 +391,7 @@ def test_a_failure_is_one_line_whatever_its_class(error, monkeypatch, capsys):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    monkeypatch.setattr("ppl_vae.data.load", fails)
     assert main(["train", "--data", __file__]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ppl-vae train: ")
@@ -405,7 +405,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def fails(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    monkeypatch.setattr("ppl_vae.data.load", fails)
     assert main(["train"]) == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
 

@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 
 from ppl_vae import data
 from ppl_vae.checksums import record
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
 from ppl_vae.cli.diagnosis import write_diagnosis
 from ppl_vae.cli.figures import draw, figures, overview, save
 from ppl_vae.diagnostics import diagnose
@@ -23,10 +26,17 @@ from ppl_vae.training import fit
 from ppl_vae.training.lock import locked
 from ppl_vae.vae import VAE, build
 
-__all__ = ["demo"]
+__all__ = ["COMMAND"]
 
 
-def demo(options: Namespace) -> None:
+def _options(parser: Parser) -> None:
+    parser.option("--out", default="runs/demo", help="folder of the four runs; what is there is replaced")
+    parser.option("--epochs", type=PositiveInt, default=100, help="passes over the data")
+    parser.option("--num-samples", type=PositiveInt, default=1000, help="draws from q a datum")
+    parser.option("--seed", type=int, default=0, help="of everything")
+
+
+def _demo(options: Namespace) -> None:
     """Train, evaluate and diagnose each of the four, and print one table per likelihood."""
     start, out = time.perf_counter(), Path(options.out)
     shown: dict[str, tuple[VAE, Split, Evaluation]] = {}
@@ -70,3 +80,11 @@ def _one(
     names = list(figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed))
     record(folder, [name.relative_to(folder).as_posix() for name in names])
     return vae, result
+
+
+COMMAND = Command(
+    name="demo",
+    about="train, evaluate and diagnose four VAEs on digits: two likelihoods, two priors",
+    parser=_options,
+    run=_demo,
+)

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 
 from ppl_vae import data
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
 from ppl_vae.cli.figures import draw, save
 from ppl_vae.manifold import Benchmark, Method, benchmark, methods
 
-__all__ = ["manifold"]
+__all__ = ["COMMAND"]
 
 _NOTES = """\
 Scores are of held-out data; mean and sd are over the seeds of a method, the data are fixed, so the sd of a
@@ -34,7 +37,28 @@ _COLUMNS = {
 _NUM_NEIGHBORS = 10
 
 
-def manifold(options: Namespace) -> None:
+def _options(parser: Parser) -> None:
+    about = f"any of {', '.join(data.NAMES)}; or .npy, .npz or picture folders"
+    parser.add_argument("--data", nargs="+", default=["digits"], help=about)
+    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--download", type=bool, default=False, help="download missing data")
+    parser.add_argument("--methods", nargs="+", help=f"some of {', '.join(methods())} (all that fit the data)")
+    parser.option(
+        "--seeds",
+        type=PositiveInt,
+        default=3,
+        help="runs of each method, seeds from 0; the data are the same",
+    )
+    parser.option("--take", type=PositiveInt, default=5000, help="at most so many training data, the first")
+    parser.option("--held-out", type=PositiveInt, default=1000, help="at most so many test data, the first")
+    about = "gradient steps of the autoencoders, of 128 data each (2000, and 6000 for data of at most 10 columns)"
+    parser.option("--steps", type=int | None, help=about)
+    parser.option("--data-seed", type=int, default=0, help="of the split, where there is no official one")
+    parser.option("--device", default="cpu", help="cpu or cuda, for the autoencoders")
+    parser.option("--out", default="runs/manifold", help="folder for manifold.csv, manifold.md and manifold_DATA.png")
+
+
+def _manifold(options: Namespace) -> None:
     """Run the benchmark on every data set, and write `manifold.csv`, `manifold.md` and a figure for each."""
     chosen = _chosen(options)
     out = Path(options.out)
@@ -147,3 +171,11 @@ def _colours(loaded: data.Data, found: Benchmark) -> tuple[np.ndarray, str]:
     if split.factors is not None:
         return split.factors[:, 0].numpy(), str(loaded.provenance["factors"][0])
     return split.index.numpy(), "position in the data set"
+
+
+COMMAND = Command(
+    name="manifold",
+    about="PCA, Isomap, t-SNE and others beside autoencoder and VAE: one table, one figure a data set",
+    parser=_options,
+    run=_manifold,
+)
