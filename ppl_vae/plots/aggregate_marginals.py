@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from ppl_vae.arguments import Count, Numbers, Whole
 from ppl_vae.plots.canvas import COLOURS, axes, plot
-from ppl_vae.plots.latents import draws
+from ppl_vae.plots.scatter import draws
 
 __all__ = ["aggregate_marginals"]
 

@@ -72,14 +72,8 @@ def bounds(
     style: dict[str, Any] = {"s": float(np.clip(2000 / max(len(rank), 1), 3, 20)), "linewidths": 0}
     for name, value, colour in zip(("upper", "lower"), around, (COLOURS[2], COLOURS[0]), strict=True):
         ax.scatter(rank, value, **(style | {"color": colour} | kwargs))
-        if not value.size:
-            continue
-        mean, label = value.mean(), f"mean {name} bound: {value.mean():+.3g}"
-        if len(value) > 1:
-            error = 2 * value.std(ddof=1) / np.sqrt(len(value))
-            ax.axhspan(mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
-            label += f" ± {error:.2g}"
-        ax.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=label)
+        if value.size:
+            draw_mean(ax, f"mean {name} bound", value, colour)
     if not finite.all():
         ax.plot([], [], " ", label=f"left out, not finite: {(~finite).sum()}")
     if around.size:
@@ -92,3 +86,13 @@ def bounds(
     ax.set_ylabel(f"bound − {'middle of both' if exact is None else 'exact log p(x)'}, nats")
     ax.legend(loc="upper left", ncols=2, fontsize="small")
     return ax
+
+
+def draw_mean(ax: Axes, name: str, value: np.ndarray, colour: str) -> None:
+    """A line at the mean, in a band of 2 standard errors where there are two values or more."""
+    mean, label = value.mean(), f"{name}: {value.mean():+.3g}"
+    if len(value) > 1:
+        error = 2 * value.std(ddof=1) / np.sqrt(len(value))
+        ax.axhspan(mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
+        label += f" ± {error:.2g}"
+    ax.axhline(mean, color=colour, linestyle="--", linewidth=1.2, label=label)

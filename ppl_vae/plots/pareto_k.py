@@ -78,18 +78,7 @@ def pareto_k(
     ax.axhline(limit, color="black", linestyle="--", linewidth=1, label=f"threshold {limit:.2f}")
     share = f"above: {above.sum()} of {len(k)} ({100 * above.mean():.1f} %)"
     ax.plot([], [], "o", color=COLOURS[2], label=share)
-    beyond = ~finite | (k > high)
-    if beyond.any():
-        edge: dict[str, Any] = {
-            "transform": ax.get_xaxis_transform(),
-            "clip_on": False,
-            "s": 40,
-            "marker": "^",
-            "linewidths": 0,
-        }
-        counts = {"not finite": (~finite).sum(), f"beyond {high:.2g}": (finite & beyond).sum()}
-        label = "of them " + ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
-        ax.scatter(obs[beyond], np.full(beyond.sum(), 0.98), color=COLOURS[2], label=label, **edge)
+    mark_beyond(ax, obs, k, high)
     margin = 0.02 * float(np.ptp(obs)) or 0.5
     ax.set_ylim(low - 0.25 * (high - low), high + 0.12 * (high - low))  # the legend goes below, triangles above
     ax.set_xlim(obs.min() - margin, obs.max() + margin)
@@ -97,6 +86,19 @@ def pareto_k(
     ax.set(xlabel="datum (obs)", ylabel=r"Pareto $\hat{k}$ (dimensionless)")
     ax.legend(loc="lower center", ncols=3, fontsize="small", columnspacing=1.0, handletextpad=0.3)
     return ax
+
+
+def mark_beyond(ax: Axes, obs: np.ndarray, k: np.ndarray, high: float) -> None:
+    """Triangles at the top edge for values above the range that is drawn, and for those that are not finite."""
+    finite = np.isfinite(k)
+    beyond = ~finite | (k > high)
+    if not beyond.any():
+        return
+    counts = {"not finite": (~finite).sum(), f"beyond {high:.2g}": (finite & beyond).sum()}
+    label = "of them " + ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
+    style: dict[str, Any] = {"clip_on": False, "s": 40, "marker": "^", "linewidths": 0, "color": COLOURS[2]}
+    height = np.full(beyond.sum(), 0.98)
+    ax.scatter(obs[beyond], height, label=label, transform=ax.get_xaxis_transform(), **style)
 
 
 def span(k: np.ndarray, limit: float) -> tuple[float, float]:
