@@ -20,7 +20,7 @@ __all__ = ["Parser", "allow_imports", "import_file", "made", "part"]
 
 LINKED = {"x_shape", "latent_dim", "net", "context", "posterior", "pseudo_inputs", "site", "num_params"}
 LINKED |= {"in_shape", "out_shape"}
-"""What `build` gives the components; nobody types it."""
+"""Arguments that `build` gives the components, which are no options."""
 
 
 def part(chosen: Namespace | None) -> Any:
@@ -172,7 +172,7 @@ def _arguments(path: str) -> list[str]:
 
 
 def _type(said: str) -> str:
-    """A type in words."""
+    """The name of a type in a message."""
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     return next((word for name, word in words.items() if name in said), said)
 

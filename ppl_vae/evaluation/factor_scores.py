@@ -1,4 +1,4 @@
-"""MIG, SAP and DCI of arrays: how far single units of a code stand for single factors."""
+"""MIG, SAP and DCI of arrays: scores of disentanglement of codes against known factors."""
 
 from __future__ import annotations
 

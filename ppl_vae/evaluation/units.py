@@ -1,4 +1,4 @@
-"""What each latent unit carries."""
+"""KL of each latent unit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kl_per_unit(
     seed: Seed | None = None,
     batch_size: Count = 1000,
 ) -> dict[str, tuple[np.ndarray, str]]:
-    """Nats that each latent unit costs, by site: (values (units,), what they are).
+    """KL of each latent unit, in nats per datum, by site: (values (units,), their name).
 
     ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,

@@ -1,6 +1,6 @@
 """Objectives, as Pyro ELBOs; and beta, the weight of the KL while training.
 
-An objective knows only traces. Free bits change the objective, beta the measure, IWAE the estimator; the penalties of
+An objective sees only traces. Free bits change the objective, beta the measure, IWAE the estimator; the penalties of
 autoencoders are added to the ELBO's loss.
 """
 

@@ -17,7 +17,7 @@ class BetaSchedule(abc.ABC):
     Attributes
     ----------
     epochs
-        After how many epochs it stays what it is; early stopping waits for that.
+        Epochs after which the weight is constant; early stopping waits for that.
     """
 
     epochs: float
@@ -30,7 +30,7 @@ class BetaSchedule(abc.ABC):
 @checked
 @dataclass(frozen=True)
 class Constant(BetaSchedule):
-    """Always the same weight; other than 1 it is a beta-VAE, whose objective is not the ELBO.
+    """A constant weight; other than 1 it is that of a beta-VAE, whose objective is not the ELBO.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Linear(BetaSchedule):
 class Cyclical(BetaSchedule):
     """Cyclical warm-up: in each cycle linearly from 0 to 1 over its first part, then 1; after all cycles 1.
 
-    Never quite 0, at which Pyro's scale is not defined: at least 1e-6.
+    At least 1e-6: Pyro's scale must be positive.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Free bits: a KL that costs nothing up to a number of nats."""
+"""Free bits: the KL of a site counts only above a number of nats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FreeBits(VectorizedELBO):
     Parameters
     ----------
     nats
-        What each site may cost for free, per datum, 0 or more.
+        KL of each site that is free, in nats per datum, 0 or more.
     num_particles
         Number of draws.
 
@@ -45,7 +45,7 @@ class FreeBits(VectorizedELBO):
         self.nats = nats
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse a posterior all on one value."""
+        """Refuse a point mass, or one code a datum, as the posterior."""
         needs.densities("FreeBits", guide)
 
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:

@@ -19,8 +19,8 @@ __all__ = ["Penalized", "by_unit"]
 class Penalized(VectorizedELBO):
     """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
 
-    The warm-up beta weighs the KL and leaves the penalty alone; what scales the likelihood, a subsampled plate, scales
-    the penalty too.
+    The warm-up beta weighs the KL, not the penalty; the scale of the likelihood, that of a subsampled plate, scales the
+    penalty too.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Penalized(VectorizedELBO):
 
 
 def by_unit(value: Tensor, event_dim: int, where: traces.Plates) -> Tensor:
-    """A latent's values, of whatever plates and event, as (particles, n, units)."""
+    """A latent's values, in any plates and of any event shape, as (particles, n, units)."""
     batch = value.dim() - event_dim
     value = value[(None,) * (where.depth + 1 - batch)]
     return value.movedim(where.depth + 1 + where.data, 1).reshape(len(value), where.size, -1)

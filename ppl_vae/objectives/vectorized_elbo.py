@@ -1,4 +1,4 @@
-"""What the objectives of this package have in common: one differentiable loss of a pair of vectorized traces."""
+"""The base class of this package's objectives: one differentiable loss of a pair of vectorized traces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     """
 
     differentiates_x: ClassVar[bool] = False
-    """Whether the loss is made of derivatives by x, which is given a gradient for that, inside only."""
+    """Whether the loss contains derivatives by x, which then requires a gradient inside it."""
 
     def __init__(self, num_particles: int) -> None:
         super().__init__(num_particles=num_particles, vectorize_particles=True)

@@ -23,9 +23,9 @@ def coverage(
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """Share of truths within intervals of q, against the probability those intervals promise.
+    """Share of truths within intervals of q, against the nominal probability of the intervals.
 
-    Below the diagonal q is too narrow (or beside the truth), above it too wide. Of more than eight quantities
+    Below the diagonal q is too narrow (or biased), above it too wide. Of more than eight quantities
     only the five farthest from the diagonal, in standard errors, are coloured and named.
 
     Parameters

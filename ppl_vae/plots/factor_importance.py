@@ -23,7 +23,7 @@ def factor_importance(
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """What each latent unit says of each known factor, in shades: one dark cell a row and a column if disentangled.
+    """Importance of each latent unit for each known factor, in shades; one dark cell a row and column if disentangled.
 
     Parameters
     ----------

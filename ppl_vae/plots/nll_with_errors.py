@@ -15,7 +15,7 @@ __all__ = ["nll_with_errors"]
 def nll_with_errors(table: pd.DataFrame, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Negative log-likelihood of each run, nats per datum, with bars of 2 standard errors; the best on top.
 
-    Overlapping bars do not say that two runs are alike: evaluated on the same data, their *difference* has a
+    Overlapping bars do not show that two runs are equal: evaluated on the same data, their *difference* has a
     smaller standard error than either.
 
     Parameters

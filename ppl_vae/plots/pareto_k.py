@@ -1,4 +1,4 @@
-"""Reliability: for which data importance sampling from q(z | x) can be trusted."""
+"""Pareto k-hat: for which data importance sampling from q(z | x) is reliable."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def pareto_k(
         k-hat (obs,), dimensionless. Values that are not finite count as above the threshold, and are drawn as
         triangles at the top edge; so are values far above all others.
     threshold
-        Largest trusted value; by default min(1 - 1 / log10(num_samples), 0.7), or 0.7 without `num_samples`.
+        Largest reliable value; by default min(1 - 1 / log10(num_samples), 0.7), or 0.7 without `num_samples`.
     obs
         Number of each datum (obs,); by default 0, 1, 2, ...
     num_samples
@@ -102,7 +102,7 @@ def mark_beyond(ax: Axes, obs: np.ndarray, k: np.ndarray, high: float) -> None:
 
 
 def span(k: np.ndarray, limit: float) -> tuple[float, float]:
-    """Range of k to draw: up to 2, or to the end of its bulk, so that one huge value does not flatten the rest."""
+    """Range of k to draw: up to 2, or to the end of its bulk, so that one large value does not compress the rest."""
     values = np.append(k, [0.0, limit])
     return values.min(), values[values <= max(bulk(values)[1], 2.0, limit)].max()
 

@@ -32,8 +32,8 @@ def paths(
 ) -> Axes:
     """Paths through a two-dimensional code, over the magnification factor of the decoder and the codes of data.
 
-    Where the magnification is high, a small move of the code changes the data much: a short path keeps to where it is
-    low.
+    Where the magnification is high, a small move of the code changes the data much: the shortest path stays where it
+    is low.
 
     Parameters
     ----------

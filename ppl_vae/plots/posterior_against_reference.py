@@ -131,7 +131,7 @@ def seen(inside: np.ndarray, axis: int) -> slice:
 
 
 def mixed(ax: Axes, clouds: dict[str, tuple[np.ndarray, str]], kwargs: dict[str, Any]) -> None:
-    """One scatter of all draws, interleaved: drawn one cloud after the other, the last would hide the first."""
+    """One scatter of all draws, interleaved, so that neither hides the other."""
     turn = np.argsort(np.concatenate([np.linspace(0, 1, len(z)) for z, _ in clouds.values()]), kind="stable")
     z = np.vstack([z for z, _ in clouds.values()])[turn]
     colours = np.concatenate([np.full(len(z), colour) for z, colour in clouds.values()])[turn]

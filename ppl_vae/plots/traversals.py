@@ -23,7 +23,7 @@ def traversals(
     ax: Axes | None = None,
     **kwargs: Any,
 ) -> Axes:
-    """What each latent unit does: it moves along its row, while the others stay fixed.
+    """The effect of each latent unit: it varies along its row, while the others stay fixed.
 
     Parameters
     ----------

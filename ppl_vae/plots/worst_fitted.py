@@ -1,4 +1,4 @@
-"""The worst-fitted data: what they look like, and how badly they are fitted."""
+"""The worst-fitted data: their images, and the values by which they are the worst."""
 
 from collections.abc import Mapping
 from typing import Any

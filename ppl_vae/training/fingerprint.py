@@ -31,7 +31,7 @@ def plain(value: Any, depth: int = 4) -> Any:
     """A value as JSON holds it: an object by its class and attributes, a function by its code, a tensor by SHA-256.
 
     Closures and objects are followed `depth` levels down, to values that cannot be changed; lists, dictionaries and
-    networks that a function refers to are left out, as they may be what it remembers.
+    networks that a function refers to are left out, as they may be its state.
     """
     if depth == 0 or not hasattr(value, "__dict__"):
         return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
@@ -140,7 +140,7 @@ def _(value: ELBO, depth: int = 4) -> dict[str, Any]:
 
 
 def code_of_program(program: nn.Module) -> dict[str, Any]:
-    """The classes and functions of one's own that a program is made of, and the plain settings of its modules."""
+    """The user's classes and functions that a program is made of, and the plain settings of its modules."""
     classes = {type(module) for module in program.modules() if _own(type(module))}
     functions = [getattr(program, name, None) for name in ("_model", "_guide")]
     return {
@@ -151,11 +151,11 @@ def code_of_program(program: nn.Module) -> dict[str, Any]:
 
 
 def of_loader(loader: Any) -> dict[str, Any]:
-    """What a `DataLoader` over a map-style data set gives, and how.
+    """The data and the settings of a `DataLoader` over a map-style data set.
 
     Its data are known by their number, by the SHA-256 of `_ITEMS` of them, spread evenly, as its `collate_fn` makes
     batches of one, and by that of every tensor and array of at most a gigabyte that the data set has as an attribute.
-    Items with randomness draw from torch, numpy and Python in the state of the moment.
+    Items that are random use the global generators of torch, numpy and Python.
     """
     data, number = loader.dataset, len(loader.dataset)
     rows = sorted({round(i * (number - 1) / (_ITEMS - 1)) for i in range(_ITEMS)}) if number else []
@@ -232,7 +232,7 @@ def _own(value: Any) -> bool:
 
 
 def _class_code(cls: type, seen: set[Any], depth: int) -> list[Any]:
-    """The functions and plain values of a class, and of those of one's own that it derives from."""
+    """The functions and plain values of a class, and of the user's classes that it derives from."""
     found: list[Any] = [cls.__qualname__]
     for own in (c for c in cls.__mro__ if _own(c) and c not in seen):
         seen.add(own)
@@ -244,7 +244,7 @@ def _class_code(cls: type, seen: set[Any], depth: int) -> list[Any]:
 
 
 def _function_code(function: Any, seen: set[Any], depth: int) -> list[Any]:
-    """Bytecode, defaults, and the constants and functions of one's own that a function refers to."""
+    """Bytecode, defaults, and the constants and the user's functions that a function refers to."""
     if function in seen or depth == 0:
         return [function.__qualname__]
     seen.add(function)

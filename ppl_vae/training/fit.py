@@ -35,7 +35,7 @@ __all__ = ["Fit", "fit"]
 @checked
 @dataclass(frozen=True)
 class Fit:
-    """What a training did.
+    """The result of a training.
 
     Attributes
     ----------
@@ -95,8 +95,8 @@ def fit(
     """Train a VAE, or any program, in place, by `pyro.infer.SVI`; the best weights are kept.
 
     Best are those of the epoch with the highest ELBO on validation data (the last epoch where there are none), whatever
-    the objective: one with another aim (`InfoVAE`, `Contractive`, `Commitment`, `FreeBits`) has no say in it, nor in
-    `patience`.
+    the objective: one that is not the ELBO (`InfoVAE`, `Contractive`, `Commitment`, `FreeBits`) decides neither on that
+    nor on `patience`.
 
     Nothing global changes: random states, train/eval modes and Pyro's parameter store are as before.
 
@@ -139,7 +139,7 @@ def fit(
         Folder for configuration, history and checkpoints, each with its SHA-256; no other process can write to it
         while the training lasts.
     resume
-        Go on from the checkpoint in `run`, if there is one; on a CPU the result is bit for bit that of a
+        Resume from the checkpoint in `run`, if there is one; on a CPU the result is bit for bit that of a
         training never interrupted, for data in memory or from a map-style `DataLoader`. Another `patience`
         or `checkpoint_every`, and without a schedule more epochs than before, are recorded in its place. Refused are
         other data, settings, classes and functions, as far as they can be seen: of a `DataLoader` 64 items and the

@@ -1,4 +1,4 @@
-"""A prior fitted afterwards, to the encodings: what makes an autoencoder generate."""
+"""Fit a prior to the encodings of a trained VAE or autoencoder, which can then be sampled."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def fit_prior(
 
     By `fit`, with an encoding of each datum drawn afresh in every epoch; of a `Point` posterior that is its code. A
     mixture starts where expectation maximization ends, a flow at the codes' location and scale. Encoder and decoder
-    are those of the VAE given. For an autoencoder the density of codes says nothing of p(x): it can be sampled then,
-    and has no log p(x) still. Few codes and many components overfit: give validation data, and patience.
+    are those of the VAE given. An autoencoder can be sampled then, and still has no log p(x): the density of codes is
+    not that of data. Few codes and many components overfit: give validation data, and patience.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ _MOST = 5000
 
 
 def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
-    """Refuse a prior that its codes z (n, latent_dim) have no likelihood under, or no best one."""
+    """Refuse a prior whose likelihood at the codes z (n, latent_dim) does not exist, or has no maximum."""
     few = [t[:3] for t in (x, *context)]
     with torch.no_grad():
         if traces.improper({"fn": vae.prior.given(*few[1:])}):

@@ -16,14 +16,14 @@ _LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path, caller: str) -> Iterator[Callable[[], None]]:
-    """A run folder, made if need be, to which no other process and no other thread writes meanwhile.
+    """A scope that holds a run folder, made if need be: no other process and no other thread writes to it.
 
     The lock is the operating system's, on the file ``.lock``: that of a killed process is free. The file stays.
 
     Yields
     ------
     Callable
-        Sees that the folder is still the same one.
+        Checks that the folder is still the same one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where a training stands at the end of an epoch: what a callback is given."""
+"""The progress of a training, which callbacks are given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Callback", "State"]
 @checked
 @dataclass
 class State:
-    """Where a training stands at the end of an epoch; what a callback sees.
+    """The progress of a training at the end of an epoch, which callbacks are given.
 
     Attributes
     ----------

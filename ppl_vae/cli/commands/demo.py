@@ -67,7 +67,7 @@ def _one(
     digits: data.Data, prior: type[Prior], likelihood: type[Likelihood], out: Path, options: Namespace
 ) -> tuple[VAE, Evaluation]:
     folder = out / f"{prior.__name__}-{likelihood.__name__}"
-    with locked(folder, "demo"):  # nobody trains there
+    with locked(folder, "demo"):  # no other process trains there
         pass
     shutil.rmtree(folder)
     vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)

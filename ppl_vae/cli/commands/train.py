@@ -70,7 +70,7 @@ def _options(parser: Parser) -> None:
 
 
 def _pyros_own() -> set[str]:
-    """Arguments of every ELBO of Pyro that nobody types: all but the numbers of particles."""
+    """Arguments of every ELBO of Pyro that are no options here: all but those of the particles."""
     return set(inspect.signature(ELBO).parameters) - {"num_particles", "vectorize_particles"}
 
 
