@@ -20,9 +20,9 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     ValueError
         For a guide that samples its sites in another order under `TraceMeanField_ELBO`; an enumerated site under
         anything but `TraceEnum_ELBO`; a scaled site, or a point mass or one code a datum as posterior, under IWAE,
-        Rényi or the tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws under the
-        tail-adaptive objective or one of this package; and for what else an objective of this package says it cannot
-        do.
+        Rényi or the tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws
+        under the tail-adaptive objective or one of this package; and for what else an objective of this package says it
+        cannot do.
     """
     if not isinstance(model, Trace) or not isinstance(guide, Trace):
         raise TypeError(

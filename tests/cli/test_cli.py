@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ppl_vae import corruptions, likelihoods, nets, objectives, posteriors, priors
-from ppl_vae.cli import main
+from ppl_vae.cli import commands, main
 from ppl_vae.diagnostics import groups, open_tree
 from ppl_vae.vae.recipe import COMPONENTS
 
@@ -364,3 +364,10 @@ def test_the_demo_prints_one_table_per_likelihood(tmp_path, capsys):
     assert "Gaussian, a density, 300 test data" in shown
     assert "may not be ranked against each other" in shown
     assert len(list(tmp_path.glob("*/posterior.nc"))) == 4
+
+
+def test_every_command_is_one_record_and_listed():
+    files = {file.stem for file in Path(commands.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {name.replace("-", "_") for name in commands.COMMANDS} == files
+    for command in commands.COMMANDS.values():
+        assert set(command.defaults) <= set(command.new_parser().components)
