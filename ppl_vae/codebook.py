@@ -26,7 +26,7 @@ class Codebook(nn.Module):
 
     The first update, and any later one for codes that are hardly used, puts codes on encodings of the batch: the
     codebook starts where the data are, and unused codes are tried elsewhere, which does not keep it from collapsing to
-    a few; see `perplexity`. By torch's random numbers of the moment.
+    a few; see `perplexity`. Uses torch's global generator.
 
     Parameters
     ----------

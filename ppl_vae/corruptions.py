@@ -25,7 +25,7 @@ class Corruption(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def corrupt(self, x: Tensor) -> Tensor:
-        """x~ for x as the encoder sees it, of any shape, on its device, by torch's random numbers of the moment."""
+        """x~ for x as the encoder sees it, of any shape, on its device, drawn with torch's global generator."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x~ in train mode, x in eval mode.

@@ -153,7 +153,7 @@ def _scored(
 ) -> Enumerated:
     with traces.particles(num, where.depth):
         model, guide = (
-            poutine.trace(poutine.condition(f, data=values)).get_trace(*args, **traces.call(mask))
+            poutine.trace(poutine.condition(f, data=values)).get_trace(*args, **traces.model_kwargs(mask))
             for f in (program.model, program.guide)
         )
     log_q, log_p = (

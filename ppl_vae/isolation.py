@@ -1,4 +1,4 @@
-"""Nothing global changes: what every public call restores when it is done."""
+"""Scopes that restore global state: random generators, modes, default dtype, Pyro's handlers and parameter store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOCK = threading.RLock()
 
 
 def _unlocked() -> None:
-    """A lock that a child process holds by itself: the thread that held it in the parent is not there."""
+    """A new lock for a forked child: the thread that held the old one does not exist there."""
     global _LOCK
     _LOCK = threading.RLock()
 
@@ -33,7 +33,7 @@ os.register_at_fork(after_in_child=_unlocked)
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """A scope that one thread of the process is in at a time, and may enter again.
+    """A scope for one thread of the process at a time, which may enter it again.
 
     Pyro's handlers and parameter store, the random generators, the default dtype and the modes of a module belong to
     the process: two trainings in two threads would write into each other. The second one waits.
@@ -44,11 +44,11 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[None]:
-    """A scope in which a call means the same wherever it stands, entered by one thread at a time.
+    """A scope in which a call does not depend on the context of the caller, for one thread at a time.
 
     Inside no Pyro handler of the caller is active, `torch.autocast` is off, and the default dtype and device are those
     of a tensor; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. On leaving
-    it everything is as it was.
+    it the caller's state is restored.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
     gradients
         Whether the caller's grad and inference modes are replaced.
     """
-    with alone(), ExitStack() as scopes:  # what is restored is read by one thread at a time, too
+    with alone(), ExitStack() as scopes:  # the state to restore is read under the lock
         dtype, handlers = torch.get_default_dtype(), list(runtime._PYRO_STACK)
         plates = list(runtime._DIM_ALLOCATOR._stack)
         if gradients:

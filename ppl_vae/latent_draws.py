@@ -1,4 +1,4 @@
-"""Draws of a latent, which lie in their support by construction."""
+"""Latent draws, which lie in their support by construction, scored without checking it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Unvalidated", "unvalidated"]
 
 
 def unvalidated(fn: Any) -> Any:
-    """A distribution that scores a value without asking whether it lies in the support; its parameters were checked.
+    """A distribution that scores a value without checking its support; its parameters were checked before.
 
     A draw lies there but for rounding, and torch allows for less of that than its own samplers make: a draw of
     `RelaxedOneHotCategorical` sums to 1 within 2e-6, and 1e-6 are allowed. That q draws what p has a density for is
@@ -32,7 +32,7 @@ def unvalidated(fn: Any) -> Any:
 
 
 class Unvalidated(Messenger):
-    """Makes the distribution of every latent site `unvalidated`, and refuses draws that have no density for rounding.
+    """Makes the distribution of every latent site `unvalidated`; refuses draws rounded to where log q is not finite.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ class Unvalidated(Messenger):
 
 
 def _rounded(value: Tensor) -> Tensor:
-    """Numbers so small that the gradient of their logarithm is infinite are as good as 0."""
+    """Subnormal numbers as 0: the gradient of their logarithm is infinite."""
     value = value.detach()
     return value.where(value.abs() >= torch.finfo(value.dtype).tiny, 0.0) if value.is_floating_point() else value
 
 
 def _on_the_edge(fn: Any, value: Tensor) -> bool:
-    """Whether a draw with a density lies on the border of its support; what is not finite is another error's."""
+    """Whether a draw with a density lies on the border of its support; values that are not finite do not count."""
     try:
         support = fn.support
     except NotImplementedError:

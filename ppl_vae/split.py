@@ -126,7 +126,7 @@ class Split:
             raise ValueError(f"a split expects a device of this machine, got {device!r}; give 'cpu', say") from error
 
     def drawn(self) -> Split:
-        """The split with its preprocessing carried out, by torch's random numbers of the moment.
+        """The split with its preprocessing carried out, which uses torch's global generator.
 
         Elements that were not observed are 0 afterwards, whatever the preprocessing made of them: a place holder. A
         `VAE` puts a value inside the likelihood's support there, and the encoder sees 0.

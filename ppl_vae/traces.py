@@ -1,4 +1,4 @@
-"""What a pair of Pyro traces says of the data, one datum at a time: the only view of a model that all else has.
+"""Log densities of each datum, read from a pair of Pyro traces: all that other modules see of a model.
 
 Log densities are read with every scale removed (a KL warm-up, a subsampled plate) and every mask kept.
 """
@@ -28,7 +28,6 @@ __all__ = [
     "Plates",
     "analytic_kl",
     "by_particle",
-    "call",
     "check_pair",
     "check_sites",
     "check_support",
@@ -38,6 +37,7 @@ __all__ = [
     "latents",
     "log_prob",
     "log_weights",
+    "model_kwargs",
     "observed",
     "pair",
     "particles",
@@ -54,7 +54,7 @@ UNSIZED = -1  # the size that Pyro gives a plate made without one
 
 
 class Modelled(Protocol):
-    """Anything with a Pyro model and a guide that are called alike: a `VAE`, a `Program`, an object of your own."""
+    """An object whose Pyro model and guide take the same arguments: a `VAE`, a `Program`, one of your own."""
 
     def model(self, x: Tensor, *context: Tensor) -> Any: ...  # noqa: D102
     def guide(self, x: Tensor, *context: Tensor) -> Any: ...  # noqa: D102
@@ -73,7 +73,7 @@ class Plates:
     depth
         Number of dimensions the program's plates take; particles go to the left of them.
     row_bytes
-        Bytes of the tensors that are made for one row, a pair of draw and datum; 0 where nobody measured.
+        Bytes of the tensors that are made for one row, a pair of draw and datum; 0 if not measured.
     """
 
     size: int
@@ -90,8 +90,8 @@ class Plates:
         return rows_at_once(most, self.row_bytes)
 
 
-def call(mask: Tensor | bool = True, beta: float = 1.0) -> dict[str, Any]:
-    """Keyword arguments for `model` and `guide`, only those that say something."""
+def model_kwargs(mask: Tensor | bool = True, beta: float = 1.0) -> dict[str, Any]:
+    """Keyword arguments for `model` and `guide`; none where all is observed and beta is 1."""
     return {} if mask is True and beta == 1.0 else {"mask": mask, "beta": beta}
 
 
@@ -99,8 +99,8 @@ def pair(
     program: Modelled, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0
 ) -> tuple[Trace, Trace]:
     """One draw from the guide and the model replayed on it: (model trace, guide trace)."""
-    guide = poutine.trace(program.guide).get_trace(x, *context, **call(mask, beta))
-    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **call(mask, beta))
+    guide = poutine.trace(program.guide).get_trace(x, *context, **model_kwargs(mask, beta))
+    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **model_kwargs(mask, beta))
     return model, guide
 
 
@@ -204,7 +204,7 @@ class _Reached(Exception):  # noqa: N818, it is no error
 
 
 class _UpTo(Messenger):
-    """Leaves a model when sites have their values."""
+    """Stops a model once these sites have their values."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ def quantized(site: Site) -> bool:
 
 
 def improper(site: Site) -> bool:
-    """Whether a site's distribution is improper, and so no distribution at all."""
+    """Whether a site's distribution is improper: its density has no finite integral."""
     return any(isinstance(fn, dist.ImproperUniform) for fn in support.layers(site["fn"]))
 
 
@@ -259,7 +259,7 @@ def enumerated(site: Site) -> bool:
 
 
 def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None) -> Plates:
-    """What every use of a model and guide relies on, checked once; for `other` see `plates`.
+    """Check what every use of a model and guide assumes, and find the data plate; for `other` see `plates`.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
 
 
 def check_sites(model: Trace, guide: Trace) -> None:
-    """Refuse a model and a guide whose latent sites do not belong together, whatever their values.
+    """Refuse a model and a guide whose latent sites do not match, whatever their values.
 
     Raises
     ------

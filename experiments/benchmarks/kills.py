@@ -46,7 +46,7 @@ from ppl_vae.data import SampleBinary
 from ppl_vae.nets import MLP
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, State, fit
-from ppl_vae.training.checkpoint import Checkpoint
+from ppl_vae.training.run_folder import RunFolder
 
 GREY = torch.rand(48, 6, generator=torch.Generator().manual_seed(0))
 BLACK = GREY.round()
@@ -206,7 +206,7 @@ def _child(kind: str, run: Path, epochs: int, says: int) -> None:
 def differences(whole: Path, parts: Path) -> list[str]:
     """What of two run folders is not equal bit for bit, and what does not belong there."""
     found = []
-    a, b = Checkpoint(whole), Checkpoint(parts)
+    a, b = RunFolder(whole), RunFolder(parts)
     for which in ("last", "best"):
         mine, other = a.tensors(which), b.tensors(which)
         found += [f"{which} {n}" for n in mine.keys() | other.keys() if not _equal(mine.get(n), other.get(n))]
@@ -233,7 +233,7 @@ def interrupted(kind: str, run: Path, epochs: int, seconds: float, rng: random.R
             shutil.rmtree(run)  # it ended before the signal came: another training, and an earlier one
             seconds *= 0.8
             continue
-        checkpoint, epoch = Checkpoint(run), 0
+        checkpoint, epoch = RunFolder(run), 0
         if checkpoint.exists():
             checkpoint.verify()
             epoch = checkpoint.read()["epoch"]

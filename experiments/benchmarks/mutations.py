@@ -48,7 +48,7 @@ from ppl_vae.diagnostics import open_tree
 from ppl_vae.evaluation import Evaluation, compare, evaluate
 from ppl_vae.nets import MLP
 from ppl_vae.training import fit, load
-from ppl_vae.training.checkpoint import Checkpoint
+from ppl_vae.training.run_folder import RunFolder
 
 TRAIN = ["train", "--data", "digits", "--take", "12", "--latent-dim", "2", "--device", "cpu", "--batch-size", "8"]
 TRAIN += ["--encoder.hidden_dims", "[4]", "--decoder.hidden_dims", "[4]", "--epochs", "2"]
@@ -376,7 +376,7 @@ def two_writers(folder: Path, number: int) -> dict[str, bool]:
     alone = folder / "alone"
     if not alone.exists():
         train_slowly(alone, seed=0)
-    a, b = Checkpoint(alone).tensors("last"), Checkpoint(run).tensors("last")
+    a, b = RunFolder(alone).tensors("last"), RunFolder(run).tensors("last")
     same = all(torch.equal(a[name], b[name]) for name in a) and load(run).history.shape == load(alone).history.shape
     return {"refused": refused, "whole": same}
 

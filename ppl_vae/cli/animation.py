@@ -11,7 +11,7 @@ __all__ = ["gif"]
 
 
 def gif(frames: ArrayLike, path: str | Path, *, seconds: float = 0.1) -> None:
-    """Write frames as an animated GIF that repeats for ever.
+    """Write frames as an animated GIF that loops without end.
 
     Colour frames share a palette of 64 greys, for pictures, and 64 colours, for lines.
 

@@ -6,37 +6,21 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
 from ppl_vae import objectives
 from ppl_vae.cli.failures import did_you_mean
 
-__all__ = ["Parser", "add_component", "allow_imports", "import_file", "made", "part"]
+__all__ = ["Parser", "allow_imports", "import_file", "made", "part"]
 
 LINKED = {"x_shape", "latent_dim", "net", "context", "posterior", "pseudo_inputs", "site", "num_params"}
 LINKED |= {"in_shape", "out_shape"}
-"""What `build` gives the components; nobody types it."""
-
-
-def add_component(parser: ArgumentParser, base: type, name: str, skip: Sequence[str] = (), usual: str = "") -> None:
-    """An option `--name Class` with `--name.argument value`; `--name.help Class` explains."""
-    concrete = {c.__name__: c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"}
-    ours = [n for n, c in concrete.items() if c.__module__.startswith("ppl_vae") or n in objectives.__all__]
-    choices = ", ".join(ours)
-    parser.add_subclass_arguments(
-        base,
-        name,
-        skip={*LINKED, *skip},
-        instantiate=False,
-        required=False,
-        metavar="NAME",
-        help=f"one of {choices}{usual}",
-    )
+"""Arguments that `build` gives the components, which are no options."""
 
 
 def part(chosen: Namespace | None) -> Any:
@@ -81,7 +65,44 @@ def allow_imports(*modules: str) -> None:
 
 
 class Parser(ArgumentParser):
-    """A parser that says in the user's words what is wrong with the choice of a component."""
+    """A parser whose errors are one line, in the terms of the command line.
+
+    Attributes
+    ----------
+    components
+        Its options that choose a component.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.components: list[str] = []
+
+    def option(self, name: str, **kwargs: Any) -> None:
+        """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool."""
+        aliases = dict.fromkeys([name, name.replace("-", "_").replace("__", "--")])
+        if kwargs.get("type") is bool:
+            kwargs = {k: v for k, v in kwargs.items() if k != "type"} | {"action": ActionYesNo(no_prefix="no-")}
+        self.add_argument(*aliases, **kwargs)
+
+    def component(self, base: type, name: str, skip: Collection[str] = (), usual: str = "") -> None:
+        """An option `--name Class` with `--name.argument value`; `--name.help Class` explains."""
+        concrete = {c.__name__: c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"}
+        ours = [n for n, c in concrete.items() if c.__module__.startswith("ppl_vae") or n in objectives.__all__]
+        self.components.append(name)
+        self.add_subclass_arguments(
+            base,
+            name,
+            skip={*LINKED, *skip},
+            instantiate=False,
+            required=False,
+            metavar="NAME",
+            help=f"one of {', '.join(ours)}{usual}",
+        )
+
+    def import_option(self) -> None:
+        """The option `--import`, which `main` carries out before it parses the others."""
+        about = "Python file with classes of your own; read from the command line alone"
+        self.add_argument("--import", metavar="FILE", help=about)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # never returns
         """Exit with 2, or raise where the caller asked for it.
@@ -151,7 +172,7 @@ def _arguments(path: str) -> list[str]:
 
 
 def _type(said: str) -> str:
-    """A type in words."""
+    """The name of a type in a message."""
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     return next((word for name, word in words.items() if name in said), said)
 

@@ -1,4 +1,4 @@
-"""A diagnosis in a run folder: words, trees, and the figures that belong to each diagnostic."""
+"""A diagnosis in a run folder: the report, the trees, and the figures of each diagnostic."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_diagnosis(vae: VAE, found: Diagnosis, folder: Path) -> str:
 
 
 def _remove_earlier(folder: Path) -> None:
-    """An earlier diagnosis may have been a fuller one: its trees and figures would pass for this one's."""
+    """Remove the files of an earlier diagnosis, which may have had more of them."""
     report = folder / "diagnosis.md"
     shown = _PICTURE.findall(read_bytes(report).decode(errors="replace")) if report.is_file() else []
     trees = [f"{name}.nc" for name in ("posterior", *(one.name for one in DIAGNOSTICS if one.apart))]

@@ -1,4 +1,4 @@
-"""What a command says when it fails: one line, with the file and what to do."""
+"""The message of a command that fails: one line, with the file and what to do."""
 
 from __future__ import annotations
 

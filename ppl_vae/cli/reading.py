@@ -1,4 +1,4 @@
-"""Configuration that can be read to its end: no pipes or devices, no references that grow when they are followed."""
+"""Bounds of what is read as configuration: no pipes or devices, no references that expand without limit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bound_values() -> None:
 
 def _bounded(text: str) -> Any:
     if len(text) > _MOST_BYTES:
-        raise RuntimeError(  # jsonargparse would wrap a ValueError in words of its own
+        raise RuntimeError(  # jsonargparse would wrap a ValueError in a message of its own
             f"a configuration expects at most {_MOST_BYTES} characters, got {len(text)}; leave out what is no option"
         )
     if "&" in text and "*" in text and _size(yaml.compose(text, Loader=yaml.SafeLoader), {}) > _MOST_VALUES:

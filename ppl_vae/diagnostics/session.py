@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from ppl_vae.draws import check_program, look
+from ppl_vae.calls import check_program
+from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.split import Split
 
@@ -45,6 +46,6 @@ def diagnosing(
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        look(program, split)  # a Program makes its parameters when it is first called
+        find_plates(program, split)  # a Program makes its parameters when it is first called
         with frozen(program):
             yield split, used

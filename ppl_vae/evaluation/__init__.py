@@ -1,4 +1,4 @@
-"""Numbers that can be published: bounds and log p(x) with error bars, and tables of them."""
+"""Bounds and log p(x) with error bars, tables of them, disentanglement and image quality."""
 
 from ppl_vae.evaluation.compare import compare
 from ppl_vae.evaluation.disentanglement import disentanglement

@@ -1,4 +1,4 @@
-"""Several evaluations in one table, and the refusal to rank what cannot be ranked."""
+"""Several evaluations in one table, and the check that they can be ranked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppl_vae.evaluation.result import Evaluation
 
 __all__ = ["MANY", "UNITS", "Comparable", "caution", "check_comparable", "compare", "named", "printed", "warning"]
 
-MANY = 0.1  # share of data not to be believed above which a comparison warns
+MANY = 0.1  # share of data with an unreliable log p(x) above which a comparison warns
 UNITS = {
     **dict.fromkeys(("nll", "nll_se", "difference", "difference_se", "elbo", "kl"), "nats per datum"),
     **{"unreliable": "share", "num_samples": "draws", "bits_per_dim": "bits"},
@@ -23,7 +23,7 @@ UNITS = {
 
 
 class Comparable(Protocol):
-    """What is asked of results before they are ranked."""
+    """The attributes of a result that decide whether it can be ranked."""
 
     @property
     def per_datum(self) -> pd.DataFrame: ...  # noqa: D102
@@ -48,8 +48,8 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     DataFrame
         Indexed by name: `nll` and `nll_se`, in nats per datum; `difference` from the best and `difference_se`, over
         the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are any; `active_units`;
-        `unreliable`, the share of data whose log p(x) cannot be believed; `num_samples`; and `caution`, in words, where
-        that share is above 10 %: the nll of such a run is an upper bound, and its place may be its guide's. NaN for
+        `unreliable`, the share of data whose log p(x) is unreliable; `num_samples`; and `caution`, a sentence where
+        that share is above 10 %: the nll of such a run is an upper bound, and its rank may be due to its guide. NaN for
         what is not known. ``.attrs["units"]`` are those of the columns, ``.attrs["warning"]`` is what `printed` adds.
 
     Raises
@@ -77,21 +77,21 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
 
 
 def printed(table: pd.DataFrame) -> str:
-    """A table of `compare` as text: units over the columns, and below it which differences are no evidence."""
+    """A table of `compare` as text: units in the header, and below it the warning."""
     units = table.attrs["units"]
     said = table.rename(columns={name: f"{name} ({unit})" for name, unit in units.items()}).drop(columns="caution")
     return "\n".join([said.to_string(float_format="{:.3f}".format), *filter(None, [table.attrs["warning"]])])
 
 
 def caution(unreliable: float) -> str:
-    """What follows from the share of the data whose log p(x) cannot be believed; empty for nothing."""
+    """The consequence of a share of data with an unreliable log p(x); empty where it is small."""
     if not unreliable > MANY:
         return ""
     return f"nll is an upper bound: log p(x) cannot be believed for {unreliable:.0%} of the data"
 
 
 def warning(cautions: Mapping[Any, str]) -> str:
-    """What the cautions of several runs, by name, mean for their order; empty where there are none."""
+    """The consequence of the cautions of several runs, by name, for their order; empty where there are none."""
     names = "; ".join(f"{name}: {said}" for name, said in cautions.items() if said)
     if not names:
         return ""
@@ -154,7 +154,7 @@ def _tampered(a: Comparable, b: Comparable) -> bool:
 
 
 def named(result: Comparable) -> str:
-    """Of which data a result is, for a message."""
+    """The name of the data of a result, for a message."""
     said = result.data["provenance"]
     return f"{said.get('name', 'data')} {said.get('split', '')} ({result.data['identity'][:8]})".replace("  ", " ")
 

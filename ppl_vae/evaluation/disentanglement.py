@@ -1,4 +1,4 @@
-"""How far each latent unit of a program stands for one known factor of the data."""
+"""Disentanglement of the latent units of a program against known factors of the data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import verb
-from ppl_vae.draws import check_program, encoded
+from ppl_vae.calls import check_program, verb
+from ppl_vae.draws import encoded
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
@@ -30,8 +30,8 @@ def disentanglement(
 ) -> FactorScores:
     """MIG, SAP and DCI of the units of a program's latents, as means of draws from q(z | x), against `Split.factors`.
 
-    A mean tells more than a draw: it may vary with a factor by less than q's own noise, in a unit that has all but
-    collapsed. `num_samples=1` scores draws. What the scores do not tell: see `factor_scores`.
+    A mean carries more information than a draw: in a unit that has nearly collapsed it may vary with a factor by less
+    than the standard deviation of q. `num_samples=1` scores draws. For the limits of the scores see `factor_scores`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One call: bounds and log p(x) for each datum, with their errors."""
+"""Bounds and log p(x) for each datum, with their errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import verb
-from ppl_vae.draws import Draws, check_program, draws
+from ppl_vae.calls import check_program, verb
+from ppl_vae.draws import Draws, draws
 from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
@@ -89,7 +89,7 @@ def evaluate(
     """
     check_program("evaluate", program)
     split = Split.of(x, *context, mask=mask)
-    # laid out at once: small results kept from every chunk would leave the heap in pieces that no chunk fits into
+    # allocated at once: small results kept from every chunk would fragment the heap
     columns: dict[str, Tensor] = {}
     moments: dict[str, _Moments] = {}
     with evaluating(program, seed) as used:
@@ -123,7 +123,7 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     """ELBO, reconstruction, KL per site, log p(x) with its error and gap, ESS and k-hat, each (n,).
 
     Log densities are of the raw data, `log_volume` (n,) below those of x. Of a point mass or an improper prior the
-    reconstruction alone. NaN where there is nothing to say: one draw has no error and no gap, few draws have no k-hat,
+    reconstruction alone. NaN where they are not defined: one draw has no error and no gap, few draws have no k-hat,
     and neither has a discrete q, whose weights have no tail. Where all latents are discrete and have few states, all
     is summed over these, and no error is left; where a state was drawn by none, the error of log p(x) is not known.
     The draws of a q that is one code count as one: log p(x) is the ELBO then, a bound as always.
@@ -206,7 +206,7 @@ class _Moments:
         self.total, self.square, self.noise = torch.zeros(3, z[0, 0].numel(), dtype=torch.float64)
 
     def add(self, z: Tensor) -> None:
-        """Take in draws (S, n, *event)."""
+        """Add draws (S, n, *event)."""
         z = in_float64(z.flatten(2) if z.dim() > 2 else z.unsqueeze(-1))
         mean = z.mean(0).cpu()
         if len(z) > 1:
@@ -218,7 +218,7 @@ class _Moments:
     def variance_of_means(self, num_samples: int) -> Tensor:
         """Variance over the data, less what the finite number of draws adds; (units,), NaN for too few draws."""
         mean = self.total / self.n
-        if num_samples < FEWEST:  # the noise of so few draws is as large as what is sought
+        if num_samples < FEWEST:  # the noise of so few draws is as large as the variance
             return torch.full_like(mean, math.nan)
         return (self.square / self.n - mean.square() - self.noise / self.n).clamp_min(0)
 

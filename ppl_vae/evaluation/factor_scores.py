@@ -1,4 +1,4 @@
-"""MIG, SAP and DCI of arrays: how far single units of a code stand for single factors."""
+"""MIG, SAP and DCI of arrays: scores of disentanglement of codes against known factors."""
 
 from __future__ import annotations
 
@@ -136,8 +136,7 @@ def factor_scores(
     given = Given(z, v, np.array([name in categorical for name in names]))
     _check(given, names, categorical)
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(z))
-    train, test = order[len(z) // 3 :], order[: len(z) // 3]
+    test, train = np.split(rng.permutation(len(z)), [len(z) // 3])
     settings = {"num_bins": num_bins, "num_trees": num_trees, "seed": seed}
     tables = FactorTables.of(given, train, test, **settings)
     replicates = [

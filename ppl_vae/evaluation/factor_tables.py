@@ -1,4 +1,4 @@
-"""What each unit of a code says of each factor, three ways, and the scores of these tables."""
+"""Tables of units by factors for MIG, SAP and DCI, and the scores computed from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near restored images are to the clean ones, each by itself."""
+"""PSNR and SSIM of restored images beside the clean ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""The result of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["Evaluation", "doubtful"]
 
 
 def doubtful(per_datum: pd.DataFrame, good_k: float) -> float:
-    """Share of the data whose log p(x) cannot be believed: a k-hat above `good_k`, or an error that is not known.
+    """Share of the data whose log p(x) is unreliable: a k-hat above `good_k`, or an error that is not known.
 
-    NaN where nothing tells: for few draws, and for methods that have no k-hat.
+    NaN where that is not known: for few draws, and for methods that have no k-hat.
     """
     k, error = (per_datum.get(name, pd.Series(dtype=float)) for name in ("pareto_k", "log_px_mcse"))
     if math.isnan(good_k) or not (k.notna() | error.isna() | error.eq(0)).any():
@@ -36,7 +36,7 @@ def doubtful(per_datum: pd.DataFrame, good_k: float) -> float:
 @checked
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Bounds, log p(x) and what they are worth, per datum and in all.
+    """Bounds, log p(x) and their reliability, per datum and in all.
 
     Log densities are of the data in their original units.
 
@@ -47,11 +47,11 @@ class Evaluation:
         (`kl_<site>_` for a site whose name would make it one of the next), `log_px` (importance sampling);
         `log_px_bias`, how far it lies too low in the mean, to first order; `kl_gap` = log_px - elbo, the KL from
         q(z | x) to p(z | x), a lower bound of it where k-hat is high; and the Monte Carlo standard errors `elbo_mcse`,
-        `log_px_mcse` and `kl_gap_mcse`. Among the data with a good k-hat, 1.96 of them to either side hold the truth
-        for about 95 %: they carry what a heavy tail hides (`importance.tail_error`). They are too small where k-hat is
+        `log_px_mcse` and `kl_gap_mcse`. Among the data with a good k-hat, 1.96 of them to either side cover the truth
+        for about 95 %, the error of a heavy tail included (`importance.tail_error`). They are too small where k-hat is
         high. Of discrete latents all is summed over the states, with errors of 0, if these are at most 4096; else the
         errors are NaN where a state was not drawn. Then `ess`, the effective number of samples; `pareto_k`, above
-        `good_k` where log_px and its error cannot be believed, NaN for a discrete q; and `bits_per_dim`, where the
+        `good_k` where log_px and its error are unreliable, NaN for a discrete q; and `bits_per_dim`, where the
         domain has them. For a point-mass posterior `reconstruction` alone.
     unit_variance
         Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
@@ -103,7 +103,7 @@ class Evaluation:
 
     @property
     def one_code(self) -> bool:
-        """Whether all draws of a datum were the same one: q is a code (`VectorQuantized`), and `log_px` is the ELBO."""
+        """Whether all draws of a datum were equal: q is a code (`VectorQuantized`), and `log_px` is the ELBO."""
         of_one_draw = self.per_datum.get(["kl_gap", "log_px_mcse"], pd.DataFrame([0.0]))
         return self.num_samples > 1 and bool(of_one_draw.isna().all(axis=None))
 
@@ -116,12 +116,12 @@ class Evaluation:
 
     @property
     def good_k(self) -> float:
-        """The largest k-hat at which this many samples can be believed; NaN for fewer than 25."""
+        """The largest k-hat at which an estimate of this many samples is reliable; NaN for fewer than 25."""
         return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
 
     @property
     def unreliable(self) -> float:
-        """Share of the data whose log p(x) cannot be believed; NaN where nothing tells.
+        """Share of the data whose log p(x) is unreliable; NaN where that is not known.
 
         Those with a k-hat above `good_k`, and those whose error is not known: of a discrete latent, not every state was
         drawn, and there are too many to sum over.
@@ -152,7 +152,7 @@ class Evaluation:
         return ", ".join(f"{n} of {len(self.unit_variance[s])} in {s}" for s, n in self.active_units.items())
 
     def _verdict(self) -> list[str]:
-        """Whether log p(x) can be believed, and what that does not see."""
+        """Whether log p(x) is reliable, and what k-hat cannot detect."""
         if self.one_code:
             return ["  nll is minus the ELBO, an upper bound of -log p(x): q is one code, whose draws are all the same"]
         if math.isnan(self.good_k):
@@ -247,7 +247,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def _plain(content: Any) -> Any:
-    """What JSON has no number for as null; infinities as text, since a mean must not skip them once they are read."""
+    """NaN as null, infinities as text: a mean of what is read must not skip these."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

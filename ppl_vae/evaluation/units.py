@@ -1,4 +1,4 @@
-"""What each latent unit carries."""
+"""KL of each latent unit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import verb
-from ppl_vae.draws import arguments, by_datum, check_program, look
+from ppl_vae.calls import check_program, verb
+from ppl_vae.casting import arguments
+from ppl_vae.draws import by_datum
+from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
@@ -31,7 +33,7 @@ def kl_per_unit(
     seed: Seed | None = None,
     batch_size: Count = 1000,
 ) -> dict[str, tuple[np.ndarray, str]]:
-    """Nats that each latent unit costs, by site: (values (units,), what they are).
+    """KL of each latent unit, in nats per datum, by site: (values (units,), their name).
 
     ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
@@ -77,7 +79,7 @@ def kl_of_data(caller: str, program: Any, split: Split, *, batch_size: int = 100
     """`kl_per_unit` before the mean over the data: a ``"KL"`` is (n, units). Inside `isolation.evaluating`."""
     exact: dict[str, list[Tensor]] = {}
     drawn: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    where = look(program, split)
+    where = find_plates(program, split)
     batch_size = where.rows(batch_size)
     for start in range(0, len(split), batch_size):
         args, seen = arguments(program, split[start : start + batch_size])

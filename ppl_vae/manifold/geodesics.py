@@ -114,23 +114,8 @@ def geodesic(
     >>> bool(found.length < found.straight), bool(found.converged)
     (True, True)
     """
-    check_decoder("geodesic", vae)
-    check_codes("geodesic", a, b, *(() if through is None else (through,)))
-    if through is not None and context:
-        raise ValueError(
-            "geodesic expects no codes to go through beside a context, which moves them, got both; leave out through"
-        )
-    like = next(vae.parameters())
-    if not (a.isfinite().all() and b.isfinite().all()):
-        raise ValueError("geodesic expects finite ends, got NaN or inf among them; leave these out")
-    lines = interpolate(a.to(like), b.to(like), steps).detach()
-    if through is not None and not _fits(through, lines.shape[-1]):
-        raise ValueError(
-            f"geodesic expects finite codes (n, {lines.shape[-1]}) to go through, n >= 1, got shape "
-            f"{tuple(through.shape)} with {int((~through.isfinite()).sum())} values that are not finite; give codes of "
-            "training data: vae.encode(x).mean"
-        )
-    leading = lines.shape[:-2]
+    lines = _checked_lines(vae, a, b, context, steps, through)
+    like, leading = next(vae.parameters()), lines.shape[:-2]
     rank = len(leading)
     shared = [c.expand(*leading, *c.shape[rank:]).reshape(-1, *c.shape[rank:]) for c in context]
     found = []
@@ -148,6 +133,29 @@ def geodesic(
     pairs = torch.stack(lengths_).to(like).reshape(*leading, 2)
     flags = torch.tensor([from_graph, converged_], device=like.device).reshape(2, *leading)
     return Geodesic(torch.stack(z).reshape(lines.shape), pairs[..., 0], pairs[..., 1], flags[0], flags[1])
+
+
+def _checked_lines(
+    vae: Any, a: Tensor, b: Tensor, context: tuple[Tensor, ...], steps: int, through: Tensor | None
+) -> Tensor:
+    """The straight lines from a to b, (*leading, steps, latent_dim), once all that is given has been checked."""
+    check_decoder("geodesic", vae)
+    check_codes("geodesic", a, b, *(() if through is None else (through,)))
+    if through is not None and context:
+        raise ValueError(
+            "geodesic expects no codes to go through beside a context, which moves them, got both; leave out through"
+        )
+    like = next(vae.parameters())
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError("geodesic expects finite ends, got NaN or inf among them; leave these out")
+    lines = interpolate(a.to(like), b.to(like), steps).detach()
+    if through is not None and not _fits(through, lines.shape[-1]):
+        raise ValueError(
+            f"geodesic expects finite codes (n, {lines.shape[-1]}) to go through, n >= 1, got shape "
+            f"{tuple(through.shape)} with {int((~through.isfinite()).sum())} values that are not finite; give codes of "
+            "training data: vae.encode(x).mean"
+        )
+    return lines
 
 
 def _fits(codes: Tensor, dim: int) -> bool:

@@ -1,12 +1,15 @@
 """Objectives, as Pyro ELBOs; and beta, the weight of the KL while training.
 
-An objective knows only traces. Free bits change the objective, beta the measure, IWAE the estimator; the penalties of
+An objective sees only traces. Free bits change the objective, beta the measure, IWAE the estimator; the penalties of
 autoencoders are added to the ELBO's loss.
 """
 
+import warnings
+from typing import Any
+
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
-from ppl_vae.objectives.beta import Beta, Constant, Cyclical, Linear
+from ppl_vae.objectives.beta import BetaSchedule, Constant, Cyclical, Linear
 from ppl_vae.objectives.check import check
 from ppl_vae.objectives.commitment import Commitment
 from ppl_vae.objectives.contractive import Contractive
@@ -16,7 +19,7 @@ from ppl_vae.objectives.iwae import IWAE
 
 __all__ = [
     "IWAE",
-    "Beta",
+    "BetaSchedule",
     "Commitment",
     "Constant",
     "Contractive",
@@ -28,3 +31,10 @@ __all__ = [
     "Trace_ELBO",
     "check",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Beta":
+        warnings.warn("ppl_vae.objectives.Beta is now BetaSchedule; use that name", DeprecationWarning, stacklevel=2)
+        return BetaSchedule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Beta, the weight of the KL while training: constant, or warmed up."""
+"""Schedules of beta, the weight of the KL while training: constant, or a warm-up."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 from ppl_vae.arguments import Count, checked
 
-__all__ = ["Beta", "Constant", "Cyclical", "Linear"]
+__all__ = ["BetaSchedule", "Constant", "Cyclical", "Linear"]
 
 
-class Beta(abc.ABC):
+class BetaSchedule(abc.ABC):
     """The weight of the KL at each step of the training: `beta(step, steps_per_epoch)`, in (0, inf).
 
     Attributes
     ----------
     epochs
-        After how many epochs it stays what it is; early stopping waits for that.
+        Epochs after which the weight is constant; early stopping waits for that.
     """
 
     epochs: float
@@ -29,8 +29,8 @@ class Beta(abc.ABC):
 
 @checked
 @dataclass(frozen=True)
-class Constant(Beta):
-    """Always the same weight; other than 1 it is a beta-VAE, whose objective is not the ELBO.
+class Constant(BetaSchedule):
+    """A constant weight; other than 1 it is that of a beta-VAE, whose objective is not the ELBO.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Constant(Beta):
 
 @checked
 @dataclass(frozen=True)
-class Linear(Beta):
+class Linear(BetaSchedule):
     """Linear warm-up, (t + 1) / T over the steps of the first epochs, then 1.
 
     Parameters
@@ -99,10 +99,10 @@ class Linear(Beta):
 
 @checked
 @dataclass(frozen=True)
-class Cyclical(Beta):
+class Cyclical(BetaSchedule):
     """Cyclical warm-up: in each cycle linearly from 0 to 1 over its first part, then 1; after all cycles 1.
 
-    Never quite 0, at which Pyro's scale is not defined: at least 1e-6.
+    At least 1e-6: Pyro's scale must be positive.
 
     Parameters
     ----------

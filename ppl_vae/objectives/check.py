@@ -1,4 +1,4 @@
-"""What is refused before an objective runs on a program."""
+"""Refuse an objective that would give a wrong number on a program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pyro.poutine import Trace
 
 from ppl_vae import traces
 from ppl_vae.objectives import needs
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["check"]
 
@@ -19,10 +19,10 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     ------
     ValueError
         For a guide that samples its sites in another order under `TraceMeanField_ELBO`; an enumerated site under
-        anything but `TraceEnum_ELBO`; a scaled site, or a posterior all on one value, under IWAE, Rényi or the
-        tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws under the
-        tail-adaptive objective or one of this package; and for what else an objective of this package says it cannot
-        do.
+        anything but `TraceEnum_ELBO`; a scaled site, or a point mass or one code a datum as posterior, under IWAE,
+        Rényi or the tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws
+        under the tail-adaptive objective or one of this package; and for what else an objective of this package says it
+        cannot do.
     """
     if not isinstance(model, Trace) or not isinstance(guide, Trace):
         raise TypeError(
@@ -30,7 +30,7 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             f"{type(guide).__name__}; give pyro.poutine.trace(vae.guide).get_trace(x), and the model's"
         )
     needs.something_to_weigh(model, guide, getattr(objective, "kl", 1.0))
-    if isinstance(objective, PerDatum):
+    if isinstance(objective, VectorizedELBO):
         objective.check(model, guide)
         return
     name = type(objective).__name__

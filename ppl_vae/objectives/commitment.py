@@ -1,4 +1,4 @@
-"""The commitment of a vector-quantized encoder to its codes."""
+"""The commitment loss of a vector-quantized autoencoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Commitment"]
 
 @checked
 class Commitment(Penalized):
-    """Trace_ELBO's loss + weight * sum over the data of ||e(x) - code||^2, the code held: no bound.
+    """Trace_ELBO's loss + weight * sum over the data of ||e(x) - code||^2, the code detached: no bound.
 
     For a `VectorQuantized` posterior, whose encoder it keeps near the codes; the codes follow by their moving
     averages. `fit` chooses the best epoch by the ELBO, without the penalty.
@@ -25,7 +25,7 @@ class Commitment(Penalized):
     weight
         Weight of the penalty, the paper's beta, in nats per squared unit of a code.
     num_particles
-        Number of draws; of a code they are all alike.
+        Number of draws; those of a code are all equal.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class Commitment(Penalized):
 
 
 def _quantized(guide: Trace) -> list[traces.Site]:
-    """Sites of codes that say what they are the codes of."""
+    """Quantized sites that carry the output of their encoder."""
     sites = traces.latents(guide).values()
     return [site for site in sites if traces.quantized(site) and "parametrization" in site["infer"]]
 

@@ -1,4 +1,4 @@
-"""The contractive autoencoder's penalty: codes that hardly move with the data."""
+"""The contractive autoencoder's penalty: the squared norm of the Jacobian of the code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class Contractive(Penalized):
     """Trace_ELBO's loss + weight * sum over the data of ||d z / d x||^2, z the guide's draw: no bound.
 
     The norm is Frobenius's, over every latent site and the elements of x that were observed, in x's own units. Of a
-    `Point` posterior z is the code, of another one a draw whose noise is held. With a corruption in the guide it is
-    taken at the corrupted x, and what masking set to 0 adds nothing. In a hierarchy z1 moves with x through z2 too.
-    Wrong where data see each other in the encoder (batch normalization): d z / d x is read off a sum over the batch.
+    `Point` posterior z is the code, of another one a draw with its noise fixed. With a corruption in the guide it is
+    taken at the corrupted x, and what masking set to 0 adds nothing. In a hierarchy z1 depends on x through z2 too.
+    Wrong where the code of a datum depends on other data (batch normalization): the gradient is of a sum over the
+    batch.
     `fit` chooses the best epoch by the ELBO, without the penalty.
 
     Parameters
@@ -53,7 +54,7 @@ class Contractive(Penalized):
         self.num_projections = num_projections
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse draws that do not move with x."""
+        """Refuse discrete codes, whose derivative by x is zero."""
         if codes := [name for name, site in traces.latents(guide).items() if traces.discrete(site)]:
             raise ValueError(
                 f"Contractive expects codes that move with x, got discrete ones at {codes} (VectorQuantized), whose "

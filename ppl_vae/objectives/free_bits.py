@@ -1,4 +1,4 @@
-"""Free bits: a KL that costs nothing up to a number of nats."""
+"""Free bits: the KL of a site counts only above a number of nats."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["FreeBits"]
 
 
 @checked
-class FreeBits(PerDatum):
+class FreeBits(VectorizedELBO):
     """The ELBO with each site's KL free up to a number of nats: E log p(x | z) - sum over sites max(nats, KL).
 
     KL is the batch mean of the site's KL, in closed form where there is one. The value is not a bound on log p(x);
@@ -24,7 +24,7 @@ class FreeBits(PerDatum):
     Parameters
     ----------
     nats
-        What each site may cost for free, per datum, 0 or more.
+        KL of each site that is free, in nats per datum, 0 or more.
     num_particles
         Number of draws.
 
@@ -45,7 +45,7 @@ class FreeBits(PerDatum):
         self.nats = nats
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse a posterior all on one value."""
+        """Refuse a point mass, or one code a datum, as the posterior."""
         needs.densities("FreeBits", guide)
 
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:

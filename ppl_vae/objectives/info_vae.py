@@ -1,4 +1,4 @@
-"""InfoVAE, and with it the Wasserstein autoencoder: an aggregated posterior drawn to the prior."""
+"""InfoVAE, and with it the Wasserstein autoencoder: MMD between the aggregated posterior and the prior."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["InfoVAE"]
 class InfoVAE(Penalized):
     """-E log p(x | z) + (1 - alpha) KL + weight * n * MMD^2(q(z), p(z)), summed over the n data: no bound.
 
-    q(z) is the aggregated posterior, the mean of q(z | x) over the batch. At alpha = 1 the KL is gone: with a `Point`
-    posterior and a prior such as `StandardNormal` a deterministic Wasserstein autoencoder. It has the aim of the
-    adversarial autoencoder (Makhzani et al. 2016, arXiv:1511.05644), codes distributed as the prior, without that one's
-    discriminator and second training loop. `weight` is Zhao et al.'s alpha + lambda - 1, per datum.
+    q(z) is the aggregated posterior, the mean of q(z | x) over the batch. At alpha = 1 there is no KL: with a `Point`
+    posterior and a prior such as `StandardNormal` a deterministic Wasserstein autoencoder. As in the
+    adversarial autoencoder (Makhzani et al. 2016, arXiv:1511.05644) codes become distributed as the prior, without a
+    discriminator and its training loop. `weight` is Zhao et al.'s alpha + lambda - 1, per datum.
 
     MMD^2 is an unbiased estimate, the mean over particles, between one draw of q and one of p(z | context) a datum (see
     `objectives.mmd`; its base scale is the mean squared distance of two draws from the prior), and 0 on a batch of one
@@ -55,13 +55,13 @@ class InfoVAE(Penalized):
     def __init__(self, alpha: float = 1.0, weight: float = 100.0, num_particles: Count = 1) -> None:
         if not -math.inf < alpha <= 1:
             raise ValueError(
-                f"InfoVAE expects alpha of at most 1, got {alpha}; give 0 to 1 (a KL that is rewarded has no end)"
+                f"InfoVAE expects alpha of at most 1, got {alpha}; give 0 to 1 (above 1 the loss has no lower bound)"
             )
         super().__init__(weight, num_particles, kl=1 - alpha)
         self.alpha = alpha
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse a KL that does not exist, and a prior that nothing can be drawn from."""
+        """Refuse the KL of a point mass, and an improper prior, which has no draws."""
         sites = traces.latents(guide).values()
         if self.alpha != 1 and any(map(traces.singular, sites)):
             raise ValueError(

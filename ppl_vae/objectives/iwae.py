@@ -10,16 +10,16 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives import needs
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["IWAE"]
 
 
 @checked
-class IWAE(PerDatum):
-    """The importance-weighted bound, E log mean_k p(x, z_k) / q(z_k | x), for each datum by itself.
+class IWAE(VectorizedELBO):
+    """The importance-weighted bound, E log mean_k p(x, z_k) / q(z_k | x), for each datum.
 
-    Its value is the bound: never a weighted loss whose gradient alone is right. Not with a beta other than 1, nor
+    Its value is the bound itself, not a surrogate with the same gradient. Not with a beta other than 1, nor
     with a scaled plate: scaled weights give no bound. Not with a `Point` posterior.
 
     Parameters
@@ -36,7 +36,7 @@ class IWAE(PerDatum):
         super().__init__(num_particles)
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse scaled sites, and a posterior all on one value."""
+        """Refuse scaled sites, and a point mass or one code a datum as the posterior."""
         needs.unscaled("IWAE", model, guide)
         needs.densities("IWAE", guide)
 

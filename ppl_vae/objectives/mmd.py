@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: how far two samples' distributions are from each other."""
+"""Maximum mean discrepancy (MMD) of two samples."""
 
 from __future__ import annotations
 

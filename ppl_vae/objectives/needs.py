@@ -1,4 +1,4 @@
-"""What objectives need of the traces they are given, each refused in one place."""
+"""Checks of traces that several objectives share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def unscaled(name: str, model: Trace, guide: Trace) -> None:
 
 
 def something_to_weigh(model: Trace, guide: Trace, kl: float = 1.0) -> None:
-    """Refuse a beta where there is no KL for it to weigh: it would change nothing.
+    """Refuse a beta where there is no KL to weigh.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def something_to_weigh(model: Trace, guide: Trace, kl: float = 1.0) -> None:
 
 
 def densities(name: str, guide: Trace) -> None:
-    """Refuse a posterior that is all on one value, with or without a mass.
+    """Refuse a point mass, or one code a datum, as the posterior.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def drawn(name: str, guide: Trace) -> None:
 
 
 def reparametrized(name: str, guide: Trace) -> None:
-    """Refuse a site whose draws pass no gradient on.
+    """Refuse a site whose draws are not reparametrized.
 
     Raises
     ------

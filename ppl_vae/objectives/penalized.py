@@ -10,17 +10,17 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.objectives.per_datum import PerDatum
+from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 from ppl_vae.precision import in_float64
 
 __all__ = ["Penalized", "by_unit"]
 
 
-class Penalized(PerDatum):
+class Penalized(VectorizedELBO):
     """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
 
-    The warm-up beta weighs the KL and leaves the penalty alone; what scales the likelihood, a subsampled plate, scales
-    the penalty too.
+    The warm-up beta weighs the KL, not the penalty; the scale of the likelihood, that of a subsampled plate, scales the
+    penalty too.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Penalized(PerDatum):
 
 
 def by_unit(value: Tensor, event_dim: int, where: traces.Plates) -> Tensor:
-    """A latent's values, of whatever plates and event, as (particles, n, units)."""
+    """A latent's values, in any plates and of any event shape, as (particles, n, units)."""
     batch = value.dim() - event_dim
     value = value[(None,) * (where.depth + 1 - batch)]
     return value.movedim(where.depth + 1 + where.data, 1).reshape(len(value), where.size, -1)

@@ -5,24 +5,32 @@ panels, always makes a figure. None shows, saves or restyles anything. Array arg
 takes: NumPy arrays, PyTorch tensors on the CPU (detached), variables of an ArviZ tree.
 """
 
-from ppl_vae.plots.brackets import bounds
-from ppl_vae.plots.calibration import coverage, sbc_ecdf_difference
-from ppl_vae.plots.curves import elbo_curves
-from ppl_vae.plots.decoded import manifold, traversals
+from ppl_vae.plots.aggregate_marginals import aggregate_marginals
+from ppl_vae.plots.aggregate_posterior import aggregate_posterior
+from ppl_vae.plots.bounds import bounds
+from ppl_vae.plots.coverage import coverage
 from ppl_vae.plots.denoising import denoising
+from ppl_vae.plots.elbo_curves import elbo_curves
 from ppl_vae.plots.embeddings import embeddings
-from ppl_vae.plots.factors import factor_importance
-from ppl_vae.plots.gaps import gap_decomposition, gaps_by_guide
-from ppl_vae.plots.latents import aggregate_posterior, latent_space
-from ppl_vae.plots.marginals import aggregate_marginals
-from ppl_vae.plots.pictures import images, reconstructions, samples
-from ppl_vae.plots.posteriors import posterior_against_reference
-from ppl_vae.plots.predictive import predictive_check
-from ppl_vae.plots.reliability import pareto_k
-from ppl_vae.plots.runs import nll_with_errors
-from ppl_vae.plots.units import kl_per_unit, unit_activity
-from ppl_vae.plots.walks import paths, walk
-from ppl_vae.plots.worst import worst_fitted
+from ppl_vae.plots.factor_importance import factor_importance
+from ppl_vae.plots.gap_decomposition import gap_decomposition
+from ppl_vae.plots.gaps_by_guide import gaps_by_guide
+from ppl_vae.plots.images import images
+from ppl_vae.plots.kl_per_unit import kl_per_unit
+from ppl_vae.plots.latent_space import latent_space
+from ppl_vae.plots.manifold import manifold
+from ppl_vae.plots.nll_with_errors import nll_with_errors
+from ppl_vae.plots.pareto_k import pareto_k
+from ppl_vae.plots.paths import paths
+from ppl_vae.plots.posterior_against_reference import posterior_against_reference
+from ppl_vae.plots.predictive_check import predictive_check
+from ppl_vae.plots.reconstructions import reconstructions
+from ppl_vae.plots.samples import samples
+from ppl_vae.plots.sbc_ecdf_difference import sbc_ecdf_difference
+from ppl_vae.plots.traversals import traversals
+from ppl_vae.plots.unit_activity import unit_activity
+from ppl_vae.plots.walk import walk
+from ppl_vae.plots.worst_fitted import worst_fitted
 
 __all__ = [
     "aggregate_marginals",

@@ -1,4 +1,4 @@
-"""What every plot needs: the Axes it draws into, colours, and an array of the right shape."""
+"""Axes, colours and checked arrays, for every plot."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import as_array, checked
 
-__all__ = ["COLOURS", "array", "axes", "bulk", "numbers", "plot"]
+__all__ = ["COLOURS", "INSIDE", "STRONG", "array", "axes", "bulk", "numbers", "plot"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +28,12 @@ COLOURS = (
     "#92dadd",  # pale cyan
 )
 """Ten colours that stay apart for colour-blind readers (Petroff, 2021, arXiv:2107.02270)."""
+
+STRONG = tuple(colour for colour in COLOURS if colour not in ("#94a4a2", "#717581"))
+"""Those that are not grey: grey is for what is in the background."""
+
+INSIDE: dict[str, Any] = {"color": "0.55", "linewidth": 0.8}
+"""Style of lines in the background."""
 
 
 def plot(f: F) -> F:

@@ -91,7 +91,7 @@ def denoising(
 
 
 def _scores(psnr: Numbers | None, ssim: Numbers | None, shape: tuple[int, ...]) -> np.ndarray:
-    """What to write below each cell."""
+    """The text below each cell."""
     written = np.full(shape, "", dtype=object)
     for values, name, form in ((psnr, "psnr", "{:.1f} dB"), (ssim, "ssim", "SSIM {:.2f}")):
         if values is not None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import Count, Numbers
 from ppl_vae.plots.canvas import COLOURS, array, bulk, plot
-from ppl_vae.plots.latents import MAX_CLASSES, draws, scatter
+from ppl_vae.plots.scatter import MAX_CLASSES, draws, scatter
 
 __all__ = ["embeddings"]
 

@@ -13,7 +13,7 @@ from pyro.infer import ELBO, Trace_ELBO
 
 from ppl_vae import traces
 from ppl_vae.calls import method
-from ppl_vae.draws import arguments
+from ppl_vae.casting import arguments
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import Point

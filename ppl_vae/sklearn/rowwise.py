@@ -10,7 +10,9 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.draws import arguments, chunks, look
+from ppl_vae.casting import arguments
+from ppl_vae.draws import chunks
+from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import log_marginal
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.split import Split
@@ -55,7 +57,7 @@ def posterior_sites(vae: VAE, data: Split) -> list[traces.Site]:
 
 def _at_once(vae: VAE, data: Split) -> int:
     with evaluating(vae, 0):
-        return look(vae, data).rows(10_000)
+        return find_plates(vae, data).rows(10_000)
 
 
 def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, seed: int) -> Tensor:

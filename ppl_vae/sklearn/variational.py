@@ -17,7 +17,7 @@ from ppl_vae import traces
 from ppl_vae.calls import method
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
-from ppl_vae.objectives import Beta
+from ppl_vae.objectives import BetaSchedule
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn import rowwise
@@ -54,7 +54,7 @@ class VariationalAutoencoder(LatentTransformer):
         `partial(GaussianNoise, scale=0.3)`: a denoising VAE.
     objective : Pyro ELBO or class of one, default=Trace_ELBO
         What is trained by, of `ppl_vae.objectives` or `pyro.infer`.
-    beta : float or ppl_vae.objectives.Beta, default=1.0
+    beta : float or ppl_vae.objectives.BetaSchedule, default=1.0
         Weight of the KL while training, or its warm-up; other than 1 it is a beta-VAE.
     epochs : int, default=100
         Passes over X.
@@ -131,7 +131,7 @@ class VariationalAutoencoder(LatentTransformer):
         activation: str = "relu",
         corruption: Factory | None = None,
         objective: ELBO | type[ELBO] = Trace_ELBO,
-        beta: float | Beta = 1.0,
+        beta: float | BetaSchedule = 1.0,
         epochs: int = 100,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
@@ -220,7 +220,7 @@ class VariationalAutoencoder(LatentTransformer):
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.num_samples, "num_samples", Integral, min_val=1)
-        check_scalar(self.beta, "beta", (Real, Beta))
+        check_scalar(self.beta, "beta", (Real, BetaSchedule))
         if any(map(traces.singular, q)):
             raise ValueError(
                 f"VariationalAutoencoder expects a posterior with a density, got {type(vae.posterior).__name__}, "

@@ -1,10 +1,10 @@
-"""Stochastic variational inference: fit, stop, store, resume."""
+"""Stochastic variational inference: fit, stop, store, resume, load."""
 
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.fit import Fit, fit
 from ppl_vae.training.fit_prior import fit_prior
-from ppl_vae.training.loop import State
+from ppl_vae.training.load import Run, load
 from ppl_vae.training.optim import OneCycle
-from ppl_vae.training.run import Run, load
+from ppl_vae.training.state import State
 
 __all__ = ["Batch", "Fit", "OneCycle", "Run", "State", "fit", "fit_prior", "load"]

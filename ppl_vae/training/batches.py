@@ -33,7 +33,7 @@ _SAMPLERS = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler
 
 
 class Batch(NamedTuple):
-    """What a model and guide are called with; from a loader of your own, the way to give a mask.
+    """The arguments of a model and guide; from a loader of your own, the way to give a mask.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What a program may go by beside the values: the shapes of one datum, and whether there is a mask."""
+        """The shapes of one datum, and whether there is a mask."""
         return (self.x.shape[1:], tuple(c.shape[1:] for c in self.context), isinstance(self.mask, Tensor))
 
 
@@ -77,10 +77,10 @@ class Batches(abc.ABC):
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """Number of batches of a pass; 0 where nobody knows."""
+        """Number of batches of a pass; 0 where it is unknown."""
 
     def smallest(self) -> int:
-        """Number of data in the smallest batch of a pass; 0 where nobody knows."""
+        """Number of data in the smallest batch of a pass; 0 where it is unknown."""
         return 0
 
     def join_single(self) -> bool:
@@ -90,7 +90,7 @@ class Batches(abc.ABC):
     def limit(self, rows: int) -> None:  # noqa: B027, a loader cuts its own batches
         """Take at most so many data a batch."""
 
-    def to_look_at(self) -> list[Batch]:
+    def one_of_each_kind(self) -> list[Batch]:
         """Batches to try before a training: the first, one of every other kind as far as known, and the smallest."""
         first = next(iter(self))
         return [first, first.first(self.smallest())] if 0 < self.smallest() < len(first.x) else [first]
@@ -108,7 +108,7 @@ class Batches(abc.ABC):
 
     @contextmanager
     def rewound(self) -> Iterator[None]:
-        """A scope after which the generators of its own stand where they stood before."""
+        """A scope that restores the generators of its own."""
         states = self.state()
         try:
             yield
@@ -189,7 +189,7 @@ class Loader(Batches):
         empty = True
         for item in self.iterable:
             batch = _batch(item)
-            if empty:  # every pass, the first of them a look before training
+            if empty:  # in every pass, the dry run before training included
                 _check_precision(batch.x, batch.context, self.dtype)
             empty = False
             yield batch.to(self.device, self.dtype)
@@ -203,7 +203,7 @@ class Loader(Batches):
             return 0
 
     def smallest(self) -> int:
-        """As far as it is known without a pass: of a list of batches, and of a `DataLoader` that cuts its own."""
+        """Where it is known without a pass: of a list of batches, and of a `DataLoader` that cuts its own."""
         if isinstance(self.iterable, list | tuple):
             return min((len(_batch(item).x) for item in self.iterable), default=0)
         size = getattr(self.iterable, "batch_size", None)
@@ -214,9 +214,9 @@ class Loader(Batches):
             return rest if rest and not self.iterable.drop_last else size
         return 0
 
-    def to_look_at(self) -> list[Batch]:
+    def one_of_each_kind(self) -> list[Batch]:
         """Of a list of batches one of each kind, too."""
-        first = super().to_look_at()
+        first = super().one_of_each_kind()
         if not isinstance(self.iterable, list | tuple):
             return first
         each = {batch.kind: batch for batch in map(_batch, reversed(self.iterable))}
@@ -226,7 +226,7 @@ class Loader(Batches):
         return [first[0], *others]
 
     def not_resumable(self) -> str | None:
-        """An exact resume needs to know where the data's own randomness stands."""
+        """Why the random state of the loader is unknown; `None` where it is known."""
         loader = self.iterable
         if not isinstance(loader, DataLoader):
             return (

@@ -1,4 +1,4 @@
-"""What is refused before a training begins, and what is said when one breaks down."""
+"""What `fit` refuses before a training begins, and the error it raises when a loss is not finite."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ppl_vae import objectives, traces
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.terms import Pair, not_finite
 
-__all__ = ["an_elbo", "check_first", "check_mask", "explained"]
+__all__ = ["as_elbo", "check_first", "check_mask", "explained"]
 
 
-def an_elbo(objective: Any) -> ELBO:
-    """The objective, made if it is a class, as far as it can be judged without a program.
+def as_elbo(objective: Any) -> ELBO:
+    """The objective, made if it is a class, after the checks that need no program.
 
     Raises
     ------
@@ -120,10 +120,10 @@ def fails_alone(program: nn.Module, batch: Batch, beta: float) -> bool:
 def explained(
     error: Exception, program: nn.Module, pairs: list[Pair], batch: Batch, beta: float, where: str
 ) -> Exception:
-    """The error of a step as a user can act on it; the error itself where there is nothing to add.
+    """The error of a step with its cause and what to do; the error itself where there is nothing to add.
 
-    Pyro says that some distribution was given NaN. This runs the batch once more, unchecked, to see where it
-    began.
+    Pyro reports that some distribution was given NaN. This runs the batch once more, without validation, to find the
+    term that was not finite first.
     """
     if isinstance(error, FloatingPointError):
         return _broken(str(error), where)

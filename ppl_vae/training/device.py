@@ -1,4 +1,4 @@
-"""Which of this machine's devices is meant."""
+"""The device of a name."""
 
 from __future__ import annotations
 

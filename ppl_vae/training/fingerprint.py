@@ -1,4 +1,4 @@
-"""What a training is made of, as plain values that are the same in every process: settings, code, data of a loader."""
+"""Settings, code and data as plain values that are the same in every process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-__all__ = ["code_of_program", "objective_settings", "of_loader", "plain"]
+__all__ = ["code_of_program", "of_loader", "plain"]
 
 _ITEMS = 64
 _MOST_BYTES = 2**30
@@ -31,7 +31,7 @@ def plain(value: Any, depth: int = 4) -> Any:
     """A value as JSON holds it: an object by its class and attributes, a function by its code, a tensor by SHA-256.
 
     Closures and objects are followed `depth` levels down, to values that cannot be changed; lists, dictionaries and
-    networks that a function refers to are left out, as they may be what it remembers.
+    networks that a function refers to are left out, as they may be its state.
     """
     if depth == 0 or not hasattr(value, "__dict__"):
         return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
@@ -115,8 +115,32 @@ def _(value: FunctionType, depth: int = 4) -> str:
     return f"{value.__name__}, code {_digest(repr(_function_code(value, set(), depth)))}"
 
 
+@plain.register
+def _(value: torch.device, depth: int = 4) -> str:
+    return str(value)
+
+
+@plain.register
+def _(value: ELBO, depth: int = 4) -> dict[str, Any]:
+    """An objective by its class and the arguments of its constructor, as its attributes hold them.
+
+    Raises
+    ------
+    ValueError
+        If it does not keep one of them as an attribute of the same name.
+    """
+    cls = type(value)
+    names = _parameters(value)
+    if lost := [name for name in names if not hasattr(value, name)]:
+        raise ValueError(
+            f"a stored training expects an objective that keeps what it was made with, got {cls.__name__} without an "
+            f"attribute {lost[0]!r}; write self.{lost[0]} = {lost[0]} in its __init__, or train without run="
+        )
+    return {"class": plain(cls), **{name: plain(getattr(value, name)) for name in names}}
+
+
 def code_of_program(program: nn.Module) -> dict[str, Any]:
-    """The classes and functions of one's own that a program is made of, and the plain settings of its modules."""
+    """The user's classes and functions that a program is made of, and the plain settings of its modules."""
     classes = {type(module) for module in program.modules() if _own(type(module))}
     functions = [getattr(program, name, None) for name in ("_model", "_guide")]
     return {
@@ -126,30 +150,12 @@ def code_of_program(program: nn.Module) -> dict[str, Any]:
     }
 
 
-def objective_settings(objective: ELBO) -> dict[str, Any]:
-    """An objective by its class and what its constructor takes, as its attributes hold it.
-
-    Raises
-    ------
-    ValueError
-        If it does not keep one of them as an attribute of the same name.
-    """
-    cls = type(objective)
-    names = _parameters(cls)
-    if lost := [name for name in names if not hasattr(objective, name)]:
-        raise ValueError(
-            f"a stored training expects an objective that keeps what it was made with, got {cls.__name__} without an "
-            f"attribute {lost[0]!r}; write self.{lost[0]} = {lost[0]} in its __init__, or train without run="
-        )
-    return {"class": plain(cls), **{name: plain(getattr(objective, name)) for name in names}}
-
-
 def of_loader(loader: Any) -> dict[str, Any]:
-    """What a `DataLoader` over a map-style data set gives, and how.
+    """The data and the settings of a `DataLoader` over a map-style data set.
 
     Its data are known by their number, by the SHA-256 of `_ITEMS` of them, spread evenly, as its `collate_fn` makes
     batches of one, and by that of every tensor and array of at most a gigabyte that the data set has as an attribute.
-    Items with randomness draw from torch, numpy and Python in the state of the moment.
+    Items that are random use the global generators of torch, numpy and Python.
     """
     data, number = loader.dataset, len(loader.dataset)
     rows = sorted({round(i * (number - 1) / (_ITEMS - 1)) for i in range(_ITEMS)}) if number else []
@@ -192,16 +198,17 @@ def _sampler(sampler: Any) -> Any:
     return {"class": type(sampler).__name__, **{name: plain(value) for name, value in kept.items()}}
 
 
-def _parameters(cls: type) -> list[str]:
-    """What a constructor takes; where it hands on others by `**`, also what the next class takes.
+def _parameters(objective: ELBO) -> list[str]:
+    """The parameters of a constructor; where it hands on others by `**`, also those of the next class.
 
-    Pyro's own take one that they no longer use, and keep all others.
+    Those that Pyro's own classes take and do not keep are deprecated ones, and left out.
     """
     names: list[str] = []
-    for owner in (c for c in cls.__mro__ if "__init__" in vars(c)):
+    for owner in (c for c in type(objective).__mro__ if "__init__" in vars(c)):
         taken = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
         fixed = [p.name for p in taken if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        names += [name for name in fixed if name != "max_iarange_nesting" and name not in names]
+        pyros = owner.__module__.partition(".")[0] == "pyro"
+        names += [name for name in fixed if name not in names and (hasattr(objective, name) or not pyros)]
         if not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in taken):
             break
     return names
@@ -225,7 +232,7 @@ def _own(value: Any) -> bool:
 
 
 def _class_code(cls: type, seen: set[Any], depth: int) -> list[Any]:
-    """The functions and plain values of a class, and of those of one's own that it derives from."""
+    """The functions and plain values of a class, and of the user's classes that it derives from."""
     found: list[Any] = [cls.__qualname__]
     for own in (c for c in cls.__mro__ if _own(c) and c not in seen):
         seen.add(own)
@@ -237,7 +244,7 @@ def _class_code(cls: type, seen: set[Any], depth: int) -> list[Any]:
 
 
 def _function_code(function: Any, seen: set[Any], depth: int) -> list[Any]:
-    """Bytecode, defaults, and the constants and functions of one's own that a function refers to."""
+    """Bytecode, defaults, and the constants and the user's functions that a function refers to."""
     if function in seen or depth == 0:
         return [function.__qualname__]
     seen.add(function)

@@ -1,9 +1,8 @@
-"""Training: `pyro.infer.SVI` with an ELBO, an epoch at a time."""
+"""Train a program by `pyro.infer.SVI`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,24 +11,23 @@ from typing import Any
 import pandas as pd
 import torch
 from pyro.infer import ELBO, Trace_ELBO
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppl_vae.arguments import Count, Positive, Seed, checked
-from ppl_vae.calls import verb
-from ppl_vae.draws import check_program
+from ppl_vae.calls import check_program, verb
 from ppl_vae.isolation import isolated
-from ppl_vae.objectives import Beta, Constant
-from ppl_vae.training.batches import batches, split_of
-from ppl_vae.training.checkpoint import load_weights, weights
-from ppl_vae.training.checks import an_elbo, check_mask
+from ppl_vae.objectives import BetaSchedule, Constant
+from ppl_vae.training.batches import Batches, batches, split_of
+from ppl_vae.training.checks import as_elbo, check_mask
 from ppl_vae.training.device import chosen_device
-from ppl_vae.training.fingerprint import objective_settings
-from ppl_vae.training.folder import run_folder
-from ppl_vae.training.loop import Callback, Training
+from ppl_vae.training.loop import Training
 from ppl_vae.training.optim import NamedOptim, made_schedule
-from ppl_vae.training.store import Store, described, settings_of
+from ppl_vae.training.resume import stored
+from ppl_vae.training.run_folder import folder_path
+from ppl_vae.training.settings import Settings
+from ppl_vae.training.state import Callback
 
 __all__ = ["Fit", "fit"]
 
@@ -37,7 +35,7 @@ __all__ = ["Fit", "fit"]
 @checked
 @dataclass(frozen=True)
 class Fit:
-    """What a training did.
+    """The result of a training.
 
     Attributes
     ----------
@@ -81,7 +79,7 @@ def fit(
     epochs: Count = 100,
     batch_size: Count = 128,
     objective: ELBO | type[ELBO] = Trace_ELBO,
-    beta: float | Beta = 1.0,
+    beta: float | BetaSchedule = 1.0,
     optimizer: Callable[[list[Tensor]], Optimizer] = partial(Adam, lr=1e-3, fused=True),  # noqa: B008
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
     clip_norm: Positive | None = None,
@@ -97,8 +95,8 @@ def fit(
     """Train a VAE, or any program, in place, by `pyro.infer.SVI`; the best weights are kept.
 
     Best are those of the epoch with the highest ELBO on validation data (the last epoch where there are none), whatever
-    the objective: one with another aim (`InfoVAE`, `Contractive`, `Commitment`, `FreeBits`) has no say in it, nor in
-    `patience`.
+    the objective: one that is not the ELBO (`InfoVAE`, `Contractive`, `Commitment`, `FreeBits`) decides neither on that
+    nor on `patience`.
 
     Nothing global changes: random states, train/eval modes and Pyro's parameter store are as before.
 
@@ -141,7 +139,7 @@ def fit(
         Folder for configuration, history and checkpoints, each with its SHA-256; no other process can write to it
         while the training lasts.
     resume
-        Go on from the checkpoint in `run`, if there is one; on a CPU the result is bit for bit that of a
+        Resume from the checkpoint in `run`, if there is one; on a CPU the result is bit for bit that of a
         training never interrupted, for data in memory or from a map-style `DataLoader`. Another `patience`
         or `checkpoint_every`, and without a schedule more epochs than before, are recorded in its place. Refused are
         other data, settings, classes and functions, as far as they can be seen: of a `DataLoader` 64 items and the
@@ -191,6 +189,25 @@ def fit(
     >>> bool(result.history.validation_elbo[3] > result.history.validation_elbo[1])
     True
     """
+    _check_call(program, callbacks, run, resume)
+    folder = None if run is None else folder_path(run, "fit")
+    goal, weight = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
+    target = chosen_device(device)
+    settings = Settings(epochs, batch_size, goal, weight, clip_norm, patience, checkpoint_every, seed, target)
+    sources = (getattr(data, "train", data), getattr(data, "validation", None) if validation is None else validation)
+    train, held_out = _batches(program, sources, settings)
+    _check_length(train, settings, schedule)
+    make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs * len(train))
+    program.to(target)
+    with isolated(program, seed):
+        training = Training(program, train, held_out, settings, make_optim)
+        with training.best_kept(), stored(folder, training, sources, callbacks, resume) as write:
+            training.run(callbacks, progress, write)
+    state = training.state
+    return Fit(pd.DataFrame(state.history).set_index("epoch"), state.best_epoch, state.stopped, folder)
+
+
+def _check_call(program: Any, callbacks: Sequence[Any], run: str | Path | None, resume: bool) -> None:
     check_program("fit", program)
     if strange := [c for c in callbacks if not callable(getattr(c, "on_epoch_end", c))]:
         raise TypeError(
@@ -204,67 +221,23 @@ def fit(
         )
     if resume and run is None:
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
-    folder = None if run is None else run_folder(run, "fit")
-    goal = an_elbo(objective)
-    weight = beta if isinstance(beta, Beta) else Constant(beta)
-    target = chosen_device(device)
-    sources = [
-        getattr(data, "train", data),
-        getattr(data, "validation", None) if validation is None else validation,
-    ]
+
+
+def _batches(program: nn.Module, sources: Sequence[Any], settings: Settings) -> tuple[Batches, Batches | None]:
+    """Batches of the training data and of the validation data, of which there may be none."""
     for source in sources:
         _check_masked(source)
     dtype = next((p.dtype for p in program.parameters()), torch.get_default_dtype())
-    train = batches(sources[0], batch_size, target, dtype)
-    held_out = None if sources[1] is None else batches(_fixed(sources[1]), 1000, target, dtype, shuffle=False)
-    if patience is not None and held_out is None:
+    train = batches(sources[0], settings.batch_size, settings.device, dtype)
+    if sources[1] is not None:
+        return train, batches(_fixed(sources[1]), 1000, settings.device, dtype, shuffle=False)
+    if settings.patience is not None:
         raise ValueError("patience expects validation data to watch, got none; give validation=")
-    if len(train) == 0 and (schedule is not None or weight.epochs > 0):
-        raise ValueError(
-            "a schedule and a warm-up expect data of known length, got an iterable without one; give it a __len__"
-        )
-
-    def make_optim() -> tuple[NamedOptim, LRScheduler | None]:
-        named = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
-        if not named:
-            raise ValueError(
-                "fit expects parameters to train, got none that require a gradient; unfreeze some, and give Program "
-                "the networks that its functions call: Program(model, guide, *networks)"
-            )
-        optim = NamedOptim(named, optimizer, clip_norm)
-        return optim, made_schedule(optim.optimizer, schedule, epochs * len(train))
-
-    program.to(target)
-    with isolated(program, seed):
-        training = Training(program, train, held_out, goal, weight, make_optim, seed)
-        store = None
-        if folder is not None:
-            settings = {
-                "epochs": epochs,
-                "batch_size": batch_size,
-                "objective": objective_settings(goal),
-                "beta": weight,
-                "clip_norm": clip_norm,
-                "patience": patience,
-                "checkpoint_every": checkpoint_every,
-                "seed": seed,
-                "device": str(target),
-            }
-            stepped = settings_of(settings, training.optim.optimizer, training.schedule)
-            store = Store(folder, training, described(program, stepped, sources, callbacks))
-        try:
-            with nullcontext() if store is None else store.opened(resume) as write:
-                training.run(epochs, patience, callbacks, progress, write, checkpoint_every)
-        finally:
-            training.optim.optimizer.zero_grad()
-            load_weights(program, {**weights(program), **training.best})  # a Program may have made more since
-    state = training.state
-    history = pd.DataFrame(state.history).set_index("epoch")
-    return Fit(history, state.best_epoch, state.stopped, folder)
+    return train, None
 
 
 def _check_masked(data: Any) -> None:
-    """Before anything is drawn: preprocessing that is pending goes by the mask."""
+    """Check the mask before anything is drawn: preprocessing that is pending uses it."""
     split = split_of(data)
     if split is not None and split.mask is not None:
         check_mask(split.x, split.mask)
@@ -273,3 +246,28 @@ def _check_masked(data: Any) -> None:
 def _fixed(data: Any) -> Any:
     split = split_of(data)
     return data if split is None else split.fixed()
+
+
+def _check_length(train: Batches, settings: Settings, schedule: Any) -> None:
+    if len(train) == 0 and (schedule is not None or settings.beta.epochs > 0):
+        raise ValueError(
+            "a schedule and a warm-up expect data of known length, got an iterable without one; give it a __len__"
+        )
+
+
+def _optim(
+    program: nn.Module,
+    optimizer: Callable[[list[Tensor]], Optimizer],
+    schedule: Callable[[Optimizer, int], LRScheduler] | None,
+    clip_norm: float | None,
+    num_steps: int,
+) -> tuple[NamedOptim, LRScheduler | None]:
+    """The optimizer of all parameters that require a gradient, and its schedule."""
+    named = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
+    if not named:
+        raise ValueError(
+            "fit expects parameters to train, got none that require a gradient; unfreeze some, and give Program "
+            "the networks that its functions call: Program(model, guide, *networks)"
+        )
+    optim = NamedOptim(named, optimizer, clip_norm)
+    return optim, made_schedule(optim.optimizer, schedule, num_steps)

@@ -1,4 +1,4 @@
-"""A prior fitted afterwards, to the encodings: what makes an autoencoder generate."""
+"""Fit a prior to the encodings of a trained VAE or autoencoder, which can then be sampled."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Positive, Seed
 from ppl_vae.calls import verb
+from ppl_vae.casting import arguments
 from ppl_vae.conditional import Chain
-from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, frozen, isolated
 from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.training.fit import fit
-from ppl_vae.training.folder import run_folder
 from ppl_vae.training.optim import OneCycle
-from ppl_vae.training.store import described, refuse_taken, write_finished
+from ppl_vae.training.resume import refuse_taken, write_finished
+from ppl_vae.training.run_folder import folder_path
+from ppl_vae.training.settings import config_of
 from ppl_vae.vae import VAE, Program
 from ppl_vae.vae.build import with_prior
 
@@ -48,8 +49,8 @@ def fit_prior(
 
     By `fit`, with an encoding of each datum drawn afresh in every epoch; of a `Point` posterior that is its code. A
     mixture starts where expectation maximization ends, a flow at the codes' location and scale. Encoder and decoder
-    are those of the VAE given. For an autoencoder the density of codes says nothing of p(x): it can be sampled then,
-    and has no log p(x) still. Few codes and many components overfit: give validation data, and patience.
+    are those of the VAE given. An autoencoder can be sampled then, and still has no log p(x): the density of codes is
+    not that of data. Few codes and many components overfit: give validation data, and patience.
 
     Parameters
     ----------
@@ -112,42 +113,60 @@ def fit_prior(
     if not isinstance(vae, VAE) or isinstance(vae.prior, Chain):
         got = f"sites {vae.prior.site}" if isinstance(vae, VAE) else type(vae).__name__
         raise TypeError(f"fit_prior expects a VAE with one latent site, got {got}; fit such a prior with the rest: fit")
-    folder = None if run is None else run_folder(run, "fit_prior")
+    folder = None if run is None else folder_path(run, "fit_prior")
     if folder is not None:
         refuse_taken(folder)
     train, validation = Split.of(getattr(x, "train", x), *context, mask=mask), getattr(x, "validation", None)
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    settings |= {"patience": patience, "seed": seed}
+    z, encoded = _encoded(vae, train, seed)
+    with isolated(vae, seed):
+        made = with_prior(vae, prior, z, *encoded)
+        rows: list[dict[Any, float]] = []
+        with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
+            _check(made, z, *encoded)
+            if any(p.requires_grad for p in made.prior.parameters()):
+                assert isinstance(made.prior, Prior)  # with_prior makes nothing else
+                made.prior.start_from(z)
+                rows = _fit_alone(made, train, validation, z.device, progress, **settings)
+    if folder is not None:
+        config = config_of(made, {"what": "fit_prior", **settings}, [train, validation])
+        write_finished(folder, made, config, rows)
+    return made
+
+
+def _encoded(vae: VAE, train: Split, seed: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Codes (n, latent_dim) of some of the data, and what they are codes of: (x, *context)."""
     with evaluating(vae, seed):
         (some, *rest), missing = arguments(vae, train[:_MOST].fixed(seed))
         z = vae.posterior_draw(some, *rest, mask=missing)
         if isinstance(missing, Tensor):  # a place holder, as pseudo-inputs
             some = some.masked_fill(~missing, 0.0)
-    with isolated(vae, seed):
-        made = with_prior(vae, prior, z, some, *rest)
-        rows: list[dict[Any, float]] = []
-        with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
-            _check(made, z, some, *rest)
-            if any(p.requires_grad for p in made.prior.parameters()):
-                assert isinstance(made.prior, Prior)  # with_prior makes nothing else
-                made.prior.start_from(z)
-                fitted = fit(
-                    _prior_alone(made),
-                    train,
-                    validation=validation,
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    optimizer=partial(torch.optim.Adam, lr=learning_rate, fused=True),
-                    schedule=OneCycle(learning_rate),
-                    patience=patience,
-                    seed=seed,
-                    device=str(z.device),
-                    progress=progress,
-                )
-                rows = _of_the_prior(fitted.history)
-    if folder is not None:
-        called = {"what": "fit_prior", "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-        config = described(made, {**called, "patience": patience, "seed": seed}, [train, validation])
-        write_finished(folder, made, config, rows)
-    return made
+    return z, (some, *rest)
+
+
+def _fit_alone(
+    made: VAE,
+    train: Split,
+    validation: Any,
+    device: torch.device,
+    progress: bool | None,
+    *,
+    learning_rate: float,
+    **settings: Any,
+) -> list[dict[Any, float]]:
+    """Fit the prior of a VAE alone, and give the rows of the history."""
+    fitted = fit(
+        _prior_alone(made),
+        train,
+        validation=validation,
+        optimizer=partial(torch.optim.Adam, lr=learning_rate, fused=True),
+        schedule=OneCycle(learning_rate),
+        device=str(device),
+        progress=progress,
+        **settings,
+    )
+    return _of_the_prior(fitted.history)
 
 
 _MOST = 5000
@@ -155,7 +174,7 @@ _MOST = 5000
 
 
 def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
-    """Refuse a prior that its codes z (n, latent_dim) have no likelihood under, or no best one."""
+    """Refuse a prior whose likelihood at the codes z (n, latent_dim) does not exist, or has no maximum."""
     few = [t[:3] for t in (x, *context)]
     with torch.no_grad():
         if traces.improper({"fn": vae.prior.given(*few[1:])}):

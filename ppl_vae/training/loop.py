@@ -5,70 +5,35 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer import ELBO, SVI, TraceTailAdaptive_ELBO
+from pyro.infer import SVI, TraceTailAdaptive_ELBO
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from ppl_vae import objectives, traces
-from ppl_vae.arguments import checked
 from ppl_vae.conditional import Amortized
 from ppl_vae.isolation import eval_mode, evaluating, gpus
 from ppl_vae.memory import rows_at_once
-from ppl_vae.objectives import Beta
 from ppl_vae.training.batches import Batch, Batches
-from ppl_vae.training.checkpoint import weights
 from ppl_vae.training.checks import check_mask, explained
-from ppl_vae.training.look import Looked, look, naming, structure
+from ppl_vae.training.dry_run import DryRun, dry_run, naming, structure
+from ppl_vae.training.json_values import typed_like
 from ppl_vae.training.optim import NamedOptim
+from ppl_vae.training.randomness import random_states, set_random_states
+from ppl_vae.training.settings import Settings, plain_settings
+from ppl_vae.training.state import State
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over
+from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 
-__all__ = ["Callback", "State", "Training"]
+__all__ = ["Training"]
 
-SHARE = 4  # validation takes this part of the memory that rows may take: the training's own is there besides
-
-
-@checked
-@dataclass
-class State:
-    """Where a training stands at the end of an epoch; what a callback sees.
-
-    Attributes
-    ----------
-    epoch
-        Epochs done.
-    step
-        Batches done.
-    history
-        One dict an epoch, the newest last.
-    best_epoch, best_elbo
-        The epoch with the best ELBO so far, on validation data; the latest epoch where there are none. And
-        its value.
-    waited
-        Epochs without a better one, since the warm-up.
-    stopped
-        What ended the training: ``"epochs"``, ``"patience"`` or ``"callback"``; empty while it goes on.
-    program
-        What is being trained.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_elbo: float = -math.inf
-    waited: int = 0
-    stopped: str = ""
-    program: Any = None
-
-
-Callback = Callable[[State], bool | None]
+SHARE = 4  # validation may take this part of the memory for rows: the tensors of the training take the rest
 
 
 class Training:
@@ -80,17 +45,15 @@ class Training:
         What is trained, on its device.
     train, validation
         Batches of data.
-    objective
-        A Pyro ELBO.
-    beta
-        Weight of the KL.
+    settings
+        What `fit` was called with.
     make_optim
-        Makes the optimizer once the program has been called, as a `Program` has no parameters before.
-    seed
-        Seed of the draws on validation data.
+        Makes the optimizer and the schedule. It is called after the program, as a `Program` has no parameters before.
 
     Attributes
     ----------
+    state
+        Where it stands.
     best
         The best weights so far.
     """
@@ -100,39 +63,31 @@ class Training:
         program: Any,
         train: Batches,
         validation: Batches | None,
-        objective: ELBO,
-        beta: Beta,
+        settings: Settings,
         make_optim: Callable[[], tuple[NamedOptim, LRScheduler | None]],
-        seed: int,
     ) -> None:
-        self.program = program
-        self.train, self.validation, self.beta, self.seed = train, validation, beta, seed
-        self.watched = Watched(objective)
+        self.program, self.settings = program, settings
+        self.train, self.validation, self.beta, self.seed = train, validation, settings.beta, settings.seed
+        self.watched = Watched(settings.objective)
         self.objective = self.watched.objective
-        looked = self._look()
-        self.structures = looked.structures
+        tried = self._dry_run()
+        self.structures = tried.structures
         self.optim, self.schedule = make_optim()
-        # through `loss_and_grads`, so that nothing that is not finite gets as far as the optimizer
-        model = naming(program.model, looked.unnamed)
+        # through `loss_and_grads`, so that the optimizer steps on no loss or gradient that is not finite
+        model = naming(program.model, tried.unnamed)
         self.svi = SVI(model, program.guide, self.optim, self.objective.loss, loss_and_grads=self._loss_and_grads)
         self.state = State(program=program)
         self.best: dict[str, Tensor] = weights(program)
-        self.best_is_new = True
 
-    def run(
-        self,
-        epochs: int,
-        patience: int | None,
-        callbacks: Sequence[Any],
-        progress: bool | None,
-        store: Callable[[], None] | None,
-        store_every: int,
-    ) -> None:
-        """Train until something says stop; `State.stopped` says what did."""
-        state, total = self.state, epochs * len(self.train) or None
+    def run(self, callbacks: Sequence[Any], progress: bool | None, store: Callable[[], None]) -> None:
+        """Train until something says stop; `State.stopped` says what did.
+
+        `store` is called every `checkpoint_every` epochs and at the end.
+        """
+        state, total = self.state, self.settings.epochs * len(self.train) or None
         # a training that a callback ended is resumed if it no longer says stop, as a limit on time would not
         asked = state.stopped == "callback" and _asked(callbacks, state)
-        state.stopped = self._stopped(epochs, patience, asked)
+        state.stopped = self._stopped(asked)
         quiet = None if progress is None else not progress
         with tqdm(total=total, initial=state.step, unit="batch", disable=quiet) as bar:
             while not state.stopped:
@@ -140,32 +95,102 @@ class Training:
                 self._keep_best(row)
                 self._step_plateau(row)
                 bar.set_postfix(elbo=f"{row.get('validation_elbo', row['train_elbo']):.2f}", beta=f"{row['beta']:.2g}")
-                state.stopped = self._stopped(epochs, patience, _asked(callbacks, state))
-                if store is not None and (state.stopped or state.epoch % store_every == 0):
+                state.stopped = self._stopped(_asked(callbacks, state))
+                if state.stopped or state.epoch % self.settings.checkpoint_every == 0:
                     store()
 
-    def _stopped(self, epochs: int, patience: int | None, asked: bool) -> str:
+    @contextmanager
+    def best_kept(self) -> Iterator[None]:
+        """A scope after which the program has the best weights so far, and no gradients."""
+        try:
+            yield
+        finally:
+            self.optim.optimizer.zero_grad()
+            # a Program may have made parameters since
+            load_weights(self.program, {**weights(self.program), **self.best})
+
+    def plain_settings(self) -> dict[str, Any]:
+        """The settings as plain values, with those of the optimizer and the schedule."""
+        return plain_settings(self.settings, self.optim.optimizer, self.schedule)
+
+    def not_resumable(self) -> str | None:
+        """Why it could not be resumed exactly on these data; `None` where it can."""
+        reasons = [data.not_resumable() for data in (self.train, self.validation) if data is not None]
+        return next(filter(None, reasons), None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact resume needs, between two epochs.
+
+        Returns
+        -------
+        dict
+            `tensors` by "part|name", of the parts `weights`, `optimizer`, `random` and `loader`; `best`, the best
+            weights; `history`, a row an epoch; and plain values, which JSON holds unless an optimizer or a schedule has
+            others.
+        """
+        optim = self.optim.get_state()
+        random, python_random = random_states(gpus(self.program))
+        moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optim["tensors"].items()}
+        return {
+            **self.state.progress(),
+            "optimizer": {"values": optim["values"], "groups": optim["groups"]},
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "python_random": python_random,
+            "tensors": {
+                **prefixed("weights", weights(self.program)),
+                **prefixed("optimizer", moments),
+                **prefixed("random", random),
+                **prefixed("loader", {str(i): state for i, state in enumerate(self.train.state())}),
+            },
+            "best": self.best,
+            "history": self.state.history,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, also where its plain values went through JSON.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If weights, settings or progress are not those of such a training.
+        """
+        tensors = state["tensors"]
+        load_weights(self.program, part_of(tensors, "weights"))
+        groups = typed_like(self.optim.get_state()["groups"], state["optimizer"]["groups"])
+        moments = {"tensors": part_of(tensors, "optimizer"), "values": state["optimizer"]["values"]}
+        self.optim.set_state({**moments, "groups": groups})
+        if self.schedule is not None:
+            self.schedule.load_state_dict(typed_like(self.schedule.state_dict(), state["schedule"]))
+        self.best = dict(state["best"])
+        for name, value in self.state.progress().items():
+            setattr(self.state, name, typed_like(value, state[name]))
+        self.state.history = list(state["history"])
+        loader = part_of(tensors, "loader")
+        self.train.set_state([loader[str(i)] for i in range(len(loader))])
+        set_random_states(part_of(tensors, "random"), state["python_random"], gpus(self.program))
+
+    def _stopped(self, asked: bool) -> str:
         if asked:
             return "callback"
-        if patience is not None and self.state.waited >= patience:
+        if self.settings.patience is not None and self.state.waited >= self.settings.patience:
             return "patience"
-        return "epochs" if self.state.epoch >= epochs else ""
+        return "epochs" if self.state.epoch >= self.settings.epochs else ""
 
     def _keep_best(self, row: dict[str, float]) -> None:
         state = self.state
         elbo = row.get("validation_elbo", row["train_elbo"])
         if self.validation is None or elbo > state.best_elbo:
             state.best_elbo, state.best_epoch, state.waited = elbo, state.epoch, 0
-            self.best, self.best_is_new = weights(self.program), True
+            self.best = weights(self.program)
         elif state.epoch > self.beta.epochs:
             state.waited += 1
 
     def _step_plateau(self, row: dict[str, float]) -> None:
-        """A schedule that waits for the ELBO sees it once an epoch, from the end of the warm-up."""
+        """Step `ReduceLROnPlateau` on the ELBO, once an epoch, from the end of the warm-up."""
         schedule, elbo = self.schedule, row.get("validation_elbo", row["train_elbo"])
         if isinstance(schedule, ReduceLROnPlateau) and self.state.epoch > self.beta.epochs:
             threshold = schedule.threshold
-            if schedule.threshold_mode == "rel" and schedule.best < 0:  # torch's rule takes what is worse for better
+            if schedule.threshold_mode == "rel" and schedule.best < 0:  # there torch takes worse values for better ones
                 schedule.threshold = -threshold
             schedule.step(-elbo if schedule.mode == "min" else elbo)
             schedule.threshold = threshold
@@ -190,7 +215,7 @@ class Training:
 
     def _step(self, batch: Batch, beta: float, terms: Terms, where: str) -> None:
         try:
-            loss = self.svi.step(batch.x, *batch.context, **traces.call(batch.mask, beta))
+            loss = self.svi.step(batch.x, *batch.context, **traces.model_kwargs(batch.mask, beta))
         except (FloatingPointError, ValueError) as error:
             raise explained(error, self.program, self.watched.take(), batch, beta, where) from error
         if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
@@ -200,7 +225,7 @@ class Training:
             terms.add(len(batch.x), [self._pair(batch)], loss=loss if beta == 1 else None)
         elif pairs:
             terms.add(len(batch.x), pairs, self.objective.num_particles)
-        else:  # an objective that nothing can be seen of
+        else:  # an objective whose traces are not accessible
             terms.add(len(batch.x), [self._pair(batch)])
 
     def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
@@ -228,7 +253,7 @@ class Training:
         try:
             pair, loss = self._pair(batch), None
             if summed_over([pair]):
-                loss = self.objective.loss(model, guide, batch.x, *batch.context, **traces.call(batch.mask))
+                loss = self.objective.loss(model, guide, batch.x, *batch.context, **traces.model_kwargs(batch.mask))
             terms.add(len(batch.x), [pair], loss=loss)
             culprit = not_finite([pair]) or (None if loss is None or math.isfinite(loss) else "the loss")
             if culprit is not None:
@@ -241,23 +266,23 @@ class Training:
         with torch.no_grad():
             return traces.pair(self.program, batch.x, *batch.context, mask=batch.mask)
 
-    def _look(self) -> Looked:
-        # a look is no training: random states and batch statistics stay as they are
+    def _dry_run(self) -> DryRun:
+        # eval mode: batch statistics must not move; nor do random states
         with evaluating(self.program, self.seed), self.train.rewound():
-            looked = look(self.program, self.objective, self.train, self.beta(0, 1))
+            tried = dry_run(self.program, self.objective, self.train, self.beta(0, 1))
         if self.validation is not None:
-            self.validation.limit(rows_at_once(sys.maxsize, SHARE * looked.row_bytes))
+            self.validation.limit(rows_at_once(sys.maxsize, SHARE * tried.row_bytes))
             with evaluating(self.program, self.seed), self.validation.rewound():
-                for batch in self.validation.to_look_at()[1:]:
+                for batch in self.validation.one_of_each_kind()[1:]:
                     self._score(batch, Terms(), "validation, before the first step")
-        return looked
+        return tried
 
     def _check_new(self, pairs: Sequence[Pair], args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
-        """A batch with other sites than any before may be one that the objective is wrong for."""
+        """Check the objective again on the traces of a batch with other sites than any before."""
         for pair in pairs:
             if (sites := structure(pair)) not in self.structures:
                 objectives.check(self.objective, *pair)
-                # apart from the step that is being taken: its random numbers, its modes, what it names to Pyro
+                # the step that is being taken keeps its random numbers, its modes, and what it names to Pyro
                 with (
                     torch.random.fork_rng(gpus(self.program)),
                     eval_mode(self.program),

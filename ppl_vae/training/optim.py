@@ -1,4 +1,4 @@
-"""One torch optimizer over all parameters, in Pyro's clothes."""
+"""One torch optimizer over all parameters, as a `PyroOptim`; and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class NamedOptim(PyroOptim):
         self.unreached -= {name for name in self.unreached if self.parameters[name].grad is not None}
 
     def warn_of_unreached(self) -> None:
-        """Say once which parameters no gradient has reached in any step so far."""
+        """Warn once of parameters that no gradient has reached in any step so far."""
         if self.unreached:
             warnings.warn(
                 f"no gradient reached {len(self.unreached)} of {len(self.parameters)} parameters ({self._some()}), "
@@ -133,7 +133,7 @@ class NamedOptim(PyroOptim):
 @checked
 @dataclass(frozen=True)
 class OneCycle:
-    """A learning rate that rises to a peak and falls to nearly nothing over the whole training.
+    """A learning rate that rises to a peak and then falls close to 0 over the whole training.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class OneCycle:
 
 
 def made_optimizer(named: Mapping[str, Tensor], make: Callable[[list[Tensor]], Optimizer]) -> Optimizer:
-    """The optimizer, as far as it can step on gradients that a batch has left.
+    """The optimizer, after a check that it can step on the gradients of a batch.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def made_optimizer(named: Mapping[str, Tensor], make: Callable[[list[Tensor]], O
 
 
 def made_schedule(optimizer: Optimizer, make: Callable[[Optimizer, int], Any] | None, num_steps: int) -> Any:
-    """The schedule of an optimizer, or `None`; rates that stand still or climb are refused.
+    """The schedule of an optimizer, or `None`; learning rates that are not positive and finite are refused.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The states of all random number generators a training draws from, as tensors and plain numbers."""
+"""The states of all random number generators that a training uses, as tensors and plain numbers."""
 
 from __future__ import annotations
 

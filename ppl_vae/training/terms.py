@@ -20,7 +20,7 @@ Pair = tuple[Trace, Trace]
 
 
 class Watched:
-    """An objective, copied, that remembers the pairs of traces it drew.
+    """A copy of an objective that records the pairs of traces it drew.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Watched:
         self.objective = copy.copy(objective)
         self.pairs: list[Pair] = []
         draw = getattr(self.objective, "_get_trace", None)
-        if draw is None or type(objective).__name__.startswith("Jit"):  # a compiled one draws while it is compiled
+        if draw is None or type(objective).__name__.startswith("Jit"):  # a compiled one draws only while it is compiled
             return
 
         def drawn(*args: Any, **kwargs: Any) -> Pair:
@@ -47,7 +47,7 @@ class Watched:
         self.objective._get_trace = drawn  # shadows the method on this copy alone
 
     def take(self) -> list[Pair]:
-        """The pairs, which are forgotten: they hold on to the graph of a step."""
+        """The pairs; they are removed, as they keep the graph of a step alive."""
         pairs, self.pairs = self.pairs, []
         return pairs
 
@@ -57,7 +57,7 @@ class Terms:
 
     Batches may differ in their sites, as where a label is observed in some and latent in others; a KL is a mean over
     all data, and those that observe the site add nothing to it. Where the posterior is a point mass in some batch
-    there is no KL: what is left is log p(x, z) at the code.
+    there is no KL, and the ELBO is replaced by log p(x, z) at the code.
     """
 
     def __init__(self) -> None:

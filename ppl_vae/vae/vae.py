@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Rule, Seed, checked
 from ppl_vae.calls import query, verb
+from ppl_vae.casting import arguments
 from ppl_vae.conditional import Chain, Conditional
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
-from ppl_vae.draws import arguments
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior

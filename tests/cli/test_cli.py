@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ppl_vae import corruptions, likelihoods, nets, objectives, posteriors, priors
-from ppl_vae.cli import main
+from ppl_vae.cli import commands, main
 from ppl_vae.diagnostics import groups, open_tree
 from ppl_vae.vae.recipe import COMPONENTS
 
@@ -28,7 +28,7 @@ CHOICES = [
     *(("encoder", n) for n in leaves(nets, nets.Network)),
     *(("decoder", n) for n in leaves(nets, nets.Network)),
     *(("corruption", n) for n in leaves(corruptions, corruptions.Corruption)),
-    *(("beta", n) for n in leaves(objectives, objectives.Beta)),
+    *(("beta", n) for n in leaves(objectives, objectives.BetaSchedule)),
     *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", *OBJECTIVES)),
 ]
 SETTINGS = {
@@ -296,7 +296,7 @@ def test_refusals_leave_no_folder_and_no_traceback(trained, tmp_path, monkeypatc
     def fails(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    monkeypatch.setattr("ppl_vae.data.load", fails)
     refused("no network", "train", *TINY, "--download")
 
 
@@ -364,3 +364,10 @@ def test_the_demo_prints_one_table_per_likelihood(tmp_path, capsys):
     assert "Gaussian, a density, 300 test data" in shown
     assert "may not be ranked against each other" in shown
     assert len(list(tmp_path.glob("*/posterior.nc"))) == 4
+
+
+def test_every_command_is_one_record_and_listed():
+    files = {file.stem for file in Path(commands.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {name.replace("-", "_") for name in commands.COMMANDS} == files
+    for command in commands.COMMANDS.values():
+        assert set(command.defaults) <= set(command.new_parser().components)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from ppl_vae import VAE, DiagonalNormal, Gaussian, StandardNormal, draws, memory
+from ppl_vae import VAE, DiagonalNormal, Gaussian, StandardNormal, memory
 from ppl_vae.diagnostics import log_marginal_likelihood
 from ppl_vae.evaluation import evaluate, kl_per_unit
+from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.memory import Allocated, rows_at_once
 from ppl_vae.split import Split
@@ -90,7 +91,7 @@ def wide(width):
 
 def row_bytes(vae, width):
     with evaluating(vae, 0):
-        return draws.look(vae, Split.of(torch.zeros(5, width).double())).row_bytes
+        return find_plates(vae, Split.of(torch.zeros(5, width).double())).row_bytes
 
 
 def test_a_row_takes_what_its_columns_take():

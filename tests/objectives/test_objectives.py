@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceTailAdaptive_ELBO
 from torch.testing import assert_close
 
-from ppl_vae import VAE, Chain, DiagonalNormal, FullRankNormal, Gaussian, Program, StandardNormal, traces
+from ppl_vae import VAE, Chain, DiagonalNormal, FullRankNormal, Gaussian, Program, StandardNormal, objectives, traces
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import IWAE, Constant, Cyclical, FreeBits, Linear, TraceMeanField_ELBO, check
 
@@ -374,3 +374,8 @@ def test_warm_ups():
     ):
         with pytest.raises(ValueError, match=r"expects .*number.*, got"):
             wrong()
+
+
+def test_the_earlier_name_of_schedules_warns():
+    with pytest.warns(DeprecationWarning, match="Beta is now BetaSchedule"):
+        assert objectives.Beta is objectives.BetaSchedule

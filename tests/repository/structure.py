@@ -29,6 +29,8 @@ LAYERS = {  # from the top
     "models, objectives": "vae objectives",
     "leaves": "likelihoods posteriors priors",
     "draws from q": "draws",
+    "data plates": "find_plates",
+    "casting of data": "casting",
     "splits, enumeration": "split enumeration",
     "traces, weights, calls": "traces importance calls checksums",
     "conditionals": "conditional nets distributions domain corruptions codebook",

@@ -747,7 +747,7 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("ppl_vae.Chain", "None", lambda: ppl_vae.Chain(None)),
     ("ppl_vae.Chain", "a class", lambda: ppl_vae.Chain(ppl_vae.StandardNormal)),
     ("ppl_vae.Chain", "one site twice", lambda: ppl_vae.Chain(ppl_vae.StandardNormal(2), ppl_vae.StandardNormal(2))),
-    ("ppl_vae.objectives.Beta", "a beta of text", lambda: called("ppl_vae.fit", beta="warm")),
+    ("ppl_vae.objectives.BetaSchedule", "a beta of text", lambda: called("ppl_vae.fit", beta="warm")),
     ("ppl_vae.objectives.Trace_ELBO", "a program in its place", lambda: called("ppl_vae.fit", objective=vae())),
     ("ppl_vae.objectives.TraceMeanField_ELBO", "an instance of nothing", lambda: called("ppl_vae.fit", objective=3)),
     ("ppl_vae.objectives.check", "objective=None", lambda: objectives.check(None, None, None)),

@@ -125,7 +125,7 @@ def test_beta_is_any_real_number_or_warm_up():
     assert np.array_equal(codes[0], codes[1])
     assert np.array_equal(codes[0], codes[2])
     for beta in ("a", None):
-        with pytest.raises(TypeError, match=r"beta must be an instance of .*Beta"):
+        with pytest.raises(TypeError, match=r"beta must be an instance of .*BetaSchedule"):
             VariationalAutoencoder(beta=beta, **SMALL).fit(IRIS)
     with pytest.raises(ValueError, match="beta"):
         VariationalAutoencoder(beta=-1, **SMALL).fit(IRIS)

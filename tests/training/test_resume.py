@@ -26,7 +26,8 @@ from ppl_vae.data import SampleBinary
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import Linear
 from ppl_vae.split import Split
-from ppl_vae.training import OneCycle, checkpoint, fit, load
+from ppl_vae.training import OneCycle, fit, load
+from ppl_vae.training.run_folder import RunFolder
 
 EPOCHS = 6
 GREY = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
@@ -127,7 +128,7 @@ def process(**arguments):
 
 def files(folder):
     """The tensors of a run, and its history without the clock."""
-    point = checkpoint.Checkpoint(folder)
+    point = RunFolder(folder)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in point.history()]
     return point.tensors("last"), point.tensors("best"), rows, {**point.read(), "files": None}
 
@@ -166,7 +167,7 @@ def test_killed_and_resumed_in_new_processes(name, tmp_path):
     for kill in kills[name]:
         assert process(name=name, run=str(tmp_path / "killed"), **kill) == -signal.SIGKILL
         if (tmp_path / "killed" / "checkpoint.json").exists():
-            assert len(checkpoint.Checkpoint(tmp_path / "killed").history()) < EPOCHS
+            assert len(RunFolder(tmp_path / "killed").history()) < EPOCHS
             load(tmp_path / "killed")
     assert process(name=name, run=str(tmp_path / "killed")) == 0
     assert_same(files(tmp_path / "whole"), files(tmp_path / "killed"))
@@ -347,7 +348,7 @@ def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
 def test_state_is_kept_by_name(tmp_path):
     """Pyro's SVI hands over a set, whose order changes from process to process."""
     fit(vae(), GREY.round(), epochs=1, run=tmp_path)
-    tensors = checkpoint.Checkpoint(tmp_path).tensors("last")
+    tensors = RunFolder(tmp_path).tensors("last")
     moments = {n.split("|")[1]: t.shape for n, t in tensors.items() if n.endswith("|exp_avg")}
     assert moments == {name: p.shape for name, p in vae().named_parameters()}
 
@@ -406,7 +407,7 @@ def test_a_stored_state_must_be_plain(tmp_path):
 
 
 def test_history_keeps_every_bit_and_stays_json(tmp_path):
-    point = checkpoint.Checkpoint(tmp_path)
+    point = RunFolder(tmp_path)
     rows = [{"epoch": 1, "a": 0.1 + 0.2, "b": math.nan}, {"epoch": 2, "a": 1e-300, "b": 2.0}]
     point.write({"epoch": 1}, rows, {"x": torch.ones(1)}, {"x": torch.ones(1)})
     (row,) = point.history()

@@ -24,7 +24,7 @@ from ppl_vae.evaluation import Evaluation, compare
 from ppl_vae.files import regular, written
 from ppl_vae.priors import GaussianMixture
 from ppl_vae.training import fit, load
-from ppl_vae.training.folder import held
+from ppl_vae.training.lock import locked
 
 BLACK = GREY.round()
 AGAIN = {"epochs": 2, "batch_size": 16, "progress": False}
@@ -39,7 +39,7 @@ def run(tmp_path):
 def test_a_second_writer_is_refused_and_a_killed_one_blocks_nobody(run):
     child = os.fork()
     if child == 0:
-        with held(run, "fit"):
+        with locked(run, "fit"):
             os.kill(os.getpid(), signal.SIGSTOP)
             os._exit(0)
     os.waitpid(child, os.WUNTRACED)
@@ -56,12 +56,12 @@ def test_a_second_writer_is_refused_and_a_killed_one_blocks_nobody(run):
 
 
 def test_a_fitted_prior_is_written_by_one_process(tmp_path):
-    with held(tmp_path / "run", "fit"), pytest.raises(ValueError, match="fit_prior expects a run folder that nobody"):
+    with locked(tmp_path / "run", "fit"), pytest.raises(ValueError, match="fit_prior expects a run folder that nobody"):
         fit_prior(vae(), BLACK, partial(GaussianMixture, num_components=2), epochs=1, run=tmp_path / "run")
 
 
 def test_commands_that_write_into_a_folder_hold_it(run, capsys):
-    with held(run, "fit"):
+    with locked(run, "fit"):
         for command in ("evaluate", "diagnose", "sample"):
             assert main([command, str(run)]) == 1
             assert "nobody else writes to" in capsys.readouterr().err
@@ -391,7 +391,7 @@ def test_a_failure_is_one_line_whatever_its_class(error, monkeypatch, capsys):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    monkeypatch.setattr("ppl_vae.data.load", fails)
     assert main(["train", "--data", __file__]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ppl-vae train: ")
@@ -405,7 +405,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def fails(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppl_vae.cli.commands.data.load", fails)
+    monkeypatch.setattr("ppl_vae.data.load", fails)
     assert main(["train"]) == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
 

@@ -16,13 +16,15 @@ from tqdm import tqdm
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Range, Seed, checked
 from ppl_vae.calls import verb
+from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.evidence.ais import ais
 from ppl_vae.diagnostics.evidence.quadrature import quadrature
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, chunks, draws, look
+from ppl_vae.draws import chunks, draws
 from ppl_vae.enumeration import enumerate_latents
 from ppl_vae.evaluation.evaluate import errors, per_datum, reliability, summed
+from ppl_vae.find_plates import find_plates
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -165,7 +167,7 @@ def _by_prior(
     program: Any, split: Split, num_samples: int, max_rows: int
 ) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
     """Of the weights log p(x | z) for z ~ p(z)."""
-    where = look(program, split)
+    where = find_plates(program, split)
     args, mask = arguments(program, split[:1])
     latent = traces.latents(traces.pair(program, *args, mask=mask)[0])
     if any(map(traces.improper, latent.values())):
@@ -186,7 +188,7 @@ def _by_prior(
         for some in chunks(num_samples, here.size, max_rows):
             size = some.stop - some.start
             with traces.particles(size, here.depth):
-                trace = poutine.trace(program.model).get_trace(*args, **traces.call(mask))
+                trace = poutine.trace(program.model).get_trace(*args, **traces.model_kwargs(mask))
             seen = [traces.log_prob(site, here, size) for site in traces.observed(trace).values()]
             parts.append(torch.stack(seen).sum(0))
         log_w = in_float64(torch.cat(parts))

@@ -13,12 +13,14 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Positive, Seed
 from ppl_vae.calls import verb
+from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
 from ppl_vae.diagnostics.guide.refinement import Refined, refine
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, chunks, look, scored
+from ppl_vae.draws import chunks, score
 from ppl_vae.evaluation.wording import data, mean_and_error, told
+from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
 from ppl_vae.precision import in_float64
@@ -109,7 +111,7 @@ def inference_gaps(
     settings: dict[str, Any] = {"num_steps": num_steps, "num_particles": num_particles, "learning_rate": learning_rate}
     columns: dict[str, Tensor] = {}
     with diagnosing("inference_gaps", program, x, *context, mask=mask, seed=seed) as (split, used):
-        where = look(program, split)
+        where = find_plates(program, split)
         total, max_rows = len(split) * num_steps, where.rows(max_rows)
         with tqdm(total=total, unit="step", disable=None if progress else True, leave=False) as bar:
             for rows in chunks(len(split), num_particles, max_rows):
@@ -143,7 +145,7 @@ def _judged(program: nn.Module, refined: Refined, data: Split, num_samples: int,
     args, mask = arguments(program, data)
 
     def log_weights(q: nn.Module) -> Tensor:
-        return in_float64(scored(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights)
+        return in_float64(score(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights)
 
     def of_both(refined: Refined) -> tuple[Tensor, Tensor]:
         """Each (num_samples, n), draw by draw from the same random numbers."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.guide.families import family_of
-from ppl_vae.draws import scored
+from ppl_vae.draws import score
 
 __all__ = ["Refined", "refine"]
 
@@ -84,12 +84,12 @@ def refine(
     refined = Refined(program, where)
     max_rows = num_particles * len(args[0])
     with torch.enable_grad():
-        scored(refined, args, mask, 1, 0, max_rows, where)  # makes the offsets
+        score(refined, args, mask, 1, 0, max_rows, where)  # makes the offsets
         offsets = [o.requires_grad_() for given in refined.offsets.values() for o in given]
         adam = torch.optim.Adam(offsets, lr=learning_rate)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
         for _ in range(num_steps):
-            elbo = scored(refined, args, mask, num_particles, 0, max_rows, where).log_weights.mean(0)
+            elbo = score(refined, args, mask, num_particles, 0, max_rows, where).log_weights.mean(0)
             slopes = torch.autograd.grad(-elbo.sum(), offsets, materialize_grads=True)
             for offset, slope in zip(offsets, slopes, strict=True):
                 offset.grad = slope.nan_to_num(0.0, 0.0, 0.0)  # a datum that fell off stays where it is, alone

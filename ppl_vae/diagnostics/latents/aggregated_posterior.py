@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
+from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject, one_panel
 from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, codes, mean_density
 from ppl_vae.diagnostics.latents.energy import EnergyTest, energy_test
@@ -21,8 +22,8 @@ from ppl_vae.diagnostics.latents.marginals import Marginals, marginals
 from ppl_vae.diagnostics.posterior import LatentSites, LogJoint, log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import arguments, look
 from ppl_vae.evaluation.wording import p_value
+from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
@@ -120,7 +121,7 @@ def aggregated_posterior(
     """
     _check_num(num_samples)
     with diagnosing("aggregated_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
-        where = look(program, split)
+        where = find_plates(program, split)
         names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
 
         def at(rows: Tensor | slice) -> LatentSites:

@@ -10,7 +10,9 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_vae import traces
-from ppl_vae.draws import arguments, by_datum, chunks, look
+from ppl_vae.casting import arguments
+from ppl_vae.draws import by_datum, chunks
+from ppl_vae.find_plates import find_plates
 from ppl_vae.split import Split
 
 __all__ = ["check_observed", "simulated"]
@@ -44,7 +46,7 @@ def simulated(program: nn.Module, split: Split, num: int, *, max_rows: int = 10_
     ValueError
         Unless the model observes exactly x: a single site that holds x as it came; for `max_rows` below 1.
     """
-    where = look(program, split)
+    where = find_plates(program, split)
     like = split[torch.arange(num, device=split.x.device) % len(split)]
     parts = [_simulated(program, like[rows], where) for rows in chunks(num, 1, where.rows(max_rows))]
     values = {name: torch.cat([z[name] for z, _ in parts]) for name in parts[0][0]}
@@ -75,7 +77,7 @@ def _simulated(program: nn.Module, like: Split, where: traces.Plates) -> tuple[d
     """One pair for each datum: latents by site, and x."""
     args, mask = arguments(program, like)
     where = where.of(len(like))
-    trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.call(mask))
+    trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.model_kwargs(mask))
     sites = traces.latents(trace)
     observed = {name: site["infer"]["obs"] for name, site in sites.items() if site["infer"].get("was_observed")}
     values = {name: by_datum(site["value"][None], site, where)[0] for name, site in sites.items()}

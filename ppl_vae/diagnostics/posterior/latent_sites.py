@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ppl_vae import traces
+from ppl_vae.casting import arguments
 from ppl_vae.distributions import Mixture
-from ppl_vae.draws import arguments, by_datum
+from ppl_vae.draws import by_datum
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -93,7 +94,7 @@ class LatentSites:
     def _run(self, f: Callable[..., Any], num: int, values: Mapping[str, Tensor] | None) -> dict[str, traces.Site]:
         f = f if values is None else poutine.condition(f, data={name: self._for_all(v) for name, v in values.items()})
         with traces.particles(num, self.where.depth):
-            trace = poutine.trace(f).get_trace(*self.args, **traces.call(self.mask))
+            trace = poutine.trace(f).get_trace(*self.args, **traces.model_kwargs(self.mask))
         return {name: trace.nodes[name] for name in self.names}
 
     def _for_all(self, value: Tensor) -> Tensor:

@@ -14,8 +14,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.posterior.latent_sites import bijection
-from ppl_vae.draws import arguments, by_datum, chunks, look
+from ppl_vae.draws import by_datum, chunks
+from ppl_vae.find_plates import find_plates
 from ppl_vae.split import Split
 
 __all__ = ["LogDensities", "LogJoint", "gradient", "log_joints"]
@@ -135,7 +137,7 @@ class LogJoint:
 
     def _trace(self, f: Callable[..., Any], num: int) -> Trace:
         with traces.particles(num, self.where.depth):
-            return poutine.trace(f).get_trace(*self.args, **traces.call(self.mask))
+            return poutine.trace(f).get_trace(*self.args, **traces.model_kwargs(self.mask))
 
     @property
     def _latents(self) -> Callable[..., None]:
@@ -173,10 +175,10 @@ class LogJoint:
 def log_joints(program: Any, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
     """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
 
-    Fewer where they are large: see `draws.look`. Call it inside `session.diagnosing`. It refuses `max_rows` below 1,
+    Fewer where they are large: see `find_plates`. Call it inside `session.diagnosing`. It refuses `max_rows` below 1,
     and what `LogJoint` does.
     """
-    where = look(program, data)
+    where = find_plates(program, data)
     for rows in chunks(len(data), num, where.rows(max_rows)):
         yield rows, LogJoint(program, *arguments(program, data[rows]), where)
 

@@ -15,11 +15,13 @@ from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed, Whole
-from ppl_vae.calls import verb
+from ppl_vae.calls import check_program, verb
+from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws
-from ppl_vae.draws import Draws, arguments, by_datum, check_program, draws, look
+from ppl_vae.draws import Draws, by_datum, draws
 from ppl_vae.evaluation.evaluate import per_datum
+from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
@@ -171,7 +173,7 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
 
 def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
     """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
-    where = look(program, split)
+    where = find_plates(program, split)
     args, _ = arguments(program, split[torch.arange(num) % len(split)])
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
     values = {

@@ -11,12 +11,14 @@ from pyro import poutine
 from small_models import CASES, FixedCovariance, diagonal, flow, hierarchy, linear, ppca, vamp
 
 from ppl_vae import VAE, Flat, Gaussian, Point, Program, StandardNormal, evaluate
+from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.latents.active_units import active_units
 from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.latents.energy import energy_test
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint
-from ppl_vae.draws import arguments, draws, look
+from ppl_vae.draws import draws
 from ppl_vae.evaluation import kl_per_unit
+from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
 
@@ -96,7 +98,7 @@ def by_quadrature(case, width=101):
     """The terms on a grid of two latents made real."""
     split = Split.of(case.x, *case.context, mask=case.mask)
     with evaluating(case.program, 0):
-        joint = LogJoint(case.program, *arguments(case.program, split), look(case.program, split))
+        joint = LogJoint(case.program, *arguments(case.program, split), find_plates(case.program, split))
         u = torch.cat([joint.from_guide(200).flatten(0, 1), joint.from_prior(200).flatten(0, 1)])
         low, high = u.min(0).values - 1, u.max(0).values + 1
         axes = [torch.linspace(low[i], high[i], width).double() for i in (0, 1)]

@@ -1,0 +1,22 @@
+"""Data as a program takes them: on its device, in its precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ppl_vae.split import Split
+
+__all__ = ["arguments"]
+
+
+def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
+    """Data as a program takes them, (x, *context) and mask: on its device, in its precision.
+
+    x is cast whatever its dtype; a context of whole numbers stays, which may be indices. A program without parameters
+    has no precision of its own: real data keep theirs.
+    """
+    like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
+    data = data.to(like.device)
+    context = (c.to(like.dtype) if c.is_floating_point() else c for c in data.context)
+    return (data.x.to(like.dtype), *context), True if data.mask is None else data.mask

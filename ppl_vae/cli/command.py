@@ -1,0 +1,45 @@
+"""A command of the command line, as one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from jsonargparse import Namespace
+
+from ppl_vae.cli.components import Parser
+
+__all__ = ["Command"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command; `ppl_vae.cli.commands` lists them.
+
+    Attributes
+    ----------
+    name
+        What is typed: `ppl-vae NAME`.
+    about
+        What it does, in a line of the overview.
+    parser
+        Adds its options to an empty parser.
+    run
+        Carries it out, with the options as they were parsed.
+    defaults
+        The class of a component where none is chosen, by option.
+    """
+
+    name: str
+    about: str
+    parser: Callable[[Parser], None]
+    run: Callable[[Namespace], None]
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    def new_parser(self) -> Parser:
+        """A parser of its options, without the `defaults`."""
+        parser = Parser(
+            prog=f"ppl-vae {self.name}", description=f"{self.about}.", print_config="--print-%s", allow_abbrev=False
+        )
+        self.parser(parser)
+        return parser

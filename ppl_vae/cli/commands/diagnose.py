@@ -1,0 +1,70 @@
+"""Diagnose the posterior of a stored run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from ppl_vae.checksums import record
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
+from ppl_vae.cli.diagnosis import write_diagnosis
+from ppl_vae.cli.figures import figures
+from ppl_vae.cli.stored_run import add_split_options, locked_run, opened
+from ppl_vae.diagnostics import Diagnosis, diagnose
+from ppl_vae.evaluation import evaluate
+from ppl_vae.split import Split
+from ppl_vae.vae import VAE
+
+__all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    add_split_options(parser, take=1000)
+    parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
+    about = "how long --full samples: temperatures of AIS, transitions of HMC"
+    parser.option("--length", type=int, default=500, help=about)
+    parser.option(
+        "--subset", type=int, default=100, help="data of --full and of posterior.nc, from best to worst fitted"
+    )
+
+
+def _diagnose(options: Namespace) -> None:
+    """Write the report, its trees and its figures, and print the verdict."""
+    with locked_run(options, "diagnose"):
+        run, vae, split = opened(options)
+        first = evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
+        if "log_px" not in first.per_datum or first.one_code:  # q has no spread that could be judged
+            result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+            print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
+        else:
+            result = _diagnosed(run.path, vae, split, options).check.evaluation
+        names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
+        record(run.path, [name.relative_to(run.path).as_posix() for name in names])
+    print("\n".join(f"wrote {name}" for name in names))
+
+
+def _diagnosed(folder: Path, vae: VAE, split: Split, options: Namespace) -> Diagnosis:
+    found = diagnose(
+        vae,
+        split,
+        full=options.full,
+        subset=options.subset,
+        length=options.length,
+        num_samples=options.num_samples,
+        seed=options.seed,
+        max_rows=options.max_rows,
+    )
+    print(write_diagnosis(vae, found, folder))
+    for name, reason in found.left_out.items():
+        print(f"left out {name}: {reason}")
+    return found
+
+
+COMMAND = Command(
+    name="diagnose",
+    about="a verdict on q(z | x) for each datum, the ArviZ tree and the figures of a run",
+    parser=_options,
+    run=_diagnose,
+)

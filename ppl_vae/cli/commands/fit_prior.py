@@ -1,0 +1,52 @@
+"""Fit another prior to the encodings of a stored run."""
+
+from __future__ import annotations
+
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat
+
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser, part
+from ppl_vae.cli.stored_run import add_run_options, data_of, loaded
+from ppl_vae.priors import Prior
+from ppl_vae.training import fit_prior
+
+__all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    add_run_options(parser)
+    parser.component(Prior, "prior")
+    parser.option("--epochs", type=int, default=100, help="passes over the data")
+    parser.option("--batch-size", type=int, default=128, help="data a batch")
+    parser.option("--learning-rate", type=PositiveFloat, default=1e-2, help="peak of Adam's one-cycle schedule")
+    parser.option(
+        "--patience", type=int | None, help="stop after so many epochs without a better validation likelihood"
+    )
+    parser.option("--out", type=str, required=True, help="folder of the new run")
+
+
+def _fit_prior(options: Namespace) -> None:
+    """Fit another prior to the encodings of a run's training data, and store the whole as a run of its own."""
+    run, vae = loaded(options)
+    made = fit_prior(
+        vae,
+        data_of(run, options),
+        part(options.prior),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        patience=options.patience,
+        seed=options.seed,
+        run=options.out,
+    )
+    print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}"]))
+
+
+COMMAND = Command(
+    name="fit-prior",
+    about="another prior fitted to the encodings of a run, as a run of its own: what an autoencoder samples by",
+    parser=_options,
+    run=_fit_prior,
+    defaults={"prior": "GaussianMixture"},
+)

@@ -1,0 +1,158 @@
+"""Train a VAE and store the run."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat
+from pyro.infer import ELBO
+
+from ppl_vae import data
+from ppl_vae.checksums import record
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser, made, part
+from ppl_vae.cli.stored_run import at_least_one
+from ppl_vae.corruptions import Corruption
+from ppl_vae.files import written
+from ppl_vae.likelihoods import Bernoulli, Gaussian, Likelihood
+from ppl_vae.nets import Network
+from ppl_vae.objectives import BetaSchedule
+from ppl_vae.posteriors import Posterior
+from ppl_vae.priors import Prior
+from ppl_vae.training import OneCycle, fit
+from ppl_vae.training.run_folder import folder_path
+from ppl_vae.vae import build
+
+__all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    parser.import_option()
+    parser.add_argument("--config", action="config", help="YAML file with these options")
+    parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a .npy, .npz or picture folder")
+    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
+    parser.option("--conditional", type=bool, default=False, help="condition on the labels")
+    parser.option("--take", type=int | None, help="only so many data of each split")
+    parser.option("--download", type=bool, default=False, help="download missing data")
+    about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
+    parser.option("--latent-dim", type=int | list[int], default=8, help=about)
+    parser.component(Prior, "prior")
+    usual = " (Gaussian for real data, else Bernoulli)"
+    parser.component(Likelihood, "likelihood", skip=["levels"], usual=usual)
+    parser.component(Posterior, "posterior")
+    parser.component(Network, "encoder")
+    parser.component(Network, "decoder")
+    parser.component(Corruption, "corruption", usual=" (none)")
+    parser.component(ELBO, "objective", skip=_pyros_own())
+    parser.component(BetaSchedule, "beta")
+    parser.option("--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
+    parser.option("--batch-size", type=int, default=128, help="data a batch")
+    parser.option(
+        "--learning-rate",
+        type=PositiveFloat,
+        default=1e-3,
+        help="of Adam; where --one-cycle starts from",
+    )
+    parser.option("--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
+    parser.option("--clip-norm", type=float | None, help="largest norm of the gradient")
+    parser.option("--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
+    parser.option("--seed", type=int, default=0, help="of the weights and the training")
+    parser.option("--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
+    parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
+    parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
+
+
+def _pyros_own() -> set[str]:
+    """Arguments of every ELBO of Pyro that are no options here: all but those of the particles."""
+    return set(inspect.signature(ELBO).parameters) - {"num_particles", "vectorize_particles"}
+
+
+def _train(options: Namespace) -> None:
+    """Load, build, fit; the options are kept beside the checkpoint."""
+    loaded = _prepared(options)
+    vae = build(
+        loaded,
+        latent_dim=options.latent_dim,
+        prior=part(options.prior),
+        posterior=part(options.posterior),
+        encoder=part(options.encoder),
+        decoder=part(options.decoder),
+        corruption=part(options.corruption),
+        seed=options.seed,
+    )
+    steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]
+    print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", vae.formula()]))
+    folder = folder_path(_default_folder(options, loaded) if options.run is None else options.run, "train")
+    kept: list[Path] = []
+
+    def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing
+        if not kept:
+            kept.append(folder / "options.yaml")
+            with written(kept[0]) as temporary:
+                temporary.write_text(options.yaml)
+            record(folder, ["options.yaml"])
+
+    fitted = fit(
+        vae,
+        loaded,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        objective=made(options.objective),
+        beta=made(options.beta),
+        optimizer=partial(torch.optim.Adam, lr=options.learning_rate, fused=True),
+        schedule=None if options.one_cycle is None else OneCycle(options.one_cycle),
+        clip_norm=options.clip_norm,
+        patience=options.patience,
+        seed=options.seed,
+        device=options.device,
+        run=folder,
+        resume=options.resume,
+        callbacks=[keep_options],
+    )
+    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
+
+
+def _prepared(options: Namespace) -> data.Data:
+    """The data, as the likelihood scores them: the chosen one, or the usual one of the command line."""
+    at_least_one(options, "take")
+    loaded = data.load(
+        options.data,
+        data_dir=options.data_dir,
+        binarize=options.binarize,
+        download=options.download,
+        seed=options.data_seed,
+    )
+    usual = Gaussian if loaded.domain.kind == "real" else Bernoulli
+    loaded = loaded.suit(part(options.likelihood) or usual, seed=options.data_seed)
+    loaded = loaded.condition_on_labels() if options.conditional else loaded
+    return loaded.take(*(min(options.take, len(s)) for s in loaded.splits.values())) if options.take else loaded
+
+
+def _default_folder(options: Namespace, loaded: data.Data) -> Path:
+    """`runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED`."""
+    classes: tuple[Any, ...] = (part(options.prior), loaded.likelihood, part(options.posterior))
+    names = [getattr(chosen, "func", chosen).__name__ for chosen in classes]
+    return Path("runs") / "-".join([Path(options.data).stem, *names, str(options.seed)])
+
+
+COMMAND = Command(
+    name="train",
+    about="train a VAE and store the run",
+    parser=_options,
+    run=_train,
+    defaults={
+        "prior": "StandardNormal",
+        "posterior": "DiagonalNormal",
+        "encoder": "MLP",
+        "decoder": "MLP",
+        "objective": "Trace_ELBO",
+        "beta": "Constant",
+    },
+)

@@ -1,0 +1,89 @@
+"""A stored run on the command line: the options that name it, and what they open."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+from jsonargparse import Namespace
+
+from ppl_vae import data
+from ppl_vae.cli.components import Parser
+from ppl_vae.split import Split
+from ppl_vae.training import Run, load
+from ppl_vae.training.lock import locked
+from ppl_vae.training.run_folder import folder_path
+from ppl_vae.vae import VAE
+
+__all__ = [
+    "add_run_options",
+    "add_split_options",
+    "at_least_one",
+    "data_of",
+    "loaded",
+    "locked_run",
+    "opened",
+    "split_of",
+]
+
+
+def add_run_options(parser: Parser) -> None:
+    """The run folder, its data, a seed and a device."""
+    parser.import_option()
+    parser.add_argument("run", help="run folder")
+    parser.option("--data", type=str | None, help="path of the data, if it is not what it was in training")
+    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--seed", type=int, default=0, help="of the draws")
+    parser.option("--device", default="cpu", help="cpu, cuda or mps")
+
+
+def add_split_options(parser: Parser, take: int | None = None) -> None:
+    """As `add_run_options`, and which split, how much of it, and how many draws."""
+    add_run_options(parser)
+    parser.option("--split", default="test", help="train, validation or test")
+    parser.option("--take", type=int | None, default=take, help="only the first so many data")
+    parser.option("--num-samples", type=int, default=1000, help="draws from q a datum")
+    parser.option("--max-rows", type=int, default=10_000, help="pairs of draw and datum decoded at once")
+
+
+def locked_run(options: Namespace, command: str) -> AbstractContextManager[object]:
+    """A scope that locks the run folder; where there is no run, loading it raises."""
+    folder = folder_path(options.run, command)
+    return locked(folder, command) if (folder / "checkpoint.json").is_file() else nullcontext()
+
+
+def opened(options: Namespace) -> tuple[Run, VAE, Split]:
+    """A run, its VAE and the split of its data that is asked for."""
+    at_least_one(options, "take")
+    run, vae = loaded(options)
+    return run, vae, split_of(run, options)[: options.take]
+
+
+def loaded(options: Namespace) -> tuple[Run, VAE]:
+    """A run and its VAE."""
+    run = load(options.run, options.classes, device=options.device)
+    if not isinstance(run.vae, VAE):
+        raise ValueError("this command expects a run of a VAE, got another; load the run in Python")
+    return run, run.vae
+
+
+def split_of(run: Run, options: Namespace) -> Split:
+    """The split of the run's data that is asked for."""
+    found = data_of(run, options)
+    which = getattr(options, "split", "test")
+    if which not in found.splits:
+        raise ValueError(f"--split expects train, validation or test, got {which!r}; choose one of these")
+    return found.splits[which].fixed(options.seed)
+
+
+def data_of(run: Run, options: Namespace) -> data.Data:
+    """The data of a run, loaded again."""
+    if "checksum" not in (run.config["data"][0] or {}):
+        raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
+    return data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
+
+
+def at_least_one(options: Namespace, name: str) -> None:
+    """Refuse a number below 1."""
+    value = getattr(options, name)
+    if value is not None and value < 1:
+        raise ValueError(f"--{name} expects 1 or more, got {value}; give a larger number, or leave it out")

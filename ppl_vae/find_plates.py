@@ -1,0 +1,36 @@
+"""Find the plate over the data of a program, from two small batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ppl_vae import traces
+from ppl_vae.casting import arguments
+from ppl_vae.memory import Allocated
+from ppl_vae.split import Split
+from ppl_vae.tensors import check_precision
+
+__all__ = ["find_plates"]
+
+
+def find_plates(program: Any, data: Split) -> traces.Plates:
+    """Where the data lie in a program's plates, from one run on three data and one on two; it checks the pair as well.
+
+    Two sizes tell the plate over the data from one that happens to be as long, and tensors made for each datum from
+    those made once: `Plates.rows` bounds the memory by the former. Fewer data are repeated.
+    """
+    like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
+    check_precision("x", data.x, like.dtype, data.mask)
+    few, fewer = (arguments(program, data[torch.arange(size) % len(data)]) for size in (3, 2))
+    with Allocated() as by_two:
+        other = traces.pair(program, *fewer[0], mask=fewer[1])
+    with Allocated() as by_three:
+        pair = traces.pair(program, *few[0], mask=few[1])
+    where = traces.check_pair(*pair, 3, other[0])
+    for allocated, drawn in ((by_two, other), (by_three, pair)):
+        with allocated:
+            traces.log_weights(*drawn, where.of(2 if drawn is other else 3))
+    return replace(where, row_bytes=max(0, by_three.bytes - by_two.bytes))

@@ -1,0 +1,82 @@
+"""The base class of this package's objectives: one differentiable loss of a pair of vectorized traces."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import torch
+from pyro.infer import Trace_ELBO
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.objectives import needs
+
+__all__ = ["VectorizedELBO"]
+
+
+class VectorizedELBO(Trace_ELBO, abc.ABC):
+    """An objective written as one differentiable loss of a pair of vectorized traces.
+
+    Parameters
+    ----------
+    num_particles
+        Number of draws, taken at once.
+    """
+
+    differentiates_x: ClassVar[bool] = False
+    """Whether the loss contains derivatives by x, which then requires a gradient inside it."""
+
+    def __init__(self, num_particles: int) -> None:
+        super().__init__(num_particles=num_particles, vectorize_particles=True)
+
+    @abc.abstractmethod
+    def _check(self, model: Trace, guide: Trace) -> None:
+        """Refuse traces of which the loss would be a wrong number, with a `ValueError`."""
+
+    @abc.abstractmethod
+    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
+        """The loss of a pair of traces of a program called with x, which lies in its plates there."""
+
+    def check(self, model: Trace, guide: Trace) -> None:
+        """Refuse traces of which the loss would be a wrong number, or its gradient wrong.
+
+        Raises
+        ------
+        ValueError
+            For a model and guide of different sites, for draws without reparametrization, for an enumerated site, and
+            for what else the objective cannot do.
+        """
+        name = type(self).__name__
+        needs.drawn(name, guide)
+        needs.reparametrized(name, guide)
+        self._check(model, guide)
+        traces.check_sites(model, guide)
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss, summed over the batch, in nats.
+
+        Raises
+        ------
+        ValueError
+            For traces of which it would be a wrong number: see `check` and `traces.plates`.
+        """
+        if self.differentiates_x:
+            args = (args[0].detach().requires_grad_(), *args[1:])
+        with torch.set_grad_enabled(torch.is_grad_enabled() or self.differentiates_x):
+            ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
+            self.check(model_trace, guide_trace)
+            where = traces.plates(model_trace, len(args[0]))
+            return self._loss(model_trace, guide_trace, args[0], where)
+
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number."""
+        return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number, its gradient added to the parameters'."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return loss.item()

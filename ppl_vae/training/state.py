@@ -1,0 +1,53 @@
+"""The progress of a training, which callbacks are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppl_vae.arguments import checked
+
+__all__ = ["Callback", "State"]
+
+
+@checked
+@dataclass
+class State:
+    """The progress of a training at the end of an epoch, which callbacks are given.
+
+    Attributes
+    ----------
+    epoch
+        Epochs done.
+    step
+        Batches done.
+    history
+        One dict an epoch, the newest last.
+    best_epoch, best_elbo
+        The epoch with the best ELBO so far, on validation data; the latest epoch where there are none. And
+        its value.
+    waited
+        Epochs without a better one, since the warm-up.
+    stopped
+        What ended the training: ``"epochs"``, ``"patience"`` or ``"callback"``; empty while it goes on.
+    program
+        What is being trained.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_elbo: float = -math.inf
+    waited: int = 0
+    stopped: str = ""
+    program: Any = None
+
+    def progress(self) -> dict[str, Any]:
+        """All but the history and the program: plain values."""
+        return {name: value for name, value in vars(self).items() if name not in ("history", "program")}
+
+
+Callback = Callable[[State], bool | None]
