@@ -490,6 +490,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_what_rounding_loses_is_said(name):
     x, message = LOSSES[name]
     x = np.concatenate([x] * 5)
