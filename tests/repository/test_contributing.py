@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from ppl_vae import diagnostics, objectives, plots, traces
+from ppl_vae.cli.commands import COMMANDS
 from ppl_vae.cli.figures import drawn
+from ppl_vae.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / ".github" / "CONTRIBUTING.md").read_text(), re.DOTALL)
@@ -96,3 +98,10 @@ def test_the_diagnostic_is_reported_and_drawn(page, monkeypatch):
     assert drawn(figure).get_ylabel() == "data"
     plt.close("all")
     assert "posterior_sd" in diagnostics.groups(found.to_arviz())
+
+
+@pytest.mark.filterwarnings("ignore:.*kept no checksums")
+def test_the_command_runs(page, monkeypatch, capsys):
+    monkeypatch.setitem(COMMANDS, "history", page["COMMAND"])
+    assert main(["history", str(ROOT / "tests" / "training" / "run_0_1_0"), "--last", "1"]) == 0
+    assert "-47.926763" in capsys.readouterr().out
