@@ -86,8 +86,10 @@ class Parser(ArgumentParser):
 
     def component(self, base: type, name: str, skip: Collection[str] = (), usual: str = "") -> None:
         """An option `--name Class` with `--name.argument value`; `--name.help Class` explains."""
-        concrete = {c.__name__: c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"}
-        ours = [n for n, c in concrete.items() if c.__module__.startswith("ppl_vae") or n in objectives.__all__]
+        concrete = [c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"]
+        ours = dict.fromkeys(
+            c.__name__ for c in concrete if c.__module__.startswith("ppl_vae") or c.__name__ in objectives.__all__
+        )
         self.components.append(name)
         self.add_subclass_arguments(
             base,

@@ -197,7 +197,7 @@ def fit(
     sources = (getattr(data, "train", data), getattr(data, "validation", None) if validation is None else validation)
     train, held_out = _batches(program, sources, settings)
     _check_length(train, settings, schedule)
-    make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs * len(train))
+    make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs, train)
     program.to(target)
     with isolated(program, seed):
         training = Training(program, train, held_out, settings, make_optim)
@@ -260,7 +260,8 @@ def _optim(
     optimizer: Callable[[list[Tensor]], Optimizer],
     schedule: Callable[[Optimizer, int], LRScheduler] | None,
     clip_norm: float | None,
-    num_steps: int,
+    epochs: int,
+    train: Batches,
 ) -> tuple[NamedOptim, LRScheduler | None]:
     """The optimizer of all parameters that require a gradient, and its schedule."""
     named = [(name, p) for name, p in program.named_parameters() if p.requires_grad]
@@ -270,4 +271,4 @@ def _optim(
             "the networks that its functions call: Program(model, guide, *networks)"
         )
     optim = NamedOptim(named, optimizer, clip_norm)
-    return optim, made_schedule(optim.optimizer, schedule, num_steps)
+    return optim, made_schedule(optim.optimizer, schedule, epochs * len(train))  # a dry run may have joined batches
