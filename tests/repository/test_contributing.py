@@ -34,7 +34,7 @@ def page():
 @pytest.fixture
 def case(page):
     """Its prior, likelihood and posterior together."""
-    return matrix.Case(*(partial(page[name]) for name in ("LearnedNormal", "NegativeBinomial", "DiagonalLaplace")))
+    return matrix.Case(*(partial(page[name]) for name in ("LearnedNormal", "OverdispersedCounts", "DiagonalLaplace")))
 
 
 def test_the_examples_are_short():
