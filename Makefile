@@ -15,7 +15,7 @@ test: lint                            ## lint, types, unit tests, doctests, expe
 	$(PYTEST)
 
 # what a change most often breaks
-FAST := repository/test_layers repository/test_package test_arguments vae/test_vae test_nets objectives/test_objectives distributions/test_distributions test_importance training/test_trains laws/test_entering test_latent_draws
+FAST := repository/test_layers repository/test_package repository/test_workflows test_arguments vae/test_vae test_nets objectives/test_objectives distributions/test_distributions test_importance training/test_trains laws/test_entering test_latent_draws
 
 test-fast: .venv/installed-tests      ## a part of them, in under two minutes
 	$(PYTEST) $(FAST:%=tests/%.py)

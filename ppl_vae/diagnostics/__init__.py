@@ -5,6 +5,10 @@ All are called `f(program, x, *context, mask=True, seed=None, ...)`, where a pro
 `diagnose` runs them all.
 """
 
+import sys
+import warnings
+from types import ModuleType
+
 from ppl_vae.diagnostics.diagnose import DIAGNOSTICS, Diagnosis, diagnose
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Subject
 from ppl_vae.diagnostics.evidence import Elpd, ais, bdmc, compare, elpd, log_marginal_likelihood, log_weights
@@ -60,3 +64,22 @@ __all__ = [
     "to_arviz",
     "with_results",
 ]
+
+_MOVED = {
+    "evidence": "annealing quadrature",
+    "posterior": "adaptation chains grid latent_sites log_joint",
+    "guide": "ecdf families ranks refinement",
+    "latents": "marginals",
+    "model": "replicates simulate statistics",
+    "results": "arviz_io datasets",
+}
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Modules by the names that they had before there were rooms, for one version."""
+    for room, names in _MOVED.items():
+        if name in names.split():
+            now = f"ppl_vae.diagnostics.{room}.{name}"
+            warnings.warn(f"ppl_vae.diagnostics.{name} is {now} now; import that", DeprecationWarning, stacklevel=2)
+            return sys.modules[now]  # the rooms have imported them
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -247,3 +247,10 @@ def test_the_bias_of_log_p_is_the_one_reported():
     standard = error.std(ddof=1) / len(error) ** 0.5
     assert abs(error.mean() - float(check.dataset.log_px_bias.mean())) < 4 * standard
     assert error.mean() < -4 * standard
+
+
+def test_modules_are_found_by_their_old_names():
+    with pytest.warns(DeprecationWarning, match=r"ppl_vae.diagnostics.arviz_io is ppl_vae.diagnostics.results.arviz_io"):
+        assert diagnostics.arviz_io.group is group
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        diagnostics.nonsense  # noqa: B018
