@@ -206,8 +206,8 @@ def panel(subject: Subject, results: Results, at: int, title: str) -> Panel:
 
 def _flat(draws: xr.Dataset) -> np.ndarray:
     """All units of all sites, (draws, obs, units), the chains mixed."""
-    sites = (v.transpose("draw", "chain", "obs", ...).values for v in draws.data_vars.values())
-    return np.concatenate([z.reshape(z.shape[0] * z.shape[1], z.shape[2], -1) for z in sites], -1)
+    z = _by_unit(draws)[1].swapaxes(0, 1)
+    return z.reshape(-1, *z.shape[2:])
 
 
 def _density(results: Results, at: int) -> dict[str, Any]:
