@@ -31,7 +31,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
 
 def told(mean: float, error: float) -> str:
     """`1.20 ± 0.10`."""
-    return f"{mean:.2f} ± {error:.2f}" if np.isfinite(error) else f"{mean:.2f} (of one datum)"
+    return f"{mean:z.2f} ± {error:.2f}" if np.isfinite(error) else f"{mean:z.2f} (of one datum)"
 
 
 def p_value(p: float) -> str:
