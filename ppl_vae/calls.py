@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ppl_vae.arguments import checked
 from ppl_vae.isolation import ambient
 
-__all__ = ["check_program", "method", "query", "verb"]
+__all__ = ["method", "query", "verb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,21 +37,6 @@ def method(f: F) -> F:
     Its arguments are left to scikit-learn's own checks.
     """
     return _called(f, lambda _: torch.empty(0, dtype=torch.float32, device="cpu"), gradients=True, run=f)
-
-
-def check_program(caller: str, program: Any) -> None:
-    """Refuse a program that is no module with a model and a guide.
-
-    Raises
-    ------
-    TypeError
-        Naming the class that came.
-    """
-    if not (isinstance(program, nn.Module) and hasattr(program, "model") and hasattr(program, "guide")):
-        raise TypeError(
-            f"{caller} expects a module with .model and .guide, got {type(program).__name__}; "
-            "make one of two Pyro functions: Program(model, guide)"
-        )
 
 
 def _called(

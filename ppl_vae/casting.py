@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["arguments"]
 
 
-def arguments(program: nn.Module, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
+def arguments(program: Modelled, data: Split) -> tuple[tuple[Tensor, ...], Tensor | bool]:
     """Data as a program takes them, (x, *context) and mask: on its device, in its precision.
 
     x is cast whatever its dtype; a context of whole numbers stays, which may be indices. A program without parameters

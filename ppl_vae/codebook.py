@@ -225,7 +225,7 @@ class CodeMass(TorchDistribution):
         return square.flatten().expand(*self.batch_shape, *self.event_shape)
 
 
-@register_kl(Code, CodeMass)
+@register_kl(Code, CodeMass)  # type: ignore[untyped-decorator]
 def _kl_of_a_code(q: Code, p: CodeMass) -> Tensor:
     return -p.log_prob(q.v)
 

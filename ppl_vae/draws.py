@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
 from ppl_vae.find_plates import find_plates
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -80,7 +81,7 @@ class Draws:
 
 
 def draws(
-    program: Any, data: Split, num_samples: int, *, num_predictive: int = 0, max_rows: int = 10_000
+    program: Modelled, data: Split, num_samples: int, *, num_predictive: int = 0, max_rows: int = 10_000
 ) -> Iterator[tuple[slice, Draws]]:
     """Draw from the guide and score, some data at a time, in bounded memory.
 
@@ -125,7 +126,7 @@ def draws(
 
 
 def encoded(
-    program: nn.Module, data: Split, num_samples: int, max_rows: int = 10_000
+    program: Modelled, data: Split, num_samples: int, max_rows: int = 10_000
 ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
     """Draw from the guide alone, without decoding; the rest as in `draws`.
 
@@ -161,7 +162,7 @@ def chunks(size: int, rows_each: int, max_rows: int) -> Iterator[slice]:
 
 
 def score(
-    program: Any,
+    program: Modelled,
     args: tuple[Tensor, ...],
     mask: Tensor | bool,
     num_samples: int,

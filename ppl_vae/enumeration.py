@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -14,6 +13,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 
 __all__ = ["MOST", "Enumerated", "States", "enumerate_latents", "states", "unseen"]
@@ -114,7 +114,7 @@ def states(site: traces.Site, where: traces.Plates) -> States | None:
 
 
 def enumerate_latents(
-    program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates, *, max_rows: int = 10_000
+    program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates, *, max_rows: int = 10_000
 ) -> Enumerated | None:
     """Score every state of the latents of some data; `None` where they are not discrete or more than `MOST`.
 
@@ -144,11 +144,11 @@ def enumerate_latents(
 
 
 def _scored(
-    program: Any,
+    program: Modelled,
     args: tuple[Tensor, ...],
     mask: Tensor | bool,
     where: traces.Plates,
-    values: Mapping[str, Tensor],
+    values: dict[str, Tensor],
     num: int,
 ) -> Enumerated:
     with traces.particles(num, where.depth):

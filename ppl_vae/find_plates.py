@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.memory import Allocated
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision
 
 __all__ = ["find_plates"]
 
 
-def find_plates(program: Any, data: Split) -> traces.Plates:
+def find_plates(program: Modelled, data: Split) -> traces.Plates:
     """Where the data lie in a program's plates, from one run on three data and one on two; it checks the pair as well.
 
     Two sizes tell the plate over the data from one that happens to be as long, and tensors made for each datum from

@@ -15,7 +15,9 @@ import numpy as np
 import pyro
 import torch
 from pyro.poutine import runtime
-from torch import Tensor, nn
+from torch import Tensor
+
+from ppl_vae.modelled import TorchModule
 
 __all__ = ["alone", "ambient", "eval_mode", "evaluating", "frozen", "gpus", "isolated", "recorded", "without_store"]
 
@@ -87,7 +89,7 @@ def recorded(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def isolated(module: nn.Module, seed: int | None = None) -> Iterator[int]:
+def isolated(module: TorchModule, seed: int | None = None) -> Iterator[int]:
     """A scope with its own random numbers and its own parameter store.
 
     On leaving it the random states of torch, numpy and Python, the train/eval mode of every submodule and Pyro's
@@ -124,7 +126,7 @@ def isolated(module: nn.Module, seed: int | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
+def evaluating(module: TorchModule, seed: int | None = None) -> Iterator[int]:
     """An isolated scope in eval mode, without gradients: weights, batch statistics and modes stay as they are."""
     with isolated(module, seed) as seed_used, torch.no_grad():
         module.eval()
@@ -132,7 +134,7 @@ def evaluating(module: nn.Module, seed: int | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def frozen(module: TorchModule) -> Iterator[None]:
     """A scope in which no parameter asks for a gradient: those of latents or of data alone are computed."""
     wanting = [p for p in module.parameters() if p.requires_grad]
     try:
@@ -145,7 +147,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: TorchModule) -> Iterator[None]:
     """A scope in eval mode; gradients flow, and every submodule's mode is as before when it ends."""
     with _modes_kept(module):
         module.eval()
@@ -153,7 +155,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _modes_kept(module: nn.Module) -> Iterator[None]:
+def _modes_kept(module: TorchModule) -> Iterator[None]:
     modes = [(child, child.training) for child in module.modules()]
     try:
         yield
@@ -162,12 +164,12 @@ def _modes_kept(module: nn.Module) -> Iterator[None]:
             child.training = mode
 
 
-def gpus(module: nn.Module) -> list[int]:
+def gpus(module: TorchModule) -> list[int]:
     """Numbers of the GPUs that a module's parameters are on."""
     return sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
 
 
-def without_store(module: nn.Module) -> dict[str, Any]:
+def without_store(module: TorchModule) -> dict[str, Any]:
     """A module's state for pickling, without the references that Pyro's store hung on its parameters."""
     for parameter in module.parameters():
         vars(parameter).pop("unconstrained", None)

@@ -77,6 +77,8 @@ def _first_wrong(parameter: inspect.Parameter, hint: Expected, value: Any) -> tu
 
 def _sentence(caller: str, parameter: inspect.Parameter, hint: Expected, value: Any) -> str:
     default = parameter.default
+    if hint.fix:
+        return f"{caller} expects {hint.words}, got {type(value).__name__}; {hint.fix}"
     if near := _nearest(value, hint.choices):
         fix = f"did you mean {near!r}?"
     elif isinstance(default, bool | int | float | str | tuple) and default != ():

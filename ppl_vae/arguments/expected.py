@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ppl_vae.arguments.kinds import Range, Rule, as_array
+from ppl_vae.modelled import Modelled, is_modelled
 
 __all__ = ["Expected", "expected"]
 
 
 class Expected(NamedTuple):
-    """What a hint allows: in words, and as the error that a value is, `None` where it fits."""
+    """What a hint allows: in words, as the error that a value is (`None` where it fits), and what to do if known."""
 
     words: str
     wrong: Callable[[Any], type[Exception] | None]
     choices: tuple[Any, ...] = ()
+    fix: str = ""
 
 
 def expected(hint: Any) -> Expected:
@@ -154,6 +156,11 @@ _PLAIN: dict[Any, Expected] = {
     float: Expected("a number", _number(Real)),
     bool: Expected("True or False", lambda v: None if isinstance(v, bool | np.bool_) else TypeError),
     str: Expected("text", lambda v: None if isinstance(v, str) else TypeError),
+    Modelled: Expected(
+        "a module with .model and .guide",
+        lambda v: None if is_modelled(v) else TypeError,
+        fix="make one of two Pyro functions: Program(model, guide)",
+    ),
     type(None): Expected("None", lambda v: None if v is None else TypeError),
 }
 _BUILT: dict[Any, Callable[..., Expected]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
@@ -29,6 +29,7 @@ from ppl_vae.diagnostics.model import PREDICTIVE_CHECK, PREDICTIVE_CHECK_DATUM
 from ppl_vae.diagnostics.posterior import HMC, QUADRATURE_POSTERIOR
 from ppl_vae.diagnostics.report import markdown, overall, short
 from ppl_vae.diagnostics.results import to_arviz, with_results
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["DIAGNOSTICS", "Diagnosis", "diagnose"]
@@ -54,7 +55,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
 
 @verb
 def diagnose(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
-from torch import nn
 
 from ppl_vae.arguments import checked
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["Diagnostic", "Figure", "Panel", "Results", "Subject", "one_panel"]
@@ -41,7 +41,7 @@ class Subject:
         `seed`, `max_rows` and `progress`, keyword arguments that all diagnostics of a program take.
     """
 
-    program: nn.Module
+    program: Modelled
     data: Split
     chosen: Split
     tree: Any

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ppl_vae.calls import check_program
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating, frozen
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["diagnosing"]
@@ -17,8 +17,7 @@ __all__ = ["diagnosing"]
 
 @contextmanager
 def diagnosing(
-    caller: str,
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -38,11 +37,10 @@ def diagnosing(
     Raises
     ------
     TypeError
-        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+        For data that are no tensor or `Split`.
     ValueError
         For no data, for values that are not finite, and for whatever `traces.check_pair` refuses.
     """
-    check_program(caller, program)
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)

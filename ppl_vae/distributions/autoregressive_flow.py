@@ -42,7 +42,7 @@ class AutoregressiveFlow(nn.Module):
                 f"an autoregressive flow expects two or more dimensions, got {dim}; use latent_dim >= 2, or "
                 "DiagonalNormal or GaussianMixture in one dimension"
             )
-        order = torch.arange(dim)
+        order: Any = torch.arange(dim)  # Pyro asks for the legacy type LongTensor
         self.nets = nn.ModuleList(
             ConditionalAutoRegressiveNN(
                 dim, max(context_dim, 1), [max(hidden_dim, dim)], permutation=order if i % 2 == 0 else order.flip(0)

@@ -50,7 +50,7 @@ class Mixture(TorchDistribution):
         super().__init__(batch_shape, components.event_shape, validate_args=validate_args)
 
     @constraints.dependent_property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> constraints.Constraint | None:
         """The components'."""
         return self.components.support
 

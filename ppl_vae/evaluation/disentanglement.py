@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import check_program, verb
+from ppl_vae.calls import verb
 from ppl_vae.draws import encoded
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
 from ppl_vae.isolation import evaluating
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["disentanglement"]
@@ -20,7 +21,7 @@ __all__ = ["disentanglement"]
 
 @verb
 def disentanglement(
-    program: nn.Module,
+    program: Modelled,
     x: Split,
     *,
     num_samples: Count = 100,
@@ -75,7 +76,6 @@ def disentanglement(
     >>> found.importance.sum().round(6).to_dict()
     {'arc length': 1.0, 'height': 1.0}
     """
-    check_program("disentanglement", program)
     if not isinstance(x, Split):
         raise TypeError(
             f"disentanglement expects a Split, got {type(x).__name__}; give data.test, or arrays to factor_scores"
@@ -98,7 +98,7 @@ def disentanglement(
     )
 
 
-def _codes(program: nn.Module, split: Split, num_samples: int, max_rows: int) -> dict[str, np.ndarray]:
+def _codes(program: Modelled, split: Split, num_samples: int, max_rows: int) -> dict[str, np.ndarray]:
     """Mean over draws for each datum, by site, (n, units)."""
     means: dict[str, list[Tensor]] = {}
     for _, draws in encoded(program, split, num_samples, max_rows):

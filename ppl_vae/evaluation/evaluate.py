@@ -7,16 +7,17 @@ import math
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import check_program, verb
+from ppl_vae.calls import verb
 from ppl_vae.draws import Draws, draws
 from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import evaluating
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of
@@ -26,7 +27,7 @@ __all__ = ["errors", "evaluate", "per_datum", "reliability", "summed"]
 
 @verb
 def evaluate(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -87,7 +88,6 @@ def evaluate(
     >>> bool((result.per_datum.elbo <= result.per_datum.log_px).all())
     True
     """
-    check_program("evaluate", program)
     split = Split.of(x, *context, mask=mask)
     # allocated at once: small results kept from every chunk would fragment the heap
     columns: dict[str, Tensor] = {}

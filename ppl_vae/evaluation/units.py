@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed
-from ppl_vae.calls import check_program, verb
+from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.draws import by_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -26,7 +27,7 @@ __all__ = ["kernel_log_density", "kl_of_data", "kl_per_unit"]
 
 @verb
 def kl_per_unit(
-    program: Any,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -68,14 +69,15 @@ def kl_per_unit(
     ----------
     Chen et al. 2018, arXiv:1802.04942 (the dimension-wise KL).
     """
-    check_program("kl_per_unit", program)
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         found = kl_of_data("kl_per_unit", program, split.fixed(used), batch_size=batch_size)
     return {name: (values.mean(0) if what == "KL" else values, what) for name, (values, what) in found.items()}
 
 
-def kl_of_data(caller: str, program: Any, split: Split, *, batch_size: int = 1000) -> dict[str, tuple[np.ndarray, str]]:
+def kl_of_data(
+    caller: str, program: Modelled, split: Split, *, batch_size: int = 1000
+) -> dict[str, tuple[np.ndarray, str]]:
     """`kl_per_unit` before the mean over the data: a ``"KL"`` is (n, units). Inside `isolation.evaluating`."""
     exact: dict[str, list[Tensor]] = {}
     drawn: dict[str, list[tuple[Tensor, Tensor]]] = {}

@@ -9,9 +9,10 @@ import pyro
 import torch
 from pyro.infer import ELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO
 from pyro.poutine import Trace
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae import objectives, traces
+from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.terms import Pair, not_finite
 
@@ -81,7 +82,7 @@ def check_mask(x: Tensor, mask: Tensor | bool) -> None:
         )
 
 
-def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) -> tuple[Pair, traces.Plates]:
+def check_first(program: Modelled, objective: ELBO, batch: Batch, beta: float) -> tuple[Pair, traces.Plates]:
     """Draw once from a program, and refuse what would run and print a wrong number.
 
     Raises
@@ -104,7 +105,7 @@ def check_first(program: nn.Module, objective: ELBO, batch: Batch, beta: float) 
     return (model, guide), where
 
 
-def fails_alone(program: nn.Module, batch: Batch, beta: float) -> bool:
+def fails_alone(program: Modelled, batch: Batch, beta: float) -> bool:
     """Whether a program in train mode fails on a batch of one datum and not on the same datum twice, as batch norm."""
     x, context = torch.cat([batch.x] * 2), tuple(torch.cat([c] * 2) for c in batch.context)
     mask = torch.cat([batch.mask] * 2) if isinstance(batch.mask, Tensor) else batch.mask
@@ -118,7 +119,7 @@ def fails_alone(program: nn.Module, batch: Batch, beta: float) -> bool:
 
 
 def explained(
-    error: Exception, program: nn.Module, pairs: list[Pair], batch: Batch, beta: float, where: str
+    error: Exception, program: Modelled, pairs: list[Pair], batch: Batch, beta: float, where: str
 ) -> Exception:
     """The error of a step with its cause and what to do; the error itself where there is nothing to add.
 
@@ -146,7 +147,7 @@ def explained(
     return error if culprit is None else _broken(culprit, where)
 
 
-def _first_drawn(program: nn.Module, batch: Batch, beta: float) -> Pair:
+def _first_drawn(program: Modelled, batch: Batch, beta: float) -> Pair:
     try:
         return _drawn(program, batch, beta)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -168,7 +169,7 @@ def _broken(what: str, where: str) -> FloatingPointError:
     )
 
 
-def _drawn(program: Any, batch: Batch, beta: float) -> tuple[Trace, Trace]:
+def _drawn(program: Modelled, batch: Batch, beta: float) -> tuple[Trace, Trace]:
     with torch.no_grad(), pyro.validation_enabled(False):
         return traces.pair(program, batch.x, *batch.context, mask=batch.mask, beta=beta)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.memory import Allocated
+from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_first, fails_alone
 from ppl_vae.training.terms import Pair, summed_over
@@ -42,7 +43,7 @@ class DryRun:
     row_bytes: float = 0.0
 
 
-def dry_run(program: nn.Module, objective: ELBO, train: Batches, beta: float) -> DryRun:
+def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> DryRun:
     """Try a program before the first step, and set the objective's `max_plate_nesting` where it has none.
 
     Call it inside `isolation.evaluating`. A last batch of one datum that the program cannot be trained on is joined to
@@ -97,7 +98,7 @@ def naming(model: Callable[..., Any], parameters: Mapping[str, nn.Parameter]) ->
     return named if parameters else model
 
 
-def _unnamed(program: nn.Module, pair: Pair) -> dict[str, nn.Parameter]:
+def _unnamed(program: Modelled, pair: Pair) -> dict[str, nn.Parameter]:
     params = (site for trace in pair for site in trace.nodes.values() if site["type"] == "param")
     named = {id(site["value"].unconstrained()) for site in params}
     return {name: p for name, p in program.named_parameters() if p.requires_grad and id(p) not in named}
@@ -111,7 +112,7 @@ def _row_bytes(tried: list[Batch], made: list[int]) -> float:
     return max(size / len(batch.x) for batch, size in zip(tried, made, strict=True))
 
 
-def _check_single(program: nn.Module, batch: Batch, train: Batches, beta: float) -> None:
+def _check_single(program: Modelled, batch: Batch, train: Batches, beta: float) -> None:
     if fails_alone(program, batch.first(1), beta) and not train.join_single():
         raise ValueError(
             "fit expects batches of two data or more for a program that cannot be trained on one (batch norm), got a "
@@ -120,7 +121,7 @@ def _check_single(program: nn.Module, batch: Batch, train: Batches, beta: float)
 
 
 @contextmanager
-def _train_mode_undone(program: nn.Module) -> Iterator[None]:
+def _train_mode_undone(program: Modelled) -> Iterator[None]:
     """A scope in train mode; after it the buffers (batch statistics, codebooks) are as before, in the same tensors."""
     kept = [(m, name, b, b.clone()) for m in program.modules() for name, b in m.named_buffers(recurse=False)]
     try:
@@ -133,7 +134,7 @@ def _train_mode_undone(program: nn.Module) -> Iterator[None]:
             setattr(module, name, buffer)
 
 
-def _warn_of_foreign(program: Any, batch: Batch, beta: float) -> None:
+def _warn_of_foreign(program: Modelled, batch: Batch, beta: float) -> None:
     """Warn of tensors that require a gradient, are used, and are not the program's: they are not trained."""
     with torch.enable_grad(), pyro.validation_enabled(False):
         pair = traces.pair(program, batch.x, *batch.context, mask=batch.mask, beta=beta)

@@ -19,6 +19,8 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ppl_vae.modelled import Modelled
+
 __all__ = ["code_of_program", "of_loader", "plain"]
 
 _ITEMS = 64
@@ -60,8 +62,8 @@ def _(value: Any, depth: int = 4) -> Any:
     return [plain(v, depth - 1) if depth else re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for v in value]
 
 
-@plain.register
-def _(value: Mapping, depth: int = 4) -> Any:
+@plain.register(Mapping)
+def _(value: Mapping[Any, Any], depth: int = 4) -> Any:
     return {str(name): plain(v, max(depth - 1, 0)) for name, v in value.items()}
 
 
@@ -85,8 +87,8 @@ def _(value: torch.Generator, depth: int = 4) -> str:
     return "generator"  # its state is stored
 
 
-@plain.register
-def _(value: partial, depth: int = 4) -> Any:
+@plain.register(partial)
+def _(value: partial[Any], depth: int = 4) -> Any:
     given = {str(i): v for i, v in enumerate(value.args)} | value.keywords
     return {"partial": plain(value.func, depth), **{name: plain(v, max(depth - 1, 0)) for name, v in given.items()}}
 
@@ -139,7 +141,7 @@ def _(value: ELBO, depth: int = 4) -> dict[str, Any]:
     return {"class": plain(cls), **{name: plain(getattr(value, name)) for name in names}}
 
 
-def code_of_program(program: nn.Module) -> dict[str, Any]:
+def code_of_program(program: Modelled) -> dict[str, Any]:
     """The user's classes and functions that a program is made of, and the plain settings of its modules."""
     classes = {type(module) for module in program.modules() if _own(type(module))}
     functions = [getattr(program, name, None) for name in ("_model", "_guide")]

@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 import torch
 from pyro.infer import ELBO, Trace_ELBO
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ppl_vae.arguments import Count, Positive, Seed, checked
-from ppl_vae.calls import check_program, verb
+from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
+from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule, Constant
 from ppl_vae.training.batches import Batches, batches, split_of
 from ppl_vae.training.checks import as_elbo, check_mask
@@ -72,7 +73,7 @@ class Fit:
 
 @verb
 def fit(
-    program: Any,
+    program: Modelled,
     data: Any,
     *,
     validation: Any = None,
@@ -207,8 +208,7 @@ def fit(
     return Fit(pd.DataFrame(state.history).set_index("epoch"), state.best_epoch, state.stopped, folder)
 
 
-def _check_call(program: Any, callbacks: Sequence[Any], run: str | Path | None, resume: bool) -> None:
-    check_program("fit", program)
+def _check_call(program: Modelled, callbacks: Sequence[Any], run: str | Path | None, resume: bool) -> None:
     if strange := [c for c in callbacks if not callable(getattr(c, "on_epoch_end", c))]:
         raise TypeError(
             f"fit expects callbacks to be functions of the State, or to have on_epoch_end, got {strange[0]!r}; give "
@@ -223,7 +223,7 @@ def _check_call(program: Any, callbacks: Sequence[Any], run: str | Path | None, 
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
 
 
-def _batches(program: nn.Module, sources: Sequence[Any], settings: Settings) -> tuple[Batches, Batches | None]:
+def _batches(program: Modelled, sources: Sequence[Any], settings: Settings) -> tuple[Batches, Batches | None]:
     """Batches of the training data and of the validation data, of which there may be none."""
     for source in sources:
         _check_masked(source)
@@ -256,7 +256,7 @@ def _check_length(train: Batches, settings: Settings, schedule: Any) -> None:
 
 
 def _optim(
-    program: nn.Module,
+    program: Modelled,
     optimizer: Callable[[list[Tensor]], Optimizer],
     schedule: Callable[[Optimizer, int], LRScheduler] | None,
     clip_norm: float | None,

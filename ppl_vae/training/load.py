@@ -10,16 +10,18 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.arguments import checked
 from ppl_vae.calls import verb
 from ppl_vae.checksums import changed
 from ppl_vae.files import interpreted
+from ppl_vae.modelled import Modelled
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.run_folder import ADVICE, RunFolder, folder_path
 from ppl_vae.training.weights import check_finite, load_weights
 from ppl_vae.vae.build import rebuild
+from ppl_vae.vae.vae import VAE
 
 __all__ = ["Run", "load"]
 
@@ -41,14 +43,14 @@ class Run:
         The folder.
     """
 
-    vae: nn.Module
+    vae: Modelled
     history: pd.DataFrame
     config: dict[str, Any]
     path: Path
 
 
 @verb
-def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None = None, device: str = "cpu") -> Run:
+def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None = None, device: str = "cpu") -> Run:
     """Rebuild a run from its folder. Executes nothing that the folder holds.
 
     Parameters
@@ -84,9 +86,9 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
         )
     with interpreted(folder.path, f"{ADVICE}; or give the classes and the vae= that it was trained with"):
         config, best, rows = _read(folder)
-        vae = _made(config, best, classes) if vae is None else vae
-        check_finite(vae, best, folder.path)
-        load_weights(vae, best)
+        loaded: Modelled = _made(config, best, classes) if vae is None else vae
+        check_finite(loaded, best, folder.path)
+        load_weights(loaded, best)
         # no rows, if it was killed in its first epoch
         history = pd.DataFrame(rows, columns=None if rows else ["epoch"]).set_index("epoch")
     if other := changed(folder.path):
@@ -95,7 +97,7 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: nn.Module | None
             "on it: write it again by `ppl-vae diagnose`, or move what is yours to another folder",
             stacklevel=2,
         )
-    return Run(vae.to(target).eval(), history, config, folder.path)
+    return Run(loaded.to(target).eval(), history, config, folder.path)
 
 
 def _read(folder: RunFolder, tries: int = 10) -> tuple[dict[str, Any], dict[str, Tensor], list[dict[str, float]]]:
@@ -113,7 +115,7 @@ def _read(folder: RunFolder, tries: int = 10) -> tuple[dict[str, Any], dict[str,
         return _read(folder, tries - 1)
 
 
-def _made(config: dict[str, Any], best: dict[str, Tensor], classes: Sequence[type]) -> nn.Module:
+def _made(config: dict[str, Any], best: dict[str, Tensor], classes: Sequence[type]) -> VAE:
     """A VAE of the recipe, in the precision of its weights."""
     if config["recipe"] is None:
         raise ValueError(

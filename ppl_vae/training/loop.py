@@ -20,6 +20,7 @@ from ppl_vae import objectives, traces
 from ppl_vae.conditional import Amortized
 from ppl_vae.isolation import eval_mode, evaluating, gpus
 from ppl_vae.memory import rows_at_once
+from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_mask, explained
 from ppl_vae.training.dry_run import DryRun, dry_run, naming, structure
@@ -60,7 +61,7 @@ class Training:
 
     def __init__(
         self,
-        program: Any,
+        program: Modelled,
         train: Batches,
         validation: Batches | None,
         settings: Settings,

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ppl_vae.files import interpreted
+from ppl_vae.modelled import Modelled
 from ppl_vae.training.json_values import as_json
 from ppl_vae.training.lock import locked
 from ppl_vae.training.loop import Training
@@ -81,7 +80,7 @@ def stored(
 
 
 def write_finished(
-    path: Path, program: nn.Module, config: Mapping[str, Any], history: Sequence[Mapping[str, float]]
+    path: Path, program: Modelled, config: Mapping[str, Any], history: Sequence[Mapping[str, float]]
 ) -> None:
     """Write a run folder of what is trained already: `load` reads it, and nothing is left to resume.
 

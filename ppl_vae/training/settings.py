@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from pyro.infer import ELBO
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, IterableDataset
 
 from ppl_vae.isolation import isolated
+from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule
 from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
@@ -57,7 +57,7 @@ def plain_settings(settings: Settings, optimizer: Optimizer, schedule: LRSchedul
 
 
 def config_of(
-    program: nn.Module, settings: Mapping[str, Any], sources: Sequence[Any], callbacks: Sequence[Any] = ()
+    program: Modelled, settings: Mapping[str, Any], sources: Sequence[Any], callbacks: Sequence[Any] = ()
 ) -> dict[str, Any]:
     """What `config.json` holds: the settings of a training, its data and code, and the versions of the packages."""
     packages = ("ppl_vae", "torch", "pyro-ppl", "arviz", "numpy")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl_vae.arguments import checked
+from ppl_vae.modelled import Modelled
 
 __all__ = ["Callback", "State"]
 
@@ -43,7 +44,7 @@ class State:
     best_elbo: float = -math.inf
     waited: int = 0
     stopped: str = ""
-    program: Any = None
+    program: Modelled = None  # type: ignore[assignment]  # one made by hand has none
 
     def progress(self) -> dict[str, Any]:
         """All but the history and the program: plain values."""

@@ -34,7 +34,7 @@ class Watched:
     """
 
     def __init__(self, objective: ELBO) -> None:
-        self.objective = copy.copy(objective)
+        self.objective: Any = copy.copy(objective)  # Pyro's ELBO declares no `loss`
         self.pairs: list[Pair] = []
         draw = getattr(self.objective, "_get_trace", None)
         if draw is None or type(objective).__name__.startswith("Jit"):  # a compiled one draws only while it is compiled
@@ -44,7 +44,7 @@ class Watched:
             self.pairs.append(draw(*args, **kwargs))
             return self.pairs[-1]
 
-        self.objective._get_trace = drawn  # shadows the method on this copy alone
+        self.objective._get_trace = drawn  # type: ignore[method-assign]  # shadows the method on this copy alone
 
     def take(self) -> list[Pair]:
         """The pairs; they are removed, as they keep the graph of a step alive."""

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ppl_vae.modelled import TorchModule
 from ppl_vae.training.run_folder import ADVICE
 
 __all__ = ["check_finite", "load_weights", "part_of", "prefixed", "weights"]
 
 
-def weights(module: nn.Module) -> dict[str, Tensor]:
+def weights(module: TorchModule) -> dict[str, Tensor]:
     """Copies of all parameters and stored buffers, shared ones once, on the CPU."""
     buffers = {
         f"{prefix}{'.' if prefix else ''}{name}"
@@ -24,7 +25,7 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in named}
 
 
-def load_weights(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
+def load_weights(module: TorchModule, stored: Mapping[str, Tensor]) -> None:
     """Copy stored weights into a module of the same structure.
 
     Raises
@@ -47,7 +48,7 @@ def load_weights(module: nn.Module, stored: Mapping[str, Tensor]) -> None:
             own[name].copy_(tensor)
 
 
-def check_finite(module: nn.Module, stored: Mapping[str, Tensor], folder: Path) -> None:
+def check_finite(module: TorchModule, stored: Mapping[str, Tensor], folder: Path) -> None:
     """Refuse stored weights that no training leaves behind: `fit` stops before a parameter is NaN or infinite.
 
     A buffer may be infinite, as masks are.

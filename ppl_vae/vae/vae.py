@@ -19,6 +19,7 @@ from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
 from ppl_vae.likelihoods import Likelihood
+from ppl_vae.modelled import Modelled
 from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
@@ -330,6 +331,6 @@ class VAE(nn.Module):
                 )
 
 
-def formula_of(program: nn.Module) -> str:
+def formula_of(program: Modelled) -> str:
     """`VAE.formula()`; of another program the name of its class."""
     return program.formula() if isinstance(program, VAE) else type(program).__name__

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -19,6 +19,7 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data, mean_and_error, plural, told
 from ppl_vae.importance import log_marginal, tail_error
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["AIS_GUIDE", "AIS_PRIOR", "ais", "check_annealing"]
@@ -26,7 +27,7 @@ __all__ = ["AIS_GUIDE", "AIS_PRIOR", "ais", "check_annealing"]
 
 @verb
 def ais(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -104,7 +105,7 @@ def ais(
     """
     check_annealing("ais", init, num_temperatures, num_chains, num_steps)
     betas = schedule(num_temperatures)
-    with diagnosing("ais", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         log_w = torch.empty(num_chains, len(split), dtype=torch.float64)
         acceptance = torch.empty(len(split), dtype=torch.float64)
         total = 2 * num_temperatures * len(split)

@@ -6,7 +6,7 @@ import math
 
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -18,6 +18,7 @@ from ppl_vae.diagnostics.posterior import log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.importance import log_marginal
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["bdmc"]
@@ -25,7 +26,7 @@ __all__ = ["bdmc"]
 
 @verb
 def bdmc(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -99,7 +100,7 @@ def bdmc(
     if num_simulations < 2:
         raise ValueError(f"bdmc expects two simulations or more, got {num_simulations}; give num_simulations=100")
     betas = schedule(num_temperatures)
-    with diagnosing("bdmc", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         values, data = simulated(program, split, num_simulations, max_rows=max_rows)
         bounds = torch.empty(2, num_simulations, dtype=torch.float64)
         total = 3 * num_temperatures * num_simulations

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
@@ -20,6 +20,7 @@ from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.evaluation.result import doubtful
 from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of
 
@@ -28,7 +29,7 @@ __all__ = ["Elpd", "elpd", "is_training"]
 
 @verb
 def elpd(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -98,7 +99,7 @@ def elpd(
         _check_held_out(split.provenance)
     options |= {"method": method, "max_rows": max_rows, "progress": progress}
     found = log_marginal_likelihood(program, split, seed=seed, **options)
-    with diagnosing("elpd", program, split, seed=found.attrs["seed"]) as (split, used):
+    with diagnosing(program, split, seed=found.attrs["seed"]) as (split, used):
         _, one = next(draws(program, split[:1], 1))
     nothing = xr.full_like(found["log_px"], math.nan)
     found = found.rename({"log_px_error": "log_px_mcse"}) if "log_px_error" in found else found

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import xarray as xr
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae import traces
@@ -25,6 +25,7 @@ from ppl_vae.draws import chunks, draws
 from ppl_vae.enumeration import enumerate_latents
 from ppl_vae.evaluation.evaluate import errors, per_datum, reliability, summed
 from ppl_vae.find_plates import find_plates
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -33,7 +34,7 @@ __all__ = ["METHODS", "log_marginal_likelihood"]
 
 @verb
 def log_marginal_likelihood(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -119,7 +120,7 @@ def log_marginal_likelihood(
 @checked
 def log_marginal_likelihood_by_draws(
     estimates: Estimates,
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -130,7 +131,7 @@ def log_marginal_likelihood_by_draws(
 ) -> xr.Dataset:
     """log of the mean of independent weights, or the sum over all states where they can be counted."""
     columns: dict[str, Tensor] = {}
-    with diagnosing("log_marginal_likelihood", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
             for rows, found in estimates(program, split, num_samples, max_rows):
                 for name in _UNITS:
@@ -146,7 +147,7 @@ def log_marginal_likelihood_by_draws(
 
 
 def _by_guide(
-    program: Any, split: Split, num_samples: int, max_rows: int
+    program: Modelled, split: Split, num_samples: int, max_rows: int
 ) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
     """Of the weights log p(x, z) - log q(z | x) for z ~ q."""
     for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
@@ -164,7 +165,7 @@ def _by_guide(
 
 
 def _by_prior(
-    program: Any, split: Split, num_samples: int, max_rows: int
+    program: Modelled, split: Split, num_samples: int, max_rows: int
 ) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
     """Of the weights log p(x | z) for z ~ p(z)."""
     where = find_plates(program, split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -12,6 +12,7 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -22,7 +23,7 @@ _NAMES = ("log_weight", "log_p", "log_q", "log_likelihood")
 
 @verb
 def log_weights(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -83,7 +84,7 @@ def log_weights(
     >>> bool((k < 0.7).all())
     True
     """
-    with diagnosing("log_weights", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         each = 8 * len(_NAMES) * num_samples
         if each * len(split) > max_bytes:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -12,6 +12,7 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.posterior import Grid, log_joints, own_grids
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["quadrature"]
@@ -21,7 +22,7 @@ COARSE = 0.01  # the error, in nats, above which a datum gets a grid of its own
 
 @verb
 def quadrature(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -84,7 +85,7 @@ def quadrature(
     >>> bool((found.log_px_error < 1e-3).all())
     True
     """
-    with diagnosing("quadrature", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         grid = Grid.over("quadrature", program, split, num_points, max_rows)
         parts = grid.log_parts
         log_sums = torch.empty(parts.shape[1], len(split), dtype=torch.float64)

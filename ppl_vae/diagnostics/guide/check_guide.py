@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
@@ -15,6 +15,7 @@ from ppl_vae.diagnostics.results import with_units
 from ppl_vae.evaluation import Evaluation, evaluate
 from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["GuideCheck", "Report", "check_guide"]
@@ -34,7 +35,7 @@ class Report(str):
 
 @verb
 def check_guide(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,

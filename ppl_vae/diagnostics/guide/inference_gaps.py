@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Positive, Seed
@@ -23,6 +23,7 @@ from ppl_vae.evaluation.wording import data, mean_and_error, told
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -31,7 +32,7 @@ __all__ = ["INFERENCE_GAPS", "gaps_panel", "inference_gaps"]
 
 @verb
 def inference_gaps(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -110,7 +111,7 @@ def inference_gaps(
         raise ValueError(f"inference_gaps expects num_samples of {FEWEST} or more, got {num_samples}; give more")
     settings: dict[str, Any] = {"num_steps": num_steps, "num_particles": num_particles, "learning_rate": learning_rate}
     columns: dict[str, Tensor] = {}
-    with diagnosing("inference_gaps", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         where = find_plates(program, split)
         total, max_rows = len(split) * num_steps, where.rows(max_rows)
         with tqdm(total=total, unit="step", disable=None if progress else True, leave=False) as bar:
@@ -140,11 +141,11 @@ _CANNOT_SEE = (
 )
 
 
-def _judged(program: nn.Module, refined: Refined, data: Split, num_samples: int, max_rows: int) -> dict[str, Tensor]:
+def _judged(program: Modelled, refined: Refined, data: Split, num_samples: int, max_rows: int) -> dict[str, Tensor]:
     """What is reported of some data, each (n,)."""
     args, mask = arguments(program, data)
 
-    def log_weights(q: nn.Module) -> Tensor:
+    def log_weights(q: Modelled) -> Tensor:
         return in_float64(score(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights)
 
     def of_both(refined: Refined) -> tuple[Tensor, Tensor]:

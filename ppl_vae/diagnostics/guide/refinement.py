@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ppl_vae import traces
 from ppl_vae.diagnostics.guide.families import family_of
 from ppl_vae.draws import score
+from ppl_vae.modelled import Modelled
 
 __all__ = ["Refined", "refine"]
 
@@ -35,7 +36,7 @@ class Refined(nn.Module):
         By site, for each parameter, (n, *other plates, *param_shape); made as zeros for sites that have none yet.
     """
 
-    def __init__(self, program: Any, where: traces.Plates, offsets: Offsets | None = None) -> None:
+    def __init__(self, program: Modelled, where: traces.Plates, offsets: Offsets | None = None) -> None:
         super().__init__()
         self.program, self.where = program, where
         self.offsets: Offsets = {} if offsets is None else offsets
@@ -62,7 +63,7 @@ class Refined(nn.Module):
 
 
 def refine(
-    program: Any,
+    program: Modelled,
     args: tuple[Tensor, ...],
     mask: Tensor | bool,
     where: traces.Plates,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 from scipy import stats
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -23,6 +23,7 @@ from ppl_vae.diagnostics.posterior import log_joints
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data, p_value, spread
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["SBC", "coverage_panel", "narrow", "rank_panel", "shares", "simulation_based_calibration"]
@@ -33,7 +34,7 @@ FEWEST = 5 * NUM_BINS  # an expected count of five, below which chi-square's p-v
 
 @verb
 def simulation_based_calibration(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -106,7 +107,7 @@ def simulation_based_calibration(
         raise ValueError(
             f"simulation_based_calibration expects {FEWEST} simulations or more, got {num_simulations}; give more"
         )
-    with diagnosing("simulation_based_calibration", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         of_sites, of_joint = _ranked(program, split, num_simulations, num_draws, max_rows, progress)
         attrs = attributes(program, split, used, num_simulations=num_simulations, num_draws=num_draws)
     attrs["cannot_see"] = (
@@ -120,7 +121,7 @@ def simulation_based_calibration(
 
 
 def _ranked(
-    program: nn.Module, split: Split, num_simulations: int, num_draws: int, max_rows: int, progress: bool
+    program: Modelled, split: Split, num_simulations: int, num_draws: int, max_rows: int, progress: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The values by site, (num_simulations, ...), and of log_joint, (num_simulations,)."""
     truth, data = simulated(program, split, num_simulations, max_rows=max_rows)

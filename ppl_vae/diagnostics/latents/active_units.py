@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, NonNegative, Seed
@@ -21,6 +21,7 @@ from ppl_vae.draws import encoded
 from ppl_vae.evaluation.units import kl_of_data
 from ppl_vae.evaluation.wording import plural
 from ppl_vae.importance import FEWEST
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["ACTIVE_UNITS", "active_units"]
@@ -28,7 +29,7 @@ __all__ = ["ACTIVE_UNITS", "active_units"]
 
 @verb
 def active_units(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -103,7 +104,7 @@ def active_units(
     ((3,), (3,))
     """
     _check_draws(num_samples)
-    with diagnosing("active_units", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         if len(split) < 2:
             raise ValueError("active_units expects two data or more, got one; a variance over the data needs them")
         kl = kl_of_data("active_units", program, split)
@@ -150,7 +151,7 @@ def _named(by_site: dict[str, _Variables], ends: dict[str, str]) -> _Variables:
 
 
 def _means(
-    program: nn.Module, split: Split, num_samples: int, max_rows: int, progress: bool
+    program: Modelled, split: Split, num_samples: int, max_rows: int, progress: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean over draws for each datum, (n, units), and the mean covariance of their error, (units, units), by site."""
     means: dict[str, list[Tensor]] = {}

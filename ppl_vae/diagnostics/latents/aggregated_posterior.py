@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -25,6 +25,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import p_value
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["AGGREGATED_POSTERIOR", "aggregated_posterior"]
@@ -35,7 +36,7 @@ MARGIN = 3.0  # nats between I(n; z) and log N: with less, the KL of a perfect q
 
 @verb
 def aggregated_posterior(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -120,7 +121,7 @@ def aggregated_posterior(
     (True, True)
     """
     _check_num(num_samples)
-    with diagnosing("aggregated_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         where = find_plates(program, split)
         names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed, Whole
@@ -20,6 +20,7 @@ from ppl_vae.diagnostics.model.statistics import Measure, Statistic
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import plural
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -33,7 +34,7 @@ SEE = "see coordinate units"
 
 @verb
 def posterior_predictive_check(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -118,7 +119,7 @@ def posterior_predictive_check(
     True
     """
     kept: list[Tensor] = []
-    with diagnosing("posterior_predictive_check", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         measure = Measure(split, statistics)
         num_kept = max(0, min(num_kept, num_replicates, max_bytes // split.x.nbytes))
         call = (program, split, num_replicates, max_rows)

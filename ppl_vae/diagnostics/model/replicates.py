@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.model.simulate import check_observed, simulated
 from ppl_vae.draws import chunks, draws
 from ppl_vae.memory import rows_at_once
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["Realized", "Replicates", "from_guide", "from_prior"]
@@ -51,7 +51,7 @@ class Realized(Replicates):
     of_replicates: Tensor
 
 
-def from_prior(program: Any, split: Split, num: int, max_rows: int) -> Iterator[Replicates]:
+def from_prior(program: Modelled, split: Split, num: int, max_rows: int) -> Iterator[Replicates]:
     """x' ~ p(z) p(x | z), with the context and mask of each datum.
 
     Call it inside `session.diagnosing`.
@@ -76,7 +76,7 @@ def from_prior(program: Any, split: Split, num: int, max_rows: int) -> Iterator[
         yield Replicates(rows, data.x.reshape(num, len(few), *data.x.shape[1:]))
 
 
-def from_guide(program: Any, split: Split, num: int, max_rows: int) -> Iterator[Realized]:
+def from_guide(program: Modelled, split: Split, num: int, max_rows: int) -> Iterator[Realized]:
     """z ~ q(z | x), x' ~ p(x | z).
 
     Call it inside `session.diagnosing`.

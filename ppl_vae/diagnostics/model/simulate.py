@@ -7,18 +7,19 @@ from dataclasses import replace
 
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.draws import by_datum, chunks
 from ppl_vae.find_plates import find_plates
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["check_observed", "simulated"]
 
 
-def simulated(program: nn.Module, split: Split, num: int, *, max_rows: int = 10_000) -> tuple[dict[str, Tensor], Split]:
+def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_000) -> tuple[dict[str, Tensor], Split]:
     """Pairs (z, x) drawn from p(z) p(x | z): each z is one exact draw from the posterior of its x.
 
     Call it inside `session.diagnosing`.
@@ -73,7 +74,7 @@ def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
     return name
 
 
-def _simulated(program: nn.Module, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:
+def _simulated(program: Modelled, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:
     """One pair for each datum: latents by site, and x."""
     args, mask = arguments(program, like)
     where = where.of(len(like))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from ppl_vae.diagnostics.posterior.grid import Grid, log_density
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -23,7 +23,7 @@ MAX_BYTES = 2**27  # of the densities on the coarser grid
 
 
 def own_grids(
-    program: Any, split: Split, coarse: Grid, num_points: int | None, max_rows: int, bar: tqdm
+    program: Modelled, split: Split, coarse: Grid, num_points: int | None, max_rows: int, bar: tqdm
 ) -> Iterator[tuple[slice, LogJoint, Grid, Tensor]]:
     """Around all points and draws from q of a datum whose density is not negligible, however many modes they lie in.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyro
 import torch
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
 from ppl_vae.draws import chunks
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -40,7 +40,7 @@ class Grid:
     shared: bool = True
 
     @classmethod
-    def over(cls, caller: str, program: Any, split: Split, num_points: int | None, max_rows: int) -> Grid:
+    def over(cls, caller: str, program: Modelled, split: Split, num_points: int | None, max_rows: int) -> Grid:
         """A box with room for prior and posterior of all data, as far as draws from the prior and from q show them.
 
         Raises
@@ -155,7 +155,7 @@ def check_points(caller: str, num_points: int) -> None:
         )
 
 
-def _shares(program: Any, split: Split, max_rows: int) -> bool:
+def _shares(program: Modelled, split: Split, max_rows: int) -> bool:
     """Whether a program gives each datum its own density at points that come once for all, (points, 1, dim).
 
     Not every model does that is written for as many z as data: one may count on their number, to put a context beside

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Fraction, Seed, Whole
@@ -23,6 +23,7 @@ from ppl_vae.diagnostics.results import attributes, group, to_tree
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["HMC", "hmc"]
@@ -32,7 +33,7 @@ TRAJECTORY = 2.1  # posterior widths, a third of a turn: past a quarter, means g
 
 @verb
 def hmc(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -118,7 +119,7 @@ def hmc(
     True
     """
     plan = _Plan(num_chains, num_warmup, num_samples, num_steps, target_accept)
-    with diagnosing("hmc", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         ((_, first),) = log_joints(program, split[:1], num_chains)
         kept = Chains.laid_out(first, split, num_chains, num_samples, max_bytes)
         began = time.perf_counter()

@@ -16,6 +16,7 @@ from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.distributions import Mixture
 from ppl_vae.draws import by_datum
+from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
@@ -59,14 +60,14 @@ class LatentSites:
         Where the data lie in its plates.
     """
 
-    program: Any
+    program: Modelled
     names: tuple[str, ...]
     args: tuple[Tensor, ...]
     mask: Tensor | bool
     where: traces.Plates
 
     @classmethod
-    def of(cls, program: Any, names: Iterable[str], data: Split, where: traces.Plates) -> LatentSites:
+    def of(cls, program: Modelled, names: Iterable[str], data: Split, where: traces.Plates) -> LatentSites:
         """Those of some data."""
         args, mask = arguments(program, data)
         return cls(program, tuple(names), args, mask, where.of(len(data)))

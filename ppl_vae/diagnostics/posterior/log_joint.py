@@ -18,6 +18,7 @@ from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.posterior.latent_sites import bijection
 from ppl_vae.draws import by_datum, chunks
 from ppl_vae.find_plates import find_plates
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["LogDensities", "LogJoint", "gradient", "log_joints"]
@@ -76,7 +77,7 @@ class LogJoint:
         that no bijection reaches, such as a sphere.
     """
 
-    def __init__(self, program: Any, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
+    def __init__(self, program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
         self.program, self.args, self.mask = program, args, mask
         self.where = where.of(len(args[0]))
         model, guide = self._drawn()
@@ -172,7 +173,7 @@ class LogJoint:
                 )
 
 
-def log_joints(program: Any, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
+def log_joints(program: Modelled, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
     """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
 
     Fewer where they are large: see `find_plates`. Call it inside `session.diagnosing`. It refuses `max_rows` below 1,

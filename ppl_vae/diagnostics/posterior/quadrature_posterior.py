@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
@@ -16,6 +16,7 @@ from ppl_vae.diagnostics.posterior.grid import Grid
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import chunks
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["QUADRATURE_POSTERIOR", "quadrature_posterior"]
@@ -26,7 +27,7 @@ FEWEST_STEPS = 2  # in a standard deviation: that of draws is then too large by 
 
 @verb
 def quadrature_posterior(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -81,7 +82,7 @@ def quadrature_posterior(
     >>> dict(tree["density"].sizes), dict(tree["posterior"].sizes)
     ({'obs': 3, 'point_0': 65, 'point_1': 65}, {'chain': 4, 'draw': 1000, 'obs': 3, 'latent': 2})
     """
-    with diagnosing("quadrature_posterior", program, x, *context, mask=mask, seed=seed) as (split, used):
+    with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         coarse = Grid.over("quadrature_posterior", program, split, num_points, max_rows)
         columns: dict[str, Tensor] = {}
         drawn: dict[str, list[Tensor]] = {}

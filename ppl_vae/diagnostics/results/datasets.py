@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor
 
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of
 
 __all__ = ["attributes", "narrow", "of_draws", "with_units"]
 
 
-def attributes(program: nn.Module, split: Split, seed: int, **more: Any) -> dict[str, Any]:
+def attributes(program: Modelled, split: Split, seed: int, **more: Any) -> dict[str, Any]:
     """Where a result came from, for the attrs of a tree or dataset."""
     return {"model": " ".join(formula_of(program).splitlines()), "data": split.identity, "seed": seed, **more}
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 import xarray as xr
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed, Whole
-from ppl_vae.calls import check_program, verb
+from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws
@@ -24,6 +24,7 @@ from ppl_vae.evaluation.evaluate import per_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
+from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
 __all__ = ["to_arviz"]
@@ -31,7 +32,7 @@ __all__ = ["to_arviz"]
 
 @verb
 def to_arviz(
-    program: nn.Module,
+    program: Modelled,
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
@@ -92,7 +93,6 @@ def to_arviz(
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
     """
-    check_program("to_arviz", program)
     if num_samples < FEWEST:
         raise ValueError(f"to_arviz expects at least {FEWEST} samples, got {num_samples}; k-hat has no tail in fewer")
     num_predictive = min(100, num_samples) if num_predictive is None else num_predictive
@@ -171,7 +171,7 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
     return datasets
 
 
-def _prior(program: Any, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
+def _prior(program: Modelled, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
     """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
     where = find_plates(program, split)
     args, _ = arguments(program, split[torch.arange(num) % len(split)])

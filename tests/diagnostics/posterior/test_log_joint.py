@@ -15,7 +15,7 @@ from ppl_vae.draws import draws
 
 def opened(case):
     """The joint density of all data of a case."""
-    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
+    with diagnosing(case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
         ((_, joint),) = log_joints(case.program, split, 7)
         yield joint
 
@@ -27,7 +27,7 @@ def log_joint(joint, u):
 @pytest.mark.parametrize("make", CASES)
 def test_densities_are_those_of_the_draws(make):
     case = make()
-    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
+    with diagnosing(case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
         ((_, joint),) = log_joints(case.program, split, 7)
         torch.manual_seed(3)
         u = joint.from_guide(7)
@@ -112,7 +112,7 @@ def test_plates_within_a_datum_and_supports_that_move():
 
     x = torch.randn(5, 3).double()
     program = Program(model, guide)
-    with diagnosing("test", program, x, seed=0) as (split, _):
+    with diagnosing(program, x, seed=0) as (split, _):
         ((_, joint),) = log_joints(program, split, 4)
         u = joint.from_guide(4)
         z = joint.values(u)
@@ -128,7 +128,7 @@ def test_plates_within_a_datum_and_supports_that_move():
 
 def test_exact_posterior_density():
     made = ppca(n=10)
-    with diagnosing("test", made.vae, made.x, seed=0) as (split, _):
+    with diagnosing(made.vae, made.x, seed=0) as (split, _):
         for rows, joint in log_joints(made.vae, split, 5, max_rows=20):
             at = joint(joint.from_prior(5), guide=True)
             torch.testing.assert_close(at.log_weight, made.log_px[rows].expand(5, -1))
@@ -137,7 +137,7 @@ def test_exact_posterior_density():
 def test_nothing_changes():
     made = ppca(n=4)
     before = torch.get_rng_state()
-    with diagnosing("test", made.vae, made.x, seed=0) as (split, _):
+    with diagnosing(made.vae, made.x, seed=0) as (split, _):
         assert not any(p.requires_grad for p in made.vae.parameters())
         next(log_joints(made.vae, split, 5))[1].from_guide(3)
     assert all(p.requires_grad for p in made.vae.parameters())
@@ -149,7 +149,7 @@ def test_no_density_is_refused(choice):
     digits = data.load("digits").binarize("threshold")
     vae = build(digits, latent_dim=2, **choice, seed=0)
     with (
-        diagnosing("test", vae, digits.test, seed=0) as (split, _),
+        diagnosing(vae, digits.test, seed=0) as (split, _),
         pytest.raises(ValueError, match=r"expects a proper prior and a q with a density at 'z'.* use another"),
     ):
         next(log_joints(vae, split, 5))
@@ -167,7 +167,7 @@ def test_discrete_latents_are_refused():
 
     program = Program(model, guide)
     with (
-        diagnosing("test", program, torch.randn(3), seed=0) as (split, _),
+        diagnosing(program, torch.randn(3), seed=0) as (split, _),
         pytest.raises(ValueError, match="got the discrete 'z'; sum over it"),
     ):
         next(log_joints(program, split, 5))
@@ -187,6 +187,6 @@ def test_scales_are_removed():
         def guide(self, *args, **kwargs):
             return poutine.scale(self.vae.guide, scale=0.1)(*args, **kwargs)
 
-    with diagnosing("test", Scaled(), made.x, seed=0) as (split, _):
+    with diagnosing(Scaled(), made.x, seed=0) as (split, _):
         ((_, joint),) = log_joints(Scaled(), split, 2)
         torch.testing.assert_close(joint(joint.from_guide(2), guide=True).log_weight, made.log_px.expand(2, -1))
