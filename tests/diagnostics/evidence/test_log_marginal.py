@@ -58,7 +58,7 @@ def test_weights_of_both_annealing_runs_are_unbiased():
 
 def simulated_log_px(exact, num, seed):
     """Of the data `bdmc` simulates first of all."""
-    with diagnosing("test", exact.vae, exact.x, seed=seed) as (split, _):
+    with diagnosing(exact.vae, exact.x, seed=seed) as (split, _):
         x = simulated(exact.vae, split, num)[1].x
     covariance = exact.weight @ exact.weight.T + 0.25 * torch.eye(x.shape[-1])
     return dist.MultivariateNormal(torch.zeros_like(x[0]), covariance).log_prob(x).numpy()
@@ -302,7 +302,7 @@ def test_every_method_agrees_with_quadrature(make):
 def test_simulated_latents_are_placed_and_recovered(make):
     case = make()
     program, x, *context = case.args if hasattr(case, "args") else (case.vae, case.x)
-    with diagnosing("test", program, x, *context, mask=getattr(case, "mask", True), seed=0) as (split, _):
+    with diagnosing(program, x, *context, mask=getattr(case, "mask", True), seed=0) as (split, _):
         z, data = simulated(program, split, 9)
         by_few, _ = simulated(program, split, 9, max_rows=2)
         assert {name: v.shape for name, v in by_few.items()} == {name: v.shape for name, v in z.items()}

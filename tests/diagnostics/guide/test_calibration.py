@@ -227,7 +227,7 @@ def test_a_narrow_q_is_seen_on_real_data_and_unreliable_data_are_left_out():
 
 def from_the_posterior(case, num=2000):
     """Draws from the prior, drawn again by their likelihood, which is bounded; and their ESS."""
-    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=1) as (split, used):
+    with diagnosing(case.program, case.x, *case.context, mask=case.mask, seed=1) as (split, used):
         ((_, joint),) = log_joints(case.program, split, 1)
         u = joint.from_prior(10_000)
         weight = joint(u).log_likelihood.softmax(0)

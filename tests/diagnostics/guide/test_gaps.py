@@ -162,7 +162,7 @@ def test_it_runs_on_every_kind_and_changes_nothing(case):
 
 def on_a_grid(case):
     """log p(x) and the ELBO of each datum, both integrals summed up."""
-    with diagnosing("test", case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
+    with diagnosing(case.program, case.x, *case.context, mask=case.mask, seed=0) as (split, _):
         grid = Grid.over("test", case.program, split, 129, 10_000)
         ((_, joint),) = log_joints(case.program, split, 1)
         at = joint(grid.at(grid.points), guide=True)

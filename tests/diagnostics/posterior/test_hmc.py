@@ -90,7 +90,7 @@ def moments(case, points=161, half=9.0):
     """Mean and variance of every latent from a grid over the unconstrained ones, each (n, units)."""
     axis = torch.linspace(-half, half, points).double()
     u = torch.cartesian_prod(axis, axis).unsqueeze(1)
-    with diagnosing("moments", *case.args, mask=case.mask, seed=0) as (split, _):
+    with diagnosing(*case.args, mask=case.mask, seed=0) as (split, _):
         ((_, joint),) = log_joints(case.program, split, 1)
         weights = joint(u).log_joint.softmax(0).unsqueeze(-1)
         z = torch.cat([v.flatten(2) if v.dim() > 2 else v.unsqueeze(-1) for v in joint.values(u).values()], -1)
@@ -103,7 +103,7 @@ def test_every_kind_of_model_agrees_with_quadrature(make):
     case = make()
     tree = hmc(*case.args, mask=case.mask, seed=0, num_warmup=100, num_samples=200)
     assert tree["diagnostics"]["reliable"].all()
-    with diagnosing("order", *case.args, mask=case.mask) as (split, _):
+    with diagnosing(*case.args, mask=case.mask) as (split, _):
         ((_, joint),) = log_joints(case.program, split, 1)
     sites = [tree["posterior"][name].values for name in joint.layout]
     z = np.concatenate([v if v.ndim > 3 else v[..., None] for v in sites], -1)
