@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.diagnostics.posterior import LogDensity, LogJoint, start, transition
+from ppl_vae.diagnostics.posterior import LogDensity, LogJoint, init, transition
 from ppl_vae.precision import in_float64
 
 __all__ = ["Path", "Settings", "anneal", "schedule"]
@@ -69,13 +69,13 @@ class Settings:
         inverse_mass = torch.cat(many).var(0).clamp_min(1e-10)
         log_step = torch.full_like(inverse_mass[:, 0], math.log(FIRST))
         used = [log_step]
-        state = start(path.at(betas[0]), path.draws(num_chains))
+        state = init(path.at(betas[0]), path.draws(num_chains))
         for beta in betas[1:]:
             used.append(log_step)
             log_f = path.at(beta)
-            here = start(log_f, state.u)
-            state, stats = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
-            log_step = log_step + GAIN * (stats.accept_prob.mean(0) - TARGET).to(log_step)
+            here = init(log_f, state.u)
+            state, info = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
+            log_step = log_step + GAIN * (info.accept_prob.mean(0) - TARGET).to(log_step)
             bar.update(path.joint.size)
         return cls(inverse_mass, torch.stack(used).exp(), num_steps)
 
@@ -108,16 +108,16 @@ def anneal(path: Path, u: Tensor, betas: list[float], settings: Settings, bar: t
     acceptance : Tensor
         Mean over the walk, (n,).
     """
-    state = start(path.at(betas[0]), u)
+    state = init(path.at(betas[0]), u)
     log_w = torch.zeros_like(state.log_p)
     acceptance = torch.zeros_like(log_w[0])
     for beta, step_size in zip(betas[1:], settings.step_sizes[1:], strict=True):
         log_f = path.at(beta)
-        here = start(log_f, state.u)
+        here = init(log_f, state.u)
         log_w += (here.log_p - state.log_p).nan_to_num(-torch.inf, torch.inf, -torch.inf)  # once zero, always zero
         jittered = _jittered(step_size, here.log_p)
-        state, stats = transition(log_f, here, jittered, settings.inverse_mass, settings.num_steps)
-        acceptance += stats.accept_prob.mean(0)
+        state, info = transition(log_f, here, jittered, settings.inverse_mass, settings.num_steps)
+        acceptance += info.accept_prob.mean(0)
         bar.update(path.joint.size)
     return log_w, acceptance / (len(betas) - 1)
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
-from ppl_vae.diagnostics.posterior import Grid, log_joints, own_grids
+from ppl_vae.diagnostics.posterior import Grid, adaptive_grid, log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.modelled import Modelled
@@ -99,7 +99,7 @@ def quadrature(
             again = (error > COARSE).nonzero().flatten()
             if len(again):
                 some = split[again.to(split.x.device)]
-                for rows, _, own, log_f in own_grids(program, some, grid, None, max_rows, bar):
+                for rows, _, own, log_f in adaptive_grid(program, some, grid, None, max_rows, bar):
                     log_px[again[rows]], error[again[rows]] = (part.cpu() for part in own.integral_of(log_f))
         return with_units(
             {

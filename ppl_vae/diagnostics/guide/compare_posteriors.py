@@ -10,7 +10,7 @@ import xarray as xr
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
-from ppl_vae.diagnostics.guide.moments import BY_DATUM, BY_UNIT, compared
+from ppl_vae.diagnostics.guide.differences import BY_DATUM, BY_UNIT, differences
 from ppl_vae.diagnostics.results import group, groups, with_units
 from ppl_vae.evaluation.wording import spread
 
@@ -86,7 +86,7 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     by_unit = {name: np.full((len(obs), len(units)), np.nan) for name in BY_UNIT}
     by_datum = {name: np.full(len(obs), np.nan) for name in BY_DATUM}
     for i in np.flatnonzero(reliable):
-        found = compared(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
+        found = differences(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
         for name, values in (by_unit | by_datum).items():
             values[i] = found[name]
     return with_units(

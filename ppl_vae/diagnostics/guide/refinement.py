@@ -91,9 +91,9 @@ def refine(
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
         for _ in range(num_steps):
             elbo = score(refined, args, mask, num_particles, 0, max_rows, where).log_weights.mean(0)
-            slopes = torch.autograd.grad(-elbo.sum(), offsets, materialize_grads=True)
-            for offset, slope in zip(offsets, slopes, strict=True):
-                offset.grad = slope.nan_to_num(0.0, 0.0, 0.0)  # a datum that fell off stays where it is, alone
+            grads = torch.autograd.grad(-elbo.sum(), offsets, materialize_grads=True)
+            for offset, grad in zip(offsets, grads, strict=True):
+                offset.grad = grad.nan_to_num(0.0, 0.0, 0.0)  # non-finite gradient: freeze that datum
             adam.step()
             decay.step()
             on_step()

@@ -16,14 +16,14 @@ from ppl_vae.diagnostics.posterior import LatentSites, bijection, free_of_others
 from ppl_vae.draws import chunks
 from ppl_vae.precision import in_float64
 
-__all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
+__all__ = ["AggregateDraws", "MeanDensity", "SitesOf", "aggregate_draws", "mean_density"]
 
-At = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
+SitesOf = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
 AT_ONCE = 1000  # data encoded at once
 
 
 @dataclass(frozen=True)
-class Codes:
+class AggregateDraws:
     """M draws of the latents of data chosen at random.
 
     Attributes
@@ -49,13 +49,13 @@ class Codes:
         return torch.cat(list(self.u.values()), -1)
 
 
-def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
+def aggregate_draws(sites_of: SitesOf, index: Tensor, *, prior: bool = False) -> AggregateDraws:
     """One draw from q(z | x_n) for each of some data, or from p(z | c_n)."""
     values: dict[str, list[Tensor]] = {}
     u: dict[str, list[Tensor]] = {}
     jacobian: dict[str, list[Tensor]] = {}
     for rows in index.split(AT_ONCE):
-        some = at(rows)
+        some = sites_of(rows)
         drawn = None if prior else {name: site["value"] for name, site in some.guide(1).items()}
         for name, site in some.prior(1, drawn).items():  # its support, not q's, says how to make it real
             value, transform = site["value"], bijection(name, site)
@@ -64,7 +64,7 @@ def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
             u.setdefault(name, []).append(_units(real, transform.domain.event_dim, some))
             jacobian.setdefault(name, []).append(_log_jacobian(transform, real, value, some))
     joined = ({name: torch.cat(parts) for name, parts in by_site.items()} for by_site in (values, u, jacobian))
-    return Codes(index, *joined)
+    return AggregateDraws(index, *joined)
 
 
 def _units(value: Tensor, event_dim: int, some: LatentSites) -> Tensor:
@@ -102,9 +102,9 @@ class MeanDensity:
 
 
 def mean_density(
-    at: At,
+    sites_of: SitesOf,
     size: int,
-    given: Codes,
+    given: AggregateDraws,
     *,
     prior: bool = False,
     max_rows: int = 10_000,
@@ -119,7 +119,7 @@ def mean_density(
     index = given.index.to(own.device)
     units: dict[str, Tensor] = {}
     for rows in chunks(size, num, max_rows):
-        some = at(rows)
+        some = sites_of(rows)
         sites = some.prior(num, given.values) if prior else some.guide(num, given.values)
         log_prob = some.log_prob(sites, num)
         joint = torch.logaddexp(joint, log_prob.logsumexp(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject, one_panel
-from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, codes, mean_density
+from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, aggregate_draws, mean_density
 from ppl_vae.diagnostics.latents.energy import EnergyTest, energy_test
 from ppl_vae.diagnostics.latents.marginals import Marginals, marginals
 from ppl_vae.diagnostics.posterior import LatentSites, LogJoint, log_joints
@@ -125,21 +126,23 @@ def aggregated_posterior(
         where = find_plates(program, split)
         names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
 
-        def at(rows: Tensor | slice) -> LatentSites:
+        def sites_of(rows: Tensor | slice) -> LatentSites:
             return LatentSites.of(program, names, split[rows], where)
 
         index = torch.randint(len(split), (3, num_samples))
-        drawn, others, of_prior = codes(at, index[0]), codes(at, index[1]), codes(at, index[2], prior=True)
+        draws = partial(aggregate_draws, sites_of)
+        drawn, others, of_prior = draws(index[0]), draws(index[1]), draws(index[2], prior=True)
         max_rows = where.rows(max_rows)
         contexts = len(split) if split.context else 1  # a prior that sees no context is the same for all data
         with tqdm(total=len(split) + contexts, unit="datum", disable=None if progress else True, leave=False) as bar:
-            q = mean_density(at, len(split), drawn, max_rows=max_rows, update=bar.update)
-            p = mean_density(at, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
-        once = codes(at, torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent
-        p_once = codes(at, torch.randperm(len(split))[:num_samples], prior=True) if split.context else of_prior
+            q = mean_density(sites_of, len(split), drawn, max_rows=max_rows, update=bar.update)
+            p = mean_density(sites_of, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
+        once = draws(torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent
+        p_once = draws(torch.randperm(len(split))[:num_samples], prior=True) if split.context else of_prior
         energy = _energy(once.flat, p_once.flat, num_permutations)
-        units_q = {site: marginals(at, site, q, drawn, others, max_rows=max_rows) for site in drawn.u}
-        units_p = {site: marginals(at, site, p, drawn, of_prior, prior=True, max_rows=max_rows) for site in drawn.u}
+        of_units = partial(marginals, sites_of, given=drawn, max_rows=max_rows)
+        units_q = {site: of_units(site, q, others=others) for site in drawn.u}
+        units_p = {site: of_units(site, p, others=of_prior, prior=True) for site in drawn.u}
     own_p = p.own if split.context else p.joint
     terms = _terms(q, p, own_p, _summed(drawn.log_jacobian.values()), _summed(m.log_prob for m in units_q.values()))
     about = attributes(program, split, used, identity=_identity(p, own_p), num_samples=num_samples)

@@ -67,7 +67,7 @@ class Adaptation:
         """Take in a transition: its acceptance probability, (chains, n), and where it led."""
         self._average(accept_prob)
         if self.first <= self.transitions < self.ends[-1]:
-            self._count(torch.stack([state.u, state.slope]))
+            self._count(torch.stack([state.u, state.grad]))
         self.transitions += 1
         if self.transitions in self.ends:
             self._weigh()

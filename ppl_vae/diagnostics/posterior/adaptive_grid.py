@@ -14,7 +14,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
-__all__ = ["own_grids"]
+__all__ = ["adaptive_grid"]
 
 DEPTH = 30.0  # nats below the highest density at which a point is left out: eight standard deviations of a Gaussian
 NUM_DRAWS = 25  # from q, which find a posterior that lies between the points
@@ -22,7 +22,7 @@ MAX_ROUNDS = 4
 MAX_BYTES = 2**27  # of the densities on the coarser grid
 
 
-def own_grids(
+def adaptive_grid(
     program: Modelled, split: Split, coarse: Grid, num_points: int | None, max_rows: int, bar: tqdm
 ) -> Iterator[tuple[slice, LogJoint, Grid, Tensor]]:
     """Around all points and draws from q of a datum whose density is not negligible, however many modes they lie in.

@@ -17,7 +17,7 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation
 from ppl_vae.diagnostics.posterior.chains import CANNOT_SEE, Chains
-from ppl_vae.diagnostics.posterior.hmc_kernel import start, transition
+from ppl_vae.diagnostics.posterior.hmc_kernel import init, transition
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
 from ppl_vae.diagnostics.results import attributes, group, to_tree
 from ppl_vae.diagnostics.session import diagnosing
@@ -162,17 +162,17 @@ def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: s
     def log_p(u: Tensor) -> Tensor:
         return joint(u).log_joint - log_volume
 
-    state = start(log_p, _starts(joint, centre, plan.num_chains))
+    state = init(log_p, _starts(joint, centre, plan.num_chains))
     longest = TRAJECTORY / plan.num_steps
     learning = Adaptation(variance, plan.num_chains, plan.num_warmup, plan.target_accept, longest)
     for _ in range(plan.num_warmup):
-        state, stats = transition(log_p, state, _jitter(learning.step_size), learning.inverse_mass, plan.num_steps)
-        learning.update(stats.accept_prob, state)
+        state, info = transition(log_p, state, _jitter(learning.step_size), learning.inverse_mass, plan.num_steps)
+        learning.update(info.accept_prob, state)
         bar.update(joint.size)
     u = torch.empty(plan.num_chains, plan.num_samples, *state.u.shape[1:], dtype=state.u.dtype)
     for draw in range(plan.num_samples):
-        state, stats = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, plan.num_steps)
-        said = {"acceptance_rate": stats.accept_prob, "diverging": stats.diverging, "energy": stats.energy}
+        state, info = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, plan.num_steps)
+        said = {"acceptance_rate": info.accept_prob, "diverging": info.diverging, "energy": info.energy}
         kept.keep(draw, rows, joint.values(state.u), said | {"lp": state.log_p})
         u[:, draw] = state.u.cpu()
         bar.update(joint.size)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.posterior.log_joint import gradient
 
-__all__ = ["DIVERGENT", "LogDensity", "State", "Stats", "start", "transition"]
+__all__ = ["DIVERGENT", "Info", "LogDensity", "State", "init", "transition"]
 
 LogDensity = Callable[[Tensor], Tensor]  # of u (chains, n, dim), giving (chains, n), in nats
 DIVERGENT = 1000.0  # nats of energy that a trajectory may lose, as in Stan
@@ -27,17 +27,17 @@ class State:
         Positions, (chains, n, dim).
     log_p
         Log density there, (chains, n), in nats; -inf where it has none.
-    slope
+    grad
         Its gradient, (chains, n, dim); zero where it has none.
     """
 
     u: Tensor
     log_p: Tensor
-    slope: Tensor
+    grad: Tensor
 
 
 @dataclass(frozen=True)
-class Stats:
+class Info:
     """What a transition did, each (chains, n).
 
     Attributes
@@ -58,7 +58,7 @@ class Stats:
     energy: Tensor
 
 
-def start(f: LogDensity, u: Tensor) -> State:
+def init(f: LogDensity, u: Tensor) -> State:
     """Chains at u, (chains, n, dim), in a log density whose data do not see each other.
 
     A trajectory may lead where a model has no value: to infinity, or to parameters no distribution takes. There the
@@ -66,14 +66,14 @@ def start(f: LogDensity, u: Tensor) -> State:
     """
     finite = u.isfinite().all(-1)
     with pyro.validation_enabled(False):
-        log_p, slope = gradient(f, u.nan_to_num(0.0, 0.0, 0.0))
+        log_p, grad = gradient(f, u.nan_to_num(0.0, 0.0, 0.0))
     log_p = log_p.where(finite & log_p.isfinite(), -torch.inf)
-    return State(u.detach(), log_p, slope.nan_to_num(0.0, 0.0, 0.0))
+    return State(u.detach(), log_p, grad.nan_to_num(0.0, 0.0, 0.0))
 
 
 def transition(
     f: LogDensity, state: State, step_size: Tensor, inverse_mass: Tensor, num_steps: int
-) -> tuple[State, Stats]:
+) -> tuple[State, Info]:
     """One step of Hamiltonian Monte Carlo, which leaves exp(f) as it is, whatever the step size and mass.
 
     Parameters
@@ -92,7 +92,7 @@ def transition(
     Returns
     -------
     state : State
-    stats : Stats
+    info : Info
 
     References
     ----------
@@ -109,9 +109,9 @@ def transition(
     now = State(
         proposal.u.where(moved, state.u),
         proposal.log_p.where(accepted, state.log_p),
-        proposal.slope.where(moved, state.slope),
+        proposal.grad.where(moved, state.grad),
     )
-    return now, Stats(accept_prob, accepted, lost > DIVERGENT, after.where(accepted, before))
+    return now, Info(accept_prob, accepted, lost > DIVERGENT, after.where(accepted, before))
 
 
 def _energy(state: State, momentum: Tensor, inverse_mass: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def _leapfrog(
     f: LogDensity, state: State, momentum: Tensor, step: Tensor, inverse_mass: Tensor, num_steps: int
 ) -> tuple[State, Tensor]:
     for _ in range(num_steps):
-        momentum = momentum + 0.5 * step * state.slope
-        state = start(f, state.u + step * inverse_mass * momentum)
-        momentum = momentum + 0.5 * step * state.slope
+        momentum = momentum + 0.5 * step * state.grad
+        state = init(f, state.u + step * inverse_mass * momentum)
+        momentum = momentum + 0.5 * step * state.grad
     return state, momentum

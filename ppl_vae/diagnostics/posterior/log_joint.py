@@ -189,8 +189,8 @@ def gradient(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         u = u.detach().requires_grad_()
         value = f(u)
-        (slope,) = torch.autograd.grad(value.sum(), u)
-    return value.detach(), slope
+        (grad,) = torch.autograd.grad(value.sum(), u)
+    return value.detach(), grad
 
 
 @dataclass(frozen=True)

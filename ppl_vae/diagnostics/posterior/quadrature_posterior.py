@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Subject
-from ppl_vae.diagnostics.posterior.adaptive_grid import own_grids
+from ppl_vae.diagnostics.posterior.adaptive_grid import adaptive_grid
 from ppl_vae.diagnostics.posterior.grid import Grid
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
@@ -87,7 +87,7 @@ def quadrature_posterior(
         columns: dict[str, Tensor] = {}
         drawn: dict[str, list[Tensor]] = {}
         with tqdm(unit="point", disable=None if progress else True, leave=False) as bar:
-            for rows, joint, grid, log_f in own_grids(program, split, coarse, num_points, max_rows, bar):
+            for rows, joint, grid, log_f in adaptive_grid(program, split, coarse, num_points, max_rows, bar):
                 if not columns:
                     _check_size(len(grid), len(split), max_bytes)
                 for name, part in _described(grid, log_f).items():

@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp, kstwobign, wasserstein_distance
 
 from ppl_vae.diagnostics.results import ess, rhat
 
-__all__ = ["BY_DATUM", "BY_UNIT", "compared"]
+__all__ = ["BY_DATUM", "BY_UNIT", "differences"]
 
 BY_UNIT = {
     "mean_error": "reference sd",
@@ -27,7 +27,7 @@ BY_UNIT = {
 BY_DATUM = {"energy_distance": "reference sd", "energy_distance_null_sd": "reference sd"}
 
 
-def compared(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, np.ndarray]:
+def differences(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, np.ndarray]:
     """The variables of `BY_UNIT`, (units,), and of `BY_DATUM`, (); NaN for units that never vary in the reference.
 
     Parameters
