@@ -78,14 +78,8 @@ def diagnose(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`; at least two data, held out.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; x has two or more data, held out.
     full
         Whether to run what takes seconds or minutes.
     num_samples
@@ -94,12 +88,6 @@ def diagnose(
         Number of data that the tree holds, and that the full diagnosis looks at.
     length
         How long HMC and AIS run, 50 or more: transitions in warm-up and again after it, and temperatures.
-    seed
-        Seed of every diagnostic; fresh entropy, recorded, if `None`.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
-    progress
-        Show progress bars, where there is a terminal.
     diagnostics
         What to run: some of `DIAGNOSTICS`, or those and a `Diagnostic` of your own.
 

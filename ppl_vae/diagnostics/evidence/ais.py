@@ -52,16 +52,8 @@ def ais(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the chains; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; `max_rows` counts pairs of chain and datum.
     init
         ``"prior"`` or ``"guide"``: where the chains start.
     num_temperatures
@@ -71,10 +63,6 @@ def ais(
     num_steps
         Leapfrog steps at each temperature. A run costs `2 * num_chains * num_temperatures * (num_steps + 1)`
         evaluations of the density and its gradient a datum, the pilot run included.
-    max_rows
-        Pairs of chain and datum that move at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

@@ -48,26 +48,15 @@ def bdmc(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`; the model must observe exactly x.
-    x
-        Gives the simulated data their shape, context and mask, those of the data in turn: (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of data and chains; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The model must observe exactly x. The simulated data take their shape from x, and context and
+        mask from each datum in turn. `max_rows` counts simulated data, and pairs of chain and datum.
     init
         ``"prior"`` or ``"guide"``: where the forward chains start.
     num_simulations
         Data simulated, two or more.
     num_temperatures, num_chains, num_steps
         As for `ais`; the cost is half as much again.
-    max_rows
-        Data simulated, and pairs of chain and datum that move, at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

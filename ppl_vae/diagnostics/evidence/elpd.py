@@ -47,26 +47,14 @@ def elpd(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Held-out data, (n, *x_shape), or a `Split`. Of a bare tensor it is not known where it came from: training data
-        are then not recognized.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; x holds held-out data. A bare tensor carries no provenance: training data are then not
+        recognized.
     method
         Of `log_marginal_likelihood`: ``"iwae"``, ``"ais"``, ``"prior"``, ``"quadrature"``.
     held_out
         `False` for the data the parameters were fitted to: the result says so, and `compare` refuses it. Validation
         data that only chose when to stop count as held out.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
     **options
         Of the method.
 

@@ -59,22 +59,10 @@ def log_marginal_likelihood(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`.
     method
         One of the above.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
     **options
         Of the method.
 

@@ -39,24 +39,12 @@ def log_weights(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`.
     num_samples
         Draws from q a datum.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
     max_bytes
         Largest result that is made.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

@@ -40,22 +40,11 @@ def quadrature(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`; one or two latent dimensions in all.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws that the box is laid around; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The program has one or two latent dimensions in all. `seed` is that of the draws that
+        determine the box; `max_rows` counts pairs of point and datum.
     num_points
         Along each axis, an odd number; 2049 for one latent dimension and 257 for two if `None`.
-    max_rows
-        Pairs of point and datum scored at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

@@ -49,26 +49,14 @@ def active_units(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), n >= 2, or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; x has two or more data. `max_rows` bounds the memory only down to all draws of one datum.
     threshold
         Variance above which a unit or a direction is active.
     epsilon, delta
         A unit has collapsed if its KL is below `epsilon` nats for a share of the data of at least 1 - `delta`.
     num_samples
         Draws a datum, 25 or more; nothing is decoded for them.
-    max_rows
-        Pairs of draw and datum held at once; bounds the memory, for all draws of one datum at least.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

@@ -66,24 +66,13 @@ def aggregated_posterior(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`: the training data, to find holes in what the decoder was trained on.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. Give the training data as x to find regions of the prior that the decoder was not trained on.
+        `max_rows` bounds the memory only down to all draws for one datum.
     num_samples
         Draws z ~ q(z), 2 or more; the energy test takes as many, but no more than 1,000 or than there are data.
     num_permutations
         Permutations of the energy test.
-    max_rows
-        Pairs of draw and datum scored at once; bounds the memory, for all draws and one datum at least.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

@@ -60,14 +60,10 @@ def posterior_predictive_check(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`, that observes x at a single site.
-    x
-        Data, (n, *x_shape), or a `Split`. Statistics are taken in the units of its raw data, where it knows them.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing; the same elements of its replicates are left out.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The model must observe x at a single site. Statistics are in the units of the raw data where
+        the `Split` knows them. Elements that `mask` leaves out of x are left out of its replicates. `max_rows` counts
+        replicated data; at least R are made at once.
     level
         ``"population"`` or ``"datum"``.
     statistics
@@ -77,14 +73,8 @@ def posterior_predictive_check(
         Replicates R of the data set, or of each datum; p-values are multiples of 1 / (2 R + 2).
     num_kept
         How many of them are in the tree themselves, for pictures: as many as there are and `max_bytes` holds.
-    seed
-        Seed of all draws; fresh entropy, recorded, if `None`.
-    max_rows
-        Replicated data made at once, R at least; bounds the memory.
     max_bytes
         Memory for the replicates that are kept.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------

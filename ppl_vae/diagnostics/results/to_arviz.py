@@ -59,26 +59,14 @@ def to_arviz(
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`, whose `index` becomes the coordinate `obs`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; the `index` of a `Split` becomes the coordinate `obs`.
     num_samples
         Draws from q a datum; at least 25.
     num_predictive
         Draws of the predictive groups and of the prior, 1 to `num_samples`; 100, or as many as there are, if `None`.
-    seed
-        Seed of all draws; fresh entropy, recorded, if `None`.
-    max_rows
-        Pairs of draw and datum decoded at once.
     max_bytes
         Largest tree that is made, all its groups together.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------
