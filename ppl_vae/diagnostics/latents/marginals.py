@@ -1,4 +1,4 @@
-"""The density of each latent unit by itself, over all data together."""
+"""Marginal densities of each latent unit under q(z) or p(z)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Marginals", "marginals"]
 
 
 class Marginals(NamedTuple):
-    """Log densities of the units of a site.
+    """Marginal log densities of the units of a site.
 
     Attributes
     ----------
     log_prob
-        Of the units made real, at every code, (M, units), in nats and float64.
+        Of the unconstrained units, at every draw, (M, units), in nats and float64.
     estimator
-        Where they came from, in words.
+        The estimator, in words.
     """
 
     log_prob: Tensor
@@ -40,7 +40,7 @@ def marginals(
     prior: bool = False,
     max_rows: int = 10_000,
 ) -> Marginals:
-    """Those of q(z), or of p(z), at some codes; `others` are codes of their own from the same distribution."""
+    """Marginals of q(z), or of p(z), at the draws `given`; `others` are independent draws of the same kind."""
     if site in mean.units:
         return Marginals(mean.units[site] + given.log_jacobian[site], "exact")
     each = _over_others(sites_of, site, given, others, prior=prior, max_rows=max_rows)
@@ -53,9 +53,9 @@ def marginals(
 def _over_others(
     sites_of: SitesOf, name: str, given: AggregateDraws, others: AggregateDraws, *, prior: bool, max_rows: int
 ) -> Tensor | None:
-    """The density of each unit of a site at M codes, the latents it depends on drawn with other codes, (M, units).
+    """Marginals of a site's units at M draws, averaged over `others` for the latents they depend on, (M, units).
 
-    In nats and float64; `None` where it is not known even given them.
+    In nats and float64; `None` where the conditional marginals are not known.
     """
     num = len(given.index)
     total = torch.full_like(given.u[name], -math.inf)

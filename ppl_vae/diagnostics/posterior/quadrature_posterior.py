@@ -142,7 +142,6 @@ def _described(grid: Grid, log_f: Tensor) -> dict[str, Tensor]:
 
 def _drawn(grid: Grid, log_f: Tensor, num: int) -> Tensor:
     """Draws u, (num, n, dim), uniform within the cells around the points."""
-
     index = torch.multinomial(log_f.softmax(0).T, num, replacement=True).T
     u = grid.at(grid.points[index])
     return u + (torch.rand_like(u) - 0.5) * grid.step
