@@ -44,9 +44,9 @@ class StandardNormal(Prior):
 
 @checked
 class Laplace(Prior):
-    """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes pushed towards exact zeros.
+    """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes shrunk towards exact zeros.
 
-    With a `Point` posterior it makes an L1-regularized, sparse autoencoder.
+    With a `Point` posterior, an L1-regularized, sparse autoencoder.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Laplace(Prior):
 class Flat(Prior):
     """p(z) = 1, improper. With a `Point` posterior the ELBO is the reconstruction log-likelihood: an autoencoder.
 
-    Nothing can be sampled from it, and with a posterior that has a density the ELBO would be no bound.
+    It cannot be sampled, and with a posterior that has a density the ELBO is no bound.
 
     Parameters
     ----------

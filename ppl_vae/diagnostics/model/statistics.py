@@ -32,7 +32,7 @@ __all__ = [
 AT_ONCE = 500  # data per batch, few enough for the processor's cache
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
-"""Function of data (n, *x_shape) in float64 and a mask of that shape, True where observed; to (n,), NaN if undefined."""
+"""Function of data (n, *x_shape) in float64 and a mask of that shape, True where observed; gives (n,), with NaN."""
 
 
 class Discrepancy(NamedTuple):
