@@ -207,7 +207,7 @@ def panel(subject: Subject, results: Results, at: int, title: str) -> Panel:
 
 
 def _flat(draws: xr.Dataset) -> np.ndarray:
-    """All units of all sites, (draws, obs, units), the chains mixed."""
+    """All units of all sites, (draws, obs, units), the chains interleaved."""
     z = _by_unit(draws)[1].swapaxes(0, 1)
     return z.reshape(-1, *z.shape[2:])
 

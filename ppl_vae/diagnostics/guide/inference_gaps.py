@@ -130,7 +130,7 @@ _CANNOT_SEE = (
 
 
 def _judged(program: Modelled, refined: Refined, data: Split, num_samples: int, max_rows: int) -> dict[str, Tensor]:
-    """What is reported of some data, each (n,)."""
+    """Variables of the result for some data, each (n,)."""
     args, mask = arguments(program, data)
 
     def log_weights(q: Modelled) -> Tensor:

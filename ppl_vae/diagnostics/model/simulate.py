@@ -20,7 +20,7 @@ __all__ = ["check_observed", "simulated"]
 
 
 def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_000) -> tuple[dict[str, Tensor], Split]:
-    """Pairs (z, x) drawn from p(z) p(x | z): each z is one exact draw from the posterior of its x.
+    """Pairs (z, x) drawn from p(z) p(x | z): each z is an exact draw from p(z | x).
 
     Call it inside `session.diagnosing`.
 
@@ -75,7 +75,7 @@ def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
 
 
 def _simulated(program: Modelled, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:
-    """One pair for each datum: latents by site, and x."""
+    """One pair (z, x) per datum: latents by site, and x."""
     args, mask = arguments(program, like)
     where = where.of(len(like))
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.model_kwargs(mask))

@@ -41,7 +41,7 @@ class Grid:
 
     @classmethod
     def over(cls, caller: str, program: Modelled, split: Split, num_points: int | None, max_rows: int) -> Grid:
-        """A box with room for prior and posterior of all data, as far as draws from the prior and from q show them.
+        """A box around draws from the prior and from q of all data, with a margin.
 
         Raises
         ------
@@ -156,7 +156,7 @@ def check_points(caller: str, num_points: int) -> None:
 
 
 def _shares(program: Modelled, split: Split, max_rows: int) -> bool:
-    """Whether a program gives each datum its own density at points that come once for all, (points, 1, dim).
+    """Whether a program broadcasts points shared by all data, (points, 1, dim), against the data.
 
     Not every model does: one may concatenate z with a context, which needs as many z as data.
     """

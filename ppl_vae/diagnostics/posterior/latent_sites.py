@@ -69,7 +69,7 @@ class LatentSites:
 
     @classmethod
     def of(cls, program: Modelled, names: Iterable[str], data: Split, where: traces.Plates) -> LatentSites:
-        """Those of some data."""
+        """The latent sites of some data."""
         args, mask = arguments(program, data)
         return cls(program, tuple(names), args, mask, where.of(len(data)))
 

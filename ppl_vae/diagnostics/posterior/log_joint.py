@@ -174,7 +174,7 @@ class LogJoint:
 
 
 def log_joints(program: Modelled, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
-    """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
+    """The joint density in batches of data, such that `num` points for each datum are at most `max_rows` pairs.
 
     Fewer where one pair takes much memory: see `find_plates`. Call it inside `session.diagnosing`. Raises for
     `max_rows` below 1, and whatever `LogJoint` raises.

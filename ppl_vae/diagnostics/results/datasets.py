@@ -18,7 +18,7 @@ __all__ = ["attributes", "narrow", "of_draws", "with_units"]
 
 
 def attributes(program: Modelled, split: Split, seed: int, **more: Any) -> dict[str, Any]:
-    """Where a result came from, for the attrs of a tree or dataset."""
+    """Provenance of a result, for the attrs of a tree or dataset."""
     return {"model": " ".join(formula_of(program).splitlines()), "data": split.identity, "seed": seed, **more}
 
 

@@ -160,7 +160,7 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
 
 
 def _prior(program: Modelled, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
-    """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
+    """Draws from the prior and the prior predictive; contexts, if any, are those of the data in turn."""
     where = find_plates(program, split)
     args, _ = arguments(program, split[torch.arange(num) % len(split)])
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
