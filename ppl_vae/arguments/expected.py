@@ -1,4 +1,4 @@
-"""What an annotation allows."""
+"""The values that an annotation allows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Expected(NamedTuple):
 
 
 def expected(hint: Any) -> Expected:
-    """What a type hint allows; classes of torch and Pyro are not checked here."""
+    """The values that a type hint allows; classes of torch and Pyro are not checked here."""
     origin = get_origin(hint)
     if hint == ArrayLike:
         return Expected("an array", _no_array)

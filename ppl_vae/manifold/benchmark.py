@@ -1,4 +1,4 @@
-"""Many embeddings of the same data, judged by the same scores on the same held-out data."""
+"""Embeddings of the same data by several methods, with the same scores on the same held-out data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Benchmark", "benchmark"]
 
 
 class Splits(Protocol):
-    """What `benchmark` reads of a data set; every data set of `ppl_vae.data` has it."""
+    """The attributes of a data set that `benchmark` reads; every data set of `ppl_vae.data` has them."""
 
     @property
     def train(self) -> Split: ...
@@ -36,7 +36,7 @@ class Splits(Protocol):
 @checked
 @dataclass(frozen=True, repr=False)
 class Benchmark:
-    """What `benchmark` found.
+    """Result of `benchmark`.
 
     Attributes
     ----------
@@ -67,8 +67,8 @@ class Benchmark:
     def summary(self) -> pd.DataFrame:
         """Mean and sd of every score over the seeds, one row a method, in the order they ran in.
 
-        The data are fixed: the sd is what a method's own random numbers do, 0 for a deterministic one. It is not how
-        far the score is from that of other held-out data; for that see `differences`.
+        The data are fixed: the sd is that over a method's random numbers, 0 for a deterministic one. It does not
+        include the sampling of the held-out data; for that see `differences`.
         """
         seeds = self.scores.drop(columns=["seed", "held_out"]).groupby("method", sort=False)
         return seeds.agg(["mean", "std"]).dropna(axis=1, how="all").rename(columns={"std": "sd"}, level=1)

@@ -19,7 +19,7 @@ from ppl_vae.precision import in_float64
 
 __all__ = ["Geodesic", "geodesic"]
 
-ROUND = 20  # iterations between two looks at the progress
+ROUND = 20  # iterations between two checks of convergence
 
 
 @checked
@@ -189,7 +189,7 @@ def _relaxed(
 
 
 def _whitening(size: int, like: Tensor) -> Tensor:
-    """L^-T for L L^T the energy's matrix under a constant metric: the moves it maps are equally stiff, any size."""
+    """L^-T for L L^T the Hessian of the energy under a constant metric: a preconditioner for any number of steps."""
     second = 2 * torch.eye(size, dtype=torch.float64)
     second -= torch.diag(torch.ones(size - 1, dtype=torch.float64), 1)
     second -= torch.diag(torch.ones(size - 1, dtype=torch.float64), -1)

@@ -1,4 +1,4 @@
-"""Walks through the code space: grids, traversals and interpolations."""
+"""Walks through the latent space: grids, traversals and interpolations."""
 
 from __future__ import annotations
 

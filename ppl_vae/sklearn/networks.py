@@ -1,4 +1,4 @@
-"""The networks of an estimator: of its settings those that a network has, and no setting is lost."""
+"""The networks of an estimator, with those of its settings that a network has; others are refused."""
 
 from __future__ import annotations
 
