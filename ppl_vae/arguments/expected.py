@@ -19,7 +19,7 @@ __all__ = ["Expected", "expected"]
 
 
 class Expected(NamedTuple):
-    """What a hint allows: in words, as the error that a value is (`None` where it fits), and what to do if known."""
+    """The values that a hint allows: in words, as a function from a value to an error or `None`, and how to fix it."""
 
     words: str
     wrong: Callable[[Any], type[Exception] | None]
