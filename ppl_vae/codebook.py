@@ -61,7 +61,7 @@ class Codebook(nn.Module):
             )
         self.decay = decay
         self.register_buffer("codes", torch.randn(num_codes, dim))
-        self.register_buffer("counts", torch.zeros(num_codes))  # encodings a batch, a moving average
+        self.register_buffer("counts", torch.zeros(num_codes))  # encodings per batch, a moving average
         self.register_buffer("used", torch.zeros(groups, num_codes, dtype=torch.long))
 
     def nearest(self, encodings: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Benchmark:
     Attributes
     ----------
     scores
-        One row a method and seed: `trustworthiness`, `continuity`, `knn_accuracy` (where there are labels), `rmse`
+        One row per method and seed: `trustworthiness`, `continuity`, `knn_accuracy` (where there are labels), `rmse`
         (in raw units, where the method has an inverse), `distance_correlation` (where the data have factors) and
         `seconds`; and whether the rows it was scored on were `held_out`.
     embeddings
@@ -51,7 +51,7 @@ class Benchmark:
     held_out
         The held-out data.
     left_out
-        Why, for each method that could not run.
+        Reason by method for those that could not run.
     """
 
     scores: pd.DataFrame
@@ -65,7 +65,7 @@ class Benchmark:
         return f"Scores from 0 to 1, mean and sd over the seeds\n{table.to_string(float_format='{:.3f}'.format)}"
 
     def summary(self) -> pd.DataFrame:
-        """Mean and sd of every score over the seeds, one row a method, in the order they ran in.
+        """Mean and sd of every score over the seeds, one row per method, in the order they ran.
 
         The data are fixed: the sd is that over a method's random numbers, 0 for a deterministic one. It does not
         include the sampling of the held-out data; for that see `differences`.
