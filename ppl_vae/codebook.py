@@ -198,7 +198,7 @@ class CodeMass(TorchDistribution):
         return _matches(value, self.codes)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log of the mass of values (*leading, groups * dim), -inf for what is no vector of codes."""
+        """log of the mass of values (*leading, groups * dim), -inf for other vectors."""
         each = torch.where(self.matches(value), self.log_weights, -torch.inf)
         log_p = each.logsumexp(-1).sum(-1)  # codes that coincide add up
         return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))

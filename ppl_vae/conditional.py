@@ -143,7 +143,7 @@ class Amortized(Conditional):
         self.net = made
 
     @abc.abstractmethod
-    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # a leaf names what it takes
+    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # subclasses name their arguments
         """The distribution with parameters (*leading, *param_shape); `context` where the class `sees_context`."""
 
     def given(self, *context: Tensor) -> TorchDistribution:

@@ -150,7 +150,7 @@ class Split:
 
     @classmethod
     def of(cls, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Split:
-        """A split of bare tensors, arrays or tables, numbered from 0; a split stays what it is.
+        """A split of bare tensors, arrays or tables, numbered from 0; a split is returned unchanged.
 
         Raises
         ------

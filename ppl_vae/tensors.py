@@ -22,7 +22,7 @@ def is_array(values: Any) -> bool:
 
 
 def as_tensor(name: str, values: Any) -> Tensor:
-    """Numbers as a tensor of the same values: of an array, a table, or lists; a tensor stays what it is.
+    """Numbers as a tensor of the same values: of an array, a table, or lists; a tensor is returned unchanged.
 
     Memory is shared where it can be. Of a masked array these are all the values; see `missing_in`.
 

@@ -149,7 +149,7 @@ def _mapping(key: Any, value: Any) -> Expected:
     return Expected(f"a mapping from {keys.words} to {values.words}", wrong)
 
 
-_JUDGED_WHERE_USED = ("torch", "pyro")  # data and components: what is wrong with them is no matter of their class
+_JUDGED_WHERE_USED = ("torch", "pyro")  # data and components, checked by their values where they are used
 _PLAIN: dict[Any, Expected] = {
     Any: Expected("anything", lambda _: None),
     int: Expected("a whole number", _number(Integral)),

@@ -169,7 +169,7 @@ def check_decoder(caller: str, vae: Any) -> None:
 
 
 def check_codes(caller: str, *codes: Any) -> None:
-    """Refuse what is no tensor of finite floats (*leading, latent_dim).
+    """Refuse anything but a tensor of finite floats (*leading, latent_dim).
 
     Raises
     ------

@@ -52,7 +52,7 @@ class CodePrior(Prior):
         self.logits = nn.Parameter(torch.zeros(posterior.groups, posterior.num_codes), requires_grad=weighted)
 
     def given(self, *context: Tensor) -> CodeMass:
-        """The mass, whatever the context."""
+        """The mass; the context is ignored."""
         return self._over_codes(self.logits)
 
     def start_from(self, z: Tensor) -> None:

@@ -38,7 +38,7 @@ class StandardNormal(Prior):
         self.register_buffer("loc", torch.zeros(latent_dim))
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The prior, whatever the context."""
+        """The prior; the context is ignored."""
         return DiagonalNormal(self.loc, torch.ones_like(self.loc))
 
 
@@ -63,7 +63,7 @@ class Laplace(Prior):
         self.register_buffer("loc", torch.zeros(latent_dim))
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The prior, whatever the context."""
+        """The prior; the context is ignored."""
         return dist.Laplace(self.loc, torch.full_like(self.loc, 0.5**0.5)).to_event(1)
 
 

@@ -39,7 +39,7 @@ class GaussianMixture(Prior):
         self.raw_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The mixture, whatever the context."""
+        """The mixture; the context is ignored."""
         return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
 
     def start_from(self, z: Tensor) -> None:

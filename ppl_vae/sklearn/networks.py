@@ -15,7 +15,7 @@ __all__ = ["check_widths", "network"]
 
 
 def check_widths(hidden_dims: Any) -> None:
-    """Refuse what is no sequence of widths of layers.
+    """Refuse anything but a sequence of layer widths.
 
     Raises
     ------

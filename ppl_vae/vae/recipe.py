@@ -114,7 +114,7 @@ def plain(said: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def entry(factory: Factory | Levels) -> Any:
-    """A part of a recipe: a class by name, and its arguments; what is no class stays as it is. Of levels a list."""
+    """A part of a recipe: a class by name, and its arguments; other values are unchanged. A list for levels."""
     if isinstance(factory, Sequence):
         return [entry(level) for level in factory]
     made_of = factory.func if isinstance(factory, partial) else factory
