@@ -143,7 +143,7 @@ class Amortized(Conditional):
         self.net = made
 
     @abc.abstractmethod
-    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # subclasses name their arguments
+    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # leaves name theirs
         """The distribution with parameters (*leading, *param_shape); `context` where the class `sees_context`."""
 
     def given(self, *context: Tensor) -> TorchDistribution:

@@ -88,7 +88,7 @@ class Likelihood(Amortized):
         return 1, *x_shape
 
     @abc.abstractmethod
-    def elementwise(self, *params: Any, **_: Any) -> TorchDistribution:  # subclasses name their arguments
+    def elementwise(self, *params: Any, **_: Any) -> TorchDistribution:  # leaves name theirs
         """Distribution of each element of x, from k tensors (*leading, *x_shape); its `support` is the data domain.
 
         In a class that `sees_context` the context, each (*leading, ...), comes after them: `(*params, *context)`.

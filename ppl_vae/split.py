@@ -55,7 +55,7 @@ class Split:
     Raises
     ------
     TypeError
-        For what is no numbers.
+        For values that are not numeric.
     ValueError
         For a single number as x; where index, labels, mask, context or factors are not as many as x, or the factors
         are not (n, F).
@@ -155,7 +155,7 @@ class Split:
         Raises
         ------
         TypeError
-            For a context or mask beside a split, which has its own, and for what is no numbers.
+            For a context or mask beside a split, which has its own, and for values that are not numeric.
         ValueError
             For no data, for values and context that are not finite, or for a mask that is not boolean or does not
             fit x; `None` is no mask, as True.

@@ -95,7 +95,7 @@ def geodesic(
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for codes that are no tensors of floats.
+        For an object that is no `VAE`, and for codes that are no tensors of floats.
     ValueError
         For what `interpolate` refuses, ends that are not finite, and codes to go through that are not (n, latent_dim)
         and finite, or beside a context.

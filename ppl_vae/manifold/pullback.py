@@ -37,7 +37,7 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for codes that are no tensor of floats.
+        For an object that is no `VAE`, and for codes that are no tensor of floats.
     ValueError
         For codes that are not finite, and codes or context of another width than those of the VAE.
     """
@@ -104,7 +104,7 @@ def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for codes that are no tensor of floats.
+        For an object that is no `VAE`, and for codes that are no tensor of floats.
 
     References
     ----------

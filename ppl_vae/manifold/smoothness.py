@@ -46,7 +46,7 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) 
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for walks that are no tensor of floats.
+        For an object that is no `VAE`, and for walks that are no tensor of floats.
     ValueError
         For walks of fewer than two steps.
 

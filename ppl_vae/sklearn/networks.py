@@ -39,7 +39,7 @@ def network(net: Callable[..., Any], settings: Mapping[str, Any], defaults: Mapp
     Raises
     ------
     TypeError
-        For what is no class of networks.
+        For anything but a class of networks.
     ValueError
         For any other setting that is not its default: the network would never see it.
     """

@@ -79,7 +79,7 @@ def build(
         Networks, `net(in_shape, out_shape)`. Below the top the encoder is given x first, and the level above as
         context; the prior's networks are settings of its own, as in `partial(ConditionalNormal, net=...)`.
     corruption
-        What the encoder sees in the place of x in training, for a denoising VAE; nothing else if `None`.
+        Corruption of the encoder's input in training, for a denoising VAE; `None` for none.
     seed
         Seed of the weights. If `None`, uses torch's global generator, as any torch module does, and advances it.
 

@@ -54,7 +54,7 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     Raises
     ------
     TypeError
-        For what is no tree.
+        For an object that is no tree.
     ValueError
         For trees without posterior draws, of different data, without common `obs`, or with other sites or shapes; for
         fewer than 10 `max_draws`.
