@@ -1,16 +1,16 @@
-"""What does a denoising autoencoder buy over PCA and filters, and at which noise?
+"""How much better than PCA and filters is a denoising autoencoder, and at which noise?
 
 Noisy images in, clean images out. Rows: Gaussian noise of several standard deviations, masked pixels, and salt and
 pepper. Columns: the noisy images, a Gaussian and a median filter, PCA, an autoencoder trained on clean images (the
 control), and a denoising autoencoder and VAE. Images are in [0, 1], and so is what every method gives, clipped.
 
-All but the control are given the noise of their row: each denoising network is trained on it (clean images as
-targets), and the widths of the filters and PCA's rank, fitted on clean or noisy training images, whichever is better,
-are those of the highest mean PSNR on validation images. Networks have the same layers and schedule; nothing of them
-is chosen. The VAE decodes the mean of q.
+All methods except the control are tuned to the noise of their row: each denoising network is trained with it (clean
+images as targets); the widths of the filters, the rank of PCA, and whether PCA is fitted to clean or noisy training
+images, are those with the highest mean PSNR on validation images. Networks have the same layers and schedule, without
+tuning. The VAE decodes the mean of q.
 
-Over the test images: mean PSNR and SSIM with standard errors, and how far the denoising autoencoder is from each
-other method, image by image. The mean is over the PSNRs of the images, not the PSNR of a mean error.
+Results on the test images: mean PSNR and SSIM with standard errors, and the paired differences between the denoising
+autoencoder and each other method. The mean is over the PSNRs of the images, not the PSNR of a mean error.
 
     python experiments/denoise.py --data mnist --data-dir DIR --figure denoise.png --out denoise.json
 """

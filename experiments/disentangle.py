@@ -1,11 +1,10 @@
-"""Does a larger beta disentangle the factors of sprites, and what does it cost?
+"""Does a larger beta disentangle the factors of sprites, and how much reconstruction does it cost?
 
-A beta-VAE (Higgins et al. 2017) weighs the KL of q(z | x) from p(z) by beta. On sprites of known shape, scale,
-orientation and position each latent unit is scored against each factor by MIG (Chen et al. 2018, arXiv:1802.04942), SAP
-(Kumar et al. 2018, arXiv:1711.00848) and DCI (Eastwood and Williams 2018), beside the reconstruction log p(x | z) that
-is paid for it. Several seeds of training each, because scores of one beta differ by the seed about as much as betas do
-(Locatello et al. 2019, arXiv:1811.12359): a beta is better only as far as the errors say. To choose it by such a score
-needs the factors; nothing here says how to choose it without.
+A beta-VAE (Higgins et al. 2017) multiplies KL(q(z | x) || p(z)) by beta. On sprites of known shape, scale, orientation
+and position each latent unit is scored against each factor by MIG (Chen et al. 2018, arXiv:1802.04942), SAP (Kumar et
+al. 2018, arXiv:1711.00848) and DCI (Eastwood and Williams 2018), together with the reconstruction log p(x | z). Each
+beta is trained with several seeds, because scores vary between seeds about as much as between betas (Locatello et al.
+2019, arXiv:1811.12359): compare betas with the standard errors. Choosing beta by such a score needs known factors.
 
     python experiments/disentangle.py --figure disentangle.png --out disentangle.json
 """

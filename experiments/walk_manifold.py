@@ -1,9 +1,10 @@
-"""Walking the manifold: what lies between two images, by which way, and how smooth the way is.
+"""Walks on the decoded manifold between two images: straight lines, arcs and geodesics, and their smoothness.
 
-VAEs and plain autoencoders, with codes of 2 and of more units, on the same data. Between random pairs of test images
-three walks of as many steps: the straight line between their codes, an arc around the origin, and the geodesic of the
-decoder's pull-back metric, started from the line or from the shortest path through codes of training data. A walk is
-smooth if the decoded path is short and its steps are even. Lengths are in grey levels (root of a sum over pixels).
+VAEs and plain autoencoders, with codes of 2 and of more units, on the same data. Random pairs of test images are
+connected by three walks with the same number of steps: the straight line between their codes, an arc around the origin,
+and the geodesic of the decoder's pull-back metric, initialized with the line or with the shortest path through codes of
+training data. A walk is smooth if the decoded path is short and its steps are even. Lengths are in grey levels
+(Euclidean norm over pixels).
 
     python experiments/walk_manifold.py --data frey_faces --figure walk.png --gif walk.gif --out walk.json
 """

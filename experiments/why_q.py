@@ -1,16 +1,16 @@
-"""Why is there a q at all? The error of log p(x) against what it costs, with q and without.
+"""Why use q(z | x)? The error of log p(x) against its computational cost, with and without q.
 
-p(x) is an integral over z. Averaging p(x | z) over draws from the prior needs as many draws as the posterior is
-narrow, which is exponential in the latent dimension; a grid is exact in two dimensions and out of reach in eight.
-Draws from a q(z | x) near the posterior need few, and annealing (AIS) pays in gradients for what q lacks.
+p(x) is an integral over z. Averaging p(x | z) over draws from the prior needs a number of draws that grows
+exponentially with the latent dimension; a grid is near exact in two dimensions and infeasible in eight. With a q(z | x)
+near the posterior few draws suffice; annealing (AIS) corrects a poor q at the cost of gradients.
 
 Probabilistic PCA with 2, 8 and 32 latent dimensions, four times as many of x, and data from the model: log p(x) is
 known in closed form, and q is the best with independent dimensions (mean field), not the exact posterior. Then a VAE
 with two latent dimensions, trained on MNIST; log p(x) is from the finest grid, whose own error is among the results,
 and q is its encoder's.
 
-The cost counts evaluations of log p(x, z) for each datum. Those of AIS, its pilot run included, come with a gradient,
-which costs two or three times as much again; those of the grid share one decoding among all data.
+The cost is the number of evaluations of log p(x, z) per datum. Those of AIS, including its pilot run, also compute a
+gradient, which costs two or three times as much; those of the grid share one decoding among all data.
 
     python experiments/why_q.py --data-dir DIR --figure why_q.png --out why_q.json
 """

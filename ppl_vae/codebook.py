@@ -1,4 +1,4 @@
-"""A codebook learned by moving averages, and the masses over its codes."""
+"""A codebook learned by exponential moving averages, and probability masses over its codes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ __all__ = ["Code", "CodeMass", "Codebook"]
 Shape = Sequence[int]
 
 DEAD = 0.1
-"""A code used less than this part of an even share is given up."""
+"""A code used less than this fraction of 1 / K is reset."""
 
 
 class Codebook(nn.Module):
-    """K vectors, each the moving average of the encodings nearest to it.
+    """K vectors, each the exponential moving average of the encodings nearest to it.
 
-    The first update, and any later one for codes that are hardly used, puts codes on encodings of the batch: the
-    codebook starts where the data are, and unused codes are tried elsewhere, which does not keep it from collapsing to
-    a few; see `perplexity`. Uses torch's global generator.
+    The first update sets all codes, and later updates rarely used codes, to random encodings of the batch. This does
+    not exclude a collapse to a few codes; see `perplexity`. Uses torch's global generator.
 
     Parameters
     ----------
@@ -35,9 +34,9 @@ class Codebook(nn.Module):
     dim
         Dimension of a code.
     decay
-        What an update keeps of the averages, in [0, 1).
+        Weight of the old averages in an update, in [0, 1).
     groups
-        Number of parts of a latent that share the codes; their use is counted apart.
+        Number of parts of a latent that share the codes; their use is counted separately.
 
     Raises
     ------
@@ -62,13 +61,13 @@ class Codebook(nn.Module):
             )
         self.decay = decay
         self.register_buffer("codes", torch.randn(num_codes, dim))
-        self.register_buffer("counts", torch.zeros(num_codes))  # encodings a batch, a moving average
+        self.register_buffer("counts", torch.zeros(num_codes))  # encodings per batch, a moving average
         self.register_buffer("used", torch.zeros(groups, num_codes, dtype=torch.long))
 
     def nearest(self, encodings: Tensor) -> Tensor:
-        """Indices of the codes nearest to encodings (*leading, dim), the first of equals, (*leading,).
+        """Indices of the codes nearest to encodings (*leading, dim), the first of ties, (*leading,).
 
-        From differences, one coordinate after the other: the same to the last digit on any processor.
+        Summed coordinate by coordinate, so that the result is bit-identical on all processors.
         """
         each = zip(encodings.unsqueeze(-2).unbind(-1), self.codes.unbind(-1), strict=True)
         distance = sum((e - c).square() for e, c in each)  # (*leading, K), no (*leading, K, dim) array
@@ -76,15 +75,14 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def learn(self, encodings: Tensor) -> None:
-        """Move the codes towards encodings (rows, dim); into new tensors, as a graph may hold the old ones.
+        """Update the codes from encodings (rows, dim); creates new tensors, as an autograd graph may hold the old ones.
 
-        A code that is given up stays where it is if another one, in use or put there before it, lies on its encoding:
-        coincident codes would be one code.
+        A code is not reset to an encoding at which another code already lies: coincident codes would act as one code.
         """
         index = self.nearest(encodings)
         new = (1 - self.decay) * nn.functional.one_hot(index, len(self.codes)).to(encodings)  # (rows, K)
         counts = self.decay * self.counts + new.sum(0)
-        # a difference, so that a code that lies on its encodings stays there to the last digit
+        # as a difference, so that a code equal to its encodings does not change by rounding
         step = new.T @ (encodings - self.codes[index]) / counts.clamp_min(1e-30).unsqueeze(-1)
         share = len(encodings) / len(self.codes)
         dead = (counts < DEAD * share) | (self.counts == 0)  # all of them before the first update
@@ -99,27 +97,27 @@ class Codebook(nn.Module):
         self.counts = torch.where(dead, share, counts)
 
     def count(self, index: Tensor) -> None:
-        """Add indices (*leading, groups) to the count of what is used; apart from `counts`, which revival resets."""
+        """Count the use of indices (*leading, groups); separate from `counts`, which a reset of codes changes."""
         groups, num_codes = self.used.shape
         places = index + num_codes * torch.arange(groups, device=index.device)
         self.used = self.used + places.flatten().bincount(minlength=groups * num_codes).view(groups, num_codes)
 
     def perplexity(self) -> float:
-        """exp of the entropy of the codes' use within a group, the mean over groups; NaN where none was counted.
+        """exp of the entropy of the codes' relative frequencies, the mean over groups; NaN if none was counted.
 
-        Between 1, the same code for all data, and K, all codes alike.
+        Between 1 (one code for all data) and K (all codes equally often).
         """
         used = in_float64(self.used)
         p = used / used.sum(-1, keepdim=True)
         return torch.exp(torch.special.entr(p).sum(-1)).mean().item()
 
     def count_anew(self) -> None:
-        """Forget what was counted."""
+        """Reset the counts of `perplexity`."""
         self.used = torch.zeros_like(self.used)
 
 
 class _Codes(constraints.Constraint):
-    """Vectors of `groups` codes one after the other."""
+    """Support: vectors that concatenate `groups` codes."""
 
     is_discrete = True
     event_dim = 1
@@ -200,7 +198,7 @@ class CodeMass(TorchDistribution):
         return _matches(value, self.codes)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log of the mass of values (*leading, groups * dim), -inf for what is no vector of codes."""
+        """log of the mass of values (*leading, groups * dim), -inf for other vectors."""
         each = torch.where(self.matches(value), self.log_weights, -torch.inf)
         log_p = each.logsumexp(-1).sum(-1)  # codes that coincide add up
         return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
@@ -231,10 +229,10 @@ def _kl_of_a_code(q: Code, p: CodeMass) -> Tensor:
 
 
 def _same(codes: Tensor) -> Tensor:
-    """Which codes differ by rounding at most, (K, K).
+    """Which codes are equal up to rounding, (K, K).
 
-    The same encoding, computed in other rows of a batch, differs in its last digits; which of two codes on it is
-    nearest must not depend on them.
+    The same encoding, computed in another row of a batch, differs by rounding; which of two codes at it is nearest must
+    not depend on that.
     """
     tolerance = 100 * torch.finfo(codes.dtype).eps * codes.abs().max()
     return torch.cdist(codes, codes, p=torch.inf) <= tolerance

@@ -1,4 +1,4 @@
-"""The one noun: a conditional distribution with parameters of its own."""
+"""Conditional distributions as modules: the base of priors, posteriors and likelihoods."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Conditional(nn.Module, abc.ABC):
         return f"{type(self).__name__}({'; '.join(part for part in (inside, self.settings()) if part)})"
 
     def settings(self) -> str:
-        """What distinguishes two instances of the class in a formula; empty by default."""
+        """Settings of the instance shown in a formula; empty by default."""
         return ""
 
 
@@ -96,19 +96,19 @@ class Conditional(nn.Module, abc.ABC):
 class Amortized(Conditional):
     """A conditional whose parameters a network computes from the context.
 
-    The network sees the whole context. `distribution` is called with the parameters alone, and with the context
-    after them in a class that sets `sees_context = True`: for an exposure, or for the level above in a hierarchy.
+    The network is given the whole context. `distribution` is called with the parameters, and in a class that sets
+    `sees_context = True` also with the context: for an exposure, or for the level above in a hierarchy.
 
     Parameters
     ----------
     in_shape
-        Shape of the first thing it is given, without batch dimensions.
+        Shape of the first input, without batch dimensions.
     param_shape
         Shape of the distribution's parameters, without batch dimensions.
     net
         Network factory, `net(in_shape, param_shape)`.
     context
-        Shapes of everything else it is given; passed to the factory as `context=` where there is any.
+        Shapes of all further inputs; passed to the factory as `context=` if there are any.
     site
         Name of the Pyro sample site.
 
@@ -143,7 +143,7 @@ class Amortized(Conditional):
         self.net = made
 
     @abc.abstractmethod
-    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # a leaf names what it takes
+    def distribution(self, params: Tensor, *context: Any, **_: Any) -> TorchDistribution:  # leaves name theirs
         """The distribution with parameters (*leading, *param_shape); `context` where the class `sees_context`."""
 
     def given(self, *context: Tensor) -> TorchDistribution:
@@ -151,9 +151,9 @@ class Amortized(Conditional):
         return self._of(context)(self.net(*context))
 
     def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
-        """Sample at the site, leaving there the parameters and what makes a distribution of them.
+        """Sample at the site, with the parameters and the function from parameters to distribution in its `infer`.
 
-        Refining q datum by datum needs both, and finds them in a trace under `infer["parametrization"]`.
+        `diagnostics.inference_gaps` reads both from `infer["parametrization"]` to refine q by datum.
         """
         params, distribution = self.net(*context), self._of(context)
         infer = {**self.infer, "parametrization": (params, distribution)}
@@ -161,7 +161,7 @@ class Amortized(Conditional):
             return pyro.sample(self.site, distribution(params), obs=obs, infer=infer)
 
     def reported(self) -> dict[str, float]:
-        """What the history shows of it at the end of an epoch, numbers by name; nothing by default."""
+        """Numbers by name for the training history, read at the end of an epoch; none by default."""
         return {}
 
     def _of(self, context: tuple[Tensor, ...]) -> Callable[[Tensor], TorchDistribution]:
@@ -194,7 +194,7 @@ class Chain(nn.Module):
         self.levels = nn.ModuleList(levels)
 
     def forward(self, *context: Tensor) -> Tensor:
-        """Sample every level at its site; the last one's value."""
+        """Sample every level at its site; returns the value of the last."""
         previous: tuple[Tensor, ...] = ()
         for level in self.levels:
             previous = (level(*previous, *context),)

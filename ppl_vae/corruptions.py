@@ -1,4 +1,4 @@
-"""Corruptions of what an encoder sees in training: a denoising autoencoder, or VAE."""
+"""Corruptions of the encoder's input in training, for denoising autoencoders and VAEs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Corruption", "GaussianNoise", "Masking", "SaltAndPepper"]
 
 
 class Corruption(nn.Module, abc.ABC):
-    """x~ ~ C(x~ | x), drawn afresh in train mode; in eval mode x itself. The base of every corruption.
+    """x~ ~ C(x~ | x), a new draw at each call in train mode; x itself in eval mode. The base of every corruption.
 
-    A `VAE` shows x~ to its posterior and scores the clean x. For each x~, E_q(z | x~)[log p(x, z) - log q(z | x~)] is
+    A `VAE` passes x~ to its posterior and scores the clean x. For each x~, E_q(z | x~)[log p(x, z) - log q(z | x~)] is
     at most log p(x), so the ELBO stays a bound; the particles of one step share an x~.
 
     References
@@ -51,7 +51,7 @@ class Corruption(nn.Module, abc.ABC):
 
 @checked
 class GaussianNoise(Corruption):
-    """x~_i = x_i + scale * e_i, e_i ~ N(0, 1). Leaves the interval that bounded data lie in.
+    """x~_i = x_i + scale * e_i, e_i ~ N(0, 1). x~ may leave the interval of bounded data.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class GaussianNoise(Corruption):
 
 @checked
 class Masking(Corruption):
-    """x~_i = 0 with probability `rate`, else x_i: blank elements, none rescaled as dropout would.
+    """x~_i = 0 with probability `rate`, else x_i: masking noise, without the rescaling of dropout.
 
     Parameters
     ----------

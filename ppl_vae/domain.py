@@ -1,4 +1,4 @@
-"""What values the data may take, and what was done to them on the way from the raw file."""
+"""The domain of the data: which values they take, and their affine map from the raw units."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Domain:
         Number of grey levels of the raw values: 256 for 8-bit images, 17 for scikit-learn's digits.
         Kept when the levels are dequantized, so that densities can be reported in bits per dimension.
     shift, span
-        What was done to the raw values, in raw units.
+        The affine map from raw values to x, in raw units.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sums over all states of discrete latents, where they are few enough to be counted."""
+"""Exact sums over all states of discrete latents, where there are few enough to enumerate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ppl_vae.precision import in_float64
 
 __all__ = ["MOST", "Enumerated", "States", "enumerate_latents", "states", "unseen"]
 
-MOST = 4096  # states of all latents of a datum together that are summed over
+MOST = 4096  # largest number of joint states of a datum's latents that are summed over
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class States:
     Attributes
     ----------
     each
-        Those of one unit, (num, *event_shape).
+        States of one unit, (num, *event_shape).
     units
-        How its units lie: the plates beside the data's, with 1 in the place of the data's, and the dimensions that are
-        independent within an event.
+        Shape of the site's independent units: its plates, with size 1 for the data plate, then the independent
+        dimensions of an event.
     num_plates
-        How many of `units` are plates.
+        Number of leading dimensions of `units` that are plates.
     """
 
     each: Tensor
@@ -42,11 +42,11 @@ class States:
 
     @property
     def count(self) -> int:
-        """States of all units together."""
+        """Number of joint states of all units."""
         return len(self.each) ** math.prod(self.units)
 
     def values(self, numbers: Tensor) -> Tensor:
-        """The states of these numbers, (len(numbers), *units, *event_shape)."""
+        """The joint states with these numbers, (len(numbers), *units, *event_shape)."""
         num_units = math.prod(self.units)
         place = len(self.each) ** torch.arange(num_units, device=numbers.device)
         digits = numbers[:, None] // place % len(self.each)
@@ -81,22 +81,22 @@ class Enumerated:
 
     @property
     def log_px(self) -> Tensor:
-        """log p(x), (n,), exactly."""
+        """log p(x), exact, (n,)."""
         return self.log_joint.logsumexp(0)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over q of something at every state, (states, n): (n,)."""
+        """Expectation under q of values at every state, (states, n): (n,)."""
         q = self.log_guide.exp()
         return torch.where(q > 0, q * values, 0.0).sum(0)
 
     def ess(self, num_draws: int) -> Tensor:
-        """What that many draws from q would be worth, (n,)."""
+        """Effective sample size of importance sampling with that many draws from q, (n,)."""
         log_square = (2 * self.log_joint - self.log_guide).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
         return num_draws * (2 * self.log_px - log_square.logsumexp(0)).exp()
 
 
 def states(site: traces.Site, where: traces.Plates) -> States | None:
-    """The states of a site of the model; `None` for one with a density, or with states without an end."""
+    """The states of a site of the model; `None` for a continuous one, or one with infinitely many states."""
     fn, independent = site["fn"], 0
     while isinstance(fn, dist.Independent | MaskedDistribution | ExpandedDistribution):
         independent += getattr(fn, "reinterpreted_batch_ndims", 0)
@@ -116,7 +116,7 @@ def states(site: traces.Site, where: traces.Plates) -> States | None:
 def enumerate_latents(
     program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates, *, max_rows: int = 10_000
 ) -> Enumerated | None:
-    """Score every state of the latents of some data; `None` where they are not discrete or more than `MOST`.
+    """Log densities at every state of some data's latents; `None` if they are not discrete or more than `MOST`.
 
     At most `max_rows` pairs of state and datum are scored at once.
     """
@@ -165,7 +165,7 @@ def _scored(
 
 
 def unseen(z: Mapping[str, Tensor], num_states: float) -> Tensor:
-    """Whether draws (S, n, *event) of discrete sites leave out any of their `num_states` joint states, (n,)."""
+    """Whether draws (S, n, *event) of discrete sites miss any of their `num_states` joint states, (n,)."""
     drawn = torch.cat([in_float64(value).reshape(*value.shape[:2], -1) for value in z.values()], -1)
     if num_states > len(drawn):
         return torch.ones(drawn.shape[1], dtype=torch.bool, device=drawn.device)

@@ -1,4 +1,4 @@
-"""What importance weights say: log p(x), how certain it is, and whether to believe it."""
+"""Importance sampling: log p(x) with its standard error, ESS and k-hat."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ppl_vae.precision import in_float64
 
 __all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error", "tail_error"]
 
-FEWEST = 25  # draws that leave a tail to fit
+FEWEST = 25  # draws, the fewest with a tail to fit
 
 
 class LogMarginal(NamedTuple):
-    """An estimate of log p(x) for each datum, and what it is worth.
+    """An estimate of log p(x) for each datum, with its standard error and ESS.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class LogMarginal(NamedTuple):
         log of the mean weight, (n,), in nats. A stochastic lower bound: it exceeds log p(x) by more than a nats
         with probability at most exp(-a).
     mcse
-        Its Monte Carlo standard error by the spread of the weights, in nats: too small where their tail is heavy, by
-        what `tail_error` says.
+        Its Monte Carlo standard error from the variance of the weights, in nats: too small where their tail is heavy,
+        see `tail_error`.
     ess
         Effective sample size of the weights, between 1 and the number of draws; optimistic where k-hat is high.
     """
@@ -37,7 +37,7 @@ class LogMarginal(NamedTuple):
 
     @property
     def bias(self) -> Tensor:
-        """How far the estimate lies below log p(x) in the mean, to first order: negative, in nats."""
+        """Bias of the estimate, to first order: negative, in nats."""
         return -self.mcse.square() / 2
 
 
@@ -79,21 +79,21 @@ def standard_error(each: Tensor) -> Tensor:
 
 
 def tail_error(log_w: Tensor) -> Tensor:
-    """What the tail of the weights that no draw has reached adds to the error of log p(x), in nats.
+    """The error of log p(x) from the unsampled tail of the weights, t, in nats.
 
-    Weights with a heavy tail make the estimate too low and its own standard error too small, both at once, and most
-    where chance keeps k-hat low: among data with a good k-hat alone, intervals of the standard error e hold log p(x)
-    for as few as 60 % where 95 % were meant. sqrt(e^2 + t^2) is the error to report, of log p(x) and of every
-    difference from it, with t = e (k / (1 - 1.65 / log10 S))^(5/2). k is the tail's shape by a statistic that chance
-    moves less than k-hat: 2 h(0.2) - h(0.5), where h(p), Hill's estimate, is the mean of log w above its
-    (1 - p)-quantile, less that quantile, and changes on its way to the tail; at least 0, and at most 1, where the
-    weights have no mean. The form of the denominator is that of `good_k`; it is at least 0.2, as for 100 draws.
+    With heavy-tailed weights both the estimate and its standard error e are too small, most of all where k-hat is low
+    by chance: among data with a good k-hat, nominal 95 % intervals from e cover log p(x) in as few as 60 % of cases.
+    Report sqrt(e^2 + t^2) for log p(x) and every difference from it, with t = e (k / (1 - 1.65 / log10 S))^(5/2). k is
+    an estimate of the tail's shape with less variance than k-hat, 2 h(0.2) - h(0.5), where h(p) is Hill's estimate: the
+    mean of log w above its (1 - p)-quantile, minus that quantile; the combination extrapolates h to the tail. k is
+    clamped to [0, 1]; at 1 the weights have no mean. The denominator has the form of `good_k`; it is at least 0.2, as
+    for 100 draws.
 
-    The exponent and 1.65 are no theorem: they were chosen, on 1,000 draws, for coverage of 93 to 97 % over all data
+    The exponent and 1.65 are empirical: they were chosen with 1,000 draws, for coverage of 93 to 97 % over all data
     with a good k-hat, for normal q that are too narrow, shifted or without correlations, in 1 to 10 dimensions
-    (``experiments/benchmarks/error_bars.py``). From 100 to 4,000 draws the same q have 90 to 98 %, where a third of the
-    data or more has a good k-hat. Where hardly any has, coverage is lower: 91 % for 1,000 draws in 10 dimensions from
-    0.6 of the scale, and less for q that are far off.
+    (``experiments/benchmarks/error_bars.py``). With 100 to 4,000 draws the same q have 90 to 98 %, if at least a third
+    of the data has a good k-hat. If hardly any has, coverage is lower: 91 % for 1,000 draws in 10 dimensions and q of
+    0.6 times the posterior's scale, and less for worse q.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def tail_error(log_w: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (n,), in float64; 0 for fewer than 25 draws, which show no tail.
+        (n,), in float64; 0 for fewer than 25 draws, too few to estimate the tail.
 
     References
     ----------
@@ -117,23 +117,23 @@ def tail_error(log_w: Tensor) -> Tensor:
     ordered = in_float64(log_w).sort(0).values
     halves, fifths = (ordered[-(num_draws * p // 10) - 1 :] for p in (5, 2))
     k = 2 * _hill(fifths) - _hill(halves)
-    k = torch.where(k.isfinite(), k, 0.0).clamp(0, 1)  # where most weights are 0, the others are the whole
+    k = torch.where(k.isfinite(), k, 0.0).clamp(0, 1)  # not finite where most weights are 0
     return mcse * (k / max(0.2, 1 - 1.65 / math.log10(num_draws))) ** 2.5
 
 
 def _hill(ordered: Tensor) -> Tensor:
-    """Mean of what lies above the first row, less it."""
+    """Mean of the values above the first row, minus the first row."""
     return (ordered[1:] - ordered[0]).mean(0)
 
 
 @checked
 def good_k(num_draws: Count) -> float:
-    """The largest k-hat at which that many draws can be believed: min(1 - 1 / log10 S, 0.7).
+    """The largest k-hat at which an estimate from S draws is reliable: min(1 - 1 / log10 S, 0.7).
 
     Raises
     ------
     ValueError
-        For fewer than 25 draws, of which there is no k-hat.
+        For fewer than 25 draws, which have no k-hat.
 
     References
     ----------
@@ -153,16 +153,16 @@ def psis(log_w: Floats, *, constant: NonNegative = 1e-3) -> tuple[Tensor, Tensor
     log_w
         Log weights (not log likelihoods), (draws, n), in nats; at least 25 draws.
     constant
-        Weights that range over less than this many nats are taken to be equal but for rounding: k-hat is 0, where
-        a fit to the rounding errors would call an exact posterior useless.
+        Weights with a range below this many nats count as equal up to rounding: k-hat is then 0, since a fit to
+        rounding errors would give a high k-hat for an exact posterior.
 
     Returns
     -------
     log_weights : Tensor
         Smoothed, normalized, (draws, n), in float64.
     k : Tensor
-        (n,), in float64; inf where no tail could be fitted. It says whether the weights can be trusted, not whether
-        q is close, and modes that q never visits are invisible to it.
+        (n,), in float64; inf where no tail could be fitted. It measures the reliability of the weights, not the
+        distance of q from the posterior, and does not detect modes that q never visits.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def psis(log_w: Floats, *, constant: NonNegative = 1e-3) -> tuple[Tensor, Tensor
 
 
 def _ramp(like: Tensor) -> Tensor:
-    """A tail that can be fitted, in the place of one that cannot and whose fit is not used."""
+    """A placeholder tail for columns that cannot be fitted; their fit is not used."""
     return torch.arange(1.0, len(like) + 1, dtype=like.dtype, device=like.device)[:, None].expand_as(like)
 
 

@@ -1,4 +1,4 @@
-"""Latent draws, which lie in their support by construction, scored without checking it."""
+"""Log densities of latent draws without support checks: they lie in their support by construction."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Unvalidated", "unvalidated"]
 def unvalidated(fn: Any) -> Any:
     """A distribution that scores a value without checking its support; its parameters were checked before.
 
-    A draw lies there but for rounding, and torch allows for less of that than its own samplers make: a draw of
-    `RelaxedOneHotCategorical` sums to 1 within 2e-6, and 1e-6 are allowed. That q draws what p has a density for is
-    checked once, by `traces.check_pair`.
+    A draw lies in the support up to rounding, but torch's checks are stricter than its samplers: a draw of
+    `RelaxedOneHotCategorical` sums to 1 within 2e-6, and the tolerance is 1e-6. That the support of q lies in that of p
+    is checked once, by `traces.check_pair`.
     """
     fn = copy.copy(fn)
     fn._validate_args = False
@@ -32,13 +32,13 @@ def unvalidated(fn: Any) -> Any:
 
 
 class Unvalidated(Messenger):
-    """Makes the distribution of every latent site `unvalidated`; refuses draws rounded to where log q is not finite.
+    """Makes the distribution of every latent site `unvalidated`; refuses draws where rounding makes log q infinite.
 
     Parameters
     ----------
     drawn
-        Whether values are the distribution's own draws, as in a guide. In a model they may be given, to ask for their
-        density, and one of 0 is an answer.
+        Whether values are the distribution's own draws, as in a guide. In a model they may be given values, whose
+        density may be 0.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def _rounded(value: Tensor) -> Tensor:
 
 
 def _on_the_edge(fn: Any, value: Tensor) -> bool:
-    """Whether a draw with a density lies on the border of its support; values that are not finite do not count."""
+    """Whether a draw lies on the border of its support; values that are not finite do not count."""
     try:
         support = fn.support
     except NotImplementedError:

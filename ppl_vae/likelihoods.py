@@ -45,7 +45,7 @@ class Likelihood(Amortized):
     net
         Decoder factory.
     context
-        Shapes of what else the decoder sees.
+        Shapes of the decoder's further inputs.
     site
         Name of the Pyro sample site.
     num_params
@@ -53,10 +53,10 @@ class Likelihood(Amortized):
     """
 
     kinds: ClassVar[tuple[str, ...]]
-    """Kinds of `Domain` it is a distribution on, the most usual first."""
+    """Kinds of `Domain` it is a distribution on, the default first."""
 
     base_measure: ClassVar[Literal["mass", "density"]]
-    """What its probabilities are: a mass and a density may not be compared."""
+    """``"mass"`` or ``"density"``; masses and densities cannot be compared."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Likelihood(Amortized):
         return 1, *x_shape
 
     @abc.abstractmethod
-    def elementwise(self, *params: Any, **_: Any) -> TorchDistribution:  # a leaf names what it takes
+    def elementwise(self, *params: Any, **_: Any) -> TorchDistribution:  # leaves name theirs
         """Distribution of each element of x, from k tensors (*leading, *x_shape); its `support` is the data domain.
 
         In a class that `sees_context` the context, each (*leading, ...), comes after them: `(*params, *context)`.
@@ -108,7 +108,7 @@ class Likelihood(Amortized):
 
 
 class Bernoulli(Likelihood):
-    """p(x_i | z) = Bernoulli(x_i; sigmoid(logit_i)), for x in {0, 1}. Grey levels are outside its support.
+    """p(x_i | z) = Bernoulli(x_i; sigmoid(logit_i)), for x in {0, 1}; not for grey levels, which are refused.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class ContinuousBernoulli(Likelihood):
 class Gaussian(Likelihood):
     """p(x_i | z) = N(x_i; m_i, s_i^2), for real x.
 
-    On data with finitely many levels a learned scale can make the density as large as it likes: dequantize first.
+    On data with finitely many levels the density with a learned scale is unbounded: dequantize first.
 
     Parameters
     ----------
@@ -230,9 +230,9 @@ class _OnLevels(Likelihood):
 
 
 class DiscretizedLogistic(_OnLevels):
-    """p(x_i | z): a logistic's mass around the grey levels 0, ..., levels - 1.
+    """p(x_i | z): the mass of a logistic in the bins of the grey levels 0, ..., levels - 1.
 
-    The scale is at least half a level: below that one level takes all the mass, and gradients vanish.
+    The scale is at least half a level: below that one level has all the mass, and gradients vanish.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ class DiscretizedLogistic(_OnLevels):
         return 2, *x_shape
 
     def elementwise(self, raw_loc: Tensor, raw_scale: Tensor) -> TorchDistribution:
-        """From locations, 0 the middle and 2 the width of the range, and unconstrained scales."""
+        """From locations, with -1 and 1 the lowest and highest level, and unconstrained scales."""
         loc = (raw_loc + 1) * ((self.levels - 1) / 2)
         scale = 0.5 + positive(raw_scale) * (self.levels / 16)
         return distributions.DiscretizedLogistic(loc, scale, self.levels)
@@ -281,11 +281,11 @@ class Categorical(_OnLevels):
     kinds = ("levels", "binary")
 
     def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """One logit a level."""
+        """One logit per level."""
         return self.levels, *x_shape
 
     def elementwise(self, *logits: Tensor) -> TorchDistribution:
-        """From one logit a level."""
+        """From one logit per level."""
         return distributions.Levels(torch.stack(logits, -1))
 
 
@@ -298,8 +298,8 @@ class NegativeBinomial(Likelihood):
     latent_dim, x_shape, net
         See `Likelihood`.
     exposure
-        Whether the first context, of shape (1,), is the exposure e > 0 of a datum, as the library size of a cell:
-        means are then e m_i. The networks see it too, so give it in units in which it is about 1.
+        Whether the first context, of shape (1,), is the exposure e > 0 of a datum, such as the library size of a cell:
+        means are then e m_i. The networks are given it too, so scale it to about 1.
     context, site
         See `Likelihood`.
 

@@ -1,4 +1,4 @@
-"""What a computation takes of memory, measured, and how many rows fit into a bound of it."""
+"""Memory use of a computation, measured, and the number of rows that fit into a bound."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["Allocated", "rows_at_once"]
 
 MEMORY = 2**30
-"""Bytes that the tensors of the rows taken at once may add up to; at any one time about a third of them are there."""
+"""Bound in bytes on the sum of all tensors created for one batch of rows; about a third of them coexist."""
 
 
 def rows_at_once(most: int, row_bytes: float) -> int:
-    """How many rows to take at once: `most`, or as many as stay within `MEMORY`, but one at least."""
+    """Rows per batch: `most`, or as many as stay within `MEMORY`, at least one."""
     return min(most, max(1, int(MEMORY // max(1, row_bytes))))
 
 
 class Allocated(TorchDispatchMode):
-    """Adds up the bytes of all tensors that operations inside make; views and what is changed in place are none.
+    """Sums the bytes of all tensors that operations inside create; views and in-place operations do not count.
 
-    More than is there at any one time without gradients, and about what a graph keeps for its gradients. Operations
-    are counted, whatever makes them: hidden layers, components and temporary results too.
+    An upper bound on the memory without gradients, and about what an autograd graph keeps. All operations count,
+    including hidden layers, mixture components and temporaries.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Allocated(TorchDispatchMode):
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation, and count what it returns anew."""
+        """Run an operation, and count the new tensors that it returns."""
         returned = func(*args, **(kwargs or {}))
         if not any(value.alias_info for value in func._schema.returns):
             self.bytes += sum(t.nbytes for t in tree_leaves(returned) if isinstance(t, Tensor))

@@ -1,4 +1,4 @@
-"""Networks: tensors to tensors, with any leading dimensions and any context.
+"""Networks: maps between tensors with any leading dimensions and any context.
 
 Each is built by `net(in_shape, out_shape)` and called as `net(first, *context)`, where `first` is
 (*leading, *in_shape) and every context is (*leading, *its_shape); leading dimensions broadcast.
@@ -25,7 +25,7 @@ Activation = Literal["relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
 
 class Network(nn.Module, abc.ABC):
-    """A network that the command line can name; any `net(in_shape, out_shape)` does elsewhere."""
+    """Base of the networks offered on the command line; elsewhere any `net(in_shape, out_shape)` can be used."""
 
     @abc.abstractmethod
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Network(nn.Module, abc.ABC):
 
 
 class _Dense(Network):
-    """Dense layers over everything the network is given, flattened and joined."""
+    """Dense layers over all inputs, flattened and concatenated."""
 
     def __init__(
         self, in_shape: Shape, out_shape: Shape, context: Sequence[Shape], layers: Sequence[nn.Module], width: int
@@ -259,7 +259,7 @@ def _leading(tensor: Tensor, shape: tuple[int, ...]) -> torch.Size:
 
 
 def _joined(given: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Tensor:
-    """Everything given, each flattened to a vector, leading dimensions broadcast, side by side."""
+    """All inputs flattened to vectors, leading dimensions broadcast, and concatenated."""
     if len(given) != len(shapes):
         raise ValueError(
             f"the network expects inputs of shapes {shapes}, got {len(given)} inputs; "

@@ -1,4 +1,4 @@
-"""Float64 wherever a tensor lies."""
+"""Conversion to float64 on any device."""
 
 from __future__ import annotations
 

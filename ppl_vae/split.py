@@ -1,4 +1,4 @@
-"""Tensors that belong together: data, what they are conditioned on, and where they came from."""
+"""One split of a data set: data, context, mask, labels and provenance."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ class Split:
     index
         Position of each datum in its data set, (n,); the coordinate `obs` of every result.
     domain
-        The values x takes once `pending` has run; `None` where nothing is known of them.
+        The values x takes after `pending` has run; `None` if unknown.
     y
-        Labels, (n,), or `None`. Only for pictures: a model sees them as `context`.
+        Labels, (n,), or `None`. For plots and scores only: a model is given labels as `context`.
     context
         What the model is conditioned on, each (n, ...).
     mask
-        True where an element of x was observed, (n, *x_shape); `None` where all were. A masked array of numpy as x
-        has its own. What was not observed is 0 where it is not finite.
+        True where an element of x was observed, (n, *x_shape); `None` if all were. A numpy masked array as x has its
+        own. Missing elements that are not finite become 0.
     pending
-        Random preprocessing that is drawn afresh for every batch, in order: dynamic binarization,
-        dequantization and what follows them.
+        Random preprocessing applied anew to every batch, in order: dynamic binarization, dequantization and the
+        transforms after them.
     provenance
         Name, checksums, seed and transforms, ready for JSON.
     factors
-        What each datum is known to be made from, its generative factors or true coordinates on a manifold, (n, F),
-        named in order by `provenance["factors"]`; `None` where unknown. Only to judge codes by: no model sees them.
+        Known generative factors, or true coordinates on a manifold, (n, F), named in order by
+        `provenance["factors"]`; `None` if unknown. For scores only: no model is given them.
 
     Arrays of numpy and tables of pandas become tensors of the same values, see `tensors.as_tensor`.
 
     Raises
     ------
     TypeError
-        For what is no numbers.
+        For values that are not numeric.
     ValueError
         For a single number as x; where index, labels, mask, context or factors are not as many as x, or the factors
         are not (n, F).
@@ -126,10 +126,10 @@ class Split:
             raise ValueError(f"a split expects a device of this machine, got {device!r}; give 'cpu', say") from error
 
     def drawn(self) -> Split:
-        """The split with its preprocessing carried out, which uses torch's global generator.
+        """The split with its preprocessing applied; uses torch's global generator.
 
-        Elements that were not observed are 0 afterwards, whatever the preprocessing made of them: a place holder. A
-        `VAE` puts a value inside the likelihood's support there, and the encoder sees 0.
+        Missing elements are 0 afterwards, a placeholder. A `VAE` replaces them by a value in the likelihood's support,
+        and its encoder is given 0.
         """
         x = self.x
         for transform in self.pending:
@@ -140,7 +140,7 @@ class Split:
 
     @checked
     def fixed(self, seed: Seed = 0) -> Split:
-        """The split with its random preprocessing carried out once, from a seed that it records."""
+        """The split with its random preprocessing applied once, with a seed that it records."""
         if not self.pending:
             return self
         with torch.random.fork_rng(devices=[]):
@@ -150,12 +150,12 @@ class Split:
 
     @classmethod
     def of(cls, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Split:
-        """A split of bare tensors, arrays or tables, numbered from 0; a split stays what it is.
+        """A split of bare tensors, arrays or tables, numbered from 0; a split is returned unchanged.
 
         Raises
         ------
         TypeError
-            For a context or mask beside a split, which has its own, and for what is no numbers.
+            For a context or mask beside a split, which has its own, and for values that are not numeric.
         ValueError
             For no data, for values and context that are not finite, or for a mask that is not boolean or does not
             fit x; `None` is no mask, as True.
@@ -195,20 +195,19 @@ class Split:
 
     @property
     def log_volume(self) -> Tensor:
-        """What to subtract from a log density of x for one of the raw data, (n,), in nats and float64."""
+        """log |d raw / d x|, (n,), in nats and float64: log p(raw) = log p(x) - log_volume."""
         return self.elements * (self.domain.log_volume if self.domain else 0.0)
 
     @property
     def identity(self) -> str:
-        """What two results must share to be of the same data, whatever units x is in.
+        """Identifier of the data, equal for the same raw data in any units of x.
 
-        SHA-256 of where the data came from and every step since that left its mark on them; of the values, where
-        that is unknown.
+        SHA-256 of the source and of all steps that change the raw data; of the values, if the source is unknown.
         """
         if "transforms" not in self.provenance:
             return self.checksum
         steps = [t for t in self.provenance["transforms"] if t["transform"] not in ("standardize", "take")]
-        # what is drawn once is the same, whether or not the training data are drawn afresh
+        # data drawn once are the same, whether or not the training data are drawn anew per batch
         steps = [{**t, "mode": "drawn"} if t.get("mode") in ("static", "dynamic") else t for t in steps]
         said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes", "path", "rounded")}
         content = json.dumps([said, steps, self.index.tolist()], sort_keys=True)

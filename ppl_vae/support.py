@@ -1,4 +1,4 @@
-"""What a distribution can score: its shape, its support, a value inside, and what lies outside."""
+"""Shape and support checks of values before they are scored, and placeholders inside a support."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _BATCHES = (dist.Independent, MaskedDistribution, ExpandedDistribution)
 
 
 def layers(fn: Any) -> Iterator[Any]:
-    """A distribution and those it is made of, outermost first."""
+    """A distribution and the base distributions it wraps, outermost first."""
     while fn is not None:
         yield fn
         fn = getattr(fn, "base_dist", None)
 
 
 def unwrapped(fn: Any) -> Any:
-    """The distribution itself, without what masks, expands or joins its batch."""
+    """The base distribution, without masking, expansion and `to_event`."""
     return next(layer for layer in layers(fn) if not isinstance(layer, _BATCHES))
 
 
 def element_mask(fn: Any) -> Tensor | bool:
-    """True where an element of the value is scored, with a dimension of 1 for each that is scored as a whole."""
+    """True where an element of the value is scored; event dimensions that share one log density have size 1."""
     masked = next((layer for layer in layers(fn) if isinstance(getattr(layer, "_mask", True), Tensor)), None)
     return True if masked is None else masked._mask.reshape(*masked._mask.shape, *(1 for _ in masked.event_shape))
 
 
 def filled(x: Tensor, mask: Tensor | bool, fn: Any) -> Tensor:
-    """x with a value inside the support of `fn` in the place of what is missing.
+    """x with missing elements replaced by a value in the interior of the support of `fn`.
 
-    That value is in the interior, where log density and gradient are finite: masked out, they add exactly 0.
+    There log density and gradient are finite, so that after masking they contribute exactly 0.
     """
     if mask is True:
         return x
@@ -53,10 +53,10 @@ def _inside(support: Constraint, like: Tensor) -> Tensor:
 
 
 def check_shape(site: Site, data: int, depth: int) -> None:
-    """Refuse a value that its distribution would broadcast over the data or the event, and so score many times over.
+    """Refuse a value that would broadcast over the data plate or the event, and so be scored more than once.
 
-    Over the data plate and the event the shapes must be equal. A program's other plates may repeat a value, which is
-    what they say, and to the left of its plates lie particles and enumeration.
+    Along the data plate and the event the shapes must be equal. Other plates may repeat a value on purpose, and
+    dimensions to the left of the plates are particles and enumeration.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def check_shape(site: Site, data: int, depth: int) -> None:
 
 
 def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
-    """Refuse values outside a distribution's support where they were observed, whatever validation says.
+    """Refuse observed values outside a distribution's support, whether or not Pyro's validation is on.
 
     Raises
     ------
@@ -117,10 +117,10 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
 
 
 def check_draw(q: Site, p: Site) -> None:
-    """Refuse a posterior that draws what its prior has no density for.
+    """Refuse a posterior whose support is not contained in that of its prior.
 
-    Judged by the bounds of their supports, where both have some, and by q's draw: rounding on a simplex or a sphere,
-    where both say that they live on it, is none.
+    Judged by the bounds of both supports, where they have some, and by a draw from q; rounding errors on a simplex or a
+    sphere that both share are tolerated.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def check_draw(q: Site, p: Site) -> None:
 
 
 def _drawn_within(support: Constraint, value: Tensor) -> bool:
-    """Whether a draw lies in a support, or as near as its arithmetic comes; what is not finite is another error's."""
+    """Whether a draw lies in a support up to rounding; values that are not finite are checked elsewhere."""
     if not value.isfinite().all() or bool(support.check(value).all()):
         return True
     try:
@@ -156,7 +156,7 @@ def _named(fn: Any) -> str:
 
 
 def _support(fn: Any) -> Constraint | None:
-    """The support of each coordinate, if a distribution has one of its own."""
+    """The support of each coordinate, if it is the same independent one."""
     try:
         support = fn.support
     except NotImplementedError:
@@ -179,7 +179,7 @@ def _bounds(support: Constraint) -> tuple[Any, Any] | None:
 
 
 def _within(inner: Constraint | None, outer: Constraint) -> bool:
-    """Whether an interval lies within another; True where one of them is no interval, and only draws can tell."""
+    """Whether an interval lies within another; True if either is no interval, where only draws are checked."""
     ours, theirs = None if inner is None else _bounds(inner), _bounds(outer)
     if ours is None or theirs is None:
         return True

@@ -1,4 +1,4 @@
-"""Arrays and tables as tensors: what a conversion would alter is refused, or said once."""
+"""Arrays and tables as tensors: conversions that change values are refused or warned about."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _FIX = "convert it: array.astype('float32')"
 
 
 def is_array(values: Any) -> bool:
-    """Whether something is an array of some library: of numpy, torch or pandas."""
+    """Whether a value is an array of a library: numpy, torch or pandas."""
     return isinstance(values, Tensor) or (hasattr(values, "__array__") and not isinstance(values, type))
 
 
 def as_tensor(name: str, values: Any) -> Tensor:
-    """Numbers as a tensor of the same values: of an array, a table, or lists; a tensor stays what it is.
+    """Numbers as a tensor of the same values: of an array, a table, or lists; a tensor is returned unchanged.
 
     Memory is shared where it can be. Of a masked array these are all the values; see `missing_in`.
 
     Raises
     ------
     TypeError
-        For what is no numbers: text, dates, objects, complex numbers; and for sparse tensors.
+        For values that are no real numbers: text, dates, objects, complex numbers; and for sparse tensors.
     ValueError
         For rows of different lengths, and for whole numbers from 2^63 on.
     """
@@ -45,7 +45,7 @@ def as_tensor(name: str, values: Any) -> Tensor:
 
 
 def missing_in(values: Any) -> np.ndarray | None:
-    """What a masked array of numpy says is not there, True where missing; `None` where nothing is."""
+    """The mask of a numpy masked array, True where missing; `None` if nothing is missing."""
     return np.ma.getmaskarray(values) if np.ma.is_masked(values) else None
 
 
@@ -105,7 +105,7 @@ def check_finite(
     Raises
     ------
     ValueError
-        With how many there are, and where the first.
+        With their number and the position of the first.
     """
     bad = ~values.isfinite()
     bad = bad if mask is None else bad & mask.to(bad.device)
@@ -119,7 +119,7 @@ def check_finite(
 
 
 def check_precision(name: str, values: Tensor, dtype: torch.dtype, mask: Tensor | None = None) -> None:
-    """Say what is lost when values are rounded to another precision, where it is more than rounding.
+    """Warn if conversion to another precision changes values by more than rounding.
 
     Raises
     ------
@@ -129,8 +129,8 @@ def check_precision(name: str, values: Tensor, dtype: torch.dtype, mask: Tensor 
     Warns
     -----
     UserWarning
-        Where values other than 0 become 0, whole numbers become others, or a column varies by no more than a hundred
-        times its rounding error.
+        Where nonzero values become 0, whole numbers change, or a column varies by no more than a hundred times its
+        rounding error.
     """
     if not _can_lose(values, dtype):
         return
@@ -157,12 +157,12 @@ def _can_lose(values: Tensor, dtype: torch.dtype) -> bool:
         return False
     if values.is_floating_point():
         return torch.finfo(values.dtype).bits > torch.finfo(dtype).bits
-    exact = round(2 / torch.finfo(dtype).eps)  # all whole numbers up to here are numbers of that precision
+    exact = round(2 / torch.finfo(dtype).eps)  # whole numbers up to here are exact in that precision
     return max(abs(int(values.min())), abs(int(values.max()))) > exact
 
 
 def _lost(values: Tensor, rounded: Tensor) -> str:
-    """What rounding lost, in words; empty if that is nothing but rounding."""
+    """A sentence on the values changed by more than rounding; empty if there are none."""
     if not values.is_floating_point():
         altered = rounded.to(values.dtype) != values
         if not altered.any():

@@ -1,9 +1,9 @@
-"""The same verbs on every device of this machine: what they give, how far from the CPU, and how fast.
+"""The same functions on every device of this machine: differences from the CPU in standard errors, and speed.
 
     python experiments/benchmarks/devices.py --out experiments/results/devices.json
 
-Each verb runs on the CPU and on the GPU with the same weights and data. Draws differ between devices, so estimates are
-compared by their errors, in standard errors of the mean over data; what takes no draws is compared by its values.
+Each function runs on the CPU and on the GPU with the same weights and data. Random numbers differ between devices, so
+Monte Carlo estimates are compared in standard errors of the mean over data; deterministic results by their values.
 """
 
 from __future__ import annotations

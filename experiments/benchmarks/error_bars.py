@@ -1,7 +1,8 @@
-"""Do the error bars of log p(x) and of the KL gap hold what they promise, over all data whose k-hat is good?
+"""Coverage of the standard errors of log p(x) and of the KL gap, over all data with a good k-hat.
 
 Linear-Gaussian models, whose log p(x) and posterior are exact, and q that are too narrow, shifted or without
-correlations. For each the share of the data that 1.96 standard errors to either side hold, with its own standard error.
+correlations. For each, the share of the data whose interval of +-1.96 standard errors covers the exact value, with the
+standard error of that share.
 
     python experiments/benchmarks/error_bars.py --out experiments/results/error_bars.json
 """

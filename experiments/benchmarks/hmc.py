@@ -6,14 +6,14 @@ One VAE with a Bernoulli likelihood, trained on scikit-learn's digits, and the p
 sampled in one process, in turns:
 
 * ``hmc``: all chains of all data at once; each pair has its own step size and is accepted or rejected on its own.
-* ``NUTS``: `pyro.infer.NUTS` over the same images as one posterior of num_data x latent_dim dimensions, as anyone would
-  write it: one trajectory, one step size and one decision for all of them.
+* ``NUTS``: `pyro.infer.NUTS` over the same images as one posterior of num_data x latent_dim dimensions, the direct way
+  to write it in Pyro: one trajectory, one step size and one acceptance for all of them.
 
-Both get as many warm-up transitions and draws a chain; seconds are those of both, without R-hat and ESS. ESS is
-ArviZ's bulk ESS, of the latents and of their squared deviations from the mean, which a mean says nothing of, added over
-all units of all data; and that of the worst unit. NUTS runs a single chain: it takes its chains one after the other, so
-that more of them change no ratio. The means of both are compared as well, in posterior standard deviations, where the
-chains of ``hmc`` agree.
+Both have the same numbers of warm-up transitions and draws per chain; seconds include warm-up, without R-hat and ESS.
+ESS is ArviZ's bulk ESS of the latents, and of their squared deviations from the mean, summed over all units of all
+data; and that of the worst unit. NUTS runs one chain: it runs chains sequentially, so more chains would not change the
+ratio. The posterior means of both are compared as well, in posterior standard deviations, where the chains of ``hmc``
+agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is a training that was killed and resumed the training that was never interrupted, bit for bit?
+"""Is a training that was killed and resumed bit-identical to one that was never interrupted?
 
     python experiments/benchmarks/kills.py --trainings 200 --out experiments/results/kills.json
 

@@ -1,4 +1,4 @@
-"""Is every damage of a run folder noticed, and does nothing that lies in one run, hang or end in a traceback?
+"""Is every damage of a run folder detected, and does no file in it execute code, hang the reader or raise a traceback?
 
     python experiments/benchmarks/mutations.py --mutations 300 --writers 20 --out experiments/results/mutations.json
 

@@ -1,8 +1,8 @@
-"""What a public function is given, checked against its annotations: in one place, with one sentence.
+"""Checks of the arguments of public functions against their annotations.
 
-An annotation says the type, and by `Annotated` the range: `Count` is a whole number from 1 on. Numbers of numpy are
-taken as Python's, True is no number, NaN and infinity are none either, and whole numbers fit into 64 bits. An array
-has a dimension at least, `Numbers` holds real ones. What holds data is checked where it is read.
+An annotation gives the type and, by `Annotated`, the range: `Count` is a whole number from 1 on. Numpy scalars count as
+Python numbers; booleans, NaN and infinity do not count as numbers; whole numbers must fit into 64 bits. An array has at
+least one dimension; `Numbers` holds real numbers. Data are checked where they are read.
 """
 
 from ppl_vae.arguments.checked import checked

@@ -1,4 +1,4 @@
-"""Functions and classes that check what they are given, and say in a sentence what is wrong with it."""
+"""The decorator that checks arguments against annotations, with one format of error messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def checked(f: F) -> F:
-    """A function, or a class, that refuses arguments which its annotations do not allow.
+    """Decorate a function or class to refuse arguments that its annotations do not allow.
 
     Raises
     ------

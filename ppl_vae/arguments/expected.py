@@ -1,4 +1,4 @@
-"""What an annotation allows."""
+"""The values that an annotation allows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Expected", "expected"]
 
 
 class Expected(NamedTuple):
-    """What a hint allows: in words, as the error that a value is (`None` where it fits), and what to do if known."""
+    """The values that a hint allows: in words, as a function from a value to an error or `None`, and how to fix it."""
 
     words: str
     wrong: Callable[[Any], type[Exception] | None]
@@ -28,7 +28,7 @@ class Expected(NamedTuple):
 
 
 def expected(hint: Any) -> Expected:
-    """What a type hint allows; classes of torch and Pyro are not checked here."""
+    """The values that a type hint allows; classes of torch and Pyro are not checked here."""
     origin = get_origin(hint)
     if hint == ArrayLike:
         return Expected("an array", _no_array)
@@ -149,7 +149,7 @@ def _mapping(key: Any, value: Any) -> Expected:
     return Expected(f"a mapping from {keys.words} to {values.words}", wrong)
 
 
-_JUDGED_WHERE_USED = ("torch", "pyro")  # data and components: what is wrong with them is no matter of their class
+_JUDGED_WHERE_USED = ("torch", "pyro")  # data and components, checked by their values where they are used
 _PLAIN: dict[Any, Expected] = {
     Any: Expected("anything", lambda _: None),
     int: Expected("a whole number", _number(Integral)),

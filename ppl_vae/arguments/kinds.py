@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Range:
-    """What a number may be, as the metadata of an `Annotated`.
+    """The range of a number, as metadata of an `Annotated`.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Rule:
-    """What else a value must be, as the metadata of an `Annotated`: in words, and as a function that says so."""
+    """A further condition on a value, as metadata of an `Annotated`: in words, and as a predicate."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -81,7 +81,7 @@ Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
 """A whole number, 0 or more."""
 Seed = Annotated[int, Range(0, 2**63, words="from 0 to 2^63 - 1")]
-"""What torch takes for a seed."""
+"""A seed as torch accepts it."""
 Positive = Annotated[float, Range(0, above=True)]
 """A finite number above 0."""
 NonNegative = Annotated[float, Range(0)]
@@ -91,7 +91,7 @@ Share = Annotated[float, Range(0, 1, below=False)]
 Rate = Annotated[float, Range(0, 1, above=True, below=False, words="above 0 and at most 1")]
 """A number above 0 and at most 1."""
 Fraction = Annotated[float, Range(0, 1, above=True)]
-"""A number between 0 and 1, both left out."""
+"""A number in (0, 1)."""
 Name = Annotated[str, Rule("that is not empty", bool)]
 """Text of one letter or more."""
 Numbers = Annotated[ArrayLike, Rule("of real numbers", lambda v: as_array(v).dtype.kind in "biuf")]

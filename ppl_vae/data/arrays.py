@@ -1,4 +1,4 @@
-"""Data of one's own, from arrays in memory."""
+"""Data from arrays in memory."""
 
 from __future__ import annotations
 

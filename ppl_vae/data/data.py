@@ -1,4 +1,4 @@
-"""The three splits of a data set, with what their values mean and how they came about."""
+"""A data set: three splits with their domain, units and provenance."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Data:
     likelihood
         The likelihood class, or partial of one, that the data were prepared for by `suit`; or `None`.
     suited
-        What `suit` did for it, in words; empty where it did nothing.
+        The steps of `suit`, in words; empty if there were none.
 
     Raises
     ------
@@ -100,7 +100,7 @@ class Data:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over the splits and what is still to be drawn for them."""
+        """SHA-256 over the splits and their pending random preprocessing."""
         parts = [(split.checksum, split.pending) for split in self.splits.values()]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -222,7 +222,7 @@ class Data:
 
     @checked
     def suit(self, likelihood: Callable[..., Any], *, seed: Seed = 0) -> Data:
-        """Data that a likelihood can score, by the shortest way there.
+        """Data in a domain of a likelihood, by the fewest steps.
 
         Grey levels are binarized dynamically, counted, dequantized, or dequantized and standardized; unit data are
         binarized dynamically or standardized; data it can score as they are stay as they are.
@@ -245,7 +245,7 @@ class Data:
         TypeError
             For a likelihood without `kinds`.
         ValueError
-            Where no way leads from the domain of the data to one of the likelihood.
+            If no steps lead from the domain of the data to one of the likelihood.
         """
         made = way_to(likelihood, self.domain)(self, seed)
         return replace(made, likelihood=likelihood, suited=steps_between(self, made))
@@ -334,7 +334,7 @@ class Data:
         per_batch: tuple[str, ...] | None = None,
         seed: Seed = 0,
     ) -> Data:
-        # a map without noise of its own waits only behind noise that is drawn per batch
+        # a deterministic map is pending only after noise that is drawn per batch
         waiting = tuple(role for role, split in self.splits.items() if split.pending)
         later_on = waiting if per_batch is None else per_batch
 

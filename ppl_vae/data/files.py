@@ -1,4 +1,4 @@
-"""Data of one's own, from a file or a folder of pictures."""
+"""Data from a file or a folder of images."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _arrays(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = dict(loaded) if path.suffix == ".npz" else {"x": loaded}
-    except Exception as error:  # a damaged header may raise anything, MemoryError for a shape of its own invention
+    except Exception as error:  # a damaged header may raise any exception, such as MemoryError for an arbitrary shape
         raise ValueError(
             f"expected {path} to hold arrays of numbers, got {type(error).__name__}: {error}; "
             "write it anew with np.savez(path, x=x)"

@@ -16,7 +16,7 @@ from ppl_vae.arguments import checked
 __all__ = ["Pictures", "pictures", "read_images"]
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no other decoder may run, whatever a file is called
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # decoders allowed, whatever the suffix of a file
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -139,7 +139,7 @@ def _read(file: Path, ground: tuple[int, ...]) -> tuple[np.ndarray, bool]:
                 if frames == 1:
                     picture.load()
                     upright = ImageOps.exif_transpose(picture)
-    except Exception as error:  # a decoder may raise anything on what is no picture
+    except Exception as error:  # a decoder may raise any exception on other files
         came = error if str(error) else type(error).__name__
         raise ValueError(f"expected a picture, got {came} for {file}; repair or remove it") from error
     if frames != 1:

@@ -154,7 +154,7 @@ def again(
             f"again expects the data that were recorded, got others, which differ in {different}: "
             f"{data.provenance[different[0]]} where there was {provenance[different[0]]}; find the original files"
         )
-    if "path" in provenance:  # where the file lies now does not make other data of it
+    if "path" in provenance:  # a moved file holds the same data
         said["path"] = provenance["path"]
     return replace(data, provenance=said)
 

@@ -18,7 +18,7 @@ ROLES = ("train", "validation", "test")
 
 
 def seed_of(role: str, seed: int) -> int:
-    """The seed of one split: splits of one seed must not share their noise."""
+    """The seed of one split, derived from that of the data, so that splits have independent noise."""
     return len(ROLES) * seed + ROLES.index(role)
 
 

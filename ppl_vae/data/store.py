@@ -1,4 +1,4 @@
-"""Where data files lie, and whether they are the published ones."""
+"""The folder of data files, and their checksums against the published ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shortest way from the domain of some data to one that a likelihood scores."""
+"""The fewest steps from the domain of some data to one of a likelihood."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def way_to(likelihood: Callable[..., Any], domain: Domain) -> Callable[[Any, int
     TypeError
         For a likelihood without `kinds`.
     ValueError
-        Where no way leads from the domain of the data to one of the likelihood.
+        If no steps lead from the domain of the data to one of the likelihood.
     """
     scores = getattr(likelihood, "func", likelihood)
     kinds = getattr(scores, "kinds", None)
@@ -50,7 +50,7 @@ def way_to(likelihood: Callable[..., Any], domain: Domain) -> Callable[[Any, int
 
 
 def steps_between(data: Any, made: Any) -> str:
-    """The steps from some `Data` to what was made of them, as calls."""
+    """The steps from some `Data` to others derived from them, as calls."""
     known = len(data.provenance.get("transforms", []))
     return ", ".join(_call(made, record) for record in made.provenance.get("transforms", [])[known:])
 

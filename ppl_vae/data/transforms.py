@@ -1,4 +1,4 @@
-"""Maps of x, each a frozen dataclass: it can be pickled, and its fields say all there is to know of it."""
+"""Maps of x, each a frozen dataclass that can be pickled and is described by its fields."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Dequantize:
     levels: Count
 
     def __call__(self, x: Tensor) -> Tensor:
-        """A fresh draw, of the shape of x."""
+        """A new draw, of the shape of x."""
         # 255 + u rounds to 256 for u near 1, which would leave [0, 1)
         return ((x + torch.rand_like(x)) / self.levels).clamp(max=1 - torch.finfo(x.dtype).eps / 2)
 

@@ -1,7 +1,7 @@
-"""How good is q(z | x), and where does it fail: every diagnostic takes a program and data, and says what it cannot see.
+"""Diagnostics of q(z | x): how good it is and where it fails. Each result states what it cannot detect (`cannot_see`).
 
-All are called `f(program, x, *context, mask=True, seed=None, ...)`, where a program is anything with `.model` and
-`.guide`, and return an xarray Dataset or an ArviZ tree; those that compare results take what the others returned.
+Diagnostics are called `f(program, x, *context, mask=True, seed=None, ...)`, where a program is a module with `.model`
+and `.guide`, and return an xarray Dataset or an ArviZ tree; those that compare results take results of the others.
 `diagnose` runs them all.
 """
 

@@ -1,4 +1,4 @@
-"""Every question about q(z | x) in one call."""
+"""All diagnostics of q(z | x) in one call."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     PREDICTIVE_CHECK,
     PREDICTIVE_CHECK_DATUM,
 )
-"""All diagnostics, in the order of the report; `diagnose` runs each after those that it needs."""
+"""All diagnostics, in the order of the report; `diagnose` runs each after those in its `needs`."""
 
 
 @verb
@@ -68,40 +68,27 @@ def diagnose(
     progress: bool = True,
     diagnostics: Sequence[Diagnostic] = DIAGNOSTICS,
 ) -> Diagnosis:
-    """How far q(z | x) is from p(z | x), for which data, why, and what that means for every number that uses q.
+    """Run all diagnostics of q(z | x): how far it is from p(z | x), for which data, and why.
 
     On all data: `check_guide`, `simulation_based_calibration`, `active_units`, `aggregated_posterior` and
-    `posterior_predictive_check` of the population. If `full`, on some of the data, from the best to the worst
+    `posterior_predictive_check` of the population. If `full`, on a subset of the data, from the best to the worst
     fitted: `inference_gaps`, `hmc` (in one or two dimensions `quadrature_posterior` too) with `compare_posteriors` and
-    `posterior_pit`, `ais` from the guide and from the
-    prior, and the predictive check of each datum.
+    `posterior_pit`, `ais` from the guide and from the prior, and the predictive check of each datum.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`; at least two data, held out.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; x has two or more data, held out.
     full
-        Whether to run what takes seconds or minutes.
+        Whether to run the diagnostics that take seconds to minutes.
     num_samples
-        Draws S a datum of `check_guide`, 25 or more.
+        Draws S per datum of `check_guide`, 25 or more.
     subset
-        Number of data that the tree holds, and that the full diagnosis looks at.
+        Number of data in the tree and in the full diagnosis.
     length
-        How long HMC and AIS run, 50 or more: transitions in warm-up and again after it, and temperatures.
-    seed
-        Seed of every diagnostic; fresh entropy, recorded, if `None`.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
-    progress
-        Show progress bars, where there is a terminal.
+        Length of HMC and AIS, 50 or more: transitions of warm-up and of sampling each, and number of temperatures.
     diagnostics
-        What to run: some of `DIAGNOSTICS`, or those and a `Diagnostic` of your own.
+        The diagnostics to run: a subset of `DIAGNOSTICS`, `Diagnostic` records of your own, or both.
 
     Returns
     -------
@@ -110,8 +97,8 @@ def diagnose(
     Raises
     ------
     ValueError
-        For fewer than two data or too short chains, and for whatever `check_guide` refuses. A diagnostic that refuses
-        this program is left out, with its reason.
+        For fewer than two data or chains below 50 transitions, and for whatever `check_guide` refuses. A diagnostic
+        that raises is left out, with its message as the reason.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -149,7 +136,7 @@ def diagnose(
 
 
 def _run(diagnostics: Sequence[Diagnostic], subject: Subject) -> tuple[dict[str, Any], dict[str, str]]:
-    """Results by name, each after those that it needs, and the reasons why others were left out."""
+    """Results by name, run in order of `needs`, and the reasons why others were left out."""
     by_name = {one.name: one for one in diagnostics}
     results: dict[str, Any] = {}
     left_out: dict[str, str] = {}
@@ -171,20 +158,20 @@ def _run(diagnostics: Sequence[Diagnostic], subject: Subject) -> tuple[dict[str,
 @checked
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What `diagnose` found.
+    """Result of `diagnose`.
 
     Attributes
     ----------
     check
-        Of all data: how far q is, and whether that can be believed.
+        Result of `check_guide` on all data.
     subject
-        What was diagnosed.
+        The program and data diagnosed.
     results
-        What each diagnostic returned, a dataset or a tree, by its name.
+        Result of each diagnostic, a dataset or a tree, by name.
     left_out
-        Why a diagnostic was not made, by its name.
+        Reason why a diagnostic has no result, by name.
     diagnostics
-        What was asked for.
+        The diagnostics requested.
     """
 
     check: GuideCheck
@@ -200,35 +187,35 @@ class Diagnosis:
 
     @property
     def tree(self) -> Any:
-        """Their draws from q, as `to_arviz` makes it."""
+        """Draws from q for `chosen`, as `to_arviz` returns them."""
         return self.subject.tree
 
     def __getitem__(self, name: str) -> Any:
         return self.results[name]
 
     def report(self, figures: Mapping[str, list[str]] | None = None) -> Report:
-        """The diagnosis in words, as Markdown, with paths of figures by diagnostic where there are any."""
+        """The diagnosis as Markdown, with links to `figures`, paths by name of the diagnostic."""
         return Report(markdown(self.diagnostics, self.check, self.subject, self.results, self.left_out, figures or {}))
 
     def in_short(self) -> Report:
-        """The verdict, and a line for each diagnostic."""
+        """The verdict, and one line per diagnostic."""
         first = overall(self.diagnostics, self.check, self.results, self.left_out).replace("**", "")
         lines = short(self.diagnostics, self.subject, self.results)
         return Report("\n".join([first, "", self.check.verdict(), "", *lines]))
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """Every figure that the results allow, with the name of its diagnostic."""
+        """All figures of the results, each with the name of its diagnostic."""
         for one in self.diagnostics:
             if one.name in self.results:
                 for figure in one.figures(self.subject, self.results):
                     yield one.name, figure
 
     def apart(self) -> dict[str, Any]:
-        """Draws from p(z | x), each a tree of its own, as most of ArviZ looks at one posterior."""
+        """Draws from p(z | x), each in a separate tree, as most functions of ArviZ take one posterior."""
         return {one.name: self[one.name] for one in self.diagnostics if one.apart and one.name in self.results}
 
     def to_arviz(self) -> Any:
-        """Draws from q of the chosen data and every result, in one tree; the draws from p(z | x) are trees apart."""
+        """Draws from q for `chosen` and all results in one tree, except the draws from p(z | x): see `apart`."""
         return with_results(self.tree, {name: r for name, r in self.results.items() if name not in self.apart()})
 
     def __repr__(self) -> str:

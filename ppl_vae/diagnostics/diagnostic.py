@@ -1,4 +1,4 @@
-"""One diagnostic: the question it answers, how it is run, and how its result is told and drawn."""
+"""One diagnostic: the question it answers, how it is run, and how its result is reported and plotted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ppl_vae.split import Split
 __all__ = ["Diagnostic", "Figure", "Panel", "Results", "Subject", "one_panel"]
 
 Results = Mapping[str, Any]
-"""What the diagnostics returned, datasets or trees, by the name of the diagnostic."""
+"""Results of the diagnostics, datasets or trees, by name of the diagnostic."""
 
 
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a diagnosis is of, as each diagnostic is given it.
+    """The program and data of a diagnosis, as passed to each diagnostic.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class Subject:
     chosen
         The data of the full diagnosis, from the best to the worst fitted.
     tree
-        Draws from q for the chosen data, as `to_arviz` makes it.
+        Draws from q for the chosen data, as `to_arviz` returns them.
     check
-        The dataset of `check_guide`, of all data.
+        The dataset of `check_guide`, for all data.
     length
-        How long HMC and AIS run.
+        Length of HMC and AIS.
     options
-        `seed`, `max_rows` and `progress`, keyword arguments that all diagnostics of a program take.
+        `seed`, `max_rows` and `progress`, keyword arguments shared by all diagnostics of a program.
     """
 
     program: Modelled
@@ -53,7 +53,7 @@ class Subject:
 @checked
 @dataclass(frozen=True)
 class Panel:
-    """One pair of Axes, as data: what `ppl_vae.plots.<plot>(*args, **kwargs)` draws.
+    """One Axes, as data: what `ppl_vae.plots.<plot>(*args, **kwargs)` draws.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Panel:
     args, kwargs
         Its arguments: arrays, labels with units.
     title
-        Of the Axes; empty for the plot's own.
+        Title of the Axes; empty for the plot's default.
     """
 
     plot: str
@@ -74,16 +74,16 @@ class Panel:
 @checked
 @dataclass(frozen=True)
 class Figure:
-    """A figure, as data, since what computes lies below what draws.
+    """A figure, as data, because `diagnostics` lies below `plots` in the import order.
 
     Attributes
     ----------
     name
-        Of the file, without its ending.
+        Name of the file, without suffix.
     rows
-        Panels, row by row, as many in each.
+        Panels, row by row, the same number in each row.
     size
-        Of a panel in inches, width and height; `None` for the plot's own, where there is one panel.
+        Width and height of a panel in inches; `None` for the plot's default, with one panel.
     """
 
     name: str
@@ -99,35 +99,35 @@ def one_panel(name: str, plot: str, *args: Any, **kwargs: Any) -> Figure:
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic:
-    """One question about q(z | x), and all that a diagnosis, its report and its figures need to know of it.
+    """One question about q(z | x): how to run it, report it and plot it.
 
     Attributes
     ----------
     name
-        Of its result.
+        Name of the result.
     question
-        The heading of its section in the report; without one its result is told in the section of another.
+        Heading of its section in the report; if empty, another diagnostic's section reports the result.
     run
-        Computes the result, a dataset or an ArviZ tree, of a subject and the results before it. What it raises is the
-        reason why it is left out.
+        Computes the result, a dataset or an ArviZ tree, from a subject and the results so far. If it raises, the
+        diagnostic is left out with the message as the reason.
     verdict
-        The section: the first sentence answers the question.
+        Lines of its section; the first sentence answers the question.
     figures
-        What shows it.
+        Figures of the result.
     needs
-        Diagnostics of which one at least must have a result.
+        Names of diagnostics; at least one of them must have a result.
     full
-        Whether it takes seconds to minutes, and is run in a full diagnosis alone.
+        Whether it takes seconds to minutes and is run only in a full diagnosis.
     fits
-        Whether a subject is one that it is meant for; where not, it is not missed.
+        Whether it applies to a subject; if not, it is skipped without a reason.
     looks_for
-        What it could find against q that draws of q cannot show; empty where it could find nothing.
+        The evidence against q that it can find and draws of q cannot show; empty if none.
     against
-        What it did find against q, part of a sentence; empty where nothing.
+        The evidence against q that it found, as part of a sentence; empty if none.
     answers, reading
-        What answers the question, and how to read it, for the README's table.
+        The function that answers the question, and how to read its result, for the README's table.
     apart
-        Whether its result is a tree of draws from p(z | x), which stays a tree of its own.
+        Whether its result is a tree of draws from p(z | x), kept as a separate tree.
     """
 
     name: str

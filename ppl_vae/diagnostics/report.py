@@ -1,4 +1,4 @@
-"""A diagnosis in words: what was found, what follows from it, and what it cannot say."""
+"""The report of a diagnosis: findings, consequences and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppl_vae.diagnostics.results import group, groups
 
 __all__ = ["markdown", "overall", "short"]
 
-_FEW = 0.1  # share of the data above which a fault is one of q, not of some data
+_FEW = 0.1  # share of the data above which a fault is reported against q
 
 
 def markdown(
@@ -24,7 +24,7 @@ def markdown(
     left_out: Mapping[str, str],
     figures: Mapping[str, list[str]],
 ) -> str:
-    """A diagnosis as Markdown: a sentence for each diagnostic, then a section for each, with its figures."""
+    """A diagnosis as Markdown: one sentence per diagnostic, then one section per diagnostic, with its figures."""
     report = check.report() if "hmc" not in results else check.verdict()
     lines = ["# Diagnosis of q(z | x)", "", overall(diagnostics, check, results, left_out)]
     lines += ["", "```", *report.splitlines(), "```", ""]
@@ -42,7 +42,7 @@ def markdown(
 
 
 def short(diagnostics: Sequence[Diagnostic], subject: Subject, results: Results) -> list[str]:
-    """A line for each diagnostic."""
+    """One line per diagnostic."""
     return [f"* {one.question} {one.verdict(subject, results)[0]}" for one in _told(diagnostics, results)]
 
 
@@ -51,9 +51,9 @@ def _told(diagnostics: Sequence[Diagnostic], results: Results) -> list[Diagnosti
 
 
 def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Results, left_out: Mapping[str, str]) -> str:
-    """All findings against q in one paragraph: one diagnostic may find what another is blind to.
+    """All findings against q in one paragraph, as diagnostics detect different faults.
 
-    Then what was not run: what no diagnostic looked for is not said to be absent.
+    Then what was not run: a fault that no diagnostic looked for is not reported as absent.
     """
     looking = [one for one in diagnostics if one.looks_for]
     found = [said for one in diagnostics if one.name in results and (said := one.against(results))]
@@ -76,7 +76,7 @@ def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Resul
 
 
 def _refused(names: Sequence[str], left_out: Mapping[str, str]) -> str:
-    """What did not run, and why: the reason without its fix, once where several have the same."""
+    """What did not run, and why: the reason without the advice, once for all diagnostics that share it."""
     by_reason: dict[str, list[str]] = {}
     for name in names:
         by_reason.setdefault(left_out[name].partition(";")[0], []).append(f"`{name}`")

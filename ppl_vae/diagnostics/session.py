@@ -1,4 +1,4 @@
-"""What every diagnostic begins with."""
+"""The scope in which every diagnostic runs."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ def diagnosing(
     mask: Tensor | bool = True,
     seed: int | None = None,
 ) -> Iterator[tuple[Split, int]]:
-    """A scope in which a program is looked at and nothing of it changes.
-
-    In eval mode, its parameters wanting no gradient, with random numbers and a parameter store of its own.
+    """A scope that leaves the program unchanged: eval mode, no gradients of parameters, own seed and parameter store.
 
     Yields
     ------
     split : Split
-        The data, their random preprocessing carried out.
+        The data, with their random preprocessing applied.
     seed : int
-        The seed in use.
+        The seed used.
 
     Raises
     ------
@@ -44,6 +42,6 @@ def diagnosing(
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        find_plates(program, split)  # a Program makes its parameters when it is first called
+        find_plates(program, split)  # a Program creates its parameters at its first call
         with frozen(program):
             yield split, used

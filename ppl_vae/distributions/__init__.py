@@ -1,4 +1,4 @@
-"""Distributions that Pyro lacks, whose density costs less here, or is right farther out."""
+"""Distributions that Pyro lacks, or whose density is cheaper or more accurate here."""
 
 from ppl_vae.distributions.autoregressive_flow import AutoregressiveFlow
 from ppl_vae.distributions.bernoulli import Bernoulli

@@ -14,17 +14,17 @@ __all__ = ["AutoregressiveFlow"]
 
 
 class AutoregressiveFlow(nn.Module):
-    """Affine autoregressive transforms in a row, the order of the coordinates reversed from one to the next.
+    """A composition of affine autoregressive transforms, with the coordinates reversed between them.
 
-    The modules hold the networks only; `transforms` makes fresh, caching transforms of them, so that a flow can
-    be copied and stored.
+    The modules hold the networks only; `transforms` creates new, caching transforms from them, so that a flow can be
+    copied and stored.
 
     Parameters
     ----------
     dim
         Dimension of the space.
     context_dim
-        Dimension of what the transforms are conditioned on; 0 for nothing.
+        Dimension of the context; 0 for none.
     num_transforms
         Number of transforms.
     hidden_dim
@@ -55,19 +55,19 @@ class AutoregressiveFlow(nn.Module):
         return [_AffineAutoregressive(net, context) for net in self.nets]
 
     def start_from(self, scale: Tensor) -> None:
-        """Begin as about x / scale (dim,), in equal steps; the transforms together reach e^(2 n) at most."""
+        """Initialize near x / scale (dim,), split equally between the n transforms; they reach e^(2 n) at most."""
         step = (-scale.log() / len(self.nets) / 2).clamp(-0.9, 0.9)
         with torch.no_grad():
             for net in self.nets:
                 layers: Any = net.layers
-                layers[0].weight[:, -len(scale) :] /= scale  # what the network sees of x, after the context
+                layers[0].weight[:, -len(scale) :] /= scale  # the columns of x, after those of the context
                 scale = scale * (2 * step).exp()
                 layers[-1].weight[: len(scale)] *= scale.unsqueeze(-1)  # the shift
                 layers[-1].bias.view(2, -1).copy_(torch.stack([torch.zeros_like(scale), 2 * step.atanh()]))
 
 
 class _AffineAutoregressive(Transform):
-    """y_i = m_i + s_i x_i, where m_i and s_i depend on the coordinates before i: one pass; the inverse takes dim."""
+    """y_i = m_i + s_i x_i, where m_i and s_i depend on x_1, ..., x_(i-1): one pass; the inverse takes dim passes."""
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
@@ -89,7 +89,7 @@ class _AffineAutoregressive(Transform):
         return shift + log_scale.exp() * x
 
     def _inverse(self, y: Tensor) -> Tensor:
-        if self.context is not None:  # the same y may be asked of many contexts, which the network does not broadcast
+        if self.context is not None:  # y may need broadcasting against the contexts, which the network does not do
             y = y.expand(torch.broadcast_shapes(y.shape, (*self.context.shape[:-1], 1)))
         x = list(torch.zeros_like(y).unbind(-1))
         for i in self.net.permutation.tolist():

@@ -1,4 +1,4 @@
-"""A coin whose variance is exact however biased it is."""
+"""A Bernoulli distribution with an accurate variance at extreme logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Bernoulli(dist.Bernoulli):
         super().__init__(logits=logits, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Bernoulli:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         return super().expand(batch_shape, _instance=self._get_checked_instance(Bernoulli, _instance))
 
     @property

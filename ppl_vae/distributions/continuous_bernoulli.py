@@ -1,4 +1,4 @@
-"""A density on the unit interval whose logarithm is linear."""
+"""The continuous Bernoulli distribution, an exponential density on [0, 1]."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _CUMULANTS = {2 * i + 2: b / (2 * i + 2) for i, b in enumerate(_B)}
 
 
 class ContinuousBernoulli(TorchDistribution):
-    """p(x) = exp(l x) / Z(l) on [0, 1], with Z(l) = (e^l - 1) / l: the uniform distribution tilted by its logit l.
+    """p(x) = exp(l x) / Z(l) on [0, 1], with Z(l) = (e^l - 1) / l: the uniform distribution tilted by the logit l.
 
-    Everything is computed from the logit, by the distance from the favoured end where |l| >= 1 and by the series of
-    the uniform distribution's cumulants where |l| < 1. torch's distribution of the same name clamps the probability
-    but not the logit: in float32 it integrates to 0.3 at l = 50.
+    All quantities are computed from the logit: for |l| >= 1 from the distance to the end of higher density, for |l| < 1
+    from the series of the uniform distribution's cumulants. torch's distribution of the same name clamps the
+    probability but not the logit: in float32 it integrates to 0.3 at l = 50.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class ContinuousBernoulli(TorchDistribution):
         super().__init__(logits.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> ContinuousBernoulli:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         new = self._get_checked_instance(ContinuousBernoulli, _instance)
         new.logits = self.logits.expand(batch_shape)
         super(ContinuousBernoulli, new).__init__(torch.Size(batch_shape), validate_args=False)
@@ -81,7 +81,7 @@ class ContinuousBernoulli(TorchDistribution):
         return torch.where(self._is_small, near, far)
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
-        """By the inverse of the distribution function of the distance from the favoured end."""
+        """Inverse CDF of the distance from the end of higher density."""
         shape = self._extended_shape(torch.Size(sample_shape))
         u = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
         a = self.logits.abs().clamp_min(1e-20)  # where the distance is u
@@ -103,7 +103,7 @@ class ContinuousBernoulli(TorchDistribution):
         far = a.reciprocal().square() - torch.exp(-a) / torch.expm1(-a).square()
         return torch.where(self._is_small, _series(self._small, 2), far)
 
-    # each branch is given what it can take, so that the one not chosen has finite gradients too
+    # clamp the input of each branch, so that the branch not selected has finite gradients too
     @property
     def _is_small(self) -> Tensor:
         return self.logits.abs() < 1

@@ -18,14 +18,14 @@ __all__ = ["DiagonalNormal"]
 Shape = Sequence[int]
 
 MOST = 2**21
-"""Differences in memory at once, where there is no matrix product."""
+"""Largest number of differences in memory at once, where no matrix product is used."""
 
 
 class DiagonalNormal(dist.Independent):
     """Normal with independent coordinates, event_shape (dim,).
 
-    As the components of a `Mixture` its K densities at a value come from one matrix product instead of a
-    (values, K, dim) array, as long as that is exact: not for scales far smaller than the components' distances.
+    As components of a `Mixture`, the K densities at a value come from one matrix product instead of a (values, K, dim)
+    array where that is accurate: not for scales far smaller than the distances between the components.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class DiagonalNormal(dist.Independent):
         super().__init__(dist.Normal(loc, scale, validate_args=validate_args), 1, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> DiagonalNormal:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         new = self._get_checked_instance(DiagonalNormal, _instance)
         base = self.base_dist.expand(torch.Size(batch_shape) + self.event_shape)
         super(DiagonalNormal, new).__init__(base, 1, validate_args=False)
@@ -53,10 +53,10 @@ class DiagonalNormal(dist.Independent):
 
 
 def _is_exact(loc: Tensor, scale: Tensor) -> bool:
-    """Whether `_by_product` is right to 1e-11, in float32 to 1e-6.
+    """Whether `_by_product` is accurate to 1e-11, in float32 to 1e-6.
 
-    It subtracts numbers as large as the components' distances from their centre, in scales. A value that lies much
-    farther than that adds no error: what is subtracted from its distance is small.
+    It subtracts numbers as large as the squared distances of the components from their centre, in units of the scale.
+    Values much farther away add no relative error: what is subtracted from their distance is small.
     """
     if not has_float64(loc.device):
         return False
@@ -80,7 +80,7 @@ def _by_product(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def _by_difference(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """The same from exact differences: right everywhere, slower, and in bounded memory, gradients included."""
+    """The same from differences: accurate everywhere, slower, in bounded memory, gradients included."""
     loc, scale = torch.broadcast_tensors(loc, scale)
     step = max(1, MOST // max(1, value.numel()))
     parts = zip(loc.split(step, -2), scale.split(step, -2), strict=True)
@@ -92,7 +92,7 @@ def _distance(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def _recomputed(f: Callable[..., Tensor], *args: Tensor) -> Tensor:
-    """f(*args), whose intermediate values are computed again for a gradient, not kept."""
+    """f(*args), with intermediate values recomputed in the backward pass (checkpointing)."""
     if not torch.is_grad_enabled():
         return f(*args)
     return checkpoint(f, *args, use_reentrant=False, preserve_rng_state=False)

@@ -16,9 +16,9 @@ Shape = Sequence[int]
 
 
 class DiscretizedLogistic(TorchDistribution):
-    """A logistic distribution whose mass is gathered on the levels 0, ..., levels - 1.
+    """A logistic distribution discretized to the levels 0, ..., levels - 1.
 
-    P(k) is the logistic's mass in [k - 1/2, k + 1/2], and the first and last level take all that lies beyond.
+    P(k) is the logistic's mass in [k - 1/2, k + 1/2]; the first and last level include the tails.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class DiscretizedLogistic(TorchDistribution):
         return constraints.integer_interval(0, self.levels - 1)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> DiscretizedLogistic:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         new = self._get_checked_instance(DiscretizedLogistic, _instance)
         new.loc, new.scale, new.levels = self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.levels
         super(DiscretizedLogistic, new).__init__(torch.Size(batch_shape), validate_args=False)
@@ -73,7 +73,7 @@ class DiscretizedLogistic(TorchDistribution):
         return from_below + to_above + torch.where((value > 0) & (value < self.levels - 1), inner, 0.0)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
-        """Whole numbers; log of a ratio of exponential variates is logistic, with tails that no rounded u cuts off."""
+        """Whole numbers; the log ratio of exponential variates is logistic, without the tails cut by rounding of u."""
         with torch.no_grad():
             a, b = self.loc.new_empty(2, *self._extended_shape(torch.Size(sample_shape))).exponential_().log()
             return (self.loc + self.scale * (a - b)).round().clamp(0, self.levels - 1)

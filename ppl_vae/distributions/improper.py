@@ -1,4 +1,4 @@
-"""The flat density of an autoencoder's code."""
+"""The improper flat density, the prior of an autoencoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Shape = Sequence[int]
 
 
 class Improper(dist.ImproperUniform):
-    """The improper flat density 1 on R^dim, which nothing can be sampled from."""
+    """The improper flat density 1 on R^dim, which cannot be sampled."""
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Refused."""
@@ -24,7 +24,7 @@ class Improper(dist.ImproperUniform):
         )
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Improper:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         return super().expand(batch_shape, _instance=self._get_checked_instance(Improper, _instance))
 
     def log_prob(self, value: Tensor) -> Tensor:

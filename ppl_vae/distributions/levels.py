@@ -1,4 +1,4 @@
-"""Any distribution on grey levels."""
+"""A categorical distribution on grey levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Shape = Sequence[int]
 
 
 class Levels(dist.Categorical):
-    """A categorical distribution over the levels 0, ..., K - 1, which unlike a label has a mean.
+    """A categorical distribution over the ordered levels 0, ..., K - 1, with mean and variance.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ class Levels(dist.Categorical):
         return (self.probs * (from_mean - rounding).square()).sum(-1)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
-        """Levels as a network takes them: in the floating type of the probabilities."""
+        """Levels in the floating type of the probabilities, as networks expect."""
         return super().sample(torch.Size(sample_shape)).to(self._param.dtype)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Levels:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         return super().expand(batch_shape, _instance=self._get_checked_instance(Levels, _instance))
 
     @property

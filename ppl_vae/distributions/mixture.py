@@ -1,4 +1,4 @@
-"""A mixture of any components that have a density."""
+"""A mixture of components of any family with a density."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Shape = Sequence[int]
 class Mixture(TorchDistribution):
     """sum_k w_k p_k, a mixture over the last batch dimension of its components.
 
-    Unlike `MixtureSameFamily` it scores any family of components that can score a foreign value, flows
-    included, and it keeps K parameters however far it is expanded.
+    Unlike `MixtureSameFamily` it takes any components with a `log_prob` at arbitrary values, flows included, and
+    `expand` does not copy the parameters of the K components.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Mixture(TorchDistribution):
         return self.components.support
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Mixture:
-        """In a larger batch; the components stay as many."""
+        """Expanded to `batch_shape`; the components are not copied."""
         new = self._get_checked_instance(Mixture, _instance)
         new.log_weights, new.components = self.log_weights, self.components
         super(Mixture, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
@@ -69,7 +69,7 @@ class Mixture(TorchDistribution):
         return (self.log_weights + self._each(value)).logsumexp(-1).expand(self._extended(value))
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
-        """One of the components' draws, chosen by their weights."""
+        """Draws from a component selected by its weight."""
         with torch.no_grad():
             shape = torch.Size(sample_shape) + self.batch_shape
             choice = dist.Categorical(logits=self.log_weights).expand(self.batch_shape).sample(torch.Size(sample_shape))
@@ -86,7 +86,7 @@ class Mixture(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of each coordinate, within components and between them, (*batch, *event)."""
+        """Variance of each coordinate, within plus between components, (*batch, *event)."""
         events = len(self.event_shape)
         weights = self.log_weights.exp().reshape(*self.log_weights.shape, *(1 for _ in self.event_shape))
         mean = (weights * self.components.mean).sum(-1 - events, keepdim=True)
@@ -98,7 +98,7 @@ class Mixture(TorchDistribution):
     def _each(self, value: Tensor) -> Tensor:
         if isinstance(self.components, DiagonalNormal):
             return self.components.log_prob_each(value)
-        # expanded, because a flow inverts a value together with the context of its component
+        # expanded, because a flow inverts each value with the context of its component
         value = value.unsqueeze(value.dim() - len(self.event_shape))
         shape = torch.broadcast_shapes(value.shape[: value.dim() - len(self.event_shape)], self.components.batch_shape)
         return self.components.log_prob(value.expand(*shape, *self.event_shape))

@@ -1,4 +1,4 @@
-"""Counts that vary more than those of a Poisson distribution."""
+"""The negative binomial distribution, for overdispersed counts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Shape = Sequence[int]
 class NegativeBinomial(TorchDistribution):
     """A Poisson distribution whose rate is Gamma(r, r / m): mean m, variance m + m^2 / r.
 
-    The mass is computed in float64 where the device has it: its terms are of the size of x log x and r log r, and
-    cancel.
+    The mass is computed in float64 where the device supports it: it is a difference of terms of the size of x log x and
+    r log r.
 
     Parameters
     ----------
     rate
         Mean m, above 0, (*batch,).
     concentration
-        r, above 0, (*batch,); the distribution is Poisson's as r grows.
+        r, above 0, (*batch,); the limit of large r is Poisson.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class NegativeBinomial(TorchDistribution):
         super().__init__(self.rate.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> NegativeBinomial:
-        """In a larger batch."""
+        """Expanded to `batch_shape`."""
         new = self._get_checked_instance(NegativeBinomial, _instance)
         new.rate, new.concentration = self.rate.expand(batch_shape), self.concentration.expand(batch_shape)
         super(NegativeBinomial, new).__init__(torch.Size(batch_shape), validate_args=False)

@@ -12,7 +12,7 @@ __all__ = ["positive", "unconstrained"]
 
 
 def positive(raw: Tensor) -> Tensor:
-    """A scale from an unconstrained number: softplus, 1 at 0, with gradient everywhere and never 0.
+    """A positive scale from an unconstrained number: a shifted softplus, 1 at 0, bounded below, with nonzero gradient.
 
     >>> positive(torch.tensor([-100.0, 0.0, 100.0]))
     tensor([1.0000e-04, 1.0001e+00, 1.0054e+02])
@@ -21,7 +21,7 @@ def positive(raw: Tensor) -> Tensor:
 
 
 def unconstrained(scale: Tensor) -> Tensor:
-    """The number that `positive` makes a scale of; scales below 1.01e-4 are taken for that.
+    """The inverse of `positive`; scales below 1.01e-4 are clamped to it.
 
     >>> unconstrained(positive(torch.tensor([-3.0, 1.0, 50.0]))).round(decimals=3).tolist()
     [-3.0, 1.0, 50.0]

@@ -1,4 +1,4 @@
-"""Many embeddings of the same data, judged by the same scores on the same held-out data."""
+"""Embeddings of the same data by several methods, with the same scores on the same held-out data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Benchmark", "benchmark"]
 
 
 class Splits(Protocol):
-    """What `benchmark` reads of a data set; every data set of `ppl_vae.data` has it."""
+    """The attributes of a data set that `benchmark` reads; every data set of `ppl_vae.data` has them."""
 
     @property
     def train(self) -> Split: ...
@@ -36,12 +36,12 @@ class Splits(Protocol):
 @checked
 @dataclass(frozen=True, repr=False)
 class Benchmark:
-    """What `benchmark` found.
+    """Result of `benchmark`.
 
     Attributes
     ----------
     scores
-        One row a method and seed: `trustworthiness`, `continuity`, `knn_accuracy` (where there are labels), `rmse`
+        One row per method and seed: `trustworthiness`, `continuity`, `knn_accuracy` (where there are labels), `rmse`
         (in raw units, where the method has an inverse), `distance_correlation` (where the data have factors) and
         `seconds`; and whether the rows it was scored on were `held_out`.
     embeddings
@@ -51,7 +51,7 @@ class Benchmark:
     held_out
         The held-out data.
     left_out
-        Why, for each method that could not run.
+        Reason by method for those that could not run.
     """
 
     scores: pd.DataFrame
@@ -65,10 +65,10 @@ class Benchmark:
         return f"Scores from 0 to 1, mean and sd over the seeds\n{table.to_string(float_format='{:.3f}'.format)}"
 
     def summary(self) -> pd.DataFrame:
-        """Mean and sd of every score over the seeds, one row a method, in the order they ran in.
+        """Mean and sd of every score over the seeds, one row per method, in the order they ran.
 
-        The data are fixed: the sd is what a method's own random numbers do, 0 for a deterministic one. It is not how
-        far the score is from that of other held-out data; for that see `differences`.
+        The data are fixed: the sd is that over a method's random numbers, 0 for a deterministic one. It does not
+        include the sampling of the held-out data; for that see `differences`.
         """
         seeds = self.scores.drop(columns=["seed", "held_out"]).groupby("method", sort=False)
         return seeds.agg(["mean", "std"]).dropna(axis=1, how="all").rename(columns={"std": "sd"}, level=1)

@@ -1,4 +1,4 @@
-"""Shortest paths through the codes of data: a start for geodesics that stays where data are."""
+"""Shortest paths through the codes of data: initial curves of geodesics in regions with data."""
 
 from __future__ import annotations
 

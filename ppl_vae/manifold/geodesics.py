@@ -19,7 +19,7 @@ from ppl_vae.precision import in_float64
 
 __all__ = ["Geodesic", "geodesic"]
 
-ROUND = 20  # iterations between two looks at the progress
+ROUND = 20  # iterations between two checks of convergence
 
 
 @checked
@@ -95,7 +95,7 @@ def geodesic(
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for codes that are no tensors of floats.
+        For an object that is no `VAE`, and for codes that are no tensors of floats.
     ValueError
         For what `interpolate` refuses, ends that are not finite, and codes to go through that are not (n, latent_dim)
         and finite, or beside a context.
@@ -189,7 +189,7 @@ def _relaxed(
 
 
 def _whitening(size: int, like: Tensor) -> Tensor:
-    """L^-T for L L^T the energy's matrix under a constant metric: the moves it maps are equally stiff, any size."""
+    """L^-T for L L^T the Hessian of the energy under a constant metric: a preconditioner for any number of steps."""
     second = 2 * torch.eye(size, dtype=torch.float64)
     second -= torch.diag(torch.ones(size - 1, dtype=torch.float64), 1)
     second -= torch.diag(torch.ones(size - 1, dtype=torch.float64), -1)

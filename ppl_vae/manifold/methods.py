@@ -1,4 +1,4 @@
-"""Ways to embed data in the plane, linear and not, each with what it can do."""
+"""Methods to embed data in the plane, linear and non-linear, with their capabilities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH_SIZE = 128
 @checked
 @dataclass(frozen=True)
 class Method:
-    """A way to embed data in the plane.
+    """A method to embed data in the plane.
 
     Parameters
     ----------

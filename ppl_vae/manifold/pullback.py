@@ -1,4 +1,4 @@
-"""The data space seen from the code: decoded means, steps between them, and the metric they induce."""
+"""The pull-back geometry of the decoder: decoded means, distances between them, and the metric J^T J."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for codes that are no tensor of floats.
+        For an object that is no `VAE`, and for codes that are no tensor of floats.
     ValueError
         For codes that are not finite, and codes or context of another width than those of the VAE.
     """
@@ -47,7 +47,7 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
 
 
 def at_once(vae: Any, most: int, z: Tensor, *context: Tensor) -> int:
-    """How many codes to decode at once: `most`, or fewer where what is made of one, z (1, latent_dim), is large."""
+    """Number of codes to decode at once: `most`, or fewer where one code, z (1, latent_dim), takes much memory."""
     with Allocated() as made:
         decoded(vae, z, *context)
     return rows_at_once(most, made.bytes)
@@ -84,8 +84,8 @@ def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
 def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     """The pull-back metric J^T J, J the Jacobian of the decoder's mean g at z: |dx|^2 = dz^T J^T J dz.
 
-    Of the mean alone: unlike the expected metric of Arvanitidis et al., which adds the Jacobian of the scale, it says
-    nothing of how far the data are.
+    Of the mean alone: unlike the expected metric of Arvanitidis et al., which adds the Jacobian of the scale, it does
+    not grow with the distance from the data.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for codes that are no tensor of floats.
+        For an object that is no `VAE`, and for codes that are no tensor of floats.
 
     References
     ----------
@@ -154,12 +154,12 @@ def along(context: tuple[Tensor, ...], leading: int) -> tuple[Tensor, ...]:
 
 
 def check_decoder(caller: str, vae: Any) -> None:
-    """Refuse what does not decode.
+    """Refuse an object that is no VAE.
 
     Raises
     ------
     TypeError
-        Naming the class that came.
+        With the class given.
     """
     if not hasattr(vae, "decode") or isinstance(vae, type):
         raise TypeError(
@@ -169,7 +169,7 @@ def check_decoder(caller: str, vae: Any) -> None:
 
 
 def check_codes(caller: str, *codes: Any) -> None:
-    """Refuse what is no tensor of finite floats (*leading, latent_dim).
+    """Refuse anything but a tensor of finite floats (*leading, latent_dim).
 
     Raises
     ------

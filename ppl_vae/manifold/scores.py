@@ -1,4 +1,4 @@
-"""What an embedding keeps: neighbourhoods, classes, and the data themselves."""
+"""Scores of an embedding: neighbourhoods, classes and reconstruction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["continuity", "neighbours_right", "rmse", "trustworthiness"]
 
 @checked
 def trustworthiness(x: Numbers, z: Numbers, *, num_neighbors: Count = 10) -> float:
-    """How far neighbours in the embedding are neighbours in the data: 1 if all are, about 0.5 by chance.
+    """Trustworthiness: whether neighbours in the embedding are neighbours in the data; 1 if all, about 0.5 by chance.
 
     1 - 2 / (n k (2 n - 3 k - 1)) sum_i sum_j (r(i, j) - k), over the j among the k nearest to i in z but not in x,
     with r(i, j) the rank of j by its distance from i in x. Scikit-learn's.
@@ -55,7 +55,7 @@ def trustworthiness(x: Numbers, z: Numbers, *, num_neighbors: Count = 10) -> flo
 
 @checked
 def continuity(x: Numbers, z: Numbers, *, num_neighbors: Count = 10) -> float:
-    """How far neighbours in the data are neighbours in the embedding: `trustworthiness` with the spaces exchanged.
+    """Continuity: whether neighbours in the data are neighbours in the embedding; `trustworthiness` with x, z swapped.
 
     Parameters
     ----------

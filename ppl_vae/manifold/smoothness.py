@@ -21,7 +21,7 @@ __all__ = ["smoothness"]
 
 @verb
 def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) -> pd.DataFrame:
-    """How far walks take the data, and how evenly: lengths in data space, in raw data units.
+    """Lengths and evenness of decoded walks, in raw data units.
 
     Lengths are sums of chords, so that only walks of as many steps compare. A short walk with even steps is smooth.
 
@@ -46,7 +46,7 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) 
     Raises
     ------
     TypeError
-        For what is no `VAE`, and for walks that are no tensor of floats.
+        For an object that is no `VAE`, and for walks that are no tensor of floats.
     ValueError
         For walks of fewer than two steps.
 

@@ -1,4 +1,4 @@
-"""Walks through the code space: grids, traversals and interpolations."""
+"""Walks through the latent space: grids, traversals and interpolations."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def code_grid(vae: Any, side: Count, *context: Tensor, codes: Floats | None = No
         For a code that is not two-dimensional, fewer than one point, an improper prior without codes, a conditional
         one without its context, and a `CodePrior`, which has no mass between its codes.
     TypeError
-        For what is no `VAE`.
+        For an object that is no `VAE`.
 
     References
     ----------

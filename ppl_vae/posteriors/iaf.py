@@ -1,4 +1,4 @@
-"""A normal posterior carried through autoregressive transforms."""
+"""A normal posterior transformed by an inverse autoregressive flow."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Shape = Sequence[Count]
 
 @checked
 class IAF(Posterior):
-    """q(z | x): a diagonal normal carried through autoregressive transforms that see x.
+    """q(z | x): a diagonal normal transformed by autoregressive transforms that depend on x.
 
-    Sampling and scoring its own samples costs one pass; a foreign value takes `latent_dim` of them.
+    Sampling, and the density of its own samples, take one pass; the density at any other value takes `latent_dim`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class IAF(Posterior):
         self.flow = AutoregressiveFlow(latent_dim, latent_dim, num_transforms, hidden_dim)
 
     def param_shape(self, latent_dim: int) -> tuple[int, ...]:
-        """Mean and scale of the start, and what the transforms see of x."""
+        """Mean and scale of the base distribution, and the context of the transforms."""
         return 3, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:

@@ -15,7 +15,7 @@ __all__ = ["DiagonalNormal", "FullRankNormal"]
 
 
 class DiagonalNormal(Posterior):
-    """q(z | x) = N(z; m(x), diag(s(x)^2)), the mean field of the classic VAE.
+    """q(z | x) = N(z; m(x), diag(s(x)^2)), the mean-field posterior of the original VAE.
 
     Also a level of a hierarchy, q(z1 | z2, x), with z2 in the place of x and x as context.
 
@@ -47,7 +47,7 @@ class DiagonalNormal(Posterior):
 class FullRankNormal(Posterior):
     """q(z | x) = N(z; m(x), L(x) L(x)^T), L = diag(s(x)) (I + N(x)) with N strictly lower triangular.
 
-    The rows are scaled as a whole, so that a unit whose scale shrinks loses the noise it shares with others too.
+    The scale multiplies whole rows of L: a unit whose scale shrinks also loses the noise it shares with others.
 
     Parameters
     ----------

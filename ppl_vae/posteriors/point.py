@@ -1,4 +1,4 @@
-"""Point masses: the codes of autoencoders."""
+"""Point masses, the posteriors of autoencoders."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Point(Posterior):
 class TopK(Posterior):
     """q(z | x) = delta(z - e_k(x)), e_k the code with all but its k largest entries, in magnitude, set to 0.
 
-    The code of a k-sparse autoencoder: with a `Flat` prior, sparse without a penalty. Of equal entries the first are
-    kept. Entries that are not kept get no gradient. As for `Point`, log p(x), KL and k-hat do not exist.
+    The code of a k-sparse autoencoder: with a `Flat` prior, sparse without a penalty. Of ties the first entries are
+    kept. Other entries get no gradient. As for `Point`, log p(x), KL and k-hat do not exist.
 
     Parameters
     ----------
     x_shape, latent_dim, net
         See `Posterior`.
     k
-        Number of entries kept, 1 to latent_dim; with 1 the winner takes all.
+        Number of entries kept, 1 to latent_dim.
     context, site
         See `Posterior`.
 
@@ -83,7 +83,7 @@ class TopK(Posterior):
         self.k = k
 
     def distribution(self, params: Tensor) -> TorchDistribution:
-        """From codes before anything is set to 0, (*leading, 1, latent_dim)."""
+        """From dense codes, (*leading, 1, latent_dim)."""
         code = params[..., 0, :]
         order = code.abs().sort(dim=-1, descending=True, stable=True).indices  # the first of equals first
         kept = order[..., : self.k]

@@ -23,13 +23,13 @@ class Posterior(Amortized):
     Parameters
     ----------
     x_shape
-        Shape of one datum, or of whatever it is given first (the level above, in a hierarchy).
+        Shape of one datum, or of its first input (the level above, in a hierarchy).
     latent_dim
         Dimension of z.
     net
         Encoder factory.
     context
-        Shapes of what else the encoder sees.
+        Shapes of the encoder's further inputs.
     site
         Name of the Pyro sample site.
     """

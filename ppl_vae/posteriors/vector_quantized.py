@@ -1,4 +1,4 @@
-"""Codes of a learned codebook."""
+"""A deterministic posterior on the codes of a learned codebook."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Shape = Sequence[Count]
 
 @checked
 class VectorQuantized(Posterior):
-    """q(z | x) = 1 at the codes nearest to e(x): a mass, on one vector of `groups` codes of a learned codebook.
+    """q(z | x) = 1 at the codes nearest to e(x): a mass on one vector of `groups` codes of a learned codebook.
 
-    For a `CodePrior`, a mass over the same codes: the ELBO is then a bound, log p(x | z) - groups log K. The gradient
-    at the code is handed to the encoder as it is. In train mode, where gradients are wanted, each call first moves
-    the codebook (see `codebook.Codebook`); train with `objectives.Commitment`, which keeps e(x) near its codes. It
-    reports the perplexity of the codes' use in an epoch's training within each group, the mean over groups: K where
-    all are used alike, 1 where the codebook collapsed.
+    Use it with a `CodePrior`, a mass over the same codes: the ELBO is then a bound, log p(x | z) - groups log K with
+    equal weights. Gradients pass from the code to the encoder by the straight-through estimator. In train mode, with
+    gradients enabled, each call first updates the codebook (see `codebook.Codebook`); train with
+    `objectives.Commitment`, which keeps e(x) near its codes. `reported` gives the perplexity of the codes used in an
+    epoch, the mean over groups: K if all are used equally, 1 if the codebook collapsed.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class VectorQuantized(Posterior):
     num_codes
         Number of codes K.
     groups
-        Number of parts that z is cut into, each quantized by the same codebook; it divides latent_dim.
+        Number of parts of z, each quantized by the same codebook; it divides latent_dim.
     decay
-        What a step keeps of the codebook, in [0, 1).
+        Weight of the old value in the moving average, in [0, 1).
     context, site
         See `Posterior`.
 
@@ -82,19 +82,19 @@ class VectorQuantized(Posterior):
         still = encoding.detach()
         learning = self.training and torch.is_grad_enabled()
         if learning:
-            self.codebook.learn(still.flatten(0, -2))  # first, so that q and the prior see the same codes
+            self.codebook.learn(still.flatten(0, -2))  # before quantizing, so that q and the prior use the same codes
         index = self.codebook.nearest(still)
         if learning:
             self.codebook.count(index)
         code = self.codebook.codes[index]
-        return Code((code + (encoding - still)).flatten(-2), self.codebook.codes)  # adds 0, and the gradient
+        return Code((code + (encoding - still)).flatten(-2), self.codebook.codes)  # straight-through estimator
 
     def over_codes(self, logits: Tensor) -> CodeMass:
         """The mass over all vectors of codes of this codebook, from unnormalized log weights (groups, num_codes)."""
         return CodeMass(logits, self.codebook.codes)
 
     def reported(self) -> dict[str, float]:
-        """What the history shows of it at the end of an epoch, whose count of codes ends with it."""
+        """Perplexity of the codes in this epoch, for the training history; resets the counts."""
         perplexity = self.codebook.perplexity()
         self.codebook.count_anew()
         return {f"perplexity_{self.site}": perplexity}

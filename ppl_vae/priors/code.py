@@ -1,4 +1,4 @@
-"""A mass over the codes of a vector-quantized posterior."""
+"""A probability mass over the codes of a vector-quantized posterior."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CodePrior(Prior):
     posterior
         The `VectorQuantized` posterior.
     weighted
-        Whether the weights of the codes, of each group its own, are learned too; 1 / K otherwise.
+        Whether the weights of the codes, separate for each group, are learned; 1 / K otherwise.
     site
         Name of the Pyro sample site.
 
@@ -52,11 +52,11 @@ class CodePrior(Prior):
         self.logits = nn.Parameter(torch.zeros(posterior.groups, posterior.num_codes), requires_grad=weighted)
 
     def given(self, *context: Tensor) -> CodeMass:
-        """The mass, whatever the context."""
+        """The mass; the context is ignored."""
         return self._over_codes(self.logits)
 
     def start_from(self, z: Tensor) -> None:
-        """Begin with the shares of the codes in each group, one added to each count."""
+        """Initialize the weights with the relative frequencies of the codes in each group, one added to each count."""
         with torch.no_grad():
             self.logits.copy_((self.given().matches(z).sum(0) + 1).log())
 

@@ -1,4 +1,4 @@
-"""A normal whose parameters depend on what it is given."""
+"""A normal prior whose parameters a network computes from the context."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ConditionalNormal(Prior, Amortized):
     net
         Factory of the network of m and s.
     context
-        Shapes of what it is given; in a hierarchy the level above, (dim,), comes first. Without any, m and s are
-        numbers, which are learned too.
+        Shapes of the context; in a hierarchy the level above, (dim,), comes first. Without a context, m and s are
+        learned constants.
     site
         Name of the Pyro sample site.
 
@@ -58,7 +58,7 @@ class ConditionalNormal(Prior, Amortized):
 
 
 class _Constant(nn.Module):
-    """Numbers in the place of a network's output: of a standard normal, to begin with."""
+    """Learned constants instead of a network's output; initially a standard normal."""
 
     def __init__(self, in_shape: Shape, out_shape: Shape) -> None:
         super().__init__()

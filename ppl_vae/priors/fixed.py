@@ -38,15 +38,15 @@ class StandardNormal(Prior):
         self.register_buffer("loc", torch.zeros(latent_dim))
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The prior, whatever the context."""
+        """The prior; the context is ignored."""
         return DiagonalNormal(self.loc, torch.ones_like(self.loc))
 
 
 @checked
 class Laplace(Prior):
-    """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes pushed towards exact zeros.
+    """p(z) = prod_i Laplace(z_i; 0, 1 / sqrt(2)): unit variance, and codes shrunk towards exact zeros.
 
-    With a `Point` posterior it makes an L1-regularized, sparse autoencoder.
+    With a `Point` posterior, an L1-regularized, sparse autoencoder.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Laplace(Prior):
         self.register_buffer("loc", torch.zeros(latent_dim))
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The prior, whatever the context."""
+        """The prior; the context is ignored."""
         return dist.Laplace(self.loc, torch.full_like(self.loc, 0.5**0.5)).to_event(1)
 
 
@@ -71,7 +71,7 @@ class Laplace(Prior):
 class Flat(Prior):
     """p(z) = 1, improper. With a `Point` posterior the ELBO is the reconstruction log-likelihood: an autoencoder.
 
-    Nothing can be sampled from it, and with a posterior that has a density the ELBO would be no bound.
+    It cannot be sampled, and with a posterior that has a density the ELBO is no bound.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ Shape = Sequence[Count]
 class FlowPrior(Prior):
     """p(z) = N(f(z); 0, I) |det df/dz|, f a learned autoregressive flow, conditioned on the context if there is any.
 
-    The flow runs from z to the noise, so that a density costs one pass and a sample `latent_dim`.
+    The flow maps z to the noise: a density takes one pass, a sample `latent_dim` passes.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class FlowPrior(Prior):
         return dist.TransformedDistribution(base, [*(t.inv for t in reversed(transforms)), shift])
 
     def start_from(self, z: Tensor) -> None:
-        """Begin as a normal with their means and standard deviations, about."""
+        """Initialize the flow near a normal with the means and standard deviations of z."""
         self.loc.copy_(z.mean(0))
         self.flow.start_from(z.std(0, correction=0).clamp_min(1e-6))
 

@@ -20,7 +20,7 @@ Shape = Sequence[Count]
 
 @checked
 class GaussianMixture(Prior):
-    """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)), everything learned.
+    """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)), all parameters learned.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class GaussianMixture(Prior):
         self.raw_scale = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The mixture, whatever the context."""
+        """The mixture; the context is ignored."""
         return Mixture(self.logits, DiagonalNormal(self.loc, positive(self.raw_scale)))
 
     def start_from(self, z: Tensor) -> None:
-        """Begin where expectation maximization ends, scikit-learn's, by torch's random numbers of the moment.
+        """Initialize with scikit-learn's expectation maximization on z; uses torch's global generator.
 
         Raises
         ------
@@ -86,10 +86,10 @@ class VampPrior(Prior):
     num_components
         Number of pseudo-inputs.
     pseudo_inputs
-        Data to start from, (n, *x_shape), as the encoder sees them; the first `num_components` are used, and
-        random numbers for what is missing.
+        Initial values, data (n, *x_shape) as the encoder sees them; the first `num_components` are used, and random
+        numbers where there are fewer.
     weighted
-        Whether the weights are learned too; equal ones, as in the paper, otherwise.
+        Whether the weights are learned; otherwise they are equal, as in the paper.
     site
         Name of the Pyro sample site.
 

@@ -12,15 +12,15 @@ __all__ = ["Prior"]
 class Prior(Conditional):
     """p(z), or p(z | context); the base of every prior.
 
-    `build` gives a prior whichever of `latent_dim`, `x_shape`, `context`, `posterior` and `pseudo_inputs` its
-    constructor names.
+    `build` passes those of `latent_dim`, `x_shape`, `context`, `posterior` and `pseudo_inputs` that are parameters of
+    the constructor.
     """
 
     def start_from(self, z: Tensor) -> None:
-        """Move the parameters to where values z (n, latent_dim) lie, before `fit_prior` fits them; by default nowhere.
+        """Initialize the parameters from values z (n, latent_dim), before `fit_prior` fits them; by default no change.
 
         Parameters
         ----------
         z
-            Values that the prior is to be fitted to.
+            Values that the prior will be fitted to.
         """

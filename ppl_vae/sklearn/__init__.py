@@ -1,4 +1,4 @@
-"""Autoencoders as scikit-learn estimators, for those who think in `fit` and `transform`."""
+"""Autoencoders as scikit-learn estimators, with `fit` and `transform`."""
 
 from ppl_vae.sklearn.autoencoder import Autoencoder
 from ppl_vae.sklearn.variational import VariationalAutoencoder

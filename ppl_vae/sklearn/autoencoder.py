@@ -27,7 +27,7 @@ __all__ = ["Autoencoder"]
 class Autoencoder(LatentTransformer):
     """Non-linear dimension reduction: X to codes z = e(x) and back, E[x | z].
 
-    Nothing can be drawn from it, and it has no density of X: neither `sample` nor `score_samples`.
+    It has no density of X and cannot be sampled: there is neither `sample` nor `score_samples`.
 
     Parameters
     ----------
@@ -45,28 +45,28 @@ class Autoencoder(LatentTransformer):
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
     hidden_dims : sequence of int, default=(256,)
-        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty. Refused,
-        as `activation` is, where it is no default and the network has no such setting, or has it fixed.
+        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty. Like
+        `activation`, it is refused if it is not the default and the network has no such parameter, or has it bound.
     activation : str, default="relu"
         Function after each hidden layer: ``"relu"``, ``"elu"``, ``"gelu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``.
     corruption : class or functools.partial, default=None
-        Noise the encoder has to see through while it is trained, of `ppl_vae.corruptions`, as
+        Noise added to the encoder's input in training, of `ppl_vae.corruptions`, such as
         `partial(GaussianNoise, scale=0.3)`: a denoising autoencoder.
     objective : Pyro ELBO or class of one, default=Trace_ELBO
-        What is trained by, of `ppl_vae.objectives` or `pyro.infer`.
+        Training objective, of `ppl_vae.objectives` or `pyro.infer`.
     epochs : int, default=100
         Passes over X.
     batch_size : int, default=128
-        Rows a step.
+        Rows per step.
     learning_rate : float, default=1e-3
         Step size of Adam.
     patience : int, default=None
-        Stop after so many epochs without a better ELBO of the rows held out.
+        Number of epochs without a better ELBO on the rows held out after which training stops.
     validation_fraction : float, default=0.0
-        Part of X held out while training; if any, the weights of the epoch that was best on it are kept.
+        Fraction of X held out from training; if above 0, the weights of the best epoch on it are kept.
     random_state : int, RandomState instance or None, default=None
-        Of the weights, the rows held out, the order of the rows and all draws. An int repeats a fit bit for bit on a
-        CPU.
+        Seed of the weights, the rows held out, the order of the rows and all draws. With an int a fit is reproduced
+        bit for bit on a CPU.
     device : str, default="cpu"
         ``"cpu"``, ``"cuda"``, or ``"auto"``; one with float64.
 
@@ -75,7 +75,7 @@ class Autoencoder(LatentTransformer):
     vae_ : ppl_vae.VAE
         The trained model, in eval mode. It takes x = (X - mean) / span, in float64.
     columns_ : Columns
-        Makes x of X: `columns_.split(X)` is what `ppl_vae.evaluate` and `ppl_vae.diagnose` take beside `vae_`,
+        Converts X to x: `columns_.split(X)` is what `ppl_vae.evaluate` and `ppl_vae.diagnose` take beside `vae_`,
         `columns_.mean` of shape (n_features,) and `columns_.domain.span` are what real X are centered and divided by.
     history_ : pandas.DataFrame
         ELBO, reconstruction and KL of each epoch in nats per row, in the units of x; see `ppl_vae.Fit`.
@@ -95,7 +95,7 @@ class Autoencoder(LatentTransformer):
     -----
     Real X are centered column by column and divided by one span, which keeps distances, as PCA does; for columns in
     different units put a `StandardScaler` before it in a `Pipeline`. Scores are in the units
-    of the X they are given, all the same. Codes have no scale of their own: compare them up to a smooth map.
+    of X in either case. Codes are identified only up to a smooth invertible map.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The columns of a table as a likelihood takes them, and back."""
+"""The columns of a table in the domain of a likelihood, and back."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Columns"]
 class Columns:
     """x = (X - mean) / span: each column centered and all of them divided by one span, which keeps distances.
 
-    Only real X are moved; what is binary, whole or in [0, 1] stays as it is.
+    Only real X are transformed; binary, whole or unit-interval X are unchanged.
 
     Parameters
     ----------
     likelihood
         Name of the likelihood.
     mean
-        What is taken from each column, (n_features,), in the units of X.
+        Subtracted from each column, (n_features,), in the units of X.
     domain
-        The values of x; its `span` is what X - mean is divided by.
+        The domain of x; X - mean is divided by its `span`.
     """
 
     likelihood: str

@@ -1,4 +1,4 @@
-"""What the estimators share: a VAE built for the columns of X, trained, and read."""
+"""The base of the estimators: builds a VAE for the columns of X, trains it, and maps X to codes and back."""
 
 # ruff: noqa: N803, X is scikit-learn's name
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @abc.abstractmethod
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
-        """What else `training.fit` is given; refuses a posterior, by its sites, that makes another estimator."""
+        """Further arguments of `training.fit`; refuses a posterior that belongs to the other estimator."""
 
     @method
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -146,7 +146,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @method
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Data that codes stand for: E[x | z], in the units of X.
+        """Decoded data E[x | z], in the units of X.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ def _check_complete(X: Any) -> None:
 
 @contextmanager
 def _without_shapes() -> Iterator[None]:
-    """Errors as they were raised, without the table of shapes that Pyro adds for those who write programs."""
+    """Errors as raised, without the table of site shapes that Pyro appends."""
     try:
         yield
     except (ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The networks of an estimator: of its settings those that a network has, and no setting is lost."""
+"""The networks of an estimator, with those of its settings that a network has; others are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_widths", "network"]
 
 
 def check_widths(hidden_dims: Any) -> None:
-    """Refuse what is no sequence of widths of layers.
+    """Refuse anything but a sequence of layer widths.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def network(net: Callable[..., Any], settings: Mapping[str, Any], defaults: Mapp
     Raises
     ------
     TypeError
-        For what is no class of networks.
+        For anything but a class of networks.
     ValueError
         For any other setting that is not its default: the network would never see it.
     """

@@ -1,4 +1,4 @@
-"""What a VAE says of each row by the same draws for every row: no row's value depends on its neighbours."""
+"""Codes and log p(x) of each row with common random numbers, so that a row's value does not depend on other rows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _at_once(vae: VAE, data: Split) -> int:
 
 
 def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, seed: int) -> Tensor:
-    """f of each row (1, *x_shape) by itself, as if torch were seeded anew for every row."""
+    """f of each row (1, *x_shape) separately, with the same random numbers for every row."""
     (x,), _ = arguments(vae, data)
 
     def of_one(row: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, 
     mapped = torch.vmap(of_one, randomness="same")
     done = []
     for rows in chunks(len(x), rows_each, _at_once(vae, data)):
-        # a vectorized map can register no parameter that wants a gradient, and ask no value whether it is valid
+        # inside vmap no parameter with a gradient can be registered, and validation cannot branch on values
         with evaluating(vae, seed), frozen(vae), pyro.validation_enabled(False):
             done.append(mapped(x[rows]))
     return torch.cat(done)

@@ -45,32 +45,32 @@ class VariationalAutoencoder(LatentTransformer):
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
     hidden_dims : sequence of int, default=(256,)
-        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty. Refused,
-        as `activation` is, where it is no default and the network has no such setting, or has it fixed.
+        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty. Like
+        `activation`, it is refused if it is not the default and the network has no such parameter, or has it bound.
     activation : str, default="relu"
         Function after each hidden layer: ``"relu"``, ``"elu"``, ``"gelu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``.
     corruption : class or functools.partial, default=None
-        Noise the encoder has to see through while it is trained, of `ppl_vae.corruptions`, as
+        Noise added to the encoder's input in training, of `ppl_vae.corruptions`, such as
         `partial(GaussianNoise, scale=0.3)`: a denoising VAE.
     objective : Pyro ELBO or class of one, default=Trace_ELBO
-        What is trained by, of `ppl_vae.objectives` or `pyro.infer`.
+        Training objective, of `ppl_vae.objectives` or `pyro.infer`.
     beta : float or ppl_vae.objectives.BetaSchedule, default=1.0
         Weight of the KL while training, or its warm-up; other than 1 it is a beta-VAE.
     epochs : int, default=100
         Passes over X.
     batch_size : int, default=128
-        Rows a step.
+        Rows per step.
     learning_rate : float, default=1e-3
         Step size of Adam.
     patience : int, default=None
-        Stop after so many epochs without a better ELBO of the rows held out.
+        Number of epochs without a better ELBO on the rows held out after which training stops.
     validation_fraction : float, default=0.0
-        Part of X held out while training; if any, the weights of the epoch that was best on it are kept.
+        Fraction of X held out from training; if above 0, the weights of the best epoch on it are kept.
     num_samples : int, default=100
-        Draws a row that log p(x) is estimated from: the more, the higher and the closer.
+        Draws per row for log p(x), a lower bound that tightens with their number.
     random_state : int, RandomState instance or None, default=None
-        Of the weights, the rows held out, the order of the rows and all draws. An int repeats a fit bit for bit on a
-        CPU.
+        Seed of the weights, the rows held out, the order of the rows and all draws. With an int a fit is reproduced
+        bit for bit on a CPU.
     device : str, default="cpu"
         ``"cpu"``, ``"cuda"``, or ``"auto"``; one with float64.
 
@@ -79,7 +79,7 @@ class VariationalAutoencoder(LatentTransformer):
     vae_ : ppl_vae.VAE
         The trained model, in eval mode. It takes x = (X - mean) / span, in float64.
     columns_ : Columns
-        Makes x of X: `columns_.split(X)` is what `ppl_vae.evaluate` and `ppl_vae.diagnose` take beside `vae_`,
+        Converts X to x: `columns_.split(X)` is what `ppl_vae.evaluate` and `ppl_vae.diagnose` take beside `vae_`,
         `columns_.mean` of shape (n_features,) and `columns_.domain.span` are what real X are centered and divided by.
     history_ : pandas.DataFrame
         ELBO, reconstruction and KL of each epoch in nats per row, in the units of x; see `ppl_vae.Fit`.
@@ -100,9 +100,9 @@ class VariationalAutoencoder(LatentTransformer):
     -----
     Real X are centered column by column and divided by one span, which keeps distances, as PCA does; for columns in
     different units put a `StandardScaler` before it in a `Pipeline`. Scores are in the units
-    of the X they are given, all the same.
+    of X in either case.
 
-    log p(x) takes the same draws for every row by `torch.vmap`, so that parts of your own may not branch on values.
+    log p(x) uses the same random numbers for every row by `torch.vmap`: custom components must not branch on values.
 
     References
     ----------
@@ -164,8 +164,8 @@ class VariationalAutoencoder(LatentTransformer):
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """log p(x) of each row, by importance sampling with q: a stochastic lower bound.
 
-        With a `VectorQuantized` posterior, all of whose draws are the same code, it is the ELBO, however many draws:
-        below log p(x) by all the mass that p(z | x) has on other codes.
+        With a `VectorQuantized` posterior all draws are the same code, and the result is the ELBO for any number of
+        draws: below log p(x) by -log p(z = code | x).
 
         Parameters
         ----------

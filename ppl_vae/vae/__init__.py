@@ -1,4 +1,4 @@
-"""p(z) p(x | z) and q(z | x) as Pyro functions: of components, or of your own."""
+"""p(z) p(x | z) and q(z | x) as Pyro functions, from components or written by the user."""
 
 from ppl_vae.vae.build import build
 from ppl_vae.vae.program import Program

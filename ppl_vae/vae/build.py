@@ -1,4 +1,4 @@
-"""From three words to a VAE: sizes and links the components, and remembers how."""
+"""Build a VAE from component classes: sets their sizes, connects them, and records the recipe."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def build(
     corruption: Factory | None = None,
     seed: Seed | None = None,
 ) -> VAE:
-    """A VAE for some data, its parts sized and linked.
+    """A VAE for some data, with the sizes of its parts set and the parts connected.
 
     Every part is a class, or a `functools.partial` of one; each is given those of the things it needs that its
     constructor names: `x_shape`, `latent_dim`, `net`, `context` (the shapes of the data's context), `levels`,
@@ -79,10 +79,9 @@ def build(
         Networks, `net(in_shape, out_shape)`. Below the top the encoder is given x first, and the level above as
         context; the prior's networks are settings of its own, as in `partial(ConditionalNormal, net=...)`.
     corruption
-        What the encoder sees in the place of x in training, for a denoising VAE; nothing else if `None`.
+        Corruption of the encoder's input in training, for a denoising VAE; `None` for none.
     seed
-        Seed of the weights. If `None` they are drawn, as those of any torch module, from torch's random numbers of
-        the moment: the one call of the library that moves these on.
+        Seed of the weights. If `None`, uses torch's global generator, as any torch module does, and advances it.
 
     Returns
     -------
@@ -191,7 +190,7 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
 
 
 def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
-    """q of one level, given x at the top, and below it the level above and x."""
+    """q of one level, given x at the top, and the level above and x below the top."""
     given: Known = {**known, **level.known, "net": lambda: encoder}
     if level.above:
         x_shape, context = known["x_shape"](), known["context"]()
@@ -207,7 +206,7 @@ def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
 
 
 def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
-    """p of one level, given the context, and below the top the level above before it."""
+    """p of one level, given the context; below the top, the level above comes before it."""
     given: Known = {**known, **level.known, "posterior": lambda: posterior}
     if level.above:
         context = known["context"]()
@@ -230,12 +229,12 @@ def _check_parts(caller: str, **parts: Any) -> None:
 
 
 def _make(factory: Factory, known: Known, *kinds: type) -> Any:
-    """Call a factory with those of the known things that its signature names and nothing fixes.
+    """Call a factory with those of the given arguments that are parameters of it and not yet bound.
 
     Raises
     ------
     TypeError
-        For settings that it does not have, and where it makes what is of none of the kinds.
+        For settings that it does not have, and if its result is of none of the kinds.
     """
     fixed = factory.keywords if isinstance(factory, partial) else {}
     try:

@@ -1,4 +1,4 @@
-"""The levels of a hierarchy, as `build` is given them."""
+"""The levels of a hierarchy, from the arguments of `build`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Level:
 
     @property
     def known(self) -> Known:
-        """What its components are given."""
+        """Context shapes of the level's components."""
         site: Known = {"site": lambda: self.site} if self.site else {}
         return {"latent_dim": lambda: self.latent_dim, **site}
 
@@ -56,7 +56,7 @@ class Level:
 
 
 def levels_of(latent_dim: int | Sequence[int], prior: Factory | Levels, posterior: Factory | Levels) -> list[Level]:
-    """The levels, top first: what is no list is the same for all, but a prior is that of the top.
+    """The levels, top first. An argument that is no list applies to all levels, a prior to the top only.
 
     Raises
     ------
@@ -86,9 +86,9 @@ def as_given(levels: Sequence[Level]) -> dict[str, Any]:
 
 
 class DataFirst(nn.Module):
-    """The encoder of a level below the top: called with the level above and x, it shows the network x first.
+    """The encoder of a level below the top: called with (level above, x), it calls the network with (x, level above).
 
-    So a `ConvEncoder` sees an image, and the level above joins its dense layers.
+    A `ConvEncoder` then convolves x, and the level above enters its dense layers.
     """
 
     def __init__(self, encoder: Factory, in_shape: Shape, out_shape: Shape, *, context: Sequence[Shape]) -> None:

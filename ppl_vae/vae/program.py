@@ -1,4 +1,4 @@
-"""Your own Pyro model and guide, as one object."""
+"""A user's Pyro model and guide, as one object."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["Program"]
 class Program(nn.Module):
     """Two plain Pyro functions as one object with `.model` and `.guide`, usable wherever a `VAE` is.
 
-    It keeps the values of their `pyro.param`s, out of Pyro's global store: two fitted programs, called in turn, do
-    not disturb each other. The functions are called as `model(x, *context)`, and with `mask=` where there is one.
+    It holds the values of their `pyro.param`s itself, not in Pyro's global store, so that several fitted programs do
+    not interfere. The functions are called as `model(x, *context)`, with `mask=` if elements are missing.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class Program(nn.Module):
     guide
         q(z | x), with the same latent sites.
     *modules
-        Networks the functions use, so that moving the program to a device and its train and eval modes reach them;
-        the owner of a bound method is one already.
+        Networks that the functions use, so that `.to(device)`, `.train()` and `.eval()` apply to them; the owner of a
+        bound method is registered automatically.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class _OwnParams(Messenger):
 
 
 class _FilledObserved(Messenger):
-    """Puts a value that can be scored where one is missing, in observed sites whose distribution masks elements."""
+    """Replaces missing values by ones in the support, at observed sites whose distribution masks elements."""
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if msg["is_observed"] and isinstance(mask := support.element_mask(msg["fn"]), Tensor):

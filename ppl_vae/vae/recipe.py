@@ -1,4 +1,4 @@
-"""What a VAE was built of, as plain values, and the classes such values name."""
+"""The recipe of a VAE: its component classes and settings as JSON values, and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPONENTS = {
 
 
 class Described(Protocol):
-    """What `build` must know of the data; every data set of `ppl_vae.data` does."""
+    """The attributes of data that `build` reads; every data set of `ppl_vae.data` has them."""
 
     @property
     def x_shape(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -40,7 +40,7 @@ class Described(Protocol):
 @checked
 @dataclass(frozen=True)
 class DataSpec:
-    """What `build` must know of data that are not at hand.
+    """The attributes of data that `build` reads, without the data.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class DataSpec:
     domain
         The values x takes.
     context_shapes
-        Shapes of what one datum is conditioned on.
+        Shapes of the context of one datum.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def parts_of(
 
 
 def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | Levels | None) -> dict[str, Any] | None:
-    """What `build` was given, ready for JSON; `None` where only code can rebuild it."""
+    """The arguments of `build` as JSON values; `None` if they cannot be expressed so."""
     said = {
         "x_shape": list(data.x_shape),
         "context": [list(shape) for shape in data.context_shapes],
@@ -114,7 +114,7 @@ def plain(said: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def entry(factory: Factory | Levels) -> Any:
-    """A part of a recipe: a class by name, and its arguments; what is no class stays as it is. Of levels a list."""
+    """A part of a recipe: a class by name, and its arguments; other values are unchanged. A list for levels."""
     if isinstance(factory, Sequence):
         return [entry(level) for level in factory]
     made_of = factory.func if isinstance(factory, partial) else factory

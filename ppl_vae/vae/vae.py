@@ -44,8 +44,8 @@ class VAE(nn.Module):
         q(z | x); owns the encoder. Called inside the data plate with x, as the likelihood standardizes it, and the
         context; any module whose call samples the prior's sites will do.
     corruption
-        What the posterior sees in the place of x in `guide`, in train mode: a denoising VAE. The model scores the
-        clean x, and everything but training is of the clean x.
+        Corruption of x in `guide` in train mode, for a denoising VAE. The model scores the clean x, and in eval mode
+        the guide is given the clean x.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class VAE(nn.Module):
         ----------
         x
             Data (batch, *x_shape), as `evaluate` takes them: a tensor, an array, or a `Split`, whose random
-            preprocessing is drawn once by torch's random numbers of the moment.
+            preprocessing is drawn once; uses torch's global generator.
         *context
             What the data are conditioned on, each (batch, ...); a split has its own.
         mask
@@ -168,7 +168,7 @@ class VAE(nn.Module):
             return self.likelihood.given(self._real(codes), *given)
 
     def raw(self, x: Tensor) -> Tensor:
-        """Values x in the units of the file they came from; for a VAE put together by hand x itself."""
+        """Values x in raw units; for a VAE without a recipe x itself."""
         return Domain(**self.recipe["domain"]).raw(x) if self.recipe else x
 
     @verb
@@ -218,17 +218,17 @@ class VAE(nn.Module):
 
     @query
     def posterior_draw(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
-        """What the likelihood is given for one draw from the guide, (batch, latent_dim).
+        """The latents passed to the likelihood for one draw from the guide, (batch, latent_dim).
 
         Data and errors as for `encode`. The prior is replayed on the guide's draw, in whatever order that sampled its
-        sites; networks in eval mode. By torch's random numbers of the moment.
+        sites; networks in eval mode. Uses torch's global generator.
         """
         with eval_mode(self):
             args, seen = self._entered(x, context, mask)
             return self.latent_draw(*args, mask=seen)
 
     def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
-        """`posterior_draw` of data that are checked, in whatever mode the networks are."""
+        """`posterior_draw` for checked data, in the current mode of the networks."""
         with pyro.plate("data", len(x), dim=-1):
             guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *context)
             return poutine.replay(self.prior, trace=guide)(*context)
@@ -292,7 +292,7 @@ class VAE(nn.Module):
         self._check_context(context)
 
     def _check_context(self, context: Sequence[Tensor]) -> None:
-        """Against what the VAE was built for; one put together by hand without context may take any."""
+        """Check the context against the shapes that the VAE was built for, where these are known."""
         built = self.recipe["context"] if self.recipe else self.likelihood.context_shapes
         shapes = tuple(map(tuple, built))
         ends = [tuple(c.shape[max(c.dim() - len(s), 0) :]) for c, s in zip(context, shapes, strict=False)]
@@ -311,7 +311,7 @@ class VAE(nn.Module):
         return torch.where(observed, seen, torch.zeros_like(seen))
 
     def _real(self, values: Tensor) -> Tensor:
-        """Values where the parameters are and in their precision."""
+        """Values on the device and in the precision of the parameters."""
         return recorded(values).to(self._like())
 
     def _like(self) -> Tensor:

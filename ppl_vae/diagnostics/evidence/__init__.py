@@ -1,4 +1,4 @@
-"""log p(x) by importance sampling, annealing or quadrature, and the comparison of models by it.
+"""log p(x) by importance sampling, annealing or quadrature, and model comparison by log p(x).
 
 No other room imports from here.
 """

@@ -1,4 +1,4 @@
-"""Annealed importance sampling: log p(x) where q is too far from the posterior, or blind to some of it."""
+"""Annealed importance sampling: log p(x) where q is far from the posterior or misses a mode."""
 
 from __future__ import annotations
 
@@ -39,48 +39,35 @@ def ais(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """log p(x) of each datum by annealed importance sampling; far too low, unseen, where the chains do not mix.
+    """log p(x) of each datum by annealed importance sampling; far too low, without a sign, if chains do not mix.
 
-    Chains start in the prior and see the likelihood, or start in q and see log p(x, z) - log q(z | x), by a power beta
-    that rises from 0 to 1; at each there is one step of Hamiltonian Monte Carlo. Step sizes are tuned for each datum
-    and temperature in a pilot run, and frozen in the run that counts. The estimate is a stochastic lower bound, as
-    importance sampling's is.
+    The path is f_beta(z) = f_0(z)^(1 - beta) p(x, z)^beta, with f_0 the prior or q and beta from 0 to 1, with one HMC
+    transition at each beta. Step sizes are tuned by datum and temperature in a pilot run, then fixed. The estimate is a
+    stochastic lower bound, as in importance sampling.
 
-    From the prior, chains reach modes that q does not know. From q the estimate is the more precise one, but it has
-    q's blind spots. Its standard error comes from the spread between the chains: with few of them (8), or where
-    `log_weight_sd` is above 1, it is too small more often than not. Then ask for more temperatures.
+    Chains from the prior can reach modes that q misses. From q the variance is lower, but modes that q misses stay
+    missing. The standard error comes from the spread between chains: with few of them (8), or where `log_weight_sd` is
+    above 1, it is usually too small. Then use more temperatures.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the chains; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; `max_rows` counts pairs of chain and datum.
     init
         ``"prior"`` or ``"guide"``: where the chains start.
     num_temperatures
-        Steps from there to the posterior; the error falls about as fast as their number grows.
+        Values of beta after 0; the error falls about inversely with their number.
     num_chains
-        Chains a datum.
+        Chains per datum.
     num_steps
         Leapfrog steps at each temperature. A run costs `2 * num_chains * num_temperatures * (num_steps + 1)`
-        evaluations of the density and its gradient a datum, the pilot run included.
-    max_rows
-        Pairs of chain and datum that move at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
+        evaluations of the density and its gradient per datum, the pilot run included.
 
     Returns
     -------
     xarray.Dataset
         By `obs`: `log_px` (nats, for x in its original units), `log_px_mcse`, `log_px_bias` (to first order), `ess` of
-        the chains' weights, `log_weight_sd`, their spread, and `acceptance_rate`.
+        the chains' weights, `log_weight_sd`, the standard deviation of their logarithms, and `acceptance_rate`.
 
     Raises
     ------
@@ -132,12 +119,12 @@ def ais(
 
 
 def check_annealing(caller: str, init: str, num_temperatures: int, num_chains: int, num_steps: int) -> None:
-    """Refuse settings that anneal nothing.
+    """Refuse settings that are out of range.
 
     Raises
     ------
     ValueError
-        Naming the setting.
+        With the name of the setting.
     """
     if init not in _CANNOT_SEE:
         raise ValueError(f"{caller} expects init 'prior' or 'guide', got {init!r}; choose where the chains start")
@@ -151,7 +138,7 @@ _CANNOT_SEE = {
 }
 
 
-_SMALL = 0.05  # nats that change no conclusion
+_SMALL = 0.05  # nats, too little to change a conclusion
 
 
 def _from_guide(subject: Subject, results: Results) -> list[str]:
@@ -171,7 +158,7 @@ def _from_guide(subject: Subject, results: Results) -> list[str]:
 
 
 def _ahead(results: Results) -> np.ndarray:
-    """For which data log p(x) is clearly higher by chains from the prior than by those from q."""
+    """For which data log p(x) is significantly higher by chains from the prior than by those from q."""
     prior, q = results["ais_prior"], results["ais_guide"]
     error = np.hypot(prior["log_px_mcse"], q["log_px_mcse"]).values
     return (prior["log_px"] - q["log_px"]).values > 3 * error + 0.1

@@ -1,4 +1,4 @@
-"""From a distribution that can be drawn from to the posterior, in small steps: what AIS and BDMC are made of."""
+"""Annealing from the prior or q to the posterior, for AIS and BDMC."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.diagnostics.posterior import LogDensity, LogJoint, start, transition
+from ppl_vae.diagnostics.posterior import LogDensity, LogJoint, init, transition
 from ppl_vae.precision import in_float64
 
 __all__ = ["Path", "Settings", "anneal", "schedule"]
 
-TARGET = 0.8  # mean acceptance the pilot run aims at
-FIRST = 0.3  # its first step size, in standard deviations of the path's start
-GAIN = 0.2  # by which it moves log step size for each unit of acceptance too many
+TARGET = 0.8  # target acceptance rate of the pilot run
+FIRST = 0.3  # its initial step size, in standard deviations of f_0
+GAIN = 0.2  # change of the log step size per unit of acceptance above the target
 
 
 @dataclass(frozen=True)
 class Path:
-    """log f_beta(u) = (1 - beta) log f_0(u) + beta log p(x, u) of some data, f_0 being their prior or their q."""
+    """log f_beta(u) = (1 - beta) log f_0(u) + beta log p(x, u) of some data, with f_0 their prior or their q."""
 
     joint: LogJoint
     from_guide: bool
 
     def at(self, beta: float) -> LogDensity:
-        """Log f_beta, in float64: the difference of two of them at one u is exact."""
+        """log f_beta, in float64, so that differences between two of them at one u are exact."""
 
         def log_f(u: Tensor) -> Tensor:
             found = self.joint(u, guide=self.from_guide)
@@ -35,7 +35,7 @@ class Path:
                 first, rise = in_float64(found.log_guide), in_float64(found.log_weight)
             else:
                 first, rise = in_float64(found.log_prior), in_float64(found.log_likelihood)
-            return first + beta * rise if beta else first  # 0 * -inf is no number
+            return first + beta * rise if beta else first  # 0 * -inf is NaN
 
         return log_f
 
@@ -46,16 +46,17 @@ class Path:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the path is walked, the same for the forward and the reverse run.
+    """Settings of the HMC transitions along the path, shared by the forward and the reverse run.
 
     Attributes
     ----------
     inverse_mass
         Diagonal, (n, dim).
     step_sizes
-        (temperatures + 1, n); none are used at temperature 0 but by a reverse run's last, idle transition.
+        (temperatures + 1, n); the one at temperature 0 is only used by the last transition of a reverse run, which does
+        not affect the weights.
     num_steps
-        Leapfrog steps a transition.
+        Leapfrog steps per transition.
     """
 
     inverse_mass: Tensor
@@ -64,29 +65,29 @@ class Settings:
 
     @classmethod
     def tuned(cls, path: Path, betas: list[float], num_chains: int, num_steps: int, bar: tqdm) -> Settings:
-        """By a pilot run, whose chains are thrown away: settings that looked at the chains they move bias them."""
+        """Settings from a pilot run with separate chains: adapting to the chains themselves would bias the weights."""
         many = [path.draws(num_chains) for _ in range(math.ceil(100 / num_chains))]
         inverse_mass = torch.cat(many).var(0).clamp_min(1e-10)
         log_step = torch.full_like(inverse_mass[:, 0], math.log(FIRST))
         used = [log_step]
-        state = start(path.at(betas[0]), path.draws(num_chains))
+        state = init(path.at(betas[0]), path.draws(num_chains))
         for beta in betas[1:]:
             used.append(log_step)
             log_f = path.at(beta)
-            here = start(log_f, state.u)
-            state, stats = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
-            log_step = log_step + GAIN * (stats.accept_prob.mean(0) - TARGET).to(log_step)
+            here = init(log_f, state.u)
+            state, info = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
+            log_step = log_step + GAIN * (info.accept_prob.mean(0) - TARGET).to(log_step)
             bar.update(path.joint.size)
         return cls(inverse_mass, torch.stack(used).exp(), num_steps)
 
     @property
     def reversed(self) -> Settings:
-        """For the schedule from 1 to 0."""
+        """Settings for the schedule from 1 to 0."""
         return Settings(self.inverse_mass, self.step_sizes.flip(0), self.num_steps)
 
 
 def schedule(num_temperatures: int) -> list[float]:
-    """From 0 to 1 along a sigmoid, slowest at both ends.
+    """Sigmoid schedule of beta from 0 to 1, slowest at both ends.
 
     References
     ----------
@@ -97,31 +98,31 @@ def schedule(num_temperatures: int) -> list[float]:
 
 
 def anneal(path: Path, u: Tensor, betas: list[float], settings: Settings, bar: tqdm) -> tuple[Tensor, Tensor]:
-    """Walk from f_betas[0], of which u (chains, n, dim) are draws, to the last.
+    """Anneal from f_betas[0], of which u (chains, n, dim) are draws, to the last.
 
-    The mean of the weights is the ratio of the two normalizing constants, without bias.
+    The mean weight is an unbiased estimate of the ratio of the two normalizing constants.
 
     Returns
     -------
     log_w : Tensor
         (chains, n), in nats and float64.
     acceptance : Tensor
-        Mean over the walk, (n,).
+        Mean acceptance probability, (n,).
     """
-    state = start(path.at(betas[0]), u)
+    state = init(path.at(betas[0]), u)
     log_w = torch.zeros_like(state.log_p)
     acceptance = torch.zeros_like(log_w[0])
     for beta, step_size in zip(betas[1:], settings.step_sizes[1:], strict=True):
         log_f = path.at(beta)
-        here = start(log_f, state.u)
-        log_w += (here.log_p - state.log_p).nan_to_num(-torch.inf, torch.inf, -torch.inf)  # once zero, always zero
+        here = init(log_f, state.u)
+        log_w += (here.log_p - state.log_p).nan_to_num(-torch.inf, torch.inf, -torch.inf)  # a weight of zero stays zero
         jittered = _jittered(step_size, here.log_p)
-        state, stats = transition(log_f, here, jittered, settings.inverse_mass, settings.num_steps)
-        acceptance += stats.accept_prob.mean(0)
+        state, info = transition(log_f, here, jittered, settings.inverse_mass, settings.num_steps)
+        acceptance += info.accept_prob.mean(0)
         bar.update(path.joint.size)
     return log_w, acceptance / (len(betas) - 1)
 
 
 def _jittered(step_size: Tensor, like: Tensor) -> Tensor:
-    """Step sizes (n,) as (chains, n), each its own: a trajectory of a whole period would lead nowhere."""
+    """Randomized step sizes, (n,) to (chains, n): trajectories of constant length may be periodic."""
     return step_size * torch.empty_like(like, dtype=step_size.dtype).uniform_(0.2, 1.2)

@@ -1,4 +1,4 @@
-"""Bidirectional Monte Carlo: log p(x) between two bounds, on data that the model made itself."""
+"""Bidirectional Monte Carlo: lower and upper bounds on log p(x) of data simulated from the model."""
 
 from __future__ import annotations
 
@@ -39,35 +39,24 @@ def bdmc(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Bounds on the mean log p(x) from below and above; on simulated data only, for real x there is no upper bound.
+    """Lower and upper bounds on the mean log p(x) of simulated data; for real x there is no upper bound.
 
-    Pairs (z, x) are drawn from the model, which makes z an exact draw from p(z | x). Annealing from the prior (or q)
-    to the posterior bounds log p(x) from below, annealing back from z bounds it from above, both in the mean over
-    runs; the gap says how far annealing with these settings can be wrong. It says so of real data only as far as the
-    model's own data are like them, and for a single datum the bounds may lie on either side.
+    Pairs (z, x) are drawn from the model, so that z is an exact draw from p(z | x). Annealing from the prior (or q) to
+    the posterior gives a lower bound on log p(x), annealing back from z an upper bound, both in expectation. The gap
+    bounds the error of annealing with these settings. It applies to real data only as far as simulated data resemble
+    them; for a single datum either bound may be violated by chance.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`; the model must observe exactly x.
-    x
-        Gives the simulated data their shape, context and mask, those of the data in turn: (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of data and chains; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The model must observe exactly x. The simulated data take their shape from x, and context and
+        mask from each datum in turn. `max_rows` counts simulated data, and pairs of chain and datum.
     init
         ``"prior"`` or ``"guide"``: where the forward chains start.
     num_simulations
         Data simulated, two or more.
     num_temperatures, num_chains, num_steps
-        As for `ais`; the cost is half as much again.
-    max_rows
-        Data simulated, and pairs of chain and datum that move, at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
+        See `ais`; the cost is 1.5 times as high.
 
     Returns
     -------
@@ -78,7 +67,7 @@ def bdmc(
     Raises
     ------
     ValueError
-        For fewer than two simulations; for a model that does not observe x as it came at a single site; for whatever
+        For fewer than two simulations; for a model that does not observe x, unchanged, at a single site; for whatever
         `ais` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
@@ -124,7 +113,7 @@ def bdmc(
 
 
 def _with_means(bounds: dict[str, Tensor]) -> dict[str, tuple[tuple[str, ...], Tensor, str]]:
-    """Bounds of each simulation, their means, and the standard errors of these, in nats."""
+    """Bounds of each simulation, their means, and the standard errors of the means, in nats."""
     se = {name: v.std() / math.sqrt(len(v)) for name, v in bounds.items()}
     return {
         **{name: (("simulation",), v, "nats") for name, v in bounds.items()},

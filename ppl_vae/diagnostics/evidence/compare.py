@@ -1,4 +1,4 @@
-"""Models ranked by held-out log p(x), and which difference is no evidence."""
+"""Models ranked by held-out log p(x), with a warning where a difference is not reliable."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["compare"]
 
 @checked
 def compare(results: Mapping[str, Elpd | Evaluation]) -> pd.DataFrame:
-    """Rank models by held-out log p(x) with ArviZ's `compare`; alike whichever ArviZ is installed.
+    """Rank models by held-out log p(x) with ArviZ's `compare`; the same table with ArviZ 0.23 and 1.x.
 
     Parameters
     ----------
     results
-        What `elpd` or `evaluate` found, by name; one is enough.
+        Results of `elpd` or `evaluate`, by name; one or more.
 
     Returns
     -------
     DataFrame
         The best first, in nats over all data. `rank`; `elpd` and `se`, its standard error over the data; `elpd_diff`
-        = elpd - that of the best, never positive, and `dse`, its standard error, paired over the data; `weight`, by
-        stacking; `mcse` and `bias`, the Monte Carlo error of `elpd` and how far it lies too low; `unreliable`, the
-        share of data whose k-hat is too high; `method` and `num_samples`. NaN for what a method does not have.
-        ``.attrs["warning"]`` says which conclusion is unsafe; it is empty where none is known to be.
+        = elpd - that of the best, never positive, and `dse`, its paired standard error; `weight`, by stacking; `mcse`
+        and `bias`, the Monte Carlo standard error and bias of `elpd`; `unreliable`, the share of data whose k-hat is
+        too high; `method` and `num_samples`. NaN for what a method does not have. ``.attrs["warning"]`` says which
+        conclusion is not reliable; it is empty if all are.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _check_comparison(name: str, result: Elpd | Evaluation) -> None:
 
 
 def _warning(table: pd.DataFrame, size: int) -> str:
-    """Which differences are no evidence."""
+    """Which differences are not reliable; empty if all are."""
     high = table[table["unreliable"] > MANY]
     if not len(high):
         return ""

@@ -1,4 +1,4 @@
-"""Held-out log p(x), and models ranked by it."""
+"""Expected log predictive density: log p(x) of held-out data."""
 
 from __future__ import annotations
 
@@ -42,33 +42,22 @@ def elpd(
 ) -> Elpd:
     """Expected log predictive density: log p(x) of data that the parameters were not fitted to, in nats.
 
-    `az.loo` over data is wrong here: its harmonic mean of p(x | z), with a latent for each datum, is off by nats. The
-    estimate is itself too low, by more for a worse q: of two equal models, the one with the better guide wins.
+    Do not use `az.loo` over data here: with a latent per datum its harmonic mean of p(x | z) has an error of several
+    nats. `elpd` is itself biased downwards, the more so the worse q is: of two equal models, the one with the better
+    guide scores higher.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Held-out data, (n, *x_shape), or a `Split`. Of a bare tensor it is not known where it came from: training data
-        are then not recognized.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; x holds held-out data. A bare tensor carries no provenance: training data are then not
+        recognized.
     method
-        Of `log_marginal_likelihood`: ``"iwae"``, ``"ais"``, ``"prior"``, ``"quadrature"``.
+        Method of `log_marginal_likelihood`: ``"iwae"``, ``"ais"``, ``"prior"``, ``"quadrature"``.
     held_out
-        `False` for the data the parameters were fitted to: the result says so, and `compare` refuses it. Validation
-        data that only chose when to stop count as held out.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
+        `False` for the data the parameters were fitted to: the result records it, and `compare` refuses it. Validation
+        data used only for early stopping count as held out.
     **options
-        Of the method.
+        Options of the method.
 
     Returns
     -------
@@ -84,7 +73,7 @@ def elpd(
 
     References
     ----------
-    Vehtari et al. 2017, arXiv:1507.04544; Merkle et al. 2019, arXiv:1802.04452 (which likelihood to take).
+    Vehtari et al. 2017, arXiv:1507.04544; Merkle et al. 2019, arXiv:1802.04452 (marginal or conditional likelihood).
 
     Examples
     --------
@@ -119,20 +108,20 @@ def elpd(
 @checked
 @dataclass(frozen=True, eq=False)
 class Elpd:
-    """log p(x) of held-out data, by datum and in all, in nats of the raw data.
+    """log p(x) of held-out data, by datum and in total, in nats, for x in its raw units.
 
     Attributes
     ----------
     per_datum
-        Indexed by `obs`: `log_px`, `log_px_mcse`, its Monte Carlo standard error, `log_px_bias`, how far it lies too
-        low in the mean, to first order, and `pareto_k`; NaN for what the method does not have. For quadrature the
-        error is that of the grid.
+        Indexed by `obs`: `log_px`, `log_px_mcse`, its Monte Carlo standard error, `log_px_bias`, its bias to first
+        order (negative), and `pareto_k`; NaN for what the method does not have. For quadrature the error is that of
+        the grid.
     method, num_samples, seed
-        How it was estimated, from how many draws or chains a datum.
+        The method, its draws or chains per datum, and the seed.
     held_out
-        Whether the data are said to be held out.
+        Whether the data are declared to be held out.
     base_measure
-        ``"mass"`` or ``"density"``; the two may not be compared.
+        ``"mass"`` or ``"density"``; masses and densities cannot be compared.
     data
         `identity`, `checksum` and `provenance` of the data.
     formula
@@ -151,7 +140,7 @@ class Elpd:
     @classmethod
     @checked
     def of(cls, evaluation: Evaluation, *, held_out: bool = True) -> Elpd:
-        """What `evaluate` already found.
+        """From a result of `evaluate`.
 
         Raises
         ------
@@ -187,7 +176,7 @@ class Elpd:
 
     @property
     def se(self) -> float:
-        """Standard error of the sum over data like these; NaN for one datum."""
+        """Standard error of the sum, over data sets of the same size and population; NaN for one datum."""
         return math.sqrt(len(self.per_datum)) * float(self.per_datum["log_px"].std(ddof=1))
 
     @property
@@ -197,17 +186,17 @@ class Elpd:
 
     @property
     def bias(self) -> float:
-        """How far the sum lies too low in the mean, to first order: negative; too small where k-hat is high."""
+        """Bias of the sum, to first order: negative; too small in magnitude where k-hat is high."""
         return float(self.per_datum["log_px_bias"].sum(skipna=False))
 
     @property
     def good_k(self) -> float:
-        """The largest k-hat at which this many draws can be believed."""
+        """The largest k-hat at which an estimate from this many draws is reliable."""
         return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
 
     @property
     def unreliable(self) -> float:
-        """Share of the data whose log p(x) cannot be believed; NaN where nothing tells.
+        """Share of the data whose log p(x) is not reliable; NaN where it is not known.
 
         Those with a k-hat above `good_k`, and those whose error is not known.
         """
@@ -215,10 +204,10 @@ class Elpd:
 
     @property
     def arviz(self) -> Any:
-        """For ArviZ's `compare`, `plot_compare` and, where there is a k-hat, `plot_khat`: its `ELPDData`.
+        """ArviZ's `ELPDData`, for its `compare`, `plot_compare` and, where there is a k-hat, `plot_khat`.
 
-        The weights of ArviZ's own `compare` are equal, whatever the models, where log p(x) is below -745 nats a datum
-        and its exponential zero; those of `diagnostics.compare` are not.
+        Where log p(x) is below -745 nats per datum, exp underflows and the weights of ArviZ's `compare` are all equal;
+        use `diagnostics.compare` there.
         """
         return arviz_io.elpd_data(
             self.per_datum["log_px"].to_numpy(),
@@ -230,7 +219,7 @@ class Elpd:
 
     @property
     def dataset(self) -> xr.Dataset:
-        """The same by `obs`, with units."""
+        """`per_datum` as a dataset by `obs`, with units."""
         return with_units(
             {name: (("obs",), self.per_datum[name].to_numpy(), unit) for name, unit in _UNITS.items()},
             {"obs": self.per_datum.index.to_numpy()},
@@ -241,7 +230,7 @@ class Elpd:
             method=self.method,
             num_samples=self.num_samples,
             base_measure=self.base_measure,
-            held_out=int(self.held_out),  # netCDF has no booleans
+            held_out=int(self.held_out),  # NetCDF attributes cannot be booleans
         )
 
 

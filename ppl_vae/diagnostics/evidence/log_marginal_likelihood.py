@@ -1,4 +1,4 @@
-"""log p(x) of each datum, by the method of your choice."""
+"""log p(x) of each datum, by importance sampling, AIS or quadrature."""
 
 from __future__ import annotations
 
@@ -44,53 +44,41 @@ def log_marginal_likelihood(
     progress: bool = True,
     **options: Any,
 ) -> xr.Dataset:
-    """log p(x) of each datum, with its error; a stochastic lower bound, but by quadrature.
+    """log p(x) of each datum, with its error; a stochastic lower bound, except by quadrature.
 
     ``"iwae"``
         The mean weight of `num_samples` (1000) draws from q. Too low where pareto_k is above `good_k`, and where q
-        misses a mode, which nothing here shows.
+        misses a mode, which pareto_k does not detect.
     ``"prior"``
-        The mean likelihood of `num_samples` (1000) draws from the prior. It needs no q, and exponentially many draws
-        in what x tells of z.
+        The mean likelihood of `num_samples` (1000) draws from the prior. It does not use q; the number of draws needed
+        grows exponentially with KL(p(z | x) || p(z)).
     ``"ais"``
-        Annealed importance sampling, with the options of `ais`: slow, and the one to turn to where pareto_k is high.
+        Annealed importance sampling, with the options of `ais`: slow; use it where pareto_k is high.
     ``"quadrature"``
-        A grid, with the options of `quadrature`: exact, for one or two latent dimensions in all.
+        Quadrature on a grid, with the options of `quadrature`: near exact, for one or two latent dimensions in all.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`.
     method
         One of the above.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
     **options
-        Of the method.
+        Options of the method.
 
     Returns
     -------
     xarray.Dataset
-        By `obs`: `log_px` (nats, for x in its original units) and, of all methods but quadrature, `log_px_mcse`, its
-        Monte Carlo standard error, `log_px_bias`, how far it lies too low in the mean, to first order, and `ess`.
-        `pareto_k` for iwae and prior: NaN for fewer than 25 draws and for discrete latents, whose weights have no
-        tail. Discrete latents of at most 4096 states are summed over, with an error of 0; of more, the error is NaN
-        where it cannot be known from the draws. `log_px_error` for quadrature.
+        By `obs`: `log_px` (nats, for x in its original units) and, for all methods except quadrature, `log_px_mcse`,
+        its Monte Carlo standard error, `log_px_bias`, its bias to first order (negative), and `ess`. `pareto_k` for
+        iwae and prior: NaN for fewer than 25 draws and for discrete latents, whose weights have no tail. Discrete
+        latents of at most 4096 states are summed over, with an error of 0; with more states the error is NaN where the
+        draws do not determine it. `log_px_error` for quadrature.
 
     Raises
     ------
     ValueError
-        For a method that is none of these; for a point mass or an improper prior; for whatever the method refuses.
+        For an unknown method; for a point mass or an improper prior; for whatever the method refuses.
     TypeError
         For an option the method does not have; for a program that is no module with `.model` and `.guide`, and for
         data that are no tensor or `Split`.
@@ -129,7 +117,7 @@ def log_marginal_likelihood_by_draws(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """log of the mean of independent weights, or the sum over all states where they can be counted."""
+    """log of the mean of independent weights, or the sum over all states where they can be enumerated."""
     columns: dict[str, Tensor] = {}
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:

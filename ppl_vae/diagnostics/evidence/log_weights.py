@@ -1,4 +1,4 @@
-"""Log importance weights of draws from q, and what they are made of: what every estimate of log p(x) starts from."""
+"""Log importance weights of draws from q, and their terms."""
 
 from __future__ import annotations
 
@@ -35,28 +35,16 @@ def log_weights(
 ) -> xr.Dataset:
     """log p(x, z) - log q(z | x) of draws z ~ q(z | x); equal to log p(x) for every draw where q is exact.
 
-    Their mean is the ELBO and the log of their mean weight estimates log p(x); `psis` smooths them and gives k-hat.
+    Their mean estimates the ELBO, the log of the mean weight estimates log p(x); `psis` smooths them and gives k-hat.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`.
     num_samples
-        Draws from q a datum.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
-    max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
+        Draws from q per datum.
     max_bytes
-        Largest result that is made.
-    progress
-        Show a progress bar, where there is a terminal.
+        Largest size of the result.
 
     Returns
     -------
@@ -67,8 +55,8 @@ def log_weights(
     Raises
     ------
     ValueError
-        If the result would be larger than `max_bytes`; for no draws or rows; for a point mass or an improper prior,
-        which have no weights; for whatever `session.diagnosing` refuses.
+        If the result would exceed `max_bytes`; for no draws or rows; for a point mass or an improper prior, which have
+        no weights; for whatever `session.diagnosing` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 

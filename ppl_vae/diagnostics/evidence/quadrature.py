@@ -1,4 +1,4 @@
-"""log p(x) on a grid: as good as exact where there are one or two latent dimensions."""
+"""log p(x) by quadrature on a grid: near exact in one or two latent dimensions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
-from ppl_vae.diagnostics.posterior import Grid, log_joints, own_grids
+from ppl_vae.diagnostics.posterior import Grid, adaptive_grid, log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.modelled import Modelled
@@ -17,7 +17,7 @@ from ppl_vae.split import Split
 
 __all__ = ["quadrature"]
 
-COARSE = 0.01  # the error, in nats, above which a datum gets a grid of its own
+COARSE = 0.01  # the error, in nats, above which a datum gets an adaptive grid
 
 
 @verb
@@ -31,38 +31,26 @@ def quadrature(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """log p(x) of each datum, the integral summed up on a grid; wrong where a mode lies between its points.
+    """log p(x) of each datum by quadrature on a grid; wrong where a mode lies between its points.
 
-    The grid lies over the unconstrained latents, in a box with room for the draws from the prior and from q of all
-    data. It is the same for all, so that a decoder that sees nothing but z is run once a point; a model that needs as
-    many z as data is given the points once for each, and slower. Data for which it is too coarse get a grid of their
-    own, around their posterior.
+    The grid covers the unconstrained latents in a box around draws from the prior and from q of all data. It is shared
+    by all data, so a decoder that depends on z alone is run once per point; a model that needs as many z as data is run
+    for each pair, which is slower. Data for which the grid is too coarse get an adaptive grid around their posterior.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`; one or two latent dimensions in all.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws that the box is laid around; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The program has one or two latent dimensions in all. `seed` is that of the draws that
+        determine the box; `max_rows` counts pairs of point and datum.
     num_points
         Along each axis, an odd number; 2049 for one latent dimension and 257 for two if `None`.
-    max_rows
-        Pairs of point and datum scored at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------
     xarray.Dataset
-        By `obs`, in nats: `log_px`, for x in its original units, and `log_px_error`, how much the estimates by every
-        other point differ from it, plus what the density at the border lets expect outside. Where it is below 0.1 for
-        all data, true errors are smaller by orders of magnitude; where it is not, ask for more points.
+        By `obs`, in nats: `log_px`, for x in its original units, and `log_px_error`, the largest difference from the
+        estimates by every other point, plus the mass outside the box extrapolated from the density at its border. Where
+        it is below 0.1 for all data, true errors are smaller by orders of magnitude; elsewhere use more points.
 
     Raises
     ------
@@ -74,7 +62,8 @@ def quadrature(
 
     References
     ----------
-    Trefethen & Weideman 2014, doi:10.1137/130932132: an even grid's error falls exponentially for smooth functions.
+    Trefethen & Weideman 2014, doi:10.1137/130932132: the trapezoidal rule converges exponentially for analytic
+    functions.
 
     Examples
     --------
@@ -99,7 +88,7 @@ def quadrature(
             again = (error > COARSE).nonzero().flatten()
             if len(again):
                 some = split[again.to(split.x.device)]
-                for rows, _, own, log_f in own_grids(program, some, grid, None, max_rows, bar):
+                for rows, _, own, log_f in adaptive_grid(program, some, grid, None, max_rows, bar):
                     log_px[again[rows]], error[again[rows]] = (part.cpu() for part in own.integral_of(log_f))
         return with_units(
             {

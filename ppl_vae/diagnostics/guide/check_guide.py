@@ -1,4 +1,4 @@
-"""The first question to ask of a guide: how far from the posterior, and is that believable."""
+"""The KL from a guide to the posterior for each datum, and whether the estimate is reliable."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ppl_vae.split import Split
 
 __all__ = ["GuideCheck", "Report", "check_guide"]
 
-_TELLING = 0.5  # nats: with a larger error, log p(x) is a bound and no more
+_TELLING = 0.5  # nats: with a larger error, log p(x) counts as a lower bound only
 UNSEEN = "a mode of p(z | x) that q never visits: k-hat, ESS and log p(x) all look well without it"
 
 
 class Report(str):
-    """Text that shows itself as it is, in a notebook or at a prompt."""
+    """Text whose repr is the text itself, for notebooks and prompts."""
 
     __slots__ = ()
 
@@ -44,10 +44,10 @@ def check_guide(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> GuideCheck:
-    """How far q(z | x) is from p(z | x) for each datum, and whether that number can be believed.
+    """KL(q(z | x) || p(z | x)) of each datum, and whether the estimate is reliable.
 
-    Three numbers a datum, never one alone: `kl_gap` (how far), `pareto_k` (whether to believe it) and `ess`. None of
-    them sees a mode of the posterior that q never visits; only what starts from the prior does: `ais(init="prior")`,
+    Read three numbers per datum together: `kl_gap`, `pareto_k` (whether `kl_gap` is reliable) and `ess`. None of them
+    detects a mode of the posterior that q never visits; diagnostics that start from the prior do: `ais(init="prior")`,
     `hmc`, `simulation_based_calibration`.
 
     Parameters
@@ -55,19 +55,19 @@ def check_guide(
     program
         A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
     x
-        Data, (n, *x_shape), or a `Split`.
+        Data, (n, *x_shape), or a `Split`, whose `index` becomes the coordinate `obs`.
     *context
-        What the data are conditioned on, each (n, ...).
+        What the data are conditioned on, each (n, ...); a `Split` has its own.
     mask
-        False where an element of x is missing.
+        False where an element of x is missing; a `Split` has its own.
     num_samples
-        Draws S a datum, 25 or more; k-hat is steady from some 1,000 on.
+        Draws S per datum, 25 or more; k-hat is stable from about 1,000 on.
     seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+        Seed of all random numbers; if `None`, fresh entropy, and the seed is recorded in the result.
     max_rows
-        Pairs of draw and datum decoded at once; bounds the memory.
+        Pairs of draw and datum decoded at once; bounds the memory, not the result.
     progress
-        Show a progress bar, where there is a terminal.
+        Show a progress bar if the output is a terminal.
 
     Returns
     -------
@@ -76,8 +76,8 @@ def check_guide(
     Raises
     ------
     ValueError
-        For fewer than 25 draws; for a point mass or an improper prior, of which there is no posterior to be far from;
-        and for whatever `evaluate` refuses.
+        For fewer than 25 draws; for a point mass or an improper prior, which have no KL to a posterior; and for
+        whatever `evaluate` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -107,18 +107,18 @@ def check_guide(
 @checked
 @dataclass(frozen=True, eq=False)
 class GuideCheck:
-    """What `check_guide` found.
+    """Result of `check_guide`.
 
     Parameters
     ----------
     evaluation
-        What `evaluate` found, from 25 samples or more.
+        Result of `evaluate`, from 25 samples or more.
 
     Raises
     ------
     ValueError
-        For an evaluation without log p(x), of a point mass or an improper prior, of a q that is one code, or of too
-        few samples.
+        For an evaluation without log p(x) (a point mass or an improper prior), of a vector-quantized q, whose draws
+        are all the same code, or from fewer than 25 samples.
     """
 
     evaluation: Evaluation
@@ -144,8 +144,8 @@ class GuideCheck:
     def dataset(self) -> xr.Dataset:
         """By `obs`: elbo, log_px, kl_gap, each with its `_mcse`, log_px_bias (nats), ess (draws) and pareto_k (1).
 
-        `kl_gap` = log_px - elbo is KL(q(z | x) || p(z | x)) where `pareto_k` is at most `good_k`, else a lower bound
-        of it in the mean, its error too small.
+        `kl_gap` = log_px - elbo estimates KL(q(z | x) || p(z | x)) where `pareto_k` is at most `good_k`; elsewhere it
+        is a lower bound in expectation, and its standard error is too small.
         """
         table = self.evaluation.per_datum
         variables = {name: (("obs",), table[name].to_numpy(), units) for name, units in _VARIABLES.items()}
@@ -175,11 +175,11 @@ class GuideCheck:
         return torch.from_numpy(order[:num].copy())
 
     def report(self) -> Report:
-        """A verdict to act on: how far q is, for which data that is known, and what to run next."""
+        """The verdict, and which diagnostics to run next."""
         return Report("\n".join([self.verdict(), "", *self._next()]))
 
     def verdict(self) -> Report:
-        """The report without what to run next."""
+        """The KL from q to the posterior, for which data it is known, and whether log p(x) is reliable."""
         return Report("\n".join([*self._head(), "", *self._distance(), *self._belief()]))
 
     def _head(self) -> list[str]:
@@ -194,7 +194,7 @@ class GuideCheck:
         ]
 
     def how_far(self) -> str:
-        """The median KL from q to the posterior, as far as it is known: of how many data, and of how many a bound."""
+        """The median KL from q to the posterior over data where it is known, and the median lower bound elsewhere."""
         gap, known, bounded = self.evaluation.per_datum["kl_gap"], self.known, self._bounded
         parts = []
         if known.any():
@@ -272,14 +272,14 @@ class GuideCheck:
 
     @property
     def known(self) -> np.ndarray:
-        """Where the gap is known: log p(x) is exact, or its k-hat is good and its error at most half a nat."""
+        """Where the KL is known: log p(x) is exact, or k-hat is good and the error of log p(x) at most half a nat."""
         table = self.evaluation.per_datum
         judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].le(_TELLING)
         return ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
 
     @property
     def _bounded(self) -> np.ndarray:
-        """Where it is a lower bound: all others, but where q leaves the support of p(x, z)."""
+        """Where `kl_gap` is a lower bound: all other data, except where q leaves the support of p(x, z)."""
         return np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
 
 

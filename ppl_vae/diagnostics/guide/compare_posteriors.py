@@ -1,4 +1,4 @@
-"""q(z | x) against draws from the true posterior, datum by datum and unit by unit."""
+"""q(z | x) against draws from the true posterior, by datum and by unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
-from ppl_vae.diagnostics.guide.moments import BY_DATUM, BY_UNIT, compared
+from ppl_vae.diagnostics.guide.differences import BY_DATUM, BY_UNIT, differences
 from ppl_vae.diagnostics.results import group, groups, with_units
 from ppl_vae.evaluation.wording import spread
 
@@ -19,7 +19,7 @@ __all__ = ["COMPARE_POSTERIORS", "REFERENCES", "compare_posteriors", "panel", "r
 
 @checked
 def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count = 500) -> xr.Dataset:
-    """How q(z | x) differs from a reference posterior, by datum; no better than the reference.
+    """Differences between q(z | x) and a reference posterior, by datum; valid only where the reference is.
 
     Data whose reference chains disagree (R-hat above 1.05) are flagged and NaN in every comparison.
 
@@ -28,31 +28,33 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     guide_tree
         Draws from q: what `to_arviz` returns.
     reference_tree
-        Draws from the posterior of the same data: what `hmc` or `quadrature_posterior` returns. One without R-hat is
-        taken at its word.
+        Draws from the posterior of the same data: what `hmc` or `quadrature_posterior` returns. A tree without
+        `diagnostics` is taken to be reliable.
     max_draws
-        Draws of each that `energy_distance` and `rhat` see, evenly spaced; the former costs their square.
+        Largest number of draws of each for `energy_distance` and `rhat`, evenly spaced; the cost of the former is
+        quadratic in it.
 
     Returns
     -------
     xarray.Dataset
         For the `obs` that both have and each latent `unit`, named ``site[i]``: `mean_error`, of q's mean, and
         `wasserstein` (1-Wasserstein distance), in standard deviations of the reference; `sd_ratio`, q's to the
-        reference's; `ks`, the largest difference between the distribution functions; `rhat` of q and the reference as
-        two chains, where 1.01 is little and 1.1 is much. By `obs`: `energy_distance` = 2 E|q - r| - E|q - q'| -
-        E|r - r'| over all units, in standard deviations of the reference, without bias, so that it may come out
-        slightly below 0; `reference_rhat` (NaN where it is not known) and `reliable`. The attribute `num_unreliable`
-        says how many data are left out. A unit that never varies in the reference is NaN.
+        reference's; `ks`, the Kolmogorov-Smirnov distance; `rhat` of q and the reference as two chains, where 1.01 is
+        little and 1.1 is much. By `obs`: `energy_distance` = 2 E|q - r| - E|q - q'| - E|r - r'| over all units, in
+        standard deviations of the reference, unbiased, so that it may be slightly below 0; `reference_rhat` (NaN where
+        it is not known) and `reliable`. The attribute `num_unreliable` counts the data left out. Units that are
+        constant in the reference are NaN.
 
         Finite draws differ even where q is exact. `mean_error_mcse` and `sd_ratio_mcse` are Monte Carlo standard
-        errors; `ks_null` is the median and `wasserstein_null` the mean for an exact q, whose `energy_distance` has mean
-        0 and the standard deviation `energy_distance_null_sd`. All take q's draws for independent, and the reference's
-        for as many as their effective sample size; the last, those that are left by `max_draws` for independent.
+        errors. Under an exact q, `ks` has the median `ks_null`, `wasserstein` the mean `wasserstein_null`, and
+        `energy_distance` the mean 0 and the standard deviation `energy_distance_null_sd`. All assume that q's draws are
+        independent and count the reference's by their effective sample size; the last assumes that the draws kept
+        by `max_draws` are independent.
 
     Raises
     ------
     TypeError
-        For what is no tree.
+        For an object that is no tree.
     ValueError
         For trees without posterior draws, of different data, without common `obs`, or with other sites or shapes; for
         fewer than 10 `max_draws`.
@@ -86,7 +88,7 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     by_unit = {name: np.full((len(obs), len(units)), np.nan) for name in BY_UNIT}
     by_datum = {name: np.full(len(obs), np.nan) for name in BY_DATUM}
     for i in np.flatnonzero(reliable):
-        found = compared(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
+        found = differences(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
         for name, values in (by_unit | by_datum).items():
             values[i] = found[name]
     return with_units(
@@ -166,7 +168,7 @@ REFERENCES = ("quadrature_posterior", "hmc")  # the exact one first
 
 
 def reference(results: Results) -> Any:
-    """The best draws from the posterior that there are."""
+    """The most exact draws from the posterior among the results."""
     return next(results[name] for name in REFERENCES if name in results)
 
 
@@ -189,7 +191,7 @@ def _figures(subject: Subject, results: Results) -> Iterator[Figure]:
 
 
 def panel(subject: Subject, results: Results, at: int, title: str) -> Panel:
-    """q against draws of the posterior for one datum, in the two units that its posterior ties together most."""
+    """q against draws of the posterior for one datum, in the two units most correlated under the posterior."""
     draws = results["hmc"] if "hmc" in results else reference(results)
     q, p = (_flat(group(tree, "posterior"))[:2000, at] for tree in (subject.tree, draws))
     ties = np.abs(np.nan_to_num(np.corrcoef(p.T))) - np.eye(p.shape[1])
@@ -205,13 +207,13 @@ def panel(subject: Subject, results: Results, at: int, title: str) -> Panel:
 
 
 def _flat(draws: xr.Dataset) -> np.ndarray:
-    """All units of all sites, (draws, obs, units), the chains mixed."""
+    """All units of all sites, (draws, obs, units), the chains interleaved."""
     z = _by_unit(draws)[1].swapaxes(0, 1)
     return z.reshape(-1, *z.shape[2:])
 
 
 def _density(results: Results, at: int) -> dict[str, Any]:
-    """The exact posterior of one datum, where a grid gave it."""
+    """The density of one datum's posterior, where `quadrature_posterior` gave it."""
     if "quadrature_posterior" not in results:
         return {}
     density = group(results["quadrature_posterior"], "density").isel(obs=at)

@@ -1,4 +1,4 @@
-"""How often intervals of q hold the truth."""
+"""Coverage of the central intervals of q."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _CALIBRATED = ("prior_sbc", "posterior_pit")
 
 @checked
 def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Dataset:
-    """Share of the central intervals of q that hold the truth, where their nominal probability is `prob`.
+    """Share of the central intervals of q, of nominal probability `prob`, that contain the true value.
 
-    Below it where q is too narrow or off. An average over data: too wide for some hides too narrow for others.
+    Below `prob` where q is too narrow or biased. It is an average over data: intervals too wide for some data may
+    cancel intervals too narrow for others.
 
     Parameters
     ----------
@@ -35,13 +36,13 @@ def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Datase
     -------
     xarray.Dataset
         `coverage` and its standard error `coverage_mcse`, (prob, quantity), a quantity being a coordinate of a latent
-        or log p(x, z). The error is binomial over simulations; over real data that of the mean of their shares, for
-        the draws of one datum are no independent evidence.
+        or log p(x, z). The error is binomial over simulations; over real data it is that of the mean of each datum's
+        share, as the draws of one datum are dependent.
 
     Raises
     ------
     ValueError
-        For a tree without such values, and for probabilities that are none.
+        For a tree without such values, and for probabilities outside (0, 1).
 
     Examples
     --------

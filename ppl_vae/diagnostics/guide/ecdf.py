@@ -1,4 +1,4 @@
-"""How far the distribution of uniform numbers may stray from the diagonal by chance."""
+"""Simultaneous confidence band of the ECDF of uniform values."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _REPEATS = 10_000  # the level of a 95 % band is then off by 0.2 %
 def simultaneous_band(
     num_values: Count, num_points: Count = 100, prob: Fraction = 0.95, seed: Seed = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Band that holds the whole ECDF of independent uniform values with a given probability.
+    """Simultaneous confidence band of the ECDF of independent uniform values.
 
-    Pointwise binomial intervals, their level lowered until, among simulated samples, that share stays inside at every
-    point at once. It is too narrow for values that depend on each other, as several draws for one datum do.
+    Pointwise binomial intervals whose level is calibrated by simulation, so that the whole ECDF stays inside with
+    probability `prob`. Too narrow for dependent values, such as several draws for one datum.
 
     Parameters
     ----------
     num_values
-        How many values the ECDF is of.
+        Number of values in the ECDF.
     num_points
-        At how many points, evenly spaced and short of 0 and 1, the ECDF is compared.
+        Number of evaluation points, evenly spaced in (0, 1).
     prob
-        Probability that all of it lies inside, in (0, 1).
+        Probability that the whole ECDF lies inside, in (0, 1).
     seed
-        Of the simulated samples.
+        Seed of the simulated samples.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def simultaneous_band(
     Raises
     ------
     ValueError
-        For no values or points, and for a probability that is none.
+        For no values or points, and for a probability outside (0, 1).
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""A site's distribution as one member of a family with unconstrained parameters."""
+"""The parametric family of a site's distribution, with unconstrained parameters."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Family", "family_of"]
 
 @dataclass(frozen=True)
 class Family:
-    """Distributions that differ in their parameters.
+    """A parametric family of distributions.
 
     Attributes
     ----------
     params
-        Those of one of them, unconstrained, each (*batch, *param_shape).
+        Parameters of the site's distribution, unconstrained, each (*batch, *param_shape).
     num_batch
         Number of batch dimensions before `param_shape`.
     member
-        The distribution of other parameters.
+        Maps unconstrained parameters to a distribution of the family.
     """
 
     params: tuple[Tensor, ...]
@@ -37,15 +37,15 @@ class Family:
 
 
 def family_of(site: Site) -> Family:
-    """The family that a sample site draws from.
+    """The family of a sample site's distribution.
 
-    The one that the site itself names, under `infer["parametrization"] = (params, distribution)`; else that of its
-    distribution's class, by the parameters in `arg_constraints`, carried to unconstrained space.
+    Given by the site's `infer["parametrization"] = (params, distribution)`, or else by the class of its distribution
+    and the parameters in `arg_constraints`, transformed to unconstrained space.
 
     Raises
     ------
     ValueError
-        Where there is neither, for distributions whose draws carry no gradient, and for a point mass.
+        Where neither exists, for distributions without `rsample`, and for a point mass.
     """
     name, fn = site["name"], site["fn"]
     if singular(site) or quantized(site):
@@ -73,8 +73,8 @@ def family_of(site: Site) -> Family:
 
 def _by_constraints(fn: Any) -> Family:
     base = _unwrapped(fn)
-    constraints = type(base).arg_constraints  # of an instance they may depend on its other parameters: Uniform's do
-    names = [name for name in constraints if name in vars(base)] or list(constraints)  # of scale_tril and its like, one
+    constraints = type(base).arg_constraints  # an instance's may depend on its other parameters, as Uniform's do
+    names = [name for name in constraints if name in vars(base)] or list(constraints)  # scale_tril or covariance_matrix
     values = {name: getattr(base, name) for name in names}
     type(base)(**values)
     if not names:
@@ -100,7 +100,7 @@ def _unwrapped(fn: Any) -> Any:
 
 
 def _wrapped(like: Any, base: Any) -> Any:
-    """`base`, which is as large as `like` already, with the events and the mask of `like`."""
+    """`base`, already of the shape of `like`, with the event dimensions and the mask of `like`."""
     if isinstance(like, torch.distributions.Independent):
         return dist.Independent(_wrapped(like.base_dist, base), like.reinterpreted_batch_ndims)
     if isinstance(like, MaskedDistribution):

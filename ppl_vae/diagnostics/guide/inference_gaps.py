@@ -1,4 +1,4 @@
-"""Whose fault a poor q is: the encoder's, that it is not the best of its family, or the family's."""
+"""The inference gap in two parts: amortization gap (encoder) and approximation gap (family of q)."""
 
 from __future__ import annotations
 
@@ -46,49 +46,37 @@ def inference_gaps(
 ) -> xr.Dataset:
     """KL(q || p(z | x)) in two parts: amortization gap L[q*] - L[q] and approximation gap log p(x) - L[q*].
 
-    q* is the best member of q's family for that datum, found from the encoder's q by gradient ascent in its parameters.
-    The first part is wrong where the ascent stops short: it is then too small, and the second too large. Their sum is
-    wrong where log p(x) is, as both k-hats say.
+    q* is the best member of q's family for each datum, found by gradient ascent from the encoder's q. Where the ascent
+    has not converged, the amortization gap is too small and the approximation gap too large. Their sum is unreliable
+    where log p(x) is, that is, where both k-hats are high.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`. What is refined is what a guide leaves
-        at its sites under `infer["parametrization"]`, as every posterior of this library does, and else the parameters
-        in the `arg_constraints` of their distributions. Networks, those of a flow too, stay as they are.
-    x
-        Data, (n, *x_shape), or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of all draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The parameters refined are those that a guide stores at its sites under
+        `infer["parametrization"]`, as every posterior of this library does, and otherwise those in the
+        `arg_constraints` of its distributions. Networks, including those of a flow, stay fixed.
     num_steps, num_particles, learning_rate
-        Of the ascent: Adam's steps, draws from q in each, and the rate it starts from. The same for all data.
+        Of the ascent: steps of Adam, draws from q in each, and the initial learning rate. The same for all data.
     num_samples
-        Draws that both q are judged by, 25 or more.
-    max_rows
-        Pairs of draw and datum decoded at once.
-    progress
-        Show a progress bar, where there is a terminal.
+        Draws per datum to evaluate q and q*, 25 or more.
 
     Returns
     -------
     xarray.Dataset
         By `obs`, in nats, of the data in their original units: `elbo` of q, `refined_elbo` of q*, `log_px`, and
-        `amortization_gap`, `approximation_gap`, `kl_gap`, their sum; of each the Monte Carlo standard error,
+        `amortization_gap`, `approximation_gap` and their sum `kl_gap`; each with its Monte Carlo standard error,
         `<name>_mcse`. `pareto_k` and `ess` of q, `refined_pareto_k` and `refined_ess` of q*.
 
-        `is_refined`: false where q was kept because q* was no better, on draws other than those reported, which makes
-        the gap exactly 0 and favours neither; a gap below 0 is noise. `log_px_by_refined`: whether log p(x) was
-        estimated by q*, chosen on the same other draws for its weights: by their ESS where both k-hats are good,
-        elsewhere by k-hat.
+        `is_refined`: false where q* was no better than q on a separate set of draws; q is then kept and the gap is
+        exactly 0. Selection on separate draws biases neither; a gap below 0 is noise. `log_px_by_refined`: whether
+        log p(x) was estimated with q* as proposal, selected on the same separate draws: by ESS where both k-hats are
+        good, elsewhere by k-hat.
 
     Raises
     ------
     ValueError
-        For a q with parameters of neither kind, or whose draws carry no gradient (a discrete one, a mixture); for a
+        For a q with parameters of neither kind, or without `rsample` (a discrete one, a mixture); for a
         point mass or an improper prior; for too few samples, steps, particles or rows.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
@@ -142,14 +130,14 @@ _CANNOT_SEE = (
 
 
 def _judged(program: Modelled, refined: Refined, data: Split, num_samples: int, max_rows: int) -> dict[str, Tensor]:
-    """What is reported of some data, each (n,)."""
+    """Variables of the result for some data, each (n,)."""
     args, mask = arguments(program, data)
 
     def log_weights(q: Modelled) -> Tensor:
         return in_float64(score(q, args, mask, num_samples, 0, max_rows, refined.where).log_weights)
 
     def of_both(refined: Refined) -> tuple[Tensor, Tensor]:
-        """Each (num_samples, n), draw by draw from the same random numbers."""
+        """Each (num_samples, n), with common random numbers."""
         with torch.random.fork_rng(devices=gpus(program)):
             log_w = log_weights(program)
         return log_w, log_weights(refined)
@@ -168,10 +156,10 @@ def _judged(program: Modelled, refined: Refined, data: Split, num_samples: int, 
 
 
 def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str, Tensor]:
-    """Bounds, log p(x) by the best weights, their differences and all errors.
+    """Bounds, log p(x) by the best weights, their differences and their standard errors.
 
-    Errors are those of a mean over draws: log p(x) is one too, to first order, of the weights over their mean. Where
-    it enters, so does what the tail of its weights adds.
+    The errors are those of means over draws; log p(x) is, to first order, the mean of the weights over their mean
+    (delta method). Wherever log p(x) enters, `tail_error` is added in quadrature.
     """
     log_px = log_marginal(best_log_w).estimate
     weight, tail = (best_log_w - log_px).exp(), tail_error(best_log_w)
@@ -191,7 +179,7 @@ def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str,
 
 
 def _weighs_better(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
-    """Whether the refined q is the better proposal; never by which log p(x) is higher, which chance decides."""
+    """Whether the refined q is the better proposal; not judged by the higher log p(x), which would be biased."""
     k, refined_k = psis(log_w)[1], psis(refined_log_w)[1]
     both_good = torch.maximum(k, refined_k) <= good_k(len(log_w))
     larger_ess = log_marginal(refined_log_w).ess > log_marginal(log_w).ess
@@ -201,8 +189,8 @@ def _weighs_better(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
 def _gains(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
     """Whether the refined q has the higher ELBO.
 
-    Both weights have the mean p(x), so that their difference tells how far chance has moved that of their logarithms:
-    an exact q is known from one that is almost so.
+    The difference of the weights, whose expectation is 0, is a control variate for the difference of their logarithms,
+    so that an exact q is told from one that is nearly exact.
     """
     gain = refined_log_w - log_w
     most = torch.maximum(refined_log_w, log_w).max(0).values
@@ -218,7 +206,7 @@ _UNITS = {
 }
 
 
-_SMALL = 0.05  # nats that change no conclusion
+_SMALL = 0.05  # nats, too little to change a conclusion
 
 _ADVICE = {
     "the encoder": "a better encoder, or refinement of each datum, buys more than another family",

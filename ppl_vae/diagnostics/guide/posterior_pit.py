@@ -1,4 +1,4 @@
-"""Calibration on real data: where reference draws from the posterior rank among draws from q."""
+"""Calibration on real data: ranks of reference draws from the posterior among draws from q."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ __all__ = ["POSTERIOR_PIT", "posterior_pit"]
 
 @checked
 def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: Count = 10, seed: Seed | None = None) -> Any:
-    """F_q(z) of draws z from the posterior of real data, by their rank among draws from q; uniform where q is right.
+    """F_q(z) of draws z from the posterior of real data, by their rank among draws from q; uniform where q is exact.
 
-    What `simulation_based_calibration` is for simulated data. It is as good as the reference: data whose chains did not
-    agree are left out, and since they are the hard ones, what is left flatters q.
+    The analogue of `simulation_based_calibration` for real data. Only as good as the reference: data whose chains
+    disagree are left out. These are the difficult ones, so the result is optimistic about q.
 
     Parameters
     ----------
     guide_tree
         Draws from q, from `to_arviz`.
     reference_tree
-        Draws from the posterior of the same data, from `hmc`. Its `diagnostics` say by `reliable` which data count; all
-        of them do in a tree without it.
+        Draws from the posterior of the same data, from `hmc`. Data with `reliable` false in its `diagnostics` are left
+        out; without that group all are used.
     num_draws
-        How many reference draws a datum, evenly spaced over all chains, so that every datum counts alike.
+        Reference draws per datum, evenly spaced over all chains; the same number for every datum.
     seed
-        Of the random numbers that make ranks continuous; fresh entropy, recorded, if `None`.
+        Seed of the random numbers that make ranks continuous; if `None`, fresh entropy, and it is recorded.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
         `posterior_pit`: by site, values in (0, 1), (chain: one, draw: num_draws, obs, ...); see `coverage`. Those of
-        one datum share draws of q and depend on each other. `left_out`, in its attributes, counts the data left out.
+        one datum share draws of q and are dependent. `left_out`, in its attributes, counts the data left out.
         `diagnostics`: by `quantity` the `p_value` of a Kolmogorov-Smirnov test that the values of the last draw of each
-        datum are uniform, and `p_value_overall`, by Bonferroni. They fall with the number of data, however small the
-        fault.
+        datum are uniform, and `p_value_overall`, by Bonferroni. With enough data any deviation, however small, is
+        significant.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: Count = 10
 
 
 def _verdict(values: xr.Dataset) -> xr.Dataset:
-    """Tests of uniformity, from one draw a datum: those of several depend on each other."""
+    """Tests of uniformity, from one draw per datum: several draws of a datum are dependent."""
     one = by_quantity(values.isel(chain=0, draw=-1)).transpose("quantity", "obs")
     p = np.array([stats.kstest(v, "uniform").pvalue for v in one.values])
     return with_units(
@@ -137,7 +137,7 @@ def _check_alike(q: xr.Dataset, reference: xr.Dataset) -> None:
 
 
 def _reliable(tree: Any, reference: xr.Dataset) -> np.ndarray:
-    """`obs` of the data that the reference can be believed for."""
+    """`obs` of the data whose reference is reliable."""
     obs = reference["obs"].values
     verdict = group(tree, "diagnostics") if "diagnostics" in groups(tree) else {}
     if "reliable" not in verdict:

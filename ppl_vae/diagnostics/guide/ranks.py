@@ -1,4 +1,4 @@
-"""Where values rank among draws, as numbers in (0, 1)."""
+"""Ranks of values among draws, scaled to (0, 1)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LEADING = ("chain", "draw", "obs")
 
 
 def pit(values: Tensor, draws: Tensor) -> Tensor:
-    """(rank + u) / (S + 1), u uniform in (0, 1): exactly uniform where values and draws are alike; in float64.
+    """(rank + u) / (S + 1), u uniform in (0, 1): exactly uniform if values and draws have one law; in float64.
 
-    Ranks among equals are drawn. Values are (...), draws (S, ...).
+    Ties are broken at random. Values are (...), draws (S, ...).
     """
     below, equal = (in_float64(count.sum(0)) for count in (draws < values, draws == values))
     u = torch.rand(values.shape, dtype=torch.float64, device=below.device)
@@ -26,7 +26,7 @@ def pit(values: Tensor, draws: Tensor) -> Tensor:
 
 
 def by_quantity(dataset: xr.Dataset) -> xr.DataArray:
-    """All variables of a dataset of draws as one; every coordinate is a `quantity`: `z[0]`, `z[1]`, `log_joint`."""
+    """All variables of a dataset of draws in one array, along `quantity`: `z[0]`, `z[1]`, `log_joint`."""
     parts, names = [], []
     for name, variable in dataset.data_vars.items():
         event = [dim for dim in variable.dims if dim not in _LEADING]

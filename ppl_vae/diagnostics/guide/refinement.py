@@ -1,4 +1,4 @@
-"""q refined datum by datum: the best member of its family that is found from where the encoder put it."""
+"""Refinement of q by datum: gradient ascent on the ELBO in q's parameters, from the encoder's output."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Offsets = dict[str, list[Tensor]]
 
 
 class Refined(nn.Module):
-    """A program whose guide, for some data, has an offset of its own added to every parameter of every datum's q.
+    """A program whose guide adds an offset per datum to the unconstrained parameters of q.
 
-    Networks stay as they are, those of a flow too: what is freed is what they compute from x. At offset 0 it is the
-    guide of the program.
+    Networks, including those of a flow, stay fixed; only their outputs are changed. With offset 0 the guide is that of
+    the program.
 
     Parameters
     ----------
     program
         Anything with `.model` and `.guide`.
     where
-        Where the data lie in its plates.
+        Position of the data plate among its plates.
     offsets
-        By site, for each parameter, (n, *other plates, *param_shape); made as zeros for sites that have none yet.
+        By site, for each parameter, (n, *other plates, *param_shape); zeros for sites that have none yet.
     """
 
     def __init__(self, program: Modelled, where: traces.Plates, offsets: Offsets | None = None) -> None:
@@ -42,11 +42,11 @@ class Refined(nn.Module):
         self.offsets: Offsets = {} if offsets is None else offsets
 
     def model(self, *args: Any, **kwargs: Any) -> Any:
-        """The program's own."""
+        """The program's model."""
         return self.program.model(*args, **kwargs)
 
     def guide(self, *args: Any, **kwargs: Any) -> Any:
-        """The program's, its parameters moved by the offsets."""
+        """The program's guide, the offsets added to its parameters."""
         with _Moved(self.offsets, self.where):
             return self.program.guide(*args, **kwargs)
 
@@ -55,7 +55,7 @@ class Refined(nn.Module):
         return self._map(lambda offset: offset[rows])
 
     def only(self, chosen: Tensor) -> Refined:
-        """Offset 0 for all data but those chosen, (n,)."""
+        """Offset 0 where `chosen`, (n,), is false."""
         return self._map(lambda offset: offset.where(chosen.reshape(-1, *[1] * (offset.dim() - 1)), 0.0))
 
     def _map(self, f: Callable[[Tensor], Tensor]) -> Refined:
@@ -73,9 +73,9 @@ def refine(
     learning_rate: float,
     on_step: Callable[[], Any] = lambda: None,
 ) -> Refined:
-    """Climb each datum's ELBO in the parameters of its own q, from the encoder's output, by Adam with a decaying rate.
+    """Maximize each datum's ELBO over the parameters of its q, from the encoder's output, by Adam with cosine decay.
 
-    Adam works on every element alone, so data do not see each other. Call it inside `session.diagnosing`.
+    Adam is elementwise, so the result of a datum does not depend on the others. Call it inside `session.diagnosing`.
 
     Raises
     ------
@@ -85,15 +85,15 @@ def refine(
     refined = Refined(program, where)
     max_rows = num_particles * len(args[0])
     with torch.enable_grad():
-        score(refined, args, mask, 1, 0, max_rows, where)  # makes the offsets
+        score(refined, args, mask, 1, 0, max_rows, where)  # creates the offsets
         offsets = [o.requires_grad_() for given in refined.offsets.values() for o in given]
         adam = torch.optim.Adam(offsets, lr=learning_rate)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
         for _ in range(num_steps):
             elbo = score(refined, args, mask, num_particles, 0, max_rows, where).log_weights.mean(0)
-            slopes = torch.autograd.grad(-elbo.sum(), offsets, materialize_grads=True)
-            for offset, slope in zip(offsets, slopes, strict=True):
-                offset.grad = slope.nan_to_num(0.0, 0.0, 0.0)  # a datum that fell off stays where it is, alone
+            grads = torch.autograd.grad(-elbo.sum(), offsets, materialize_grads=True)
+            for offset, grad in zip(offsets, grads, strict=True):
+                offset.grad = grad.nan_to_num(0.0, 0.0, 0.0)  # non-finite gradient: freeze that datum
             adam.step()
             decay.step()
             on_step()
@@ -101,7 +101,7 @@ def refine(
 
 
 class _Moved(Messenger):
-    """Replaces the distribution of every latent by one of its family, an offset added to its parameters."""
+    """Replaces the distribution of every latent by the member of its family with the offset added to its parameters."""
 
     def __init__(self, offsets: Offsets, where: traces.Plates) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _Moved(Messenger):
         if msg["is_observed"] or site_is_subsample(msg):
             return
         name, family = msg["name"], family_of(msg)
-        plates = tuple(msg["fn"].batch_shape)[-self.where.depth :]  # what particles differ in is not freed
+        plates = tuple(msg["fn"].batch_shape)[-self.where.depth :]  # one offset for all particles
         data = len(plates) + self.where.data
         if name not in self.offsets:
             shapes = [(*plates, *p.shape[family.num_batch :]) for p in family.params]

@@ -1,4 +1,4 @@
-"""Simulation-based calibration: whether q is right, on average over data that the model itself makes up."""
+"""Simulation-based calibration: whether q is exact, on average over data simulated from the model."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ppl_vae.split import Split
 
 __all__ = ["SBC", "coverage_panel", "narrow", "rank_panel", "shares", "simulation_based_calibration"]
 
-NUM_BINS = 10  # a shift or scale bends the whole histogram: more bins see it later
-FEWEST = 5 * NUM_BINS  # an expected count of five, below which chi-square's p-values are wrong
+NUM_BINS = 10  # a shift or scale error changes the whole histogram: more bins have less power against it
+FEWEST = 5 * NUM_BINS  # expected counts of five, below which the chi-square approximation is poor
 
 
 @verb
@@ -44,48 +44,37 @@ def simulation_based_calibration(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> Any:
-    """Where true latents z* ~ p(z) rank among draws from q(z | x*), for x* ~ p(x | z*); uniform where q is exact.
+    """Ranks of true latents z* ~ p(z) among draws from q(z | x*), for x* ~ p(x | z*); uniform where q is exact.
 
-    Of each coordinate of z, which sees a q that is off to one side, and of log p(x, z), which sees one that is too
-    narrow or too wide. Of q on real data it says nothing: these are the model's own (see `posterior_pit`), and p-values
-    fall with the number of simulations, however small the fault.
+    Ranks of each coordinate of z detect a biased q, ranks of log p(x, z) one that is too narrow or too wide. The data
+    are simulated from the model: for real data see `posterior_pit`. With enough simulations any deviation, however
+    small, is significant.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`; its model observes exactly x.
-    x
-        Data, (n, *x_shape), or a `Split`, which give the simulated ones their shape alone.
-    *context
-        What the data are conditioned on, each (n, ...): the simulated data in turn, so a p(z | context) has all of it.
-    mask
-        False where an element of x is missing, and of simulated data too.
-    seed
-        Seed of all draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The model must observe exactly x. The simulated data take their shape from x, and context and
+        mask from each datum in turn, so that p(z | context) is averaged over all contexts. `max_rows` also counts
+        simulated data.
     num_simulations
         Number of pairs (z*, x*), 50 or more.
     num_draws
-        Draws from q a pair.
-    max_rows
-        Data simulated, and pairs of draw and datum decoded, at once; bounds the memory.
-    progress
-        Show a progress bar, where there is a terminal.
+        Draws from q per pair.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
-        `prior_sbc`: by site, and of `log_joint`, (rank + u) / (num_draws + 1) with u uniform in (0, 1), which breaks
-        ties too; dimensions chain (one), draw (the simulations) and those of the site's unconstrained values.
-        `diagnostics`: by `quantity` the `mean` of these values (above 1/2 where q lies too low), its error under
-        calibration, and `p_value` of a chi-square test over ten bins; `p_value_overall`, by Bonferroni, which holds
-        for p-values that depend on each other: half the level is `log_joint`'s, the other half shared by the
-        coordinates.
+        `prior_sbc`: by site, and for `log_joint`, (rank + u) / (num_draws + 1) with u uniform in (0, 1), ties broken at
+        random; dimensions chain (one), draw (the simulations) and those of the site's unconstrained values.
+        `diagnostics`: by `quantity` the `mean` of these values (above 1/2 where q is too low), its standard error under
+        calibration, and the `p_value` of a chi-square test over ten bins; `p_value_overall`, by Bonferroni, valid for
+        dependent p-values: half the level goes to `log_joint`, the other half is shared by the coordinates.
 
     Raises
     ------
     ValueError
-        For too few simulations, draws or rows; for an improper prior, which has no draws, and for discrete latents or a
-        point mass, which have no density; for a model that observes anything else than x.
+        For too few simulations, draws or rows; for an improper prior, which cannot be sampled, and for discrete latents
+        or a point mass, which have no density; for a model that observes anything other than x.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -141,7 +130,7 @@ def _ranked(
 
 
 def _verdict(ranks: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
-    """What the values of each quantity say."""
+    """Mean and test of uniformity of each quantity."""
     values = by_quantity(ranks).isel(chain=0).transpose("quantity", "draw")
     counts = np.stack([np.histogram(v, NUM_BINS, (0, 1))[0] for v in values.values])
     p = stats.chisquare(counts, axis=1).pvalue
@@ -159,7 +148,7 @@ def _verdict(ranks: xr.Dataset, attrs: Mapping[str, Any]) -> xr.Dataset:
 
 
 def of_latents(found: xr.Dataset) -> xr.Dataset:
-    """Without log p(x, z), which is no interval that anybody asks for."""
+    """The coverage of the latents, without log p(x, z)."""
     return found.sel(quantity=[q for q in found["quantity"].values if q != "log_joint"])
 
 
@@ -172,20 +161,20 @@ def shares(found: xr.Dataset) -> str:
 
 
 def coverage_panel(found: xr.Dataset) -> Panel:
-    """Nominal against empirical coverage, a line a quantity."""
+    """Empirical against nominal coverage, one line per quantity."""
     args = found["prob"].values, found["coverage"].values, found["coverage_mcse"].values
     return Panel("coverage", args, {"names": found["quantity"].values.tolist()})
 
 
 def rank_panel(tree: Any, title: str = "") -> Panel:
-    """ECDF of the ranks less that of uniform ones, with a simultaneous band."""
+    """ECDF of the ranks minus the uniform CDF, with a simultaneous band."""
     ranks = group(tree, "prior_sbc")
     pit_of = {str(name): values.values[0] for name, values in ranks.data_vars.items()}
     return Panel("sbc_ecdf_difference", (pit_of, simultaneous_band(ranks.sizes["draw"])), title=title)
 
 
 def narrow(found: xr.Dataset, kind: str) -> str:
-    """What a coverage says against q: its 90 % intervals hold less than 85 %."""
+    """A sentence against q if its 90 % intervals contain the truth in less than 85 % of cases, else empty."""
     held = float(of_latents(found)["coverage"].sel(prob=0.9).mean())
     return f"its 90 % intervals hold the truth in {held:.0%} of cases, on {kind} data" if held < 0.85 else ""
 
@@ -208,7 +197,8 @@ def _told(_: Subject, results: Results) -> list[str]:
 
 def _against(results: Results) -> str:
     if "posterior_pit" in results and narrow(coverage(results["posterior_pit"]), "real"):
-        return ""  # said of real data already
+        return ""  # already reported for real data
+
     covered = coverage(results["simulation_based_calibration"])
     p = float(group(results["simulation_based_calibration"], "diagnostics")["p_value_overall"])
     if (said := narrow(covered, "simulated")) or p >= 0.05:

@@ -1,4 +1,4 @@
-"""Is the latent space used: which units, how many directions, and what has collapsed onto the prior."""
+"""Active units and directions of the latent space, and units collapsed onto the prior."""
 
 from __future__ import annotations
 
@@ -41,51 +41,39 @@ def active_units(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Variance over the data of each unit's posterior mean, E_q[z_j | x]; a count of them depends on the axes.
+    """Variance over the data of each unit's posterior mean, Var_x(E_q[z_j | x]); the count depends on the axes.
 
-    A rotation of z that the decoder undoes makes every unit active, and a q with a full covariance is free to learn
-    one: the eigenvalues of the covariance of the posterior means do not depend on it. An average over draws stands for
-    each mean, and what their finite number adds is taken off.
+    A rotation of z that the decoder inverts can make every unit active, and a q with full covariance is free to learn
+    one. The eigenvalues of the covariance of the posterior means are invariant to it. Means are estimated from draws;
+    their Monte Carlo variance is subtracted.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), n >= 2, or a `Split`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; x has two or more data. `max_rows` bounds the memory only down to all draws of one datum.
     threshold
         Variance above which a unit or a direction is active.
     epsilon, delta
         A unit has collapsed if its KL is below `epsilon` nats for a share of the data of at least 1 - `delta`.
     num_samples
-        Draws a datum, 25 or more; nothing is decoded for them.
-    max_rows
-        Pairs of draw and datum held at once; bounds the memory, for all draws of one datum at least.
-    progress
-        Show a progress bar, where there is a terminal.
+        Draws per datum, 25 or more; the decoder is not run.
 
     Returns
     -------
     xarray.Dataset
         By unit, (latent,): `variance` in squared units of z, and `variance_se` over the data; `active`; `kl` in nats,
-        whose `attrs["estimator"]` says which of the two of `kl_per_unit` it is; `kl_se` over the data, `share_below`,
-        the share of the data with a KL below `epsilon`, and `collapsed`, all NaN where a KL of each datum is not known;
-        of a level below another it is that at one draw of the one above. By direction, (component,): `eigenvalue`,
-        largest first, and `eigenvalue_se`. `num_active_units` and `num_active_directions`; `attrs["collapsed"]` names
-        the collapsed units. Of several sites everything is there for each, its name and dimensions ending in
-        `_<site>`.
+        its `attrs["estimator"]` naming one of the two estimators of `kl_per_unit`; `kl_se` over the data,
+        `share_below`, the share of the data with a KL below `epsilon`, and `collapsed`, all NaN where the KL per datum
+        is not known. Below the top of a hierarchy the KL is that given one draw of the level above. By direction,
+        (component,): `eigenvalue`, largest first, and `eigenvalue_se`. `num_active_units` and `num_active_directions`;
+        `attrs["collapsed"]` names the collapsed units. With several sites all variables and dimensions exist for each,
+        with the suffix `_<site>`.
 
     Raises
     ------
     ValueError
         For fewer than 25 draws or two data; for a point-mass posterior, an improper prior or discrete latents, which
-        have no KL by unit; for sites outside one plate over the data.
+        have no KL per unit; for sites outside the plate over the data.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -142,7 +130,7 @@ _Variables = dict[str, tuple[tuple[str, ...], Any, str]]
 
 
 def _named(by_site: dict[str, _Variables], ends: dict[str, str]) -> _Variables:
-    """The variables of every site, their names and dimensions followed by its end."""
+    """The variables of every site, the site's suffix appended to names and dimensions."""
     return {
         f"{name}{end}": (tuple(f"{dim}{end}" for dim in dims), values, units)
         for site, end in ends.items()
@@ -153,7 +141,7 @@ def _named(by_site: dict[str, _Variables], ends: dict[str, str]) -> _Variables:
 def _means(
     program: Modelled, split: Split, num_samples: int, max_rows: int, progress: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mean over draws for each datum, (n, units), and the mean covariance of their error, (units, units), by site."""
+    """By site, the mean over draws for each datum, (n, units), and the mean covariance of its error, (units, units)."""
     means: dict[str, list[Tensor]] = {}
     noise: dict[str, Tensor] = {}
     with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
@@ -169,7 +157,7 @@ def _means(
 
 
 def _spread(means: Tensor, noise: Tensor, threshold: float) -> _Variables:
-    """Of the means over the data, along the axes and along their own directions."""
+    """Variances of the posterior means over the data, along the axes and along their principal directions."""
     away = means - means.mean(0)
     variance, variance_se = _along(torch.eye(len(noise), dtype=noise.dtype), away, noise)
     directions = torch.linalg.eigh(away.T @ away / len(away) - noise).eigenvectors.flip(-1)
@@ -187,14 +175,14 @@ def _spread(means: Tensor, noise: Tensor, threshold: float) -> _Variables:
 
 
 def _along(directions: Tensor, away: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance along some directions, less the noise of the means, and its standard error over the data."""
+    """Variance along directions, minus the Monte Carlo variance of the means, and its standard error over the data."""
     squares = (away @ directions).square()
     variance = squares.mean(0) - (directions * (noise @ directions)).sum(0)
     return variance.clamp_min(0), squares.std(0) / len(away) ** 0.5
 
 
 def _collapse(values: np.ndarray, what: str, epsilon: float, delta: float) -> _Variables:
-    """KL by unit, and whether it vanishes for nearly all data, where that of each datum is known."""
+    """KL per unit, and where it is known per datum, whether it is below epsilon for nearly all data."""
     each_datum = what == "KL"
     unknown = np.full(values.shape[-1], math.nan)
     below = (values < epsilon).mean(0) if each_datum else unknown
@@ -218,7 +206,7 @@ def _told(_: Subject, results: Results) -> list[str]:
 
 
 def _sites(found: xr.Dataset) -> list[str]:
-    """What the names of a site's variables end in; empty where there is one site."""
+    """Suffix of a site's variables by site; empty if there is one site."""
     return [str(n).removeprefix("num_active_units") for n in found.data_vars if str(n).startswith("num_active_units")]
 
 

@@ -1,4 +1,4 @@
-"""Draws z from the latents of all data together, and the density that all data together give them."""
+"""Draws from the aggregated posterior q(z) or prior p(z), and their log densities averaged over the data."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ppl_vae.diagnostics.posterior import LatentSites, bijection, free_of_others
 from ppl_vae.draws import chunks
 from ppl_vae.precision import in_float64
 
-__all__ = ["At", "Codes", "MeanDensity", "codes", "mean_density"]
+__all__ = ["AggregateDraws", "MeanDensity", "SitesOf", "aggregate_draws", "mean_density"]
 
-At = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
+SitesOf = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
 AT_ONCE = 1000  # data encoded at once
 
 
 @dataclass(frozen=True)
-class Codes:
-    """M draws of the latents of data chosen at random.
+class AggregateDraws:
+    """M draws from q(z) = (1/N) sum_n q(z | x_n), or from p(z) = (1/N) sum_n p(z | c_n).
 
     Attributes
     ----------
     index
         The datum of each draw, (M,).
     values
-        By site, as `LatentSites` take them for all data.
+        By site, in the shape that `LatentSites` takes, shared by all data.
     u
-        Made real, by site, (M, units), in float64.
+        Unconstrained values by site (`biject_to`), (M, units), in float64.
     log_jacobian
-        log |dz / du| by site, of each unit where one depends on no other, (M, units), of all together else, (M, 1).
+        log |dz / du| by site: of each unit where the transform is elementwise, (M, units), else of all units, (M, 1).
     """
 
     index: Tensor
@@ -49,26 +49,26 @@ class Codes:
         return torch.cat(list(self.u.values()), -1)
 
 
-def codes(at: At, index: Tensor, *, prior: bool = False) -> Codes:
-    """One draw from q(z | x_n) for each of some data, or from p(z | c_n)."""
+def aggregate_draws(sites_of: SitesOf, index: Tensor, *, prior: bool = False) -> AggregateDraws:
+    """One draw from q(z | x_n), or from p(z | c_n), for each n in `index`, (M,)."""
     values: dict[str, list[Tensor]] = {}
     u: dict[str, list[Tensor]] = {}
     jacobian: dict[str, list[Tensor]] = {}
     for rows in index.split(AT_ONCE):
-        some = at(rows)
+        some = sites_of(rows)
         drawn = None if prior else {name: site["value"] for name, site in some.guide(1).items()}
-        for name, site in some.prior(1, drawn).items():  # its support, not q's, says how to make it real
+        for name, site in some.prior(1, drawn).items():  # the prior's support determines the transform
             value, transform = site["value"], bijection(name, site)
             real = transform.inv(value)
             values.setdefault(name, []).append(some.by_point(value))
             u.setdefault(name, []).append(_units(real, transform.domain.event_dim, some))
             jacobian.setdefault(name, []).append(_log_jacobian(transform, real, value, some))
     joined = ({name: torch.cat(parts) for name, parts in by_site.items()} for by_site in (values, u, jacobian))
-    return Codes(index, *joined)
+    return AggregateDraws(index, *joined)
 
 
 def _units(value: Tensor, event_dim: int, some: LatentSites) -> Tensor:
-    """One draw a datum, its event of the given rank, as (n, units)."""
+    """One draw per datum, with `event_dim` event dimensions, as (n, units)."""
     by_datum = value.movedim(value.dim() - event_dim + some.where.data, 1)[0]
     return in_float64(by_datum.reshape(some.where.size, -1))
 
@@ -84,16 +84,16 @@ def _log_jacobian(transform: Any, u: Tensor, z: Tensor, some: LatentSites) -> Te
 
 @dataclass(frozen=True)
 class MeanDensity:
-    """log of (1/N) sum_n f(z | n) at M codes.
+    """log of (1/N) sum_n f(z | n) at M draws.
 
     Attributes
     ----------
     joint
         Of all latents, (M,), in nats and float64.
     own
-        log f(z | n) for the code's own datum alone, (M,).
+        log f(z | n) at the datum n of each draw, (M,).
     units
-        Of each unit by itself, (M, units), for the sites where it is known.
+        Marginals of each unit, (M, units), for the sites where they are known.
     """
 
     joint: Tensor
@@ -102,9 +102,9 @@ class MeanDensity:
 
 
 def mean_density(
-    at: At,
+    sites_of: SitesOf,
     size: int,
-    given: Codes,
+    given: AggregateDraws,
     *,
     prior: bool = False,
     max_rows: int = 10_000,
@@ -119,7 +119,7 @@ def mean_density(
     index = given.index.to(own.device)
     units: dict[str, Tensor] = {}
     for rows in chunks(size, num, max_rows):
-        some = at(rows)
+        some = sites_of(rows)
         sites = some.prior(num, given.values) if prior else some.guide(num, given.values)
         log_prob = some.log_prob(sites, num)
         joint = torch.logaddexp(joint, log_prob.logsumexp(1))

@@ -1,9 +1,10 @@
-"""q(z), the posteriors of all data in one, against the prior: what the KL of the ELBO is spent on."""
+"""The aggregated posterior q(z) against the prior: decomposition of the KL of the ELBO."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject, one_panel
-from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, codes, mean_density
+from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, aggregate_draws, mean_density
 from ppl_vae.diagnostics.latents.energy import EnergyTest, energy_test
 from ppl_vae.diagnostics.latents.marginals import Marginals, marginals
 from ppl_vae.diagnostics.posterior import LatentSites, LogJoint, log_joints
@@ -31,7 +32,7 @@ from ppl_vae.split import Split
 __all__ = ["AGGREGATED_POSTERIOR", "aggregated_posterior"]
 
 REFUSED = ("marginal_kl", "total_correlation")
-MARGIN = 3.0  # nats between I(n; z) and log N: with less, the KL of a perfect q comes out above 0.1 nat
+MARGIN = 3.0  # nats between I(n; z) and log N: with less, the estimated KL of an exact q exceeds 0.1 nats
 
 
 @verb
@@ -46,61 +47,49 @@ def aggregated_posterior(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
-    """The aggregated posterior q(z) = (1/N) sum_n q(z | x_n) against p(z); its KL is NaN where N is too small for it.
+    """The aggregated posterior q(z) = (1/N) sum_n q(z | x_n) against p(z); its KL is NaN where N is too small.
 
-    The KL that the ELBO pays is the information z holds on which datum it came from, and how far q(z) is from p(z):
+    The KL of the ELBO is the mutual information of z and the index n of the datum, plus the KL from q(z) to p(z):
 
         mean_kl = mutual_information + marginal_kl,
         marginal_kl = total_correlation + the sum of dimwise_kl, where p(z) factorizes over the units.
 
-    q(z) is evaluated over all N data, at draws z ~ q(z). The mutual information cannot exceed log N; where it comes
-    within 3 nats of it, every datum seems to have a part of z to itself and `marginal_kl` and `total_correlation`
-    would be those of too few data (6.6 nats at the ceiling, for an exact posterior that fits its prior): they are NaN,
-    `attrs["reason"]` says so, and `mutual_information` is a lower bound. `dimwise_kl` stays valid. So does the energy
-    test, which takes one draw a datum: it asks whether q(z) would be p(z) of endless data such as these, where the q(z)
-    of N data never is.
+    q(z) is evaluated over all N data, at draws z ~ q(z). The mutual information cannot exceed log N. Within 3 nats of
+    log N the posteriors hardly overlap, and `marginal_kl` and `total_correlation` are dominated by the finite N (up to
+    6.6 nats for an exact posterior with q(z) = p(z)): they are NaN, `attrs["reason"]` says so, and
+    `mutual_information` is a lower bound. `dimwise_kl` stays valid. So does the energy test, which uses one draw per
+    datum: its null hypothesis is q(z) = p(z) in the limit of infinitely many data.
 
-    A prior that is conditioned on something is averaged over the contexts as q is, p(z) = (1/N) sum_n p(z | c_n).
-    `mean_kl` is what the ELBO pays, to p(z | c_n), and less than the sum above by what the contexts say of z.
+    A conditional prior is averaged over the contexts as q is, p(z) = (1/N) sum_n p(z | c_n). `mean_kl` is the KL of the
+    ELBO, to p(z | c_n); it is smaller than the sum above by the information of the contexts on z.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`: the training data, to find holes in what the decoder was trained on.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of the draws; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. Give the training data as x to find regions of the prior that the decoder was not trained on.
+        `max_rows` bounds the memory only down to all draws for one datum.
     num_samples
         Draws z ~ q(z), 2 or more; the energy test takes as many, but no more than 1,000 or than there are data.
     num_permutations
         Permutations of the energy test.
-    max_rows
-        Pairs of draw and datum scored at once; bounds the memory, for all draws and one datum at least.
-    progress
-        Show a progress bar, where there is a terminal.
 
     Returns
     -------
     xarray.Dataset
         In nats, each with its Monte Carlo standard error `<name>_mcse`, for these N data: `mutual_information`,
         `total_correlation`, `marginal_kl`, `mean_kl`; `log_n`; `dimwise_kl`, KL(q(z_j) || p(z_j)), (latent,), of
-        several sites `dimwise_kl_<site>`, (latent_<site>,). `attrs["estimator"]` says where the marginals came from:
+        several sites `dimwise_kl_<site>`, (latent_<site>,). `attrs["estimator"]` names the estimator of the marginals:
         exact where the units of q (or p) are independent given x, Gaussian, or a Gaussian mixture; averaged over draws
         of the other latents in a hierarchy; else by kernel density estimate, which is too wide (`total_correlation`
-        too large), and in the tails, where there were no draws, far too low (`dimwise_kl` too large for such a p).
-        `energy_distance` between q(z) and p(z), of latents made real (`biject_to`) and divided by the standard
-        deviation of both samples together, `energy_null`, its 95 % quantile were they the same, and `p_value`: from
-        independent data, at most 5 % of exact q's have one below 0.05. They are NaN for one datum.
+        too large) and far too low in tails without draws (`dimwise_kl` too large for such a p). `energy_distance`
+        between q(z) and p(z), of unconstrained latents (`biject_to`) divided by the standard deviation of the pooled
+        samples; `energy_null`, its 95 % quantile under q(z) = p(z); and `p_value` of the permutation test, exact for
+        independent data. They are NaN for one datum.
 
     Raises
     ------
     ValueError
-        For fewer than two draws; for discrete latents, a point mass or an improper prior; for sites outside one plate
+        For fewer than two draws; for discrete latents, a point mass or an improper prior; for sites outside the plate
         over the data.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
@@ -123,23 +112,25 @@ def aggregated_posterior(
     _check_num(num_samples)
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         where = find_plates(program, split)
-        names = LogJoint(program, *arguments(program, split[:1]), where).layout  # it refuses what has no density
+        names = LogJoint(program, *arguments(program, split[:1]), where).layout  # refuses latents without a density
 
-        def at(rows: Tensor | slice) -> LatentSites:
+        def sites_of(rows: Tensor | slice) -> LatentSites:
             return LatentSites.of(program, names, split[rows], where)
 
         index = torch.randint(len(split), (3, num_samples))
-        drawn, others, of_prior = codes(at, index[0]), codes(at, index[1]), codes(at, index[2], prior=True)
+        draws = partial(aggregate_draws, sites_of)
+        drawn, others, of_prior = draws(index[0]), draws(index[1]), draws(index[2], prior=True)
         max_rows = where.rows(max_rows)
-        contexts = len(split) if split.context else 1  # a prior that sees no context is the same for all data
+        contexts = len(split) if split.context else 1  # without a context the prior is the same for all data
         with tqdm(total=len(split) + contexts, unit="datum", disable=None if progress else True, leave=False) as bar:
-            q = mean_density(at, len(split), drawn, max_rows=max_rows, update=bar.update)
-            p = mean_density(at, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
-        once = codes(at, torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent
-        p_once = codes(at, torch.randperm(len(split))[:num_samples], prior=True) if split.context else of_prior
+            q = mean_density(sites_of, len(split), drawn, max_rows=max_rows, update=bar.update)
+            p = mean_density(sites_of, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
+        once = draws(torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent
+        p_once = draws(torch.randperm(len(split))[:num_samples], prior=True) if split.context else of_prior
         energy = _energy(once.flat, p_once.flat, num_permutations)
-        units_q = {site: marginals(at, site, q, drawn, others, max_rows=max_rows) for site in drawn.u}
-        units_p = {site: marginals(at, site, p, drawn, of_prior, prior=True, max_rows=max_rows) for site in drawn.u}
+        of_units = partial(marginals, sites_of, given=drawn, max_rows=max_rows)
+        units_q = {site: of_units(site, q, others=others) for site in drawn.u}
+        units_p = {site: of_units(site, p, others=of_prior, prior=True) for site in drawn.u}
     own_p = p.own if split.context else p.joint
     terms = _terms(q, p, own_p, _summed(drawn.log_jacobian.values()), _summed(m.log_prob for m in units_q.values()))
     about = attributes(program, split, used, identity=_identity(p, own_p), num_samples=num_samples)
@@ -149,7 +140,7 @@ def aggregated_posterior(
 
 
 def _terms(q: MeanDensity, p: MeanDensity, own_p: Tensor, jacobian: Tensor, of_units: Tensor) -> dict[str, Tensor]:
-    """What the KL is made of, each (draws,), in nats."""
+    """The terms of the KL, each (draws,), in nats."""
     return {
         "mutual_information": q.own - q.joint,
         "total_correlation": q.joint + jacobian - of_units,
@@ -164,7 +155,7 @@ def _check_num(num_samples: int) -> None:
 
 
 def _summed(by_unit: Iterable[Tensor]) -> Tensor:
-    """Over the units of all sites, each (draws, units)."""
+    """Sum over the units of all sites, each (draws, units)."""
     return torch.cat(list(by_unit), -1).sum(-1)
 
 
@@ -173,7 +164,7 @@ _Variables = dict[str, tuple[tuple[str, ...], Any, str]]
 
 
 def _identity(p: MeanDensity, own_p: Tensor) -> str:
-    """Which terms add up to which."""
+    """Which identities hold between the terms."""
     product = torch.cat([torch.zeros_like(p.joint)[:, None], *p.units.values()], -1).sum(-1)
     surgery = (
         "mean_kl = mutual_information + marginal_kl"
@@ -190,7 +181,7 @@ def _identity(p: MeanDensity, own_p: Tensor) -> str:
 
 
 def _variables(terms: dict[str, Tensor], q: _BySite, p: _BySite, log_n: float) -> _Variables:
-    """Means over the draws, with their errors; NaN what so few data cannot say."""
+    """Means over the draws, with their standard errors; NaN for the terms that N is too small for."""
     near = log_n - terms["mutual_information"].mean().item() < MARGIN
     found: _Variables = {"log_n": ((), log_n, "nats")}
     for name, values in terms.items():
@@ -203,7 +194,7 @@ def _variables(terms: dict[str, Tensor], q: _BySite, p: _BySite, log_n: float) -
 def _energy(q: Tensor, p: Tensor, num_permutations: int) -> EnergyTest:
     if len(q) < 2:
         return EnergyTest(*[math.nan] * len(EnergyTest._fields))
-    scale = torch.cat([q, p]).std(0).clamp_min(1e-12)  # of both: permutations change nothing
+    scale = torch.cat([q, p]).std(0).clamp_min(1e-12)  # of the pooled samples, invariant to permutations
     return energy_test(q / scale, p / scale, num_permutations=num_permutations)
 
 
@@ -219,7 +210,7 @@ def _of_test(energy: EnergyTest) -> _Variables:
 
 
 def _explained(dataset: xr.Dataset, q: _BySite, p: _BySite) -> xr.Dataset:
-    """With where the marginals came from, and why something is NaN."""
+    """Adds the estimators of the marginals, and the reason why a term is NaN."""
     for site, suffix in _suffixes(q).items():
         said = f"q(z_j) {q[site].estimator}, p(z_j) {p[site].estimator}"
         dataset[f"dimwise_kl{suffix}"].attrs["estimator"] = said
@@ -240,7 +231,7 @@ def _explained(dataset: xr.Dataset, q: _BySite, p: _BySite) -> xr.Dataset:
 
 
 def _suffixes(by_site: _BySite) -> dict[str, str]:
-    """What the names of a site's variables end with."""
+    """Suffix of a site's variables by site; empty if there is one site."""
     return {site: f"_{site}" if len(by_site) > 1 else "" for site in by_site}
 
 

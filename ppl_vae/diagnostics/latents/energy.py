@@ -1,4 +1,4 @@
-"""Do two samples come from one distribution? Seen from both sides, whatever the dimension."""
+"""Two-sample test by energy distance, in any dimension."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["EnergyTest", "energy_test"]
 
 
 class EnergyTest(NamedTuple):
-    """What `energy_test` found.
+    """Result of `energy_test`.
 
     Attributes
     ----------
     distance
         sqrt(2 E|X - Y| - E|X - X'| - E|Y - Y'|), in the units of the square root of the samples.
     mcse
-        Its standard error, to first order; it means nothing where `p_value` is not small.
+        Its standard error, to first order; not valid where `p_value` is not small.
     p_value
-        Of as large a distance if both samples came from one distribution.
+        Probability of a distance at least as large if both samples come from one distribution.
     p_value_mcse
-        What the finite number of permutations adds to it.
+        Monte Carlo standard error of `p_value`, from the finite number of permutations.
     null
-        The 95 % quantile of the distance between permuted samples.
+        95 % quantile of the distance between permuted samples.
     """
 
     distance: float
@@ -44,9 +44,9 @@ def energy_test(
     max_samples: int = 1000,
     generator: torch.Generator | None = None,
 ) -> EnergyTest:
-    """Two-sample test by energy distance and permutations; blind to differences too small for so few samples.
+    """Two-sample permutation test by energy distance; low power against small differences in small samples.
 
-    The p-value is exact for independent samples: (1 + the permutations with as large a distance) / (1 + all).
+    The p-value is exact for independent samples: (1 + number of permutations with as large a distance) / (1 + B).
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def energy_test(
     num_permutations
         Number B of permutations; no p-value is below 1 / (1 + B).
     max_samples
-        More rows than this are left out, at random: memory grows with their square.
+        Larger samples are subsampled at random to this many rows: memory is quadratic in it.
     generator
-        Source of the permutations, on the CPU; torch's random numbers of the moment if `None`.
+        Generator of the permutations, on the CPU; if `None`, uses torch's global generator.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def energy_test(
     order = torch.rand(num_permutations, len(pooled), generator=generator).argsort(-1)
     permuted = weight[order.to(weight.device)]
     null = -((permuted @ apart) * permuted).sum(-1)
-    pull = -apart @ weight  # of x_i: E|x_i - Y| - E|x_i - X'|; of y_j: the reverse of its own
+    pull = -apart @ weight  # for x_i: E|x_i - Y| - E|x_i - X'|; for y_j with the opposite sign
     squared = weight @ pull
     variance = 4 * (pull[: len(x)].var() / len(x) + pull[len(x) :].var() / len(y))
     distance = squared.clamp_min(0).sqrt()

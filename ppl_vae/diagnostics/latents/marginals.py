@@ -1,4 +1,4 @@
-"""The density of each latent unit by itself, over all data together."""
+"""Marginal densities of each latent unit under q(z) or p(z)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.latents.aggregate_draws import At, Codes, MeanDensity
+from ppl_vae.diagnostics.latents.aggregate_draws import AggregateDraws, MeanDensity, SitesOf
 from ppl_vae.diagnostics.posterior import unit_log_prob
 from ppl_vae.evaluation.units import kernel_log_density
 
@@ -16,14 +16,14 @@ __all__ = ["Marginals", "marginals"]
 
 
 class Marginals(NamedTuple):
-    """Log densities of the units of a site.
+    """Marginal log densities of the units of a site.
 
     Attributes
     ----------
     log_prob
-        Of the units made real, at every code, (M, units), in nats and float64.
+        Of the unconstrained units, at every draw, (M, units), in nats and float64.
     estimator
-        Where they came from, in words.
+        The estimator, in words.
     """
 
     log_prob: Tensor
@@ -31,27 +31,36 @@ class Marginals(NamedTuple):
 
 
 def marginals(
-    at: At, site: str, mean: MeanDensity, given: Codes, others: Codes, *, prior: bool = False, max_rows: int = 10_000
+    sites_of: SitesOf,
+    site: str,
+    mean: MeanDensity,
+    given: AggregateDraws,
+    others: AggregateDraws,
+    *,
+    prior: bool = False,
+    max_rows: int = 10_000,
 ) -> Marginals:
-    """Those of q(z), or of p(z), at some codes; `others` are codes of their own from the same distribution."""
+    """Marginals of q(z), or of p(z), at the draws `given`; `others` are independent draws of the same kind."""
     if site in mean.units:
         return Marginals(mean.units[site] + given.log_jacobian[site], "exact")
-    each = _over_others(at, site, given, others, prior=prior, max_rows=max_rows)
+    each = _over_others(sites_of, site, given, others, prior=prior, max_rows=max_rows)
     if each is not None:
         return Marginals(each + given.log_jacobian[site], "averaged over draws of the other latents")
     by_kernels = kernel_log_density(others.u[site].cpu().numpy(), given.u[site].cpu().numpy())
     return Marginals(torch.from_numpy(by_kernels).to(given.u[site]), "by kernel density estimate")
 
 
-def _over_others(at: At, name: str, given: Codes, others: Codes, *, prior: bool, max_rows: int) -> Tensor | None:
-    """The density of each unit of a site at M codes, the latents it depends on drawn with other codes, (M, units).
+def _over_others(
+    sites_of: SitesOf, name: str, given: AggregateDraws, others: AggregateDraws, *, prior: bool, max_rows: int
+) -> Tensor | None:
+    """Marginals of a site's units at M draws, averaged over `others` for the latents they depend on, (M, units).
 
-    In nats and float64; `None` where it is not known even given them.
+    In nats and float64; `None` where the conditional marginals are not known.
     """
     num = len(given.index)
     total = torch.full_like(given.u[name], -math.inf)
     for rows in torch.arange(len(others.index)).split(max(1, max_rows // num)):
-        some = at(others.index[rows])
+        some = sites_of(others.index[rows])
         values = {n: some.by_point(value[rows]) for n, value in others.values.items()} | {name: given.values[name]}
         sites = some.prior(num, values) if prior else some.guide(num, values)
         each = unit_log_prob(sites[name], some.where)

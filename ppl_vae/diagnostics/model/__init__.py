@@ -1,6 +1,6 @@
-"""Is p(x) a model of the data: predictive checks, their statistics, and data simulated from the model.
+"""Fit of p(x) to the data: predictive checks, their statistics, and data simulated from the model.
 
-Other rooms import the simulated data alone.
+Other rooms import `simulated` only.
 """
 
 from ppl_vae.diagnostics.model.predictive_check import (

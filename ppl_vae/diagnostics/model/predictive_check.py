@@ -1,4 +1,4 @@
-"""Does the model make data like the data: replicates against what was observed, by chosen statistics."""
+"""Predictive checks: statistics of replicated data against those of the observed data."""
 
 from __future__ import annotations
 
@@ -47,61 +47,50 @@ def posterior_predictive_check(
     max_bytes: Whole = 2**28,
     progress: bool = True,
 ) -> Any:
-    """Whether data that the model makes look like the data: p-values of statistics under replicates x'.
+    """Predictive p-values of statistics T(x) under replicates x' of the data.
 
-    ``"population"`` asks of the data set: x' ~ p(z) p(x | z), sets as large as the data, with their contexts and
-    masks; compared are mean and standard deviation over the data of each statistic. It judges prior and likelihood,
-    and q has no part in it. A p-value near 0 or 1 is a misfit.
+    ``"population"`` checks the data set: x' ~ p(z) p(x | z), replicated sets as large as the data, with their contexts
+    and masks; the mean and standard deviation over the data of each statistic are compared. It tests prior and
+    likelihood and does not use q. A p-value near 0 or 1 is a misfit.
 
-    ``"datum"`` asks of each datum: z ~ q(z | x), x' ~ p(x | z). It also compares the realized discrepancy
-    -log p(x | z) with -log p(x' | z). The datum is used twice, to find z and to be judged: p-values crowd around 1/2
-    and are not uniform under a right model, so they are for pictures and not for tests; and a misfit is the model's,
-    or q's, or both.
+    ``"datum"`` checks each datum: z ~ q(z | x), x' ~ p(x | z). It also compares the realized discrepancy
+    -log p(x | z) with -log p(x' | z). The datum is used twice, to infer z and to be checked: p-values concentrate
+    around 1/2 under a correct model. Use them for exploration, not as tests; a misfit may be the model's or q's.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`, that observes x at a single site.
-    x
-        Data, (n, *x_shape), or a `Split`. Statistics are taken in the units of its raw data, where it knows them.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing; the same elements of its replicates are left out.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`. The model must observe x at a single site. Statistics are in the units of the raw data where
+        the `Split` knows them. Elements that `mask` leaves out of x are left out of its replicates. `max_rows` counts
+        replicated data; at least R are made at once.
     level
         ``"population"`` or ``"datum"``.
     statistics
-        Functions by name, each of data (n, *x_shape) and their mask, to (n,), NaN for no answer; those of
-        `diagnostics.statistics` that suit images, counts or tables, if `None`.
+        Functions by name, each of data (n, *x_shape) and their mask, to (n,), NaN where undefined; if `None`, those of
+        `diagnostics.model.statistics` for images, counts or tables.
     num_replicates
         Replicates R of the data set, or of each datum; p-values are multiples of 1 / (2 R + 2).
     num_kept
-        How many of them are in the tree themselves, for pictures: as many as there are and `max_bytes` holds.
-    seed
-        Seed of all draws; fresh entropy, recorded, if `None`.
-    max_rows
-        Replicated data made at once, R at least; bounds the memory.
+        Number of replicates stored in the tree, for plots: at most R and what fits into `max_bytes`.
     max_bytes
-        Memory for the replicates that are kept.
-    progress
-        Show a progress bar, where there is a terminal.
+        Memory for the stored replicates.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
-        Group `predictive_check`: `observed` and `p_value`, the rank of the observed statistic among those of the
-        replicates, the share that lies above it with ties counted half; `p_value_mcse`, its Monte Carlo standard
-        error; by statistic and moment, (statistic, moment), or by datum, (statistic, obs). The population's
-        `replicated` is (chain, draw, statistic, moment); a datum's `replicated_mean` and `replicated_sd`
-        (statistic, obs), and of a realized discrepancy `observed` is the mean over z. Coordinate `units` has those
-        of each statistic. `prior_predictive` or `posterior_predictive` and `observed_data` hold x for pictures.
+        Group `predictive_check`: `observed` and `p_value`, the share of replicates with a statistic above the observed
+        one, ties counted half; `p_value_mcse`, its Monte Carlo standard error; by statistic and moment,
+        (statistic, moment), or by datum, (statistic, obs). For the population, `replicated` is
+        (chain, draw, statistic, moment); for each datum, `replicated_mean` and `replicated_sd` are (statistic, obs),
+        and `observed` of a realized discrepancy is the mean over z. The coordinate `units` has the unit of each
+        statistic. `prior_predictive` or `posterior_predictive` and `observed_data` hold x for plots.
 
     Raises
     ------
     ValueError
-        For another level; for no replicates or rows; for a population with an improper prior (Flat),
-        from which nothing can be drawn; for a model that does not observe x as it came at a single site; for
-        statistics that are no number for each datum; for whatever `session.diagnosing` refuses.
+        For another level; for no replicates or rows; for level "population" with an improper prior (Flat), which
+        cannot be sampled; for a model that does not observe x, unchanged, at a single site; for statistics that do not
+        return one number per datum; for whatever `session.diagnosing` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -134,7 +123,7 @@ def posterior_predictive_check(
 
 
 def _moments(values: Tensor, dim: int) -> Tensor:
-    """Number, mean and sum of squares about it, without what is no number; stacked first."""
+    """Count, mean and sum of squared deviations, NaN left out; stacked along the first axis."""
     known = ~values.isnan()
     count = known.sum(dim)
     mean = values.nanmean(dim)
@@ -147,7 +136,7 @@ def _sd(about: Tensor, count: Tensor) -> Tensor:
 
 
 def _population(measure: Measure, parts: Iterator[Replicates]) -> xr.Dataset:
-    """Mean and standard deviation over all data, from those over some: first the data's own, then each replicate's."""
+    """Mean and standard deviation over all data, pooled from batches: first the observed, then each replicate."""
     pieces = [
         _moments(torch.cat([measure.of_data(p.rows, p.x.device), measure(p.x, p.rows)], 1), -1).cpu() for p in parts
     ]
@@ -193,7 +182,7 @@ def _each_datum(measure: Measure, parts: Iterator[Realized]) -> xr.Dataset:
 
 
 def _watched(parts: Iterator[Part], bar: Any, kept: list[Tensor], num_kept: int) -> Iterator[Part]:
-    """The same parts; their progress is shown, and the first replicates are kept."""
+    """The same parts, with a progress bar; stores the first replicates."""
     for part in parts:
         kept.append(part.x[:num_kept].cpu())
         yield part
@@ -201,7 +190,7 @@ def _watched(parts: Iterator[Part], bar: Any, kept: list[Tensor], num_kept: int)
 
 
 def _pictures(level: Level, split: Split, made: Tensor) -> dict[str, xr.Dataset]:
-    """Data and the replicates that were kept, (R', n, *x_shape), by group."""
+    """Data and the stored replicates, (R', n, *x_shape), by group."""
     if not len(made):
         return {}
     obs = {"obs": split.index.tolist()}
@@ -213,7 +202,7 @@ def _pictures(level: Level, split: Split, made: Tensor) -> dict[str, xr.Dataset]
 
 
 def _p_value(observed: Tensor, replicated: Tensor) -> tuple[Tensor, Tensor]:
-    """Rank of the observed among the replicates, ties counted half, and its Monte Carlo error; over the last axis."""
+    """p-value of the observed among the replicates, ties counted half, and its standard error; over the last axis."""
     tied = torch.isclose(replicated, observed, rtol=1e-9, atol=1e-12)  # sums in another order differ by rounding
     above = (replicated > observed) & ~tied
     number = (~replicated.isnan()).sum(-1)
@@ -255,7 +244,7 @@ def _told_of_each(_: Subject, results: Results) -> list[str]:
 
 
 def _figures(_: Subject, results: Results) -> Iterator[Figure]:
-    """A row for the mean over the data of each statistic, one for its standard deviation."""
+    """One row of panels for the mean over the data of each statistic, one for its standard deviation."""
     found = group(results["predictive_check"], "predictive_check")
     rows = [[_panel(found, s, m) for s in found["statistic"].values] for m in found["moment"].values]
     yield Figure("predictive_check", rows, (3.6, 3))

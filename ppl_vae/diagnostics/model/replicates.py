@@ -1,4 +1,4 @@
-"""Data made by the model in the place of those observed, some data at a time."""
+"""Replicated data x' from the model, in batches of data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppl_vae.split import Split
 
 __all__ = ["Realized", "Replicates", "from_guide", "from_prior"]
 
-COPIES = 8  # of a datum, which its statistics make in float64
+COPIES = 8  # of a datum in float64 that its statistics allocate
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Replicates:
     Attributes
     ----------
     rows
-        Which data.
+        Positions of the data.
     x
-        Their replicates, (R, n, *x_shape).
+        Replicates, (R, n, *x_shape).
     """
 
     rows: slice
@@ -38,13 +38,13 @@ class Replicates:
 
 @dataclass(frozen=True)
 class Realized(Replicates):
-    """With a discrepancy that depends on z as well.
+    """Replicates with the realized discrepancy -log p(x | z), which depends on z too.
 
     Attributes
     ----------
     of_data, of_replicates
-        -log p(x | z) and -log p(x' | z), of the data and of their replicates at the same z, (R, n), in nats of the raw
-        data.
+        -log p(x | z) and -log p(x' | z) of the data and of their replicates at the same z, (R, n), in nats, for x in
+        its raw units.
     """
 
     of_data: Tensor

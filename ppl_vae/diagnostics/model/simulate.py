@@ -1,4 +1,4 @@
-"""Data simulated from the model itself, of which the latents are known."""
+"""Data simulated from the model, with known latents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["check_observed", "simulated"]
 
 
 def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_000) -> tuple[dict[str, Tensor], Split]:
-    """Pairs (z, x) drawn from p(z) p(x | z): each z is one exact draw from the posterior of its x.
+    """Pairs (z, x) drawn from p(z) p(x | z): each z is an exact draw from p(z | x).
 
     Call it inside `session.diagnosing`.
 
@@ -29,23 +29,23 @@ def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_0
     program
         Anything with `.model` and `.guide`.
     split
-        What gives x its shape, domain, context and mask: those of the data in turn.
+        Gives the shape and domain of x; context and mask come from each of its data in turn.
     num
-        How many pairs.
+        Number of pairs.
     max_rows
-        How many are made at once; bounds the memory.
+        Number of pairs simulated at once; bounds the memory.
 
     Returns
     -------
     z : dict of Tensor
         Values by latent site, (num, *event_shape).
     data : Split
-        The x, numbered from 0; zero where their mask says that nothing was observed.
+        The simulated x, numbered from 0; zero where the mask is False.
 
     Raises
     ------
     ValueError
-        Unless the model observes exactly x: a single site that holds x as it came; for `max_rows` below 1.
+        Unless the model observes exactly x: a single site that holds x unchanged; for `max_rows` below 1.
     """
     where = find_plates(program, split)
     like = split[torch.arange(num, device=split.x.device) % len(split)]
@@ -57,12 +57,12 @@ def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_0
 
 
 def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
-    """The site at which a model observes x as it came, wherever x was observed.
+    """The site at which a model observes x, unchanged at all elements that are not missing.
 
     Raises
     ------
     ValueError
-        Where there is none, or it is not the only one.
+        Where there is no such site, or another observed site.
     """
     name, *others = observed
     was, x = observed[name], data.x.to(observed[name])
@@ -75,7 +75,7 @@ def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
 
 
 def _simulated(program: Modelled, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:
-    """One pair for each datum: latents by site, and x."""
+    """One pair (z, x) per datum: latents by site, and x."""
     args, mask = arguments(program, like)
     where = where.of(len(like))
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.model_kwargs(mask))

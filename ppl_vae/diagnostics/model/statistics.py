@@ -1,4 +1,4 @@
-"""Numbers that sum up one datum, to hold what a model makes against what there is."""
+"""Test statistics of one datum, for predictive checks."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = [
     "zeros",
 ]
 
-AT_ONCE = 500  # data that statistics are taken of: few stay in the cache
+AT_ONCE = 500  # data per batch, few enough for the processor's cache
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
-"""Data (n, *x_shape) in float64 and where they were observed, a mask of that shape; gives (n,), NaN for no answer."""
+"""Function of data (n, *x_shape) in float64 and a mask of that shape, True where observed; gives (n,), with NaN."""
 
 
 class Discrepancy(NamedTuple):
@@ -43,7 +43,7 @@ class Discrepancy(NamedTuple):
 
 
 def mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the observed elements: the ink of an image."""
+    """Mean over the observed elements: the amount of ink in an image."""
     return _mean(x, mask)
 
 
@@ -64,7 +64,7 @@ def largest(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def skewness(x: Tensor, mask: Tensor) -> Tensor:
-    """Third central moment over the cube of the standard deviation; NaN where nothing varies."""
+    """Third central moment over the cube of the standard deviation; NaN for constant data."""
     return _moment(x, mask, 3) / _moment(x, mask, 2) ** 1.5
 
 
@@ -74,13 +74,13 @@ def zeros(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def dispersion(x: Tensor, mask: Tensor) -> Tensor:
-    """Variance over mean of the observed elements; 1 in the mean for Poisson counts of one rate, NaN for all zero."""
+    """Variance over mean of the observed elements; about 1 for Poisson counts of one rate, NaN if all are zero."""
     count = _rows(mask).sum(1)
     return _moment(x, mask, 2) * count / (count - 1) / _mean(x, mask)
 
 
 def edges(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours, horizontal and vertical: how rough images (n, c, h, w) are."""
+    """Mean absolute difference of horizontal and vertical neighbours: the roughness of images (n, c, h, w)."""
     pairs = [(x[..., 1:, :] - x[..., :-1, :], mask[..., 1:, :] & mask[..., :-1, :])]
     pairs += [(x[..., 1:] - x[..., :-1], mask[..., 1:] & mask[..., :-1])]
     size = torch.cat([d.abs().flatten(1) for d, _ in pairs], 1)
@@ -88,9 +88,9 @@ def edges(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def euler(x: Tensor, mask: Tensor) -> Tensor:
-    """Pieces less holes of binary images (n, c, h, w), over all channels: stray pixels add, broken strokes too.
+    """Euler characteristic of binary images (n, c, h, w), summed over channels: components minus holes.
 
-    The Euler characteristic of the lit pixels, neighbours being those that share a side: pixels - pairs + blocks.
+    Isolated pixels and broken strokes increase it. With 4-connectivity it is pixels - adjacent pairs + 2 x 2 blocks.
     """
     lit = (x > 0) & mask
     down = lit[..., 1:, :] & lit[..., :-1, :]
@@ -101,14 +101,14 @@ def euler(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
-    """The statistics that suit data (n, *x_shape), by name.
+    """Default statistics of data (n, *x_shape), by name.
 
     Parameters
     ----------
     x
         Data; images are (n, c, h, w).
     domain
-        The values they take; where it is not known, those of x: binary, counts if they are no images, else real.
+        The domain of x; if not known, it is inferred from the values: binary, counts unless x are images, else real.
 
     Examples
     --------
@@ -133,19 +133,19 @@ def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
 
 
 class Measure:
-    """The statistics of data in the place of those of a split: in raw units, and where those were observed.
+    """Evaluates statistics of data that replace those of a split: in raw units, with the masks of the split.
 
     Parameters
     ----------
     split
         The data.
     statistics
-        Functions by name; those that suit the data, if `None`.
+        Functions by name; if `None`, the defaults for the data.
 
     Raises
     ------
     ValueError
-        For no statistics, and where one does not give one number a datum.
+        For no statistics, and where one does not return one number per datum.
     """
 
     def __init__(self, split: Split, statistics: Mapping[str, Statistic] | None) -> None:
@@ -158,13 +158,13 @@ class Measure:
             self.chosen = {name: Discrepancy(f, "as returned") for name, f in statistics.items()}
 
     def __call__(self, x: Tensor, rows: slice) -> Tensor:
-        """Of data (R, n, *x_shape): (statistics, R, n)."""
+        """Statistics of data (R, n, *x_shape): (statistics, R, n)."""
         seen = self.split[rows].observed.to(x.device).expand(x.shape).flatten(0, 1)
         parts = zip(x.flatten(0, 1).split(AT_ONCE), seen.split(AT_ONCE), strict=True)
         return torch.cat([self._few(*part) for part in parts], -1).reshape(-1, *x.shape[:2])
 
     def _few(self, x: Tensor, seen: Tensor) -> Tensor:
-        """Of data (n, *x_shape): (statistics, n)."""
+        """Statistics of data (n, *x_shape): (statistics, n)."""
         x = self.split.domain.raw(in_float64(x)) if self.split.domain else in_float64(x)
         seen = seen.to(x.device)
         return torch.stack([self._one(name, x, seen) for name in self.chosen])
@@ -175,7 +175,7 @@ class Measure:
         return {name: discrepancy.units for name, discrepancy in self.chosen.items()}
 
     def of_data(self, rows: slice, device: torch.device) -> Tensor:
-        """Of the data themselves, (statistics, 1, n)."""
+        """Statistics of the observed data, (statistics, 1, n)."""
         return self(self.split.x[rows][None].to(device), rows)
 
     def _one(self, name: str, x: Tensor, seen: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class Measure:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """All elements of each datum, (n, -1); a datum may be a bare number."""
+    """All elements of each datum, (n, -1); a datum may be a scalar."""
     return x.reshape(len(x), -1)
 
 

@@ -3,10 +3,10 @@
 Other rooms import the log joint, the latents' sites and their bijections, grids, and the kernel of HMC.
 """
 
-from ppl_vae.diagnostics.posterior.adaptive_grid import own_grids
+from ppl_vae.diagnostics.posterior.adaptive_grid import adaptive_grid
 from ppl_vae.diagnostics.posterior.grid import Grid
 from ppl_vae.diagnostics.posterior.hmc import HMC, hmc
-from ppl_vae.diagnostics.posterior.hmc_kernel import LogDensity, start, transition
+from ppl_vae.diagnostics.posterior.hmc_kernel import LogDensity, init, transition
 from ppl_vae.diagnostics.posterior.latent_sites import LatentSites, bijection, free_of_others, unit_log_prob
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
 from ppl_vae.diagnostics.posterior.quadrature_posterior import QUADRATURE_POSTERIOR, quadrature_posterior
@@ -18,13 +18,13 @@ __all__ = [
     "LatentSites",
     "LogDensity",
     "LogJoint",
+    "adaptive_grid",
     "bijection",
     "free_of_others",
     "hmc",
+    "init",
     "log_joints",
-    "own_grids",
     "quadrature_posterior",
-    "start",
     "transition",
     "unit_log_prob",
 ]

@@ -1,4 +1,4 @@
-"""What chains learn in their warm-up: a step size for each chain and datum, a mass for each datum."""
+"""Warm-up of the chains: a step size for each chain and datum, a diagonal mass for each datum."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Adaptation", "windows"]
 
 
 class Adaptation:
-    """Step sizes by dual averaging, and inverse masses from u and its slopes, in windows that double, as in Stan.
+    """Step sizes by dual averaging, and inverse masses from draws u and gradients, in doubling windows, as in Stan.
 
-    After each window the averaging begins anew, with the new mass. A chain that started far out learns a step of its
-    own, and does not slow the others.
+    After each window dual averaging restarts with the new mass. Step sizes are per chain, so that a chain in the tail
+    does not shorten the steps of the others.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ class Adaptation:
     num_warmup
         Number of transitions that `update` will see.
     target_accept
-        Acceptance probability to reach, where steps no longer than `longest` do.
+        Target acceptance probability; steps are at most `longest`, so it may be exceeded.
     longest
-        Longest step, in whitened units.
+        Largest step size, in whitened units.
 
     References
     ----------
     Hoffman & Gelman 2014, arXiv:1111.4246, section 3.2 (step sizes); the Stan reference manual, on HMC's warm-up
-    (windows); nutpie, https://github.com/pymc-devs/nutpie (mass from slopes).
+    (windows); nutpie, https://github.com/pymc-devs/nutpie (mass from gradients).
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class Adaptation:
 
     @property
     def step_size(self) -> Tensor:
-        """The step to try next, (chains, n)."""
+        """Step size of the next warm-up transition, (chains, n)."""
         return self.log_step.exp()
 
     @property
     def learned(self) -> Tensor:
-        """The step to keep after warm-up, (chains, n)."""
+        """Averaged step size, for sampling after warm-up, (chains, n)."""
         return self.log_mean.exp()
 
     def update(self, accept_prob: Tensor, state: State) -> None:
-        """Take in a transition: its acceptance probability, (chains, n), and where it led."""
+        """Adapt to one transition: its acceptance probability, (chains, n), and its new state."""
         self._average(accept_prob)
         if self.first <= self.transitions < self.ends[-1]:
-            self._count(torch.stack([state.u, state.slope]))
+            self._count(torch.stack([state.u, state.grad]))
         self.transitions += 1
         if self.transitions in self.ends:
             self._weigh()
@@ -88,20 +88,21 @@ class Adaptation:
         self.centre = log_step + math.log(10)
 
     def _count(self, seen: Tensor) -> None:
-        """Running mean and squares of u and of the slope in each chain, (2, chains, n, dim) (Welford)."""
+        """Running mean and sum of squares of u and of the gradient in each chain, (2, chains, n, dim) (Welford)."""
         self.counted += 1
         off = seen - self.mean
         self.mean = self.mean + off / self.counted
         self.squares = self.squares + off * (seen - self.mean)
 
     def _weigh(self) -> None:
-        """The variance of u and the inverse of the slope's, which for a normal are one, evened out.
+        """Geometric mean of var(u) and 1/var(grad), shrunk to the last mass.
 
-        Within chains, for two modes are no width, and as if five draws had the last mass.
+        Both are equal for a normal. They are pooled within chains, so that the distance between two modes does not
+        count as width. The shrinkage weighs the last mass as five draws.
         """
-        of_u, of_slope = self.squares.sum(1)
-        found = ((of_u + 5 * self.inverse_mass) / (of_slope + 5 / self.inverse_mass)).sqrt()
-        self.inverse_mass = found.where(found.isfinite() & (found > 0), self.inverse_mass)  # a slope may overflow
+        of_u, of_grad = self.squares.sum(1)
+        found = ((of_u + 5 * self.inverse_mass) / (of_grad + 5 / self.inverse_mass)).sqrt()
+        self.inverse_mass = found.where(found.isfinite() & (found > 0), self.inverse_mass)  # gradients may overflow
         self._clear()
 
     def _clear(self) -> None:
@@ -110,7 +111,7 @@ class Adaptation:
 
 
 def windows(num_warmup: int) -> list[int]:
-    """Where the windows of a warm-up begin and end: the first 15 % and the last 10 % are for step sizes alone."""
+    """Edges of the warm-up's windows; in the first 15 % and the last 10 % only step sizes are adapted."""
     edges, size, last = [round(0.15 * num_warmup)], max(1, round(0.05 * num_warmup)), round(0.9 * num_warmup)
     while edges[-1] < last:
         end = edges[-1] + size

@@ -1,4 +1,4 @@
-"""A grid for each datum, around its own posterior, found on a coarser one over all of them."""
+"""A grid for each datum, refined to its posterior mass, starting from a coarser grid over all data."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
-__all__ = ["own_grids"]
+__all__ = ["adaptive_grid"]
 
-DEPTH = 30.0  # nats below the highest density at which a point is left out: eight standard deviations of a Gaussian
-NUM_DRAWS = 25  # from q, which find a posterior that lies between the points
+DEPTH = 30.0  # nats below the highest density at which a point is left out: 7.7 standard deviations of a Gaussian
+NUM_DRAWS = 25  # from q, to locate a posterior that lies between the points
 MAX_ROUNDS = 4
 MAX_BYTES = 2**27  # of the densities on the coarser grid
 
 
-def own_grids(
+def adaptive_grid(
     program: Modelled, split: Split, coarse: Grid, num_points: int | None, max_rows: int, bar: tqdm
 ) -> Iterator[tuple[slice, LogJoint, Grid, Tensor]]:
-    """Around all points and draws from q of a datum whose density is not negligible, however many modes they lie in.
+    """Refine each datum's box to its posterior mass.
 
-    Call it inside `session.diagnosing`. Points differ between the data, so a decoder is run for each datum.
+    A box holds every point of the coarser grid and every draw from q within `DEPTH` nats of the highest density, so it
+    spans all modes found. Call it inside `session.diagnosing`. Points differ between the data, so the decoder is run
+    for each datum.
 
     Yields
     ------
     rows : slice
-        Which data.
+        Positions of the data.
     joint : LogJoint
-        Theirs.
+        Their joint density.
     grid : Grid
-        With one box a datum; `num_points` along each axis, 2049 for one dimension and 129 for two if that is `None`.
+        One box per datum; `num_points` along each axis, or if `None` 2049 for one dimension and 129 for two.
     log_f : Tensor
         log p(x, u), (points, n), in float64.
     """
@@ -65,7 +67,7 @@ def _values(grid: Grid, joint: LogJoint, max_rows: int, bar: tqdm) -> Tensor:
 
 
 def _around(grid: Grid, log_f: Tensor, drawn: Tensor, at_drawn: Tensor, num_points: int) -> Grid:
-    """The boxes that hold what is not negligible, with a step of the grid to each side."""
+    """The boxes around all points within `DEPTH` nats of the highest density, one grid step wider on each side."""
     least = torch.maximum(log_f.amax(0), at_drawn.amax(0)) - DEPTH
     held = (log_f >= least).unflatten(0, [grid.num_points] * grid.dim)
     axes = grid.axes.expand(-1, log_f.shape[1], -1)

@@ -1,4 +1,4 @@
-"""What the chains of `hmc` drew, and whether they agree."""
+"""Draws of the chains of `hmc`, and their convergence."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ CANNOT_SEE = (
 
 @dataclass(frozen=True)
 class Chains:
-    """Laid out at once, and filled in as the data are done.
+    """Draws and diagnostics of all data, allocated once and filled in batch by batch.
 
     Attributes
     ----------
     z
         Latents by site, (chains, draws, n, ...).
     stats
-        Of each transition, (chains, draws, n).
+        Sampler statistics of each transition, (chains, draws, n).
     verdict
-        Of each datum, (n,).
+        Convergence diagnostics of each datum, (n,).
     """
 
     z: dict[str, Tensor]
@@ -44,7 +44,7 @@ class Chains:
 
     @classmethod
     def laid_out(cls, joint: LogJoint, split: Split, num_chains: int, num_samples: int, max_bytes: int) -> Chains:
-        """Room for all of them; refused if that is more than `max_bytes`."""
+        """Allocated for all data; refuses more than `max_bytes`."""
         n, draws = len(split), (num_chains, num_samples)
         z = {name: value[0, 0].cpu() for name, value in joint.values(joint.from_guide(1)).items()}
         real = next(iter(z.values())).dtype
@@ -68,9 +68,9 @@ class Chains:
             self.stats[name][:, draw, rows] = value.cpu()
 
     def judge(self, rows: slice, u: Tensor, step_size: Tensor) -> None:
-        """Some data whose chains are done, by the unconstrained u, (chains, draws, n, dim).
+        """Convergence diagnostics of some data, from their unconstrained draws u, (chains, draws, n, dim).
 
-        Latents themselves may have entries that never vary, such as the corner of a Cholesky factor, and no R-hat.
+        The latents z themselves may have constant entries without an R-hat, such as a corner of a Cholesky factor.
         """
         drawn = xr.Dataset({"u": (("chain", "draw", "obs", "unit"), u.numpy())})
         self.verdict["rhat"][rows] = torch.from_numpy(rhat(drawn)["u"].values).amax(-1)

@@ -1,4 +1,4 @@
-"""Even grids over the unconstrained latents, at which every datum's log p(x, u) is known."""
+"""Regular grids over the unconstrained latents u, for the quadrature of p(x, u)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Grid:
     low, high
         Corners of the box, (1, dim), or of each datum's, (n, dim).
     num_points
-        Along each axis; odd, so that every other point is a grid over the same box.
+        Along each axis; odd, so that every other point is a coarser grid over the same box, for the error estimate.
     shared
-        Whether the program takes the same points for all data as they are, (points, 1, dim).
+        Whether the program accepts points shared by all data, (points, 1, dim).
     """
 
     low: Tensor
@@ -41,7 +41,7 @@ class Grid:
 
     @classmethod
     def over(cls, caller: str, program: Modelled, split: Split, num_points: int | None, max_rows: int) -> Grid:
-        """A box with room for prior and posterior of all data, as far as draws from the prior and from q show them.
+        """A box around draws from the prior and from q of all data, with a margin.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class Grid:
             u = torch.cat([joint.from_prior(num), joint.from_guide(num)]).flatten(0, 1)
             corners.append(torch.stack([u.amin(0), u.amax(0)]))
         low, high = torch.stack(corners)[:, 0].amin(0), torch.stack(corners)[:, 1].amax(0)
-        room = (high - low) / (1 if len(low) == 1 else 4)  # points along one axis cost little
+        room = (high - low) / (1 if len(low) == 1 else 4)  # in one dimension points are cheap
         num_points = (2049 if len(low) == 1 else 257) if num_points is None else num_points
         check_points(caller, num_points)
         return cls((low - room)[None], (high + room)[None], num_points, _shares(program, split, max_rows))
@@ -79,7 +79,7 @@ class Grid:
 
     @property
     def step(self) -> Tensor:
-        """Distance of neighbours, (1 or n, dim)."""
+        """Distance between neighbouring points, (1 or n, dim)."""
         return (self.high - self.low) / (self.num_points - 1)
 
     @property
@@ -98,10 +98,9 @@ class Grid:
 
     @property
     def log_parts(self) -> Tensor:
-        """Log weights of the points in estimates of an integral by every other point, and in that over the border.
+        """Log weights of the points in the integrals over the 2^dim subgrids of every other point, and over the border.
 
-        (num_points ** dim, 2 ** dim + 1), for cells of size 1: there are as many grids of every other point as the box
-        has corners.
+        (num_points ** dim, 2 ** dim + 1), for cells of size 1.
         """
         i = torch.arange(self.num_points, device=self.low.device)
         index = torch.cartesian_prod(*[i] * self.dim).reshape(-1, self.dim)
@@ -115,7 +114,7 @@ class Grid:
         log_sums = log_sums + in_float64(self.step).log().sum(-1).to(log_sums.device)
         coarse, border = log_sums[:-1], log_sums[-1]
         log_integral = coarse.logsumexp(0) - self.dim * math.log(2)
-        outside = (border - log_integral).exp() * self.num_points / 10  # were the box a tenth larger at equal density
+        outside = (border - log_integral).exp() * self.num_points / 10  # mass of a tenth more box at border density
         return log_integral, (coarse - log_integral).abs().amax(0) + outside
 
     def integral_of(self, log_f: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,9 +122,10 @@ class Grid:
         return self.integral(torch.stack([(log_f + part.unsqueeze(-1)).logsumexp(0) for part in self.log_parts.T]))
 
     def log_joint(self, joint: LogJoint, max_rows: int, bar: tqdm) -> Iterator[tuple[slice, Tensor]]:
-        """log p(x, u) of all of `joint`'s data at some points at a time, (points, n), in float64.
+        """log p(x, u) of all of `joint`'s data, a batch of points at a time, (points, n), in float64.
 
-        Where the points are shared, a decoder that sees nothing but z is run once for each, not for each datum too.
+        Where points are shared, a decoder that depends on z alone is run once per point, not per pair of point and
+        datum.
         """
         points = self.points
         for rows in chunks(len(points), joint.size, joint.where.rows(max_rows)):
@@ -135,13 +135,13 @@ class Grid:
 
 
 def log_density(joint: LogJoint, u: Tensor) -> Tensor:
-    """log p(x, u), in float64; a density of zero where a model has no value, as at parameters no distribution takes."""
+    """log p(x, u), in float64; -inf where it is not finite, as at invalid parameters of a distribution."""
     with pyro.validation_enabled(False):
         return in_float64(joint(u).log_joint).nan_to_num(-torch.inf, torch.inf, -torch.inf)
 
 
 def check_points(caller: str, num_points: int) -> None:
-    """Refuse what is no grid with a coarser one in it.
+    """Refuse a number of points whose every other point is no grid over the same box.
 
     Raises
     ------
@@ -156,10 +156,9 @@ def check_points(caller: str, num_points: int) -> None:
 
 
 def _shares(program: Modelled, split: Split, max_rows: int) -> bool:
-    """Whether a program gives each datum its own density at points that come once for all, (points, 1, dim).
+    """Whether a program broadcasts points shared by all data, (points, 1, dim), against the data.
 
-    Not every model does that is written for as many z as data: one may count on their number, to put a context beside
-    them for example.
+    Not every model does: one may concatenate z with a context, which needs as many z as data.
     """
     few = split[torch.arange(3, device=split.x.device) % len(split)]
     _, joint = next(log_joints(program, few, 1, max_rows=max_rows))
@@ -167,5 +166,5 @@ def _shares(program: Modelled, split: Split, max_rows: int) -> bool:
     repeated = log_density(joint, u.expand(-1, joint.size, -1))
     try:
         return torch.allclose(log_density(joint, u), repeated, rtol=1e-3, atol=1e-3)
-    except (RuntimeError, ValueError, LookupError):  # whatever shapes that do not fit raise
+    except (RuntimeError, ValueError, LookupError):  # shapes that do not broadcast
         return False

@@ -1,4 +1,4 @@
-"""Draws from the true posterior of each datum, by Hamiltonian Monte Carlo: what q(z | x) is held against."""
+"""Draws from the true posterior of each datum by Hamiltonian Monte Carlo, the reference for q(z | x)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation
 from ppl_vae.diagnostics.posterior.chains import CANNOT_SEE, Chains
-from ppl_vae.diagnostics.posterior.hmc_kernel import start, transition
+from ppl_vae.diagnostics.posterior.hmc_kernel import init, transition
 from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
 from ppl_vae.diagnostics.results import attributes, group, to_tree
 from ppl_vae.diagnostics.session import diagnosing
@@ -28,7 +28,7 @@ from ppl_vae.split import Split
 
 __all__ = ["HMC", "hmc"]
 
-TRAJECTORY = 2.1  # posterior widths, a third of a turn: past a quarter, means gain as much as variances lose
+TRAJECTORY = 2.1  # posterior sd, 2 pi / 3: beyond pi / 2 draws are antithetic, the ESS of variances falls
 
 
 @verb
@@ -47,42 +47,31 @@ def hmc(
     max_bytes: Count = 2**29,
     progress: bool = True,
 ) -> Any:
-    """The true posterior of each datum, sampled; wrong where `reliable` is false, and unseen where no chain came.
+    """Draws from p(z | x) of each datum by HMC; not valid where `reliable` is false or a mode was not visited.
 
-    All chains of all data move at once, each pair accepted or rejected on its own, with a step size of its own and a
-    mass of the datum's own, learned in warm-up. Half of the chains start from the prior, the other half from q with
-    1.75 times its spread: chains started from q alone agree on a q that misses a mode. Of two modes of equal weight,
-    the four chains from the prior still all fall into q's for one datum in sixteen; more chains miss fewer.
+    All chains of all data run in parallel. Each pair of chain and datum has its own acceptance and step size, each
+    datum its own mass; both are adapted in warm-up. Half of the chains start from the prior, the other half from q with
+    1.75 times its standard deviation: chains that start from q alone agree even where q misses a mode. Of two modes of
+    equal weight, all four chains from the prior still fall into q's mode for one datum in sixteen; more chains miss
+    fewer.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`, whose `index` becomes the coordinate `obs`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
-    seed
-        Seed of everything drawn; fresh entropy, recorded, if `None`.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; `max_rows` counts pairs of chain and datum.
     num_chains
-        Chains a datum, an even number from 4 on: with two from each start, either can disagree with itself.
+        Chains per datum, an even number, 4 or more: two from each start, so that each pair can disagree.
     num_warmup, num_samples
-        Transitions of each chain that are thrown away, and that are kept; at least 50 and 25. So few that R-hat exceeds
-        1.05 by chance are not enough, and `reliable` says so: with 50 of each, a third of Gaussian posteriors in 8
-        dimensions are not reliable; with 200, all are.
+        Transitions of each chain that are discarded, and that are kept; at least 50 and 25. With few of them R-hat
+        exceeds 1.05 by chance and `reliable` is false: with 50 of each for a third of Gaussian posteriors in 8
+        dimensions; with 200 for none.
     num_steps
-        Leapfrog steps a transition, each at most 2.1 / num_steps of the posterior's width long: a trajectory is a
-        third of a turn or less; a longer one comes back.
+        Leapfrog steps per transition, each at most 2.1 / num_steps posterior standard deviations. A trajectory is at
+        most a third of a period; a longer one returns.
     target_accept
-        Acceptance probability that warm-up aims at, where shorter steps are needed for it.
-    max_rows
-        Pairs of chain and datum moved at once; bounds the memory beside the result.
+        Target acceptance probability of warm-up; it is exceeded where the largest step allows.
     max_bytes
-        Largest tree that is made; the draws of `max_rows` pairs are there twice until they are judged.
-    progress
-        Show a progress bar, where there is a terminal.
+        Largest tree; the draws of `max_rows` pairs are held twice while a batch runs.
 
     Returns
     -------
@@ -90,9 +79,9 @@ def hmc(
         `posterior`: the latents by site, (chain, draw, obs, ...), the first half of the chains from the prior.
         `sample_stats`, (chain, draw, obs): `acceptance_rate`, `diverging`, `energy`, and `lp` = log p(x, u), with u
         the latents unconstrained and x in its original units, in nats. `diagnostics`, (obs,): `rhat`, the largest of
-        all units of u; `ess`, the smallest, in draws; `reliable`, whether R-hat is at most 1.05, without which a datum
-        belongs in no comparison: the chains disagree, or are too short to tell; `step_size`, the mean over chains, in
-        posterior widths; `divergences`.
+        all units of u; `ess`, the smallest, in draws; `reliable`, whether R-hat is at most 1.05: leave other data out
+        of comparisons, as their chains disagree or are too short; `step_size`, the mean over chains, in posterior
+        standard deviations; `divergences`, their number.
 
     Raises
     ------
@@ -135,7 +124,7 @@ def hmc(
 
 @dataclass(frozen=True)
 class _Plan:
-    """How long to run, and how."""
+    """Length and settings of a run."""
 
     num_chains: int
     num_warmup: int
@@ -162,17 +151,17 @@ def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: s
     def log_p(u: Tensor) -> Tensor:
         return joint(u).log_joint - log_volume
 
-    state = start(log_p, _starts(joint, centre, plan.num_chains))
+    state = init(log_p, _starts(joint, centre, plan.num_chains))
     longest = TRAJECTORY / plan.num_steps
     learning = Adaptation(variance, plan.num_chains, plan.num_warmup, plan.target_accept, longest)
     for _ in range(plan.num_warmup):
-        state, stats = transition(log_p, state, _jitter(learning.step_size), learning.inverse_mass, plan.num_steps)
-        learning.update(stats.accept_prob, state)
+        state, info = transition(log_p, state, _jitter(learning.step_size), learning.inverse_mass, plan.num_steps)
+        learning.update(info.accept_prob, state)
         bar.update(joint.size)
     u = torch.empty(plan.num_chains, plan.num_samples, *state.u.shape[1:], dtype=state.u.dtype)
     for draw in range(plan.num_samples):
-        state, stats = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, plan.num_steps)
-        said = {"acceptance_rate": stats.accept_prob, "diverging": stats.diverging, "energy": stats.energy}
+        state, info = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, plan.num_steps)
+        said = {"acceptance_rate": info.accept_prob, "diverging": info.diverging, "energy": info.energy}
         kept.keep(draw, rows, joint.values(state.u), said | {"lp": state.log_p})
         u[:, draw] = state.u.cpu()
         bar.update(joint.size)
@@ -180,14 +169,14 @@ def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: s
 
 
 def _spread(joint: LogJoint, num_chains: int, num: int = 64) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q, each (n, dim), from draws; 0 and 1 where they are no numbers."""
+    """Mean and variance of q, each (n, dim), from draws; 0 and 1 where they are not finite."""
     u = torch.cat([joint.from_guide(num_chains) for _ in range(math.ceil(num / num_chains))])
     smallest = torch.finfo(u.dtype).eps ** 2
     return u.mean(0).nan_to_num(0.0, 0.0, 0.0), u.var(0).nan_to_num(1.0, 1.0, 1.0).clamp_min(smallest)
 
 
 def _starts(joint: LogJoint, centre: Tensor, num_chains: int) -> Tensor:
-    """Half from the prior and half from a wide q, (chains, n, dim); a draw that is no number starts in q's middle."""
+    """Half from the prior and half from a wide q, (chains, n, dim); draws that are not finite become q's mean."""
     half = num_chains // 2
     wide = centre + 1.75 * (joint.from_guide(half) - centre)
     u = torch.cat([joint.from_prior(half), wide])
@@ -195,11 +184,11 @@ def _starts(joint: LogJoint, centre: Tensor, num_chains: int) -> Tensor:
 
 
 def _jitter(step_size: Tensor) -> Tensor:
-    """Steps of one length may turn in circles."""
+    """Randomized step sizes: trajectories of constant length may be periodic (Neal 2011, section 4.2)."""
     return step_size * (0.8 + 0.4 * torch.rand_like(step_size))
 
 
-_FEW = 0.1  # share of the data above which a fault is one of q, not of some data
+_FEW = 0.1  # share of the data above which a fault is reported against q
 
 
 def _reliable(results: Results) -> np.ndarray:

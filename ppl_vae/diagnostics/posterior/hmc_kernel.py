@@ -1,4 +1,4 @@
-"""Hamiltonian transitions of many chains at many data at once: each pair is accepted or rejected on its own."""
+"""HMC transitions of many chains and data in parallel; each pair of chain and datum is accepted on its own."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from torch import Tensor
 
 from ppl_vae.diagnostics.posterior.log_joint import gradient
 
-__all__ = ["DIVERGENT", "LogDensity", "State", "Stats", "start", "transition"]
+__all__ = ["DIVERGENT", "Info", "LogDensity", "State", "init", "transition"]
 
 LogDensity = Callable[[Tensor], Tensor]  # of u (chains, n, dim), giving (chains, n), in nats
-DIVERGENT = 1000.0  # nats of energy that a trajectory may lose, as in Stan
+DIVERGENT = 1000.0  # nats of energy error beyond which a trajectory is divergent, as in Stan
 
 
 @dataclass(frozen=True)
 class State:
-    """Where the chains are.
+    """State of the chains.
 
     Attributes
     ----------
     u
         Positions, (chains, n, dim).
     log_p
-        Log density there, (chains, n), in nats; -inf where it has none.
-    slope
-        Its gradient, (chains, n, dim); zero where it has none.
+        Log density at u, (chains, n), in nats; -inf where it is not finite.
+    grad
+        Its gradient, (chains, n, dim); zero where it is not finite.
     """
 
     u: Tensor
     log_p: Tensor
-    slope: Tensor
+    grad: Tensor
 
 
 @dataclass(frozen=True)
-class Stats:
-    """What a transition did, each (chains, n).
+class Info:
+    """Information about a transition, each (chains, n).
 
     Attributes
     ----------
     accept_prob
-        Probability with which the proposal was accepted; 0 where the trajectory ran away.
+        Acceptance probability of the proposal; 0 where its energy is not finite.
     accepted
-        Whether it was.
+        Whether the proposal was accepted.
     diverging
-        Whether the proposal's energy is higher by more than `DIVERGENT` nats, or no number.
+        Whether the energy rose by more than `DIVERGENT` nats or is not finite.
     energy
-        -log p + kinetic energy of where the chain is now, in nats.
+        -log p + kinetic energy of the new state, in nats.
     """
 
     accept_prob: Tensor
@@ -58,41 +58,41 @@ class Stats:
     energy: Tensor
 
 
-def start(f: LogDensity, u: Tensor) -> State:
-    """Chains at u, (chains, n, dim), in a log density whose data do not see each other.
+def init(f: LogDensity, u: Tensor) -> State:
+    """State of chains at u, (chains, n, dim); the log density of a datum must not depend on the other data.
 
-    A trajectory may lead where a model has no value: to infinity, or to parameters no distribution takes. There the
-    density counts as zero, without an error, and the chain stays where it was.
+    A trajectory may reach infinity or invalid parameters of a distribution. The density is then zero, no error is
+    raised, and the proposal is rejected.
     """
     finite = u.isfinite().all(-1)
     with pyro.validation_enabled(False):
-        log_p, slope = gradient(f, u.nan_to_num(0.0, 0.0, 0.0))
+        log_p, grad = gradient(f, u.nan_to_num(0.0, 0.0, 0.0))
     log_p = log_p.where(finite & log_p.isfinite(), -torch.inf)
-    return State(u.detach(), log_p, slope.nan_to_num(0.0, 0.0, 0.0))
+    return State(u.detach(), log_p, grad.nan_to_num(0.0, 0.0, 0.0))
 
 
 def transition(
     f: LogDensity, state: State, step_size: Tensor, inverse_mass: Tensor, num_steps: int
-) -> tuple[State, Stats]:
-    """One step of Hamiltonian Monte Carlo, which leaves exp(f) as it is, whatever the step size and mass.
+) -> tuple[State, Info]:
+    """One transition of Hamiltonian Monte Carlo; exp(f) is invariant for any step size and mass.
 
     Parameters
     ----------
     f
         Log density of u (chains, n, dim), as (chains, n), up to a constant.
     state
-        Where the chains are.
+        Current state.
     step_size
         (n,) or (chains, n).
     inverse_mass
-        Diagonal, as the variance of u: (n, dim) or (chains, n, dim).
+        Diagonal of the inverse mass matrix, in units of the variance of u: (n, dim) or (chains, n, dim).
     num_steps
-        Leapfrog steps, each a gradient of f.
+        Leapfrog steps; each takes one gradient of f.
 
     Returns
     -------
     state : State
-    stats : Stats
+    info : Info
 
     References
     ----------
@@ -109,9 +109,9 @@ def transition(
     now = State(
         proposal.u.where(moved, state.u),
         proposal.log_p.where(accepted, state.log_p),
-        proposal.slope.where(moved, state.slope),
+        proposal.grad.where(moved, state.grad),
     )
-    return now, Stats(accept_prob, accepted, lost > DIVERGENT, after.where(accepted, before))
+    return now, Info(accept_prob, accepted, lost > DIVERGENT, after.where(accepted, before))
 
 
 def _energy(state: State, momentum: Tensor, inverse_mass: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def _leapfrog(
     f: LogDensity, state: State, momentum: Tensor, step: Tensor, inverse_mass: Tensor, num_steps: int
 ) -> tuple[State, Tensor]:
     for _ in range(num_steps):
-        momentum = momentum + 0.5 * step * state.slope
-        state = start(f, state.u + step * inverse_mass * momentum)
-        momentum = momentum + 0.5 * step * state.slope
+        momentum = momentum + 0.5 * step * state.grad
+        state = init(f, state.u + step * inverse_mass * momentum)
+        momentum = momentum + 0.5 * step * state.grad
     return state, momentum

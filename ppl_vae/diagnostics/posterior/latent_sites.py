@@ -1,4 +1,4 @@
-"""q(z | x_n) and p(z | c_n) at any z, joint and by unit: the latent sites alone, the decoder left out."""
+"""log q(z | x_n) and log p(z | c_n) at any z, joint and by unit, without running the decoder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ __all__ = ["LatentSites", "bijection", "free_of_others", "unit_log_prob"]
 
 
 def bijection(name: str, site: traces.Site) -> Any:
-    """The transform from real numbers onto the support of a site.
+    """The transform from real numbers onto the support of a site, by `biject_to`.
 
     Raises
     ------
     ValueError
-        For a support that no bijection reaches: a sphere, or one that the distribution does not name.
+        For a support without a bijection from real numbers, such as a sphere, or one that the distribution does not
+        define.
     """
     try:
         return biject_to(site["fn"].support)
@@ -45,8 +46,8 @@ def bijection(name: str, site: traces.Site) -> Any:
 class LatentSites:
     """The latent sites of a program's guide and of its model, for some data.
 
-    Values come and go in the batch shape of their site, (num, *plates, *event_shape), with 1 in the place of the data
-    where every datum is given the same.
+    Values have the batch shape of their site, (num, *plates, *event_shape), with size 1 along the data plate where all
+    data share them.
 
     Attributes
     ----------
@@ -55,9 +56,9 @@ class LatentSites:
     names
         Its latent sites.
     args, mask
-        What it is called with.
+        Arguments of `.model` and `.guide`.
     where
-        Where the data lie in its plates.
+        Position of the data plate among its plates.
     """
 
     program: Modelled
@@ -68,7 +69,7 @@ class LatentSites:
 
     @classmethod
     def of(cls, program: Modelled, names: Iterable[str], data: Split, where: traces.Plates) -> LatentSites:
-        """Those of some data."""
+        """The latent sites of some data."""
         args, mask = arguments(program, data)
         return cls(program, tuple(names), args, mask, where.of(len(data)))
 
@@ -85,7 +86,7 @@ class LatentSites:
         return torch.stack([in_float64(traces.log_prob(site, self.where, num)) for site in sites.values()]).sum(0)
 
     def by_point(self, value: Tensor) -> Tensor:
-        """A value of one draw a datum, (1, ..., n, ...), as n draws that all data are given, (n, ..., 1, ...)."""
+        """One draw per datum, (1, ..., n, ...), as n draws shared by all data, (n, ..., 1, ...)."""
         return value.transpose(0, self._data)
 
     @property
@@ -105,9 +106,9 @@ class LatentSites:
 
 
 def unit_log_prob(site: traces.Site, where: traces.Plates) -> Tensor | None:
-    """Log density of each unit of a site's value by itself, (num, n, units) in float64; `None` where it is not known.
+    """Marginal log density of each unit of a site's value, (num, n, units) in float64; `None` where it is not known.
 
-    Given the latents that the site depends on: see `free_of_others`.
+    Conditional on the latents that the site depends on: see `free_of_others`.
     """
     each = _marginals(site["fn"], site["value"])
     if each is None:
@@ -117,7 +118,7 @@ def unit_log_prob(site: traces.Site, where: traces.Plates) -> Tensor | None:
 
 
 def free_of_others(site: traces.Site, where: traces.Plates) -> bool:
-    """Whether the units of a site at several draws have a known density that no other latent changes."""
+    """Whether the marginal densities of a site's units are known and independent of the other latents."""
     first = site["value"][:1].expand_as(site["value"])
     each = unit_log_prob({**site, "value": first}, where)
     return each is not None and torch.allclose(each, each[:1].expand_as(each), atol=1e-4)
@@ -131,7 +132,7 @@ def _marginals(fn: Any, value: Tensor) -> Tensor | None:
         if not isinstance(parts, dist.Normal):
             return None
         loc, scale = parts.loc, parts.scale
-        each = (  # one unit at a time: there may be hundreds of components
+        each = (  # one unit at a time, for memory: there may be hundreds of components
             dist.Normal(loc[..., j], scale[..., j]).log_prob(value[..., j, None]) for j in range(value.shape[-1])
         )
         return torch.stack([(fn.log_weights + unit).logsumexp(-1) for unit in each], -1)
@@ -139,7 +140,7 @@ def _marginals(fn: Any, value: Tensor) -> Tensor | None:
 
 
 def _units(fn: Any) -> Any:
-    """A distribution's units as one of independent ones, where they are or where their marginals are known."""
+    """A distribution with independent units and the same marginals, where these are known."""
     while isinstance(fn, dist.Independent):
         fn = fn.base_dist
     return dist.Normal(fn.loc, fn.variance.sqrt()) if isinstance(fn, dist.MultivariateNormal) else fn

@@ -1,4 +1,4 @@
-"""log p(x, z) of each datum as a function of unconstrained latents: what samplers climb and grids add up."""
+"""log p(x, z) of each datum as a function of unconstrained latents u, for HMC and quadrature."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LogDensities:
     log_likelihood
         log p(x | z).
     log_guide
-        log q(z | x) + log |dz/du|; zeros unless it was asked for.
+        log q(z | x) + log |dz/du|; zeros unless requested.
     """
 
     log_prior: Tensor
@@ -54,27 +54,27 @@ class LogDensities:
 
 
 class LogJoint:
-    """log p(x, u) of each of n data, u being all latents of a datum, unconstrained.
+    """log p(x, u) of each of n data, where u are all latents of a datum, unconstrained.
 
-    u is (draws, n, dim), or (draws, 1, dim) for the same points at every datum: then a decoder that sees nothing but
-    z runs once for all data. The sites lie one after the other, each carried from its support by `biject_to`, and the
-    Jacobian is counted with the prior. Scales are removed and masks kept. Data do not see each other: the gradient of
-    the sum over data holds each datum's own.
+    u is (draws, n, dim), or (draws, 1, dim) for points shared by all data: a decoder that depends on z alone is then
+    run once for all data. u concatenates the sites, each transformed from its support by `biject_to`; the Jacobian is
+    part of the prior. Scales (`poutine.scale`) are removed, masks kept. A datum's density does not depend on the other
+    data, so the gradient of the sum over data holds the gradient of each.
 
     Parameters
     ----------
     program
         Anything with `.model` and `.guide`.
     args, mask
-        What they are called with, from `draws.arguments`.
+        Their arguments, from `casting.arguments`.
     where
-        Where the data lie in its plates.
+        Position of the data plate among its plates.
 
     Raises
     ------
     ValueError
-        For discrete latents, for a point mass or an improper prior, which have no density to climb; for a support
-        that no bijection reaches, such as a sphere.
+        For discrete latents, a point mass or an improper prior; for a support without a bijection from real numbers,
+        such as a sphere.
     """
 
     def __init__(self, program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates) -> None:
@@ -94,7 +94,7 @@ class LogJoint:
         return self.where.size
 
     def __call__(self, u: Tensor, *, guide: bool = False) -> LogDensities:
-        """The densities at u; those of the guide too if asked for, which costs an encoding."""
+        """The log densities at u; with `guide`, log q as well, which runs the encoder."""
         trace, jacobian = self._at(self.program.model, u)
         num = len(u)
         log_prior = sum((traces.log_prob(trace.nodes[n], self.where, num) for n in self.layout), jacobian)
@@ -125,7 +125,7 @@ class LogJoint:
         return {name: by_datum(site["value"], site, self.where) for name, site in sites.items()}
 
     def unconstrained(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The reverse of `values`: u, (draws, n, dim)."""
+        """The inverse of `values`: u, (draws, n, dim)."""
         model, _ = self._drawn()
         for name, placed in self.layout.items():
             model.nodes[name]["value"] = placed.batched(values[name], model.nodes[name]["fn"].event_shape)
@@ -174,10 +174,10 @@ class LogJoint:
 
 
 def log_joints(program: Modelled, data: Split, num: int, *, max_rows: int = 10_000) -> Iterator[tuple[slice, LogJoint]]:
-    """The joint density for some data at a time, so that `num` points for each are at most `max_rows`.
+    """The joint density in batches of data, such that `num` points for each datum are at most `max_rows` pairs.
 
-    Fewer where they are large: see `find_plates`. Call it inside `session.diagnosing`. It refuses `max_rows` below 1,
-    and what `LogJoint` does.
+    Fewer where one pair takes much memory: see `find_plates`. Call it inside `session.diagnosing`. Raises for
+    `max_rows` below 1, and whatever `LogJoint` raises.
     """
     where = find_plates(program, data)
     for rows in chunks(len(data), num, where.rows(max_rows)):
@@ -185,20 +185,20 @@ def log_joints(program: Modelled, data: Split, num: int, *, max_rows: int = 10_0
 
 
 def gradient(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
-    """f(u), (draws, n), and the gradient of each, (draws, n, dim); neither carries a graph."""
+    """f(u), (draws, n), and its gradient, (draws, n, dim), both detached."""
     with torch.enable_grad():
         u = u.detach().requires_grad_()
         value = f(u)
-        (slope,) = torch.autograd.grad(value.sum(), u)
-    return value.detach(), slope
+        (grad,) = torch.autograd.grad(value.sum(), u)
+    return value.detach(), grad
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """Which columns of u a site takes, and how they lie in it.
+    """The columns of u that belong to a site, and their layout.
 
-    `columns`; `plates`, the sizes of its batch dimensions between the particles and the event, with 1 in the place
-    of the data's; `data`, the data's position among them; `event`, the shape of an unconstrained event.
+    `columns`; `plates`, the sizes of the site's batch dimensions between particles and event, 1 for the data plate;
+    `data`, the position of the data plate among them; `event`, the shape of an unconstrained event.
     """
 
     columns: slice
@@ -219,7 +219,7 @@ class _Placed:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the columns of one datum, as `draws.by_datum` has it of a value: other plates, then the event."""
+        """Shape of one datum's columns, as in `draws.by_datum`: other plates, then the event."""
         return (*(size for i, size in enumerate(self.plates) if i != self.data and size > 1), *self.event)
 
     def inside(self, u: Tensor) -> Tensor:
@@ -234,14 +234,14 @@ class _Placed:
         return value.reshape(*value.shape[:2], *others, *event).movedim(1, 1 + self.data)
 
     def flat(self, site: traces.Site, num: int, size: int) -> Tensor:
-        """The reverse, from a site's value, (num, size, columns)."""
+        """The inverse of `inside`: from a site's value, (num, size, columns)."""
         u = bijection(site["name"], site).inv(site["value"])
         plates = [size if i == self.data else n for i, n in enumerate(self.plates)]
         return u.expand(num, *plates, *self.event).movedim(1 + self.data, 1).reshape(num, size, -1)
 
 
 class _Placing(Messenger):
-    """Gives each latent site its part of u, carried into its support, and keeps the Jacobians."""
+    """Sets each latent site to its part of u, transformed to its support, and records the log Jacobians."""
 
     def __init__(self, layout: dict[str, _Placed], u: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""p(z | x) on a grid: the reference for q where there are one or two latent dimensions."""
+"""p(z | x) on a grid, the reference for q in one or two latent dimensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Subject
-from ppl_vae.diagnostics.posterior.adaptive_grid import own_grids
+from ppl_vae.diagnostics.posterior.adaptive_grid import adaptive_grid
 from ppl_vae.diagnostics.posterior.grid import Grid
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
@@ -21,8 +21,8 @@ from ppl_vae.split import Split
 
 __all__ = ["QUADRATURE_POSTERIOR", "quadrature_posterior"]
 
-RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is a reference
-FEWEST_STEPS = 2  # in a standard deviation: that of draws is then too large by 1 % at most
+RELIABLE = 0.1  # the largest error of log p(x), in nats, at which a grid is reliable
+FEWEST_STEPS = 2  # per standard deviation: the standard deviation of the draws is then at most 1 % too large
 
 
 @verb
@@ -39,32 +39,32 @@ def quadrature_posterior(
     max_bytes: Count = 2**29,
     progress: bool = True,
 ) -> Any:
-    """The posterior p(z | x) of each datum from a grid, as a density and as draws; wrong where a mode is not found.
+    """The posterior p(z | x) of each datum on a grid, as a density and as draws; wrong where a mode is not found.
 
-    A grid over all data finds where each datum's posterior lies, together with draws from q; a second one, the datum's
-    own, lies around all of that, so that a posterior may be far narrower than the first one's step.
+    A coarse grid over all data and draws from q locate each datum's posterior mass. A second grid per datum is refined
+    to that mass, so that a posterior may be far narrower than a step of the coarse grid.
 
     Parameters
     ----------
     program, x, *context, mask, seed, max_rows, progress
-        As for `quadrature`.
+        See `check_guide`; `max_rows` counts pairs of point and datum.
     num_points
-        Along each axis of both grids, an odd number; if `None`, 2049 for one latent dimension, and for two 257 and then
-        129.
+        Along each axis of both grids, an odd number; if `None`, 2049 for one latent dimension, and for two 257 on the
+        coarse grid and 129 on the second.
     num_draws, num_chains
-        Draws a chain, and chains. All draws are independent; the chains are there for what expects some.
+        Draws per chain, and chains. All draws are independent; the chain axis is there for ArviZ.
     max_bytes
-        Largest densities that are kept, over all data.
+        Largest size of the stored densities, over all data.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
-        `posterior` with the latents by site, (chain, draw, obs, ...), each drawn evenly from the cell around a point.
-        `density` with `log_density` (obs, point_0) or (obs, point_0, point_1), in nats: log p(u | x) of the
-        unconstrained latents, which are z itself where z may take any value, and the axes of each datum's grid, `u_0`
-        (obs, point_0) and `u_1` (obs, point_1). `diagnostics`, (obs), with `log_px_error` as that of `quadrature`, in
-        nats, and `reliable`, whether it is at most 0.1 and the step at most half a standard deviation: elsewhere give
-        more points.
+        `posterior`: the latents by site, (chain, draw, obs, ...); a draw picks a cell by its mass and is uniform in it.
+        `density`: `log_density` (obs, point_0) or (obs, point_0, point_1), in nats, which is log p(u | x) of the
+        unconstrained latents u (z itself where its support is real), and the axes of each datum's grid, `u_0`
+        (obs, point_0) and `u_1` (obs, point_1). `diagnostics`, (obs,): `log_px_error`, in nats, as in `quadrature`, and
+        `reliable`, whether it is at most 0.1 and the step at most half a standard deviation; elsewhere give more
+        points.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def quadrature_posterior(
         columns: dict[str, Tensor] = {}
         drawn: dict[str, list[Tensor]] = {}
         with tqdm(unit="point", disable=None if progress else True, leave=False) as bar:
-            for rows, joint, grid, log_f in own_grids(program, split, coarse, num_points, max_rows, bar):
+            for rows, joint, grid, log_f in adaptive_grid(program, split, coarse, num_points, max_rows, bar):
                 if not columns:
                     _check_size(len(grid), len(split), max_bytes)
                 for name, part in _described(grid, log_f).items():
@@ -107,7 +107,7 @@ def quadrature_posterior(
 def _tree(
     joined: dict[str, Tensor], columns: dict[str, Tensor], grid: Grid, obs: dict[str, Any], attrs: dict[str, Any]
 ) -> Any:
-    """Draws by site (chain, draw, n, ...), densities on the grids, and how far each can be relied on."""
+    """Draws by site (chain, draw, n, ...), densities on the grids, and their reliability."""
     points = tuple(f"point_{i}" for i in range(grid.dim))
     along = {f"u_{i}": (("obs", points[i]), columns[f"u_{i}"], "1") for i in range(grid.dim)}
     log_density = columns["log_density"].unflatten(1, [grid.num_points] * grid.dim)
@@ -128,7 +128,7 @@ def _check_size(num_points: int, num_data: int, max_bytes: int) -> None:
 
 
 def _described(grid: Grid, log_f: Tensor) -> dict[str, Tensor]:
-    """What is said of each datum, (n, ...)."""
+    """Density, axes and reliability of each datum, (n, ...)."""
     log_px, error = grid.integral_of(log_f)
     first, second = (log_f.softmax(0).T @ power for power in (grid.points, grid.points.square()))
     sd = (second - first.square()).clamp_min(0).sqrt() * (grid.num_points - 1)  # in steps
@@ -141,7 +141,7 @@ def _described(grid: Grid, log_f: Tensor) -> dict[str, Tensor]:
 
 
 def _drawn(grid: Grid, log_f: Tensor, num: int) -> Tensor:
-    """Draws u, (num, n, dim), spread evenly over the cells around points."""
+    """Draws u, (num, n, dim), uniform within the cells around the points."""
     index = torch.multinomial(log_f.softmax(0).T, num, replacement=True).T
     u = grid.at(grid.points[index])
     return u + (torch.rand_like(u) - 0.5) * grid.step

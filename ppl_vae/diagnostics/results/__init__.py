@@ -1,6 +1,6 @@
-"""What a diagnostic returns: datasets with units and attributes, and ArviZ trees of either version.
+"""Results of diagnostics: datasets with units and attributes, and ArviZ trees of either version.
 
-It knows nothing of programs but through `draws`; every other room may import what is named here.
+This room uses programs only through `draws`; every other room may import the names exported here.
 """
 
 from ppl_vae.diagnostics.results import arviz_io

@@ -1,6 +1,6 @@
-"""The one place that knows which ArviZ is installed: 0.23 has InferenceData, 1.x an xarray DataTree.
+"""All code that depends on the version of ArviZ: 0.23 has InferenceData, 1.x an xarray DataTree.
 
-ArviZ is imported on first use: it takes two seconds, and cannot be imported where no cache folder can be made.
+ArviZ is imported on first use: it takes two seconds, and fails where no cache folder can be created.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def groups(tree: Any) -> list[str]:
     Raises
     ------
     TypeError
-        For what is no tree.
+        For an object that is no tree.
     """
     if not isinstance(tree, xr.DataTree | _tree_class()):
         raise TypeError(
@@ -67,9 +67,9 @@ def group(tree: Any, name: str) -> xr.Dataset:
     Raises
     ------
     TypeError
-        For what is no tree.
+        For an object that is no tree.
     ValueError
-        For a group that it does not have.
+        For a group that the tree does not have.
     """
     if name not in (known := groups(tree)):
         raise ValueError(
@@ -85,9 +85,9 @@ def open_tree(path: str | Path) -> Any:
     Raises
     ------
     FileNotFoundError
-        For a path where no file is.
+        If the file does not exist.
     ValueError
-        For a file that is no NetCDF.
+        If the file is not NetCDF.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"open_tree expects a NetCDF file, got {str(path)!r}, which is none; correct the path")
@@ -104,7 +104,7 @@ def open_tree(path: str | Path) -> Any:
 
 
 def rhat(draws: xr.Dataset) -> xr.Dataset:
-    """Rank-normalized split R-hat of every variable (chain, draw, ...), (...); NaN for draws that are all the same."""
+    """Rank-normalized split R-hat of every variable (chain, draw, ...), (...); NaN for constant draws."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return _arviz()[0].rhat(draws)
 
@@ -118,7 +118,7 @@ def ess(draws: xr.Dataset) -> xr.Dataset:
 def elpd_data(
     elpd_i: np.ndarray, pareto_k: np.ndarray, obs: Sequence[Any], *, num_draws: int, good_k: float = 0.7
 ) -> Any:
-    """Expected log predictive density by datum, (n,), in nats, as `compare`, `plot_compare` and `plot_khat` take it.
+    """Expected log predictive density by datum, (n,), in nats, for `compare`, `plot_compare` and `plot_khat`.
 
     `ELPDData` in ArviZ 0.23 and 1.2, `ELPDDataLOO` from 1.3 on. Where there is no k-hat, `pareto_k` is NaN.
     """
@@ -141,7 +141,7 @@ def elpd_data(
 
 
 def standard_error_of_sum(values: np.ndarray) -> float:
-    """Of a sum over data like these, (n,); NaN for one datum."""
+    """Standard error of the sum of values (n,), over samples of n data; NaN for one datum."""
     return float(np.sqrt(len(values)) * values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
@@ -149,13 +149,13 @@ def compare(elpd_i: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """ArviZ's comparison of expected log predictive densities by datum, each (n,), in nats; the best first.
 
     The columns are `rank`, `elpd`, `se`, `elpd_diff` = elpd - that of the best, never positive (ArviZ 0.23 has the
-    other sign), `dse`, the standard error of the difference, paired, and the stacking `weight`; nothing is rounded.
+    other sign), `dse`, the paired standard error of the difference, and the stacking `weight`; values are not rounded.
     Variances over the data divide by n - 1 (ArviZ: by n), and standard errors are NaN for one datum.
     """
     arviz, is_1 = _arviz()
     names = list(elpd_i)
     values = np.array([elpd_i[name] for name in names], float)
-    best = values.max(0)  # the weights need exp(elpd_i), zero below -745 nats: what all have in common is left out
+    best = values.max(0)  # stacking uses exp(elpd_i), which underflows below -745 nats: subtract the maximum
     n = values.shape[1]
     given = {
         name: elpd_data(v - best, np.full(n, math.nan), range(n), num_draws=0)
@@ -172,7 +172,7 @@ def compare(elpd_i: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def plot_compare(table: pd.DataFrame, **options: Any) -> Any:
-    """ArviZ's picture of what `compare` found: Axes in 0.23, a PlotCollection in 1.x."""
+    """ArviZ's plot of a result of `compare`: Axes in 0.23, a PlotCollection in 1.x."""
     arviz, is_1 = _arviz()
     if not is_1:
         table = table.rename(columns={"elpd": "elpd_loo"}).assign(scale="log")
@@ -182,7 +182,7 @@ def plot_compare(table: pd.DataFrame, **options: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what ArviZ 0.23 does that newer versions of pandas and matplotlib deprecate."""
+    """Silences warnings of ArviZ 0.23 about uses that newer pandas and matplotlib deprecate."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         yield

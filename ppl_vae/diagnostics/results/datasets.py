@@ -1,4 +1,4 @@
-"""Tensors as xarray datasets: dimensions named, units and origin kept."""
+"""Tensors as xarray datasets with named dimensions, units and provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["attributes", "narrow", "of_draws", "with_units"]
 
 
 def attributes(program: Modelled, split: Split, seed: int, **more: Any) -> dict[str, Any]:
-    """Where a result came from, for the attrs of a tree or dataset."""
+    """Provenance of a result, for the attrs of a tree or dataset."""
     return {"model": " ".join(formula_of(program).splitlines()), "data": split.identity, "seed": seed, **more}
 
 
@@ -29,7 +29,7 @@ def with_units(
     cannot_see: str,
     **attrs: Any,
 ) -> xr.Dataset:
-    """A result as a dataset: variables as (dimensions, values, units), and a sentence on what it cannot see."""
+    """A result as a dataset: variables as (dimensions, values, units), and in `cannot_see` what it cannot detect."""
     made = {}
     for name, (dims, values, units) in variables.items():
         values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
@@ -42,14 +42,15 @@ def with_units(
 def of_draws(
     variables: Mapping[str, Tensor], leading: tuple[str, ...], coords: Mapping[str, Any], *, is_data: bool = False
 ) -> xr.Dataset:
-    """Tensors (*leading, *event) as a dataset, the dimensions of their events named and numbered.
+    """Tensors (*leading, *event) as a dataset with named event dimensions.
 
-    A vector of a latent has dimension ``latent`` (``latent_<site>`` where there are several), an image ``channel``,
-    ``height``, ``width``, and everything else ``<site>_dim_<i>``. Data are kept in few bytes.
+    A latent vector has dimension ``latent`` (``latent_<site>`` with several sites), an image ``channel``, ``height``,
+    ``width``, everything else ``<site>_dim_<i>``. Whole numbers are stored in small types.
 
-    No variable may have the name of a dimension, and no name a slash. A site named like a dimension of its event keeps
-    its name, and the dimension gets an underscore; one named ``chain``, ``draw``, ``obs`` or ``log_joint``, which all
-    trees have, becomes ``site_<name>``; a slash becomes a dot. ``attrs["renamed"]`` says so.
+    xarray allows no variable with the name of a dimension, NetCDF no slash in a name. A site named like a dimension of
+    its event keeps its name, and the dimension gets an underscore; one named ``chain``, ``draw``, ``obs`` or
+    ``log_joint``, reserved in all trees, becomes ``site_<name>``; a slash becomes a dot. ``attrs["renamed"]`` lists the
+    changes.
     """
     named = _variable_names(variables)
     dims = {
@@ -75,7 +76,7 @@ def of_draws(
 
 
 def _variable_names(sites: Iterable[str]) -> dict[str, str]:
-    """Names that no dimension of a tree has and that NetCDF can hold, by site."""
+    """Names by site that no dimension of a tree has and that NetCDF allows."""
     names: dict[str, str] = {}
     for site in sites:
         name = f"site_{site}" if site in _TAKEN else site.replace("/", ".")
@@ -84,7 +85,7 @@ def _variable_names(sites: Iterable[str]) -> dict[str, str]:
 
 
 def _free(name: str, taken: Collection[str]) -> str:
-    """The name, with as many underscores as it takes to be another than those taken."""
+    """The name, with underscores appended until it differs from those taken."""
     while name in taken:
         name += "_"
     return name
@@ -99,7 +100,7 @@ def _event_dims(name: str, num: int, is_data: bool, several: bool) -> tuple[str,
 
 
 def narrow(x: Tensor) -> np.ndarray:
-    """Whole numbers in few bytes; not uint8, which ArviZ's predictive plots reject."""
+    """Whole numbers in a small type; not uint8, which ArviZ's predictive plots reject."""
     x = x.to(torch.int8) if x.dtype == torch.bool else x
     whole = bool((x == x.round()).all()) and x.abs().max() < 2**15
     if not whole:
@@ -107,4 +108,4 @@ def narrow(x: Tensor) -> np.ndarray:
     return x.numpy().astype(np.int8 if x.abs().max() < 2**7 else np.int16)
 
 
-_TAKEN = ("chain", "draw", "obs", "log_joint")  # dimensions of all trees, and the quantity of every calibration
+_TAKEN = ("chain", "draw", "obs", "log_joint")  # dimensions of all trees, and a quantity of all calibrations

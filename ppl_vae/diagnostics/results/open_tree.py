@@ -15,7 +15,7 @@ __all__ = ["open_tree"]
 
 @checked
 def open_tree(path: str | Path) -> Any:
-    """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ; in a run folder, one that was not changed.
+    """Read a tree that `tree.to_netcdf(path)` wrote, with either ArviZ; in a run folder, its checksum is verified.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ def open_tree(path: str | Path) -> Any:
     Returns
     -------
     InferenceData or DataTree
-        Of ArviZ 0.23 or 1.x.
+        With ArviZ 0.23 or 1.x, respectively.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such tree, or is another than `ppl-vae diagnose` wrote there (SHA-256 differs).
+        If it is no such tree, or differs from the file that `ppl-vae diagnose` wrote there (SHA-256).
     """
     file = regular(Path(path))
     if file.name in changed(file.parent):

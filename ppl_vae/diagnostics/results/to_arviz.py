@@ -1,4 +1,4 @@
-"""Draws from q, predictions and a verdict for each datum, as an ArviZ tree."""
+"""Draws from q, predictions and diagnostics of each datum, as an ArviZ tree."""
 
 from __future__ import annotations
 
@@ -45,51 +45,39 @@ def to_arviz(
 ) -> Any:
     """The approximate posterior of each datum as an ArviZ tree: `InferenceData` (0.23) or `DataTree` (1.x).
 
-    `posterior` and `sample_stats` (lp, log_q, log_weight, log_weight_psis) hold independent draws from q, which are
-    no Markov chain: R-hat and ESS of them mean nothing, `attrs["draws"]` says so, and
-    ``az.summary(tree, kind="stats")`` leaves them out. `posterior_predictive`, `prior`, `prior_predictive`,
-    `observed_data` and `constant_data` (labels) are ArviZ's usual ones. `diagnostics` holds per datum `elbo`,
-    `log_px` and its Monte Carlo error, `kl_gap` = log_px - elbo (the KL from q to the posterior, where pareto_k is
-    low), `ess` and `pareto_k` (NaN for a discrete q, whose weights are not smoothed either). Log densities are of the
-    raw data, as `evaluate` gives them. A site that is named like a dimension, or with a slash, has its dimension or
-    itself renamed, which `attrs["renamed"]` of its group tells.
+    `posterior` and `sample_stats` (lp, log_q, log_weight, log_weight_psis) hold independent draws from q, not a Markov
+    chain: their R-hat and ESS have no meaning, `attrs["draws"]` says so, and ``az.summary(tree, kind="stats")`` leaves
+    them out. `posterior_predictive`, `prior`, `prior_predictive`, `observed_data` and `constant_data` (labels) are
+    ArviZ's standard groups. `diagnostics` holds per datum `elbo`, `log_px` and its Monte Carlo standard error, `kl_gap`
+    = log_px - elbo (the KL from q to the posterior, where pareto_k is low), `ess` and `pareto_k` (NaN for a discrete q,
+    whose weights are not smoothed). Log densities are for x in its raw units, as in `evaluate`. Sites named like a
+    dimension or with a slash are renamed; `attrs["renamed"]` of the group lists the changes.
 
-    There is no `log_likelihood` group: with a latent for each datum, `az.loo` of log p(x | z) is the harmonic mean
-    estimator, wrong by nats, and does not run without the group.
+    There is no `log_likelihood` group, on purpose, so that `az.loo` does not run: with a latent per datum, `az.loo` of
+    log p(x | z) is the harmonic mean estimator, with an error of several nats.
 
     Parameters
     ----------
-    program
-        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
-    x
-        Data, (n, *x_shape), or a `Split`, whose `index` becomes the coordinate `obs`.
-    *context
-        What the data are conditioned on, each (n, ...).
-    mask
-        False where an element of x is missing.
+    program, x, *context, mask, seed, max_rows, progress
+        See `check_guide`; the `index` of a `Split` becomes the coordinate `obs`.
     num_samples
-        Draws from q a datum; at least 25.
+        Draws from q per datum; at least 25.
     num_predictive
-        Draws of the predictive groups and of the prior, 1 to `num_samples`; 100, or as many as there are, if `None`.
-    seed
-        Seed of all draws; fresh entropy, recorded, if `None`.
-    max_rows
-        Pairs of draw and datum decoded at once.
+        Draws of the predictive groups and of the prior, 1 to `num_samples`; if `None`, 100 or `num_samples`, the
+        smaller one.
     max_bytes
-        Largest tree that is made, all its groups together.
-    progress
-        Show a progress bar, where there is a terminal.
+        Largest size of the tree, all groups together.
 
     Returns
     -------
     arviz.InferenceData or xarray.DataTree
-        Save it with `.to_netcdf(path)`; `tree.sel(obs=i)` goes into ArviZ's own plots.
+        Save it with `.to_netcdf(path)`; pass `tree.sel(obs=i)` to ArviZ's plots.
 
     Raises
     ------
     ValueError
-        If the tree would be larger than `max_bytes`; if q is a point mass or the prior improper, for which there
-        is no posterior to describe; for too few samples, or predictions that are not one to each of some samples.
+        If the tree would exceed `max_bytes`; for a point mass q or an improper prior, which have no posterior; for
+        fewer than 25 samples, or `num_predictive` outside 1 to `num_samples`.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
     """
@@ -142,7 +130,7 @@ def _check_densities(drawn: Draws) -> None:
 
 
 def _kept(drawn: Draws, log_volume: Tensor) -> dict[str, dict[str, Tensor]]:
-    """What is kept of some draws, by group, on the CPU; the data axis is the last but the event's."""
+    """Stored variables of some draws, by group, on the CPU; the data axis comes last before the event."""
     log_w = drawn.log_weights - log_volume.to(drawn.log_likelihood)
     log_q = torch.stack(list(drawn.log_q.values())).sum(0)
     log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q else psis(log_w)[0]
@@ -157,7 +145,7 @@ def _kept(drawn: Draws, log_volume: Tensor) -> dict[str, dict[str, Tensor]]:
 
 
 def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -> dict[str, xr.Dataset]:
-    """The groups that say something of each datum."""
+    """The groups with a data axis."""
     obs = {"obs": split.index.tolist()}
     datasets = {}
     for group, variables in parts[0].items():
@@ -172,7 +160,7 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
 
 
 def _prior(program: Modelled, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
-    """Draws from the model alone; where it is conditioned on something, on that of the data in turn."""
+    """Draws from the prior and the prior predictive; contexts, if any, are those of the data in turn."""
     where = find_plates(program, split)
     args, _ = arguments(program, split[torch.arange(num) % len(split)])
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
@@ -188,7 +176,7 @@ def _prior(program: Modelled, split: Split, num: int, latents: set[str]) -> dict
 
 
 def _known(split: Split) -> dict[str, Tensor]:
-    """What else is known of the data."""
+    """Data, labels and other constants."""
     constant = {f"context_{i}": c for i, c in enumerate(split.context)}
     constant |= {} if split.y is None else {"label": split.y}
     constant |= {} if split.mask is None else {"mask": split.mask}
@@ -205,7 +193,7 @@ def _is_data(group: str) -> bool:
 
 
 def _check_size(part: Mapping[str, Mapping[str, Tensor]], split: Split, num_predictive: int, max_bytes: int) -> None:
-    """Refuse a tree that is too large; a draw from the prior is as large as one from q for one datum."""
+    """Refuse a tree above `max_bytes`; a draw from the prior is as large as one from q for one datum."""
     rows = len(part["diagnostics"]["elbo"])
     per_obs = sum(t.nbytes for group in part.values() for t in group.values()) // rows
     per_obs += sum(t.nbytes for t in _known(split).values()) // len(split)

@@ -1,4 +1,4 @@
-"""Everything that is known of some data in one tree."""
+"""All results for some data in one tree."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["with_results"]
 
 @checked
 def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: Count = 2**29) -> Any:
-    """A tree with what diagnostics found beside its own groups, so that `tree.sel(obs=i)` goes through all of it.
+    """A tree with results of diagnostics as further groups, so that `tree.sel(obs=i)` selects in all of them.
 
     Parameters
     ----------
     tree
         From `to_arviz`.
     results
-        Datasets, which become groups of these names, and trees, whose groups keep their names where no other has
-        them, as `prior_sbc` does, and become `<name>_<group>` elsewhere. They are cut to the data of the tree, and say
-        NaN of a datum that they do not speak of.
+        Datasets, which become groups of these names, and trees, whose groups keep names that are unique, such as
+        `prior_sbc`, and otherwise become `<name>_<group>`. They are restricted to the data of the tree; data without a
+        result are NaN.
     max_bytes
-        Largest tree that is made.
+        Largest size of the tree.
 
     Returns
     -------
@@ -37,9 +37,8 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: Count = 2*
     Raises
     ------
     ValueError
-        If a result has the name of a group that is there, or is of another model, or of as many data that are not the
-        same; if the tree would be larger than `max_bytes`. Of more data than the tree's, results are told apart by
-        `obs` alone.
+        If a result has the name of an existing group, is of another model, or is of the same number of other data; if
+        the tree would exceed `max_bytes`. Results of more data than the tree's are matched by `obs` alone.
     """
     own = {name: group(tree, name) for name in groups(tree)}
     if "diagnostics" not in own:
@@ -66,10 +65,10 @@ def with_results(tree: Any, results: Mapping[str, Any], *, max_bytes: Count = 2*
 
 
 def _check_same(name: str, result: xr.Dataset, own: xr.Dataset) -> None:
-    """Refuse what belongs to another model or to other data."""
+    """Refuse results of another model or of other data."""
     differs = [key for key in ("model", "data") if key in result.attrs and result.attrs[key] != own.attrs[key]]
     if "data" in differs and ("obs" not in result.dims or list(result["obs"].values) != list(own["obs"].values)):
-        differs.remove("data")  # simulated data, and others of the same data set
+        differs.remove("data")  # simulated data, and other rows of the same data set
     if differs:
         raise ValueError(
             f"with_results expects results of the tree's own model and data, got another {' and other '.join(differs)} "
@@ -78,7 +77,7 @@ def _check_same(name: str, result: xr.Dataset, own: xr.Dataset) -> None:
 
 
 def _cut(result: xr.Dataset, obs: np.ndarray) -> xr.Dataset:
-    """A result on some data, with attributes that NetCDF can hold."""
+    """A result restricted to some data, with attributes that NetCDF allows."""
     result = result.reindex(obs=obs) if "obs" in result.dims else result
     plain = {key: value if isinstance(value, str | int | float) else str(value) for key, value in result.attrs.items()}
     return result.assign_attrs(plain)

@@ -16,7 +16,7 @@ from ppl_vae.diagnostics.latents.active_units import active_units
 from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation, windows
 from ppl_vae.diagnostics.posterior.hmc import hmc
-from ppl_vae.diagnostics.posterior.hmc_kernel import State, start, transition
+from ppl_vae.diagnostics.posterior.hmc_kernel import State, init, transition
 from ppl_vae.diagnostics.posterior.log_joint import log_joints
 from ppl_vae.diagnostics.results.arviz_io import group, groups, open_tree
 from ppl_vae.diagnostics.session import diagnosing
@@ -159,7 +159,7 @@ def test_densities_that_break_off_leave_no_nan():
         return -0.5 * u.square().sum(-1) + 0.0 * u.squeeze(-1).log()
 
     inverse_mass, step = torch.ones(50, 1).double(), torch.full((50,), 0.7).double()
-    state = start(half_normal, torch.rand(4, 50, 1).double() + 0.1)
+    state = init(half_normal, torch.rand(4, 50, 1).double() + 0.1)
     kept = []
     for _ in range(300):
         state, found = transition(half_normal, state, step, inverse_mass, 2)
@@ -167,7 +167,7 @@ def test_densities_that_break_off_leave_no_nan():
         kept.append(state.u)
     u = torch.stack(kept)
     assert u.isfinite().all()
-    assert state.slope.isfinite().all()
+    assert state.grad.isfinite().all()
     assert (u > 0).all()
     assert float(u.mean()) == pytest.approx(math.sqrt(2 / math.pi), abs=0.02)
 
@@ -177,19 +177,19 @@ def test_a_trajectory_to_infinity_is_rejected_and_a_start_without_density_left()
         assert u.isfinite().all()
         return dist.Normal(0.0, 1.0).log_prob(u).sum(-1)
 
-    state = start(normal, torch.zeros(4, 3, 2))
+    state = init(normal, torch.zeros(4, 3, 2))
     after, found = transition(normal, state, torch.full((3,), 1e38), torch.ones(3, 2), 3)
     assert torch.equal(after.u, state.u)
     assert found.diverging.all()
     assert not found.accepted.any()
-    nowhere = start(normal, torch.full((4, 3, 2), math.inf))
+    nowhere = init(normal, torch.full((4, 3, 2), math.inf))
     assert (nowhere.log_p == -math.inf).all()
-    assert (nowhere.slope == 0).all()
+    assert (nowhere.grad == 0).all()
 
     def outside(u):
         return torch.where(u.abs().amax(-1) < 2, -0.5 * u.square().sum(-1), math.nan)
 
-    state = start(outside, torch.full((4, 3, 2), 2.5))
+    state = init(outside, torch.full((4, 3, 2), 2.5))
     for _ in range(100):
         state, _ = transition(outside, state, torch.full((3,), 0.7), torch.ones(3, 2), 3)
     assert state.log_p.isfinite().all()

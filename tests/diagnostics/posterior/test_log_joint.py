@@ -74,12 +74,12 @@ def test_the_gradient_of_a_datum_is_its_own(make):
     constant = [p for p in case.program.parameters() if not p.requires_grad]
     for joint in opened(case):
         u = joint.from_guide(7)
-        _, slope = gradient(partial(log_joint, joint), u)
+        _, grad = gradient(partial(log_joint, joint), u)
         step = torch.zeros_like(u)
         step[:, 0] = 1e-6
         up, down = (joint(u + s * step).log_joint for s in (1, -1))
         torch.testing.assert_close(up[:, 1:], down[:, 1:], atol=1e-12, rtol=0)
-        torch.testing.assert_close((up - down)[:, 0] / 2e-6, slope[:, 0].sum(-1), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close((up - down)[:, 0] / 2e-6, grad[:, 0].sum(-1), atol=1e-5, rtol=1e-5)
     assert len(constant) == sum(not p.requires_grad for p in case.program.parameters())
     assert all(p.grad is None for p in case.program.parameters())
 

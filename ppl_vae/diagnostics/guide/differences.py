@@ -1,4 +1,4 @@
-"""Draws from q(z | x) of one datum against a reference's, and what their finite number does to the comparison."""
+"""Differences between draws from q(z | x) and from a reference, for one datum, with their Monte Carlo errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp, kstwobign, wasserstein_distance
 
 from ppl_vae.diagnostics.results import ess, rhat
 
-__all__ = ["BY_DATUM", "BY_UNIT", "compared"]
+__all__ = ["BY_DATUM", "BY_UNIT", "differences"]
 
 BY_UNIT = {
     "mean_error": "reference sd",
@@ -27,7 +27,7 @@ BY_UNIT = {
 BY_DATUM = {"energy_distance": "reference sd", "energy_distance_null_sd": "reference sd"}
 
 
-def compared(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, np.ndarray]:
+def differences(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, np.ndarray]:
     """The variables of `BY_UNIT`, (units,), and of `BY_DATUM`, (); NaN for units that never vary in the reference.
 
     Parameters
@@ -37,7 +37,7 @@ def compared(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, 
     reference
         Draws, (chain, draw, units).
     max_draws
-        How many of each the energy distance and R-hat see.
+        Largest number of draws of each for the energy distance and R-hat.
     """
     found = {name: np.full(q.shape[-1], np.nan) for name in BY_UNIT} | dict.fromkeys(BY_DATUM, np.array(np.nan))
     varies = np.ptp(reference, (0, 1)) > 0
@@ -47,7 +47,7 @@ def compared(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, 
     q, reference = (q[:, varies] - mean) / sd, (reference[..., varies] - mean) / sd
     r = reference.reshape(-1, len(sd))
     ess_mean, ess_square = _of_chains(ess, reference), _of_chains(ess, np.square(reference))
-    ess_of_all = 2 / (1 / ess_mean + 1 / ess_square)  # chains that turn back know means better than all else
+    ess_of_all = 2 / (1 / ess_mean + 1 / ess_square)  # antithetic chains: the ESS of means overstates the rest
     for name, values in (_moments(q, r, ess_mean, ess_square) | _distributions(q, r, ess_of_all)).items():
         found[name][varies] = values
     num = min(len(q), len(r), max_draws)
@@ -57,7 +57,7 @@ def compared(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[str, 
 
 
 def _moments(q: np.ndarray, r: np.ndarray, ess_mean: np.ndarray, ess_square: np.ndarray) -> dict[str, np.ndarray]:
-    """q's mean and standard deviation where the reference's are 0 and 1, with the errors of both."""
+    """Mean and standard deviation of q, the reference's being 0 and 1, with their standard errors."""
     mean, sd = q.mean(0), q.std(0)
     of_q, of_r = np.square(q - mean).var(0) / len(q), np.square(r).var(0) / ess_square  # errors of the two variances
     return {
@@ -69,9 +69,10 @@ def _moments(q: np.ndarray, r: np.ndarray, ess_mean: np.ndarray, ess_square: np.
 
 
 def _distributions(q: np.ndarray, r: np.ndarray, ess_r: np.ndarray) -> dict[str, np.ndarray]:
-    """How far the distribution functions are apart, and how far noise alone takes them, to first order.
+    """Distances between the empirical distribution functions, and their expectation under an exact q, to first order.
 
-    The difference of two empirical ones of F has the variance F (1 - F) (1/n + 1/m), and is a Brownian bridge.
+    The difference of two empirical distribution functions of F is a Brownian bridge with variance
+    F (1 - F) (1/n + 1/m).
     """
     noise = np.sqrt(1 / len(q) + 1 / ess_r)
     level = np.arange(1, len(r))[:, None] / len(r)
@@ -86,10 +87,10 @@ def _distributions(q: np.ndarray, r: np.ndarray, ess_r: np.ndarray) -> dict[str,
 
 
 def _energy(q: np.ndarray, r: np.ndarray) -> dict[str, np.ndarray]:
-    """Energy distance without bias, and its standard deviation for as many draws of the reference in q's place.
+    """Unbiased energy distance, and its standard deviation under an exact q.
 
-    That of a degenerate U-statistic: sqrt(2) (1/n + 1/m) times the root mean square of its kernel, the distances within
-    the reference centred by row and column.
+    The latter is that of a degenerate U-statistic: sqrt(2) (1/n + 1/m) times the root mean square of its kernel, the
+    distances within the reference centred by row and column.
     """
     within = pdist(r)
     apart = squareform(within)
@@ -111,7 +112,7 @@ def _evenly(size: int, num: int) -> np.ndarray:
 
 
 def _thinned(draws: np.ndarray, num: int) -> np.ndarray:
-    """Draws that lie far apart in their chains, in the order in which these drew them, (num, units)."""
+    """Draws evenly spaced over the chains, in order of the iteration, (num, units)."""
     chain, draw = np.divmod(_evenly(draws.shape[0] * draws.shape[1], num), draws.shape[1])
     order = draw.argsort(kind="stable")
     return draws[chain[order], draw[order]]
