@@ -52,6 +52,7 @@ def test_the_structure_stays_small():
     assert found["median length of a file"] <= 130
     assert found["longest file"] <= 350
     assert found["median lines of code of a function"] <= 7
+    assert found["functions above 40 lines"] == 0
     assert found["lines in cloned windows of 10, %"] <= 0.5
 
 
