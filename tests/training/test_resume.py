@@ -152,17 +152,17 @@ def assert_same(a, b):
     assert a[2:] == b[2:]
 
 
-KILLS = [{"killed_at": k} for k in sorted(random.Random(0).sample(range(1, 9), 3))]
+KILLS = [{"killed_at": k} for k in sorted(random.Random(0).sample(range(1, 9), 2))]
 
 
 @pytest.mark.parametrize("name", ["memory", "loader"])
 def test_killed_and_resumed_in_new_processes(name, tmp_path):
-    """kill -9 at three random steps, and in the write of the tensors or of what commits them."""
+    """kill -9 at a random step, and in the write of the tensors or of what commits them; kills.py has every kind."""
     fit_, data, how = call(name)
     fit(fit_, data, epochs=EPOCHS, batch_size=16, run=tmp_path / "whole", **how)
     kills = {
-        "memory": [*KILLS[:2], {"in_write": [3, "checkpoint.json"]}, KILLS[2]],
-        "loader": [KILLS[2], {"in_write": [3, "safetensors"]}],
+        "memory": [KILLS[0], {"in_write": [3, "checkpoint.json"]}],
+        "loader": [KILLS[1], {"in_write": [3, "safetensors"]}],
     }
     for kill in kills[name]:
         assert process(name=name, run=str(tmp_path / "killed"), **kill) == -signal.SIGKILL
