@@ -182,10 +182,13 @@ def _within(inner: Constraint | None, outer: Constraint) -> bool:
     """Whether an interval lies within another; True if either is no interval, where only draws are checked."""
     ours, theirs = None if inner is None else _bounds(inner), _bounds(outer)
     if ours is None or theirs is None:
-        return True
+        return theirs is None or not isinstance(inner, _SURFACES)  # a density there is none over an interval
     (low, high), (lowest, highest) = (map(torch.as_tensor, bounds) for bounds in (ours, theirs))
     return bool((low >= lowest).all() and (high <= highest).all())
 
+
+_SURFACES = (type(constraints.simplex), type(dist.constraints.sphere))
+"""Sets of a lower dimension than the space they lie in: a density on them is not one over that space."""
 
 _SUPPORTS = {
     "Bernoulli": ("x in {0, 1}", "binarize the data (`ppl_vae.data`: binarize) or use ContinuousBernoulli"),

@@ -29,6 +29,7 @@ from ppl_vae.diagnostics.model import PREDICTIVE_CHECK, PREDICTIVE_CHECK_DATUM
 from ppl_vae.diagnostics.posterior import HMC, QUADRATURE_POSTERIOR
 from ppl_vae.diagnostics.report import markdown, overall, short
 from ppl_vae.diagnostics.results import to_arviz, with_results
+from ppl_vae.isolation import isolated
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
@@ -149,7 +150,8 @@ def _run(diagnostics: Sequence[Diagnostic], subject: Subject) -> tuple[dict[str,
                 left_out[name] = f"it needs a result of {' or '.join(one.needs)}, and there is none"
             continue
         try:
-            results[name] = one.run(subject, results)
+            with isolated(subject.program, subject.options["seed"]):  # one of the user's own may draw, or call Pyro
+                results[name] = one.run(subject, results)
         except (ValueError, RuntimeError, LookupError, ArithmeticError) as refusal:  # a program may raise anything
             left_out[name] = (str(refusal).splitlines() or [type(refusal).__name__])[0]
     return results, left_out

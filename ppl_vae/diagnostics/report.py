@@ -43,7 +43,8 @@ def markdown(
 
 def short(diagnostics: Sequence[Diagnostic], subject: Subject, results: Results) -> list[str]:
     """One line per diagnostic."""
-    return [f"* {one.question} {one.verdict(subject, results)[0]}" for one in _told(diagnostics, results)]
+    told = ((one, one.verdict(subject, results)) for one in _told(diagnostics, results))
+    return [f"* {one.question} {lines[0] if lines else f'See {one.name}.'}" for one, lines in told]
 
 
 def _told(diagnostics: Sequence[Diagnostic], results: Results) -> list[Diagnostic]:

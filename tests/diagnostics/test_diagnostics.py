@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 import xarray as xr
+from pyro import poutine
 from small_models import CASES, SMALL, conditional, diagonal, hierarchy, ppca, two_modes, two_sites
 
 import ppl_vae
@@ -254,3 +255,21 @@ def test_modules_are_found_by_their_old_names():
         assert diagnostics.arviz_io.group is group
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         diagnostics.nonsense  # noqa: B018
+
+
+def test_a_diagnostic_of_ones_own_changes_nothing():
+    """It draws, and calls the model; a question without a verdict refers to the result."""
+
+    def run(subject, results):
+        poutine.trace(subject.program.model).get_trace(subject.chosen.x)
+        return xr.Dataset({"drawn": float(torch.randn(()))}, attrs={"cannot_see": "anything"})
+
+    case, mine = diagonal(), diagnostics.Diagnostic(name="mine", question="Is it mine?", run=run)
+    before = torch.get_rng_state()
+    first, second = (diagnose(case.program, case.x, num_samples=30, seed=0, diagnostics=[mine]) for _ in range(2))
+    assert first.left_out == second.left_out == {}
+    assert first["mine"].drawn == second["mine"].drawn
+    assert torch.equal(before, torch.get_rng_state())
+    assert not len(pyro.get_param_store())
+    assert "* Is it mine? See mine." in first.in_short()
+    assert "## Is it mine?" in first.report()

@@ -555,3 +555,17 @@ def test_what_was_done_unasked_is_said():
     vae = build(drawn, latent_dim=2, seed=0)
     assert "drawn once, from seed 3" in repr(evaluate(vae, drawn.train, num_samples=2, seed=3))
     assert "drawn once" not in repr(evaluate(vae, drawn.test, num_samples=2, seed=3))
+
+
+def test_a_density_on_a_simplex_is_none_over_real_numbers():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Dirichlet(torch.ones(3)))
+
+    with pytest.raises(ValueError, match="draws in the support of its prior, got 'z' from Dirichlet"):
+        evaluate(Program(model, guide), torch.randn(4, 3), num_samples=5, progress=False)
