@@ -28,12 +28,13 @@ def markdown(
     report = check.report() if "hmc" not in results else check.verdict()
     lines = ["# Diagnosis of q(z | x)", "", overall(diagnostics, check, results, left_out)]
     lines += ["", "```", *report.splitlines(), "```", ""]
+    told = _told(diagnostics, subject, results)
     if results:
-        lines += ["## In short", "", *short(diagnostics, subject, results), ""]
+        lines += ["## In short", "", *_first_lines(told), ""]
     lines += _pictures(figures.get("check_guide", []))
-    for one in _told(diagnostics, results):
+    for one, verdict in told:
         unseen = _attrs(results[one.name]).get("cannot_see")
-        lines += [f"## {one.question}", "", *one.verdict(subject, results), ""]
+        lines += [f"## {one.question}", "", *verdict, ""]
         lines += [f"*What this cannot see: {unseen[0].lower()}{unseen[1:].rstrip('.')}.*", ""] if unseen else []
         lines += _pictures(figures.get(one.name, []))
     if left_out:
@@ -43,12 +44,16 @@ def markdown(
 
 def short(diagnostics: Sequence[Diagnostic], subject: Subject, results: Results) -> list[str]:
     """One line per diagnostic."""
-    told = ((one, one.verdict(subject, results)) for one in _told(diagnostics, results))
-    return [f"* {one.question} {lines[0] if lines else f'See {one.name}.'}" for one, lines in told]
+    return _first_lines(_told(diagnostics, subject, results))
 
 
-def _told(diagnostics: Sequence[Diagnostic], results: Results) -> list[Diagnostic]:
-    return [one for one in diagnostics if one.question and one.name in results]
+def _first_lines(told: Sequence[tuple[Diagnostic, list[str]]]) -> list[str]:
+    return [f"* {one.question} {verdict[0] if verdict else f'See {one.name}.'}" for one, verdict in told]
+
+
+def _told(diagnostics: Sequence[Diagnostic], subject: Subject, results: Results) -> list[tuple[Diagnostic, list[str]]]:
+    """The diagnostics that have a section, each with its verdict."""
+    return [(one, one.verdict(subject, results)) for one in diagnostics if one.question and one.name in results]
 
 
 def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Results, left_out: Mapping[str, str]) -> str:
