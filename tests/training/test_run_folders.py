@@ -4,7 +4,8 @@ import json
 import math
 import os
 import random
-import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,15 @@ from ppl_vae.training.lock import locked
 BLACK = GREY.round()
 AGAIN = {"epochs": 2, "batch_size": 16, "progress": False}
 
+# a program of its own: a fork of the tests' process would hold the locks of its threads
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from ppl_vae.training.lock import locked
+with locked(Path(sys.argv[1]), "fit"):
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -37,20 +47,16 @@ def run(tmp_path):
 
 
 def test_a_second_writer_is_refused_and_a_killed_one_blocks_nobody(run):
-    child = os.fork()
-    if child == 0:
-        with locked(run, "fit"):
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os._exit(0)
-    os.waitpid(child, os.WUNTRACED)
+    child = subprocess.Popen([sys.executable, "-c", WRITER, str(run)])
+    os.waitpid(child.pid, os.WUNTRACED)
     before = {p.name: p.read_bytes() for p in run.iterdir()}
     try:
         with pytest.raises(ValueError, match=r"fit expects a run folder that nobody else .*; wait"):
             fit(vae(), BLACK, validation=BLACK, run=run, resume=True, **AGAIN)
         load(run)  # reading needs no lock
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
+        child.wait()
     assert before == {p.name: p.read_bytes() for p in run.iterdir()}
     fit(vae(), BLACK, validation=BLACK, run=run, resume=True, **AGAIN)
 
