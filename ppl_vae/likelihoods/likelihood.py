@@ -1,0 +1,95 @@
+"""The base of every likelihood p(x | z), its parameters computed by a decoder."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from ppl_vae.arguments import Count, Name, checked
+from ppl_vae.conditional import Amortized, Net, by_position_still
+from ppl_vae.nets import MLP
+
+__all__ = ["Likelihood", "Shape"]
+
+Shape = Sequence[Count]
+
+
+@by_position_still
+@checked
+class Likelihood(Amortized):
+    """p(x | z, context), independent over the elements of x; the base of every likelihood.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    x_shape
+        Shape of one datum.
+    net
+        Decoder factory.
+    context
+        Shapes of the decoder's further inputs.
+    site
+        Name of the Pyro sample site.
+    num_params
+        Deprecated: write `param_shape`.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    """Kinds of `Domain` it is a distribution on, the default first."""
+
+    base_measure: ClassVar[Literal["mass", "density"]]
+    """``"mass"`` or ``"density"``; masses and densities cannot be compared."""
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        x_shape: Shape,
+        net: Net = MLP,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "x",
+        num_params: Count | None = None,
+    ) -> None:
+        param_shape = self.param_shape(tuple(x_shape))
+        if num_params is not None:  # until 0.2
+            warnings.warn(
+                f"num_params={num_params} is deprecated; write {type(self).__name__}.param_shape(self, x_shape) and "
+                f"return ({num_params}, *x_shape)",
+                DeprecationWarning,
+                stacklevel=4,
+            )
+            param_shape = (num_params, *x_shape)
+        super().__init__((latent_dim,), param_shape, net, context=context, site=site)
+        self.x_shape = tuple(x_shape)
+
+    def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the parameters of one datum's p(x | z), (k, *x_shape): by default one for each element, k = 1.
+
+        Settings of the leaf that k depends on are assigned before `super().__init__`.
+        """
+        return 1, *x_shape
+
+    @abc.abstractmethod
+    def elementwise(self, *params: Any, **_: Any) -> TorchDistribution:  # leaves name theirs
+        """Distribution of each element of x, from k tensors (*leading, *x_shape); its `support` is the data domain.
+
+        In a class that `sees_context` the context, each (*leading, ...), comes after them: `(*params, *context)`.
+        """
+
+    def distribution(self, params: Tensor, *given: Any, **_: Any) -> TorchDistribution:
+        """From parameters (*leading, k, *x_shape); `given` is z and the context, where the class `sees_context`."""
+        return self.elementwise(*params.unbind(-1 - len(self.x_shape)), *given[1:])
+
+    def given(self, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
+        """Distribution of x given z (*leading, latent_dim) and context; elements where `mask` is False do not count."""
+        return super().given(*context).mask(mask).to_event(len(self.x_shape))
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """x as an encoder should see it, in about [-1, 1]."""
+        return x
