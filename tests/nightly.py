@@ -2,7 +2,8 @@
 
     python tests/nightly.py [NAME[+NAME ...] ...] [-- PYTEST OPTIONS]
 
-Each word is one run of the suite under all the variants it names. Without a word all of `RUNS` are made, which cover
+Each word is one run of the suite under all the variants it names; `all` is every combination of prior, likelihood and
+posterior, of which the suite takes fewer. Without a word all of `RUNS` are made, which cover
 every variant; one that fails is narrowed down by naming its variants one by one. Seeds are shifted by
 `PPL_VAE_TEST_SEED` and the default dtype set by `PPL_VAE_TEST_DTYPE`, which `conftest.py` reads.
 """
@@ -21,10 +22,11 @@ ENVIRONMENT = {
     "float64": {"PPL_VAE_TEST_DTYPE": "float64"},
     **{f"seed{n}": {"PPL_VAE_TEST_SEED": str(n)} for n in (1, 2, 3)},
     "order": {},
+    "all": {"PPL_VAE_TEST_CASES": "all"},
 }
 NO_DOCTESTS = ["tests"]  # they print numbers
 OPTIONS = {"order": ["-p", "randomly"], **dict.fromkeys(["float64", "seed1", "seed2", "seed3"], NO_DOCTESTS)}
-RUNS = ["own+order", "default+mkl", "avx2+seed1", "threads+seed2+order", "float64+seed3"]
+RUNS = ["own+order+all", "default+mkl", "avx2+seed1", "threads+seed2+order", "float64+seed3"]
 
 
 def main() -> int:
