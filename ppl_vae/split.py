@@ -57,8 +57,8 @@ class Split:
     TypeError
         For values that are not numeric.
     ValueError
-        For a single number as x; where index, labels, mask, context or factors are not as many as x, or the factors
-        are not (n, F).
+        For a single number as x; where index, labels, mask, context or factors are not as many as x, the factors
+        are not (n, F), or the domain is one of another number of columns.
     """
 
     x: Tensor
@@ -92,6 +92,8 @@ class Split:
                 raise ValueError(
                     f"a split needs as many {name} as x, got {len(tensor)} for {len(x)} data; give one for each datum"
                 )
+        if self.domain is not None and self.domain.num_columns is not None:
+            self.domain.columns(x.shape[-1] if x.dim() > 1 else 1)
         if self.factors is not None and self.factors.dim() != 2:
             raise ValueError(
                 f"a split needs factors of shape (n, F), got {tuple(self.factors.shape)}; give one column a factor"
@@ -195,8 +197,11 @@ class Split:
 
     @property
     def log_volume(self) -> Tensor:
-        """log |d raw / d x|, (n,), in nats and float64: log p(raw) = log p(x) - log_volume."""
-        return self.elements * (self.domain.log_volume if self.domain else 0.0)
+        """log |d raw / d x|, (n,), in nats and float64, over observed elements: log p(raw) = log p(x) - log_volume."""
+        each = self.domain.log_volume if self.domain else 0.0
+        if not isinstance(each, tuple):
+            return self.elements * each
+        return (in_float64(self.observed).cpu() * torch.tensor(each, dtype=torch.float64)).flatten(1).sum(1)
 
     @property
     def identity(self) -> str:

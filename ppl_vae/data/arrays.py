@@ -151,12 +151,17 @@ def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: b
             f"the {role} data expect the shape of the training data, got {tuple(split.x.shape[1:])} for "
             f"{tuple(train.x.shape[1:])}; give all splits data of one shape"
         )
-    if not domain.contains(split.x):
+    if domain.num_columns is not None:
+        domain.columns(split.x.shape[-1])
+    if bool((outside := domain.outside(split.x, split.mask)).any()):
         why = "as x suggests; give `domain` yourself" if inferred else "as `domain` says; correct one of them"
-        levels = "" if domain.levels is None else f" (0 to {domain.levels - 1})"
+        column = int(outside.nonzero()[0, -1]) if domain.num_columns else None
+        one = domain if column is None else domain.columns(split.x.shape[-1])[column]
+        x, where = (split.x, "") if column is None else (split.x[..., column], f" in column {column}")
+        levels = f" (0 to {one.levels - 1})" if isinstance(one.levels, int) else ""
         raise ValueError(
-            f"the {role} data expect {domain.kind} values{levels}, got values from {float(split.x.min()):g} "
-            f"to {float(split.x.max()):g} with {len(split.x.unique())} distinct ones, {why}"
+            f"the {role} data expect {one.kind} values{levels}{where}, got values from {float(x.min()):g} "
+            f"to {float(x.max()):g} with {len(x.unique())} distinct ones, {why}"
         )
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
-from ppl_vae.data.steps import ROLES, check_binarize, first, hidden, loc_and_scale, num_classes, seed_of
+from ppl_vae.data import steps
 from ppl_vae.data.suit import steps_between, way_to
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
@@ -77,7 +76,8 @@ class Data:
 
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(split)) for split in self.splits.values())
-        kind = f"{self.domain.levels} levels" if self.domain.kind == "levels" else self.domain.kind
+        left = [step["left"] for step in self.provenance.get("transforms", []) if "left" in step]
+        kind = "; ".join([self.domain.described, *left])
         over = self.provenance.get("background")
         ground = f", transparent pixels laid on {over}" if over else ""
         done = f" by {self.suited}" if self.suited else ""
@@ -86,7 +86,7 @@ class Data:
     @property
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
-        return {role: getattr(self, role) for role in ROLES}
+        return {role: getattr(self, role) for role in steps.ROLES}
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -140,7 +140,7 @@ class Data:
         Salakhutdinov and Murray (2008), doi:10.1145/1390156.1390266; Burda, Grosse and Salakhutdinov (2016),
         arXiv:1509.00519.
         """
-        top = check_binarize(self.domain, mode, threshold)
+        top = steps.check_binarize(self.domain, mode, threshold)
         record: dict[str, Any] = {"transform": "binarize", "mode": mode}
         if mode == "threshold":
             return self._through(Threshold(threshold, top), Domain("binary"), {**record, "threshold": threshold})
@@ -167,15 +167,12 @@ class Data:
         ValueError
             For data that are not grey levels.
         """
-        if self.domain.kind != "levels" or self.domain.levels is None:
-            raise ValueError(
-                f"dequantize expects grey levels, got {self.domain.kind} data; leave out this step, or give "
-                "the whole numbers with domain=Domain('levels', levels=256)"
-            )
-        domain = self.domain.rescaled(0.0, float(self.domain.levels), kind="unit")
-        record = {"transform": "dequantize", "levels": self.domain.levels, "seed": seed}
-        transform = Dequantize(self.domain.levels)
-        return self._through(transform, domain, record, per_batch=("train",), seed=seed)
+        levels = steps.levels_of(
+            self.domain, "dequantize", "leave out this step, or give raw values as Domain('levels', 256)"
+        )
+        domain = self.domain.rescaled(0.0, float(levels), kind="unit")
+        record = {"transform": "dequantize", "levels": levels, "seed": seed}
+        return self._through(Dequantize(levels), domain, record, per_batch=("train",), seed=seed)
 
     def as_counts(self) -> Data:
         """Data whose grey levels 0, 1, ... are taken for counts, which have no largest value.
@@ -190,35 +187,38 @@ class Data:
         ValueError
             For data that are not grey levels.
         """
-        if self.domain.kind != "levels":
-            raise ValueError(
-                f"as_counts expects grey levels, got {self.domain.kind} data; give whole numbers from 0 on with "
-                "domain=Domain('counts')"
-            )
+        steps.levels_of(self.domain, "as_counts", "give whole numbers from 0 on with domain=Domain('counts')")
         return self._each({"transform": "as_counts"}, lambda role, split: split, Domain("counts"))
 
     @checked
-    def standardize(self, *, seed: Seed = 0) -> Data:
-        """Data (x - mean) / sd, by one mean and one sd over all observed elements of the training data.
+    def standardize(self, *, per: Literal["column", "all"] | None = None, seed: Seed = 0) -> Data:
+        """Data (x - mean) / sd, by the mean and sd of the observed elements of the training data.
+
+        Positive data stay positive: they are divided by their geometric mean. Discrete columns of a table stay as they
+        are, a constant one is only shifted, to 0; the repr says which. Results are in raw units all the same.
 
         Parameters
         ----------
+        per
+            By ``"column"`` of a table, or over ``"all"`` elements; by default by column where there are such.
         seed
             Of the draw that mean and sd are taken from, where the training data are drawn per batch.
 
         Returns
         -------
         Data
-            With a real domain.
+            With a domain that is real in place of real and unit.
 
         Raises
         ------
         ValueError
-            For discrete data, on which a density is unbounded, and for constant data.
+            For discrete data, on which a density is unbounded, for constant data, for ``"column"`` of data that are no
+            table, and for ``"all"`` of a table of different kinds.
         """
-        loc, scale = loc_and_scale(self.train, self.domain, seed)
-        record = {"transform": "standardize", "loc": loc, "scale": scale, "seed": seed}
-        return self._through(Standardize(loc, scale), self.domain.rescaled(loc, scale, kind="real"), record)
+        per = per or ("column" if len(self.x_shape) == 1 else "all")
+        found = (steps.by_column if per == "column" else steps.over_all)(self.train, self.domain, seed)
+        domain = self.domain.rescaled(found.loc, found.scale, kind=found.kind)
+        return self._through(Standardize(found.loc, found.scale), domain, found.record(seed))
 
     @checked
     def suit(self, likelihood: Callable[..., Any], *, seed: Seed = 0) -> Data:
@@ -264,13 +264,8 @@ class Data:
             Where a split has no labels.
         """
         labels = [split.y for split in self.splits.values() if split.y is not None]
-        size = num_classes(labels, self.classes, self.name)
-
-        def after(role: str, split: Split) -> Split:
-            assert split.y is not None
-            return replace(split, context=(*split.context, F.one_hot(split.y, size).to(split.x.dtype)))
-
-        return self._each({"transform": "condition_on_labels", "classes": size}, after)
+        size = steps.num_classes(labels, self.classes, self.name)
+        return self._each({"transform": "condition_on_labels", "classes": size}, partial(steps.labelled, size))
 
     @checked
     def take(self, train: int | None = None, validation: int | None = None, test: int | None = None) -> Data:
@@ -291,8 +286,8 @@ class Data:
         ValueError
             For a number that is not between 1 and the size of the split.
         """
-        sizes = dict(zip(ROLES, (train, validation, test), strict=True))
-        return self._each({"transform": "take", **sizes}, partial(first, sizes))
+        sizes = dict(zip(steps.ROLES, (train, validation, test), strict=True))
+        return self._each({"transform": "take", **sizes}, partial(steps.first, sizes))
 
     @checked
     def hide(self, fraction: float, *, seed: Seed = 0) -> Data:
@@ -317,7 +312,9 @@ class Data:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing")
-        return self._each({"transform": "hide", "fraction": fraction, "seed": seed}, partial(hidden, fraction, seed))
+        return self._each(
+            {"transform": "hide", "fraction": fraction, "seed": seed}, partial(steps.hidden, fraction, seed)
+        )
 
     def _each(self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None) -> Data:
         splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}
@@ -340,6 +337,6 @@ class Data:
 
         def after(role: str, split: Split) -> Split:
             later = replace(split, pending=(*split.pending, transform))
-            return later if role in later_on else later.fixed(seed_of(role, seed))
+            return later if role in later_on else later.fixed(steps.seed_of(role, seed))
 
         return self._each(record, after, domain)

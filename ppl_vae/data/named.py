@@ -146,7 +146,8 @@ def again(
         step = getattr(data, record["transform"], None) if record["transform"] in _STEPS else None
         if step is None:
             raise ValueError(f"again expects steps of Data, {', '.join(_STEPS)}, got {record!r}; load the data in code")
-        data = step(**{k: v for k, v in record.items() if k in inspect.signature(step).parameters})
+        said = {**_DEFAULTS.get(record["transform"], {}), **record}
+        data = step(**{k: v for k, v in said.items() if k in inspect.signature(step).parameters})
     said = {k: v for k, v in data.provenance.items() if k != "path"}
     different = [k for k, v in said.items() if k in provenance and provenance[k] != v]
     if different:
@@ -171,3 +172,4 @@ def _source(provenance: Mapping[str, Any]) -> str:
 
 _STEPS = ("binarize", "as_counts", "dequantize", "standardize", "condition_on_labels", "take", "hide")
 _ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance
+_DEFAULTS = {"standardize": {"per": "all"}}  # what a record without it means

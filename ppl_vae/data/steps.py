@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
 
-__all__ = ["ROLES", "check_binarize", "first", "hidden", "loc_and_scale", "num_classes", "seed_of"]
+__all__ = [
+    "ROLES",
+    "Standard",
+    "by_column",
+    "check_binarize",
+    "first",
+    "hidden",
+    "labelled",
+    "levels_of",
+    "num_classes",
+    "over_all",
+    "seed_of",
+]
 
 ROLES = ("train", "validation", "test")
 """The splits of data, by name."""
@@ -47,6 +61,12 @@ def first(sizes: Mapping[str, int | None], role: str, split: Split) -> Split:
     return split[:n]
 
 
+def labelled(num: int, role: str, split: Split) -> Split:
+    """A split whose last context is its label, one of `num`, one-hot."""
+    assert split.y is not None
+    return replace(split, context=(*split.context, F.one_hot(split.y, num).to(split.x.dtype)))
+
+
 def num_classes(labels: Sequence[Tensor], classes: Sequence[str] | None, name: str) -> int:
     """Number of classes of some data, from their names or the labels of all splits.
 
@@ -71,40 +91,130 @@ def check_binarize(domain: Domain, mode: str, threshold: float) -> float:
     ValueError
         For data that are not grey, an unknown mode, or a threshold outside (0, 1).
     """
-    if domain.kind not in ("levels", "unit"):
+    if domain.kind not in ("levels", "unit") or isinstance(domain.levels, tuple):
         advice = {
             "binary": "they are binary already, leave out this step",
             "real": "binarize before standardizing",
-        }.get(domain.kind, "use a likelihood of these values as they are")
-        raise ValueError(f"binarize expects levels or unit data, got {domain.kind}; {advice}")
+        }.get(domain.kinds[0] if len(domain.kinds) == 1 else "", "use a likelihood of these values as they are")
+        raise ValueError(f"binarize expects levels or unit data, got {', '.join(domain.kinds)}; {advice}")
     if mode not in ("dynamic", "static", "threshold") or not 0 < threshold < 1:
         raise ValueError(
             "binarize expects mode 'dynamic', 'static' or 'threshold' and a threshold in (0, 1), "
             f"got mode={mode!r} and threshold={threshold}; correct the one that is off"
         )
-    return float(domain.levels - 1) if domain.kind == "levels" and domain.levels else 1.0
+    return float(domain.levels - 1) if domain.kind == "levels" and isinstance(domain.levels, int) else 1.0
 
 
-def loc_and_scale(train: Split, domain: Domain, seed: int) -> tuple[float, float]:
-    """Mean and standard deviation of all observed elements.
+def levels_of(domain: Domain, step: str, advice: str) -> int:
+    """The number of grey levels of some data, for a step that needs them.
 
     Raises
     ------
     ValueError
-        For discrete data, on which a density is unbounded, and for constant data.
+        For other data, and for columns that differ in their levels.
     """
-    if domain.discrete:
-        advice = "dequantize" if domain.kind == "levels" else "add continuous noise of your own"
+    if domain.kind != "levels" or not isinstance(domain.levels, int):
+        raise ValueError(f"{step} expects grey levels, got {domain.described} data; {advice}")
+    return domain.levels
+
+
+class Standard(NamedTuple):
+    """How data are standardized: x becomes (x - loc) / scale, of a kind; each one value, or one for each column.
+
+    `left` says in words which columns are treated otherwise than the rest; empty if none is.
+    """
+
+    loc: float | tuple[float, ...]
+    scale: float | tuple[float, ...]
+    kind: Any
+    left: str = ""
+
+    def record(self, seed: int) -> dict[str, Any]:
+        """The step as JSON gives it back; one over all elements says no more than it did before there was another."""
+        by_column = isinstance(self.loc, tuple)
+        said = {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in ("loc", "scale")}
+        more = {"left": self.left} if self.left else {}
+        return {"transform": "standardize", **({"per": "column"} if by_column else {}), **said, "seed": seed, **more}
+
+
+def over_all(train: Split, domain: Domain, seed: int) -> Standard:
+    """Mean and standard deviation of all observed elements; of positive ones 0 and their geometric mean.
+
+    Raises
+    ------
+    ValueError
+        For discrete data, on which a density is unbounded, for columns of different kinds, and for constant data.
+    """
+    if not domain.discrete and not set(domain.kinds) <= {"real", "unit"} and domain.kind != "positive":
         raise ValueError(
-            f"standardize expects unit or real data, got {domain.kind}; {advice} first, because a "
-            "density on discrete values is unbounded"
+            f"standardize by one scale for all expects columns that are all real, unit, or all positive, got "
+            f"{domain.described}; give per='column'"
         )
+    _refuse_discrete(domain)
     train = train.fixed(seed)
     x = train.x if train.mask is None else train.x[train.mask]
     if not len(x) or x.min() == x.max():
+        raise _constant(x)
+    if domain.kind == "positive":
+        return Standard(0.0, float(x.double().log().mean().exp()), "positive")
+    return Standard(float(x.mean()), float(x.std(correction=0)), "real")
+
+
+def by_column(train: Split, domain: Domain, seed: int) -> Standard:
+    """Mean and standard deviation of each column of real or unit values; of a positive one 0 and the geometric mean.
+
+    Discrete columns stay as they are. A constant column is shifted to 0 and not scaled, one without an observed element
+    stays as it is.
+
+    Raises
+    ------
+    ValueError
+        For data that are no table, for a table of discrete columns only, and for one whose other columns are all
+        constant.
+    """
+    if train.x.dim() != 2:
         raise ValueError(
-            "standardize expects training data that vary, got "
-            + (f"the value {float(x.flatten()[0])} everywhere" if len(x) else "no observed element")
-            + "; leave out this step or check the data"
+            f"standardize by column expects a table, x of shape (n, columns), got {tuple(train.x.shape)}; give "
+            "per='all', one mean and scale for all elements"
         )
-    return float(x.mean()), float(x.std(correction=0))
+    _refuse_discrete(domain)
+    train = train.fixed(seed).to("cpu")
+    columns = zip(domain.columns(train.x.shape[1]), train.x.double().T, train.observed.T, strict=True)
+    found = [_of_column(one, x[seen]) for one, x, seen in columns]
+    if all(one.left for one in found):
+        raise _constant(train.x[train.observed])
+    alike = {said: [str(j) for j, one in enumerate(found) if one.left == said] for said in _LEFT}
+    left = "; ".join(f"{'columns'[: 6 + (len(js) > 1)]} {', '.join(js)} {said}" for said, js in alike.items() if js)
+    loc, scale, kind, _ = zip(*found, strict=True)
+    return Standard(loc, scale, kind, left)
+
+
+_LEFT = ("discrete, as before", "constant, only shifted", "without an observed element, as before")
+
+
+def _of_column(domain: Domain, x: Tensor) -> Standard:
+    """How a column with observed values x (n,) is standardized."""
+    kind = domain.kind
+    if domain.discrete:
+        return Standard(0.0, 1.0, kind, _LEFT[0])
+    if not len(x):
+        return Standard(0.0, 1.0, kind, _LEFT[2])
+    if kind == "positive":
+        return Standard(0.0, float(x.log().mean().exp()), kind)
+    if x.min() == x.max():
+        return Standard(float(x[0]), 1.0, "real", _LEFT[1])
+    return Standard(float(x.mean()), float(x.std(correction=0)), "real")
+
+
+def _refuse_discrete(domain: Domain) -> None:
+    if domain.discrete:
+        advice = "dequantize" if domain.kind == "levels" else "add continuous noise of your own"
+        raise ValueError(
+            f"standardize expects unit or real data, got {', '.join(domain.kinds)}; {advice} first, because a "
+            "density on discrete values is unbounded"
+        )
+
+
+def _constant(x: Tensor) -> ValueError:
+    came = f"the value {float(x.flatten()[0])} everywhere" if x.numel() else "no observed element"
+    return ValueError(f"standardize expects training data that vary, got {came}; leave out this step or check the data")

@@ -38,13 +38,14 @@ def way_to(likelihood: Callable[..., Any], domain: Domain) -> Callable[[Any, int
             f"suit expects a likelihood class with `kinds`, got {name} without; give the class, or a "
             "functools.partial of it, and let the class say kinds = ('real',) or the like"
         )
-    if domain.kind in kinds:
+    if set(domain.kinds) <= set(kinds):
         return lambda data, seed: data
-    way = next(filter(None, (_WAYS.get((domain.kind, kind)) for kind in kinds)), None)
+    ways = [] if isinstance(domain.kind, tuple) else [_WAYS.get((domain.kind, kind)) for kind in kinds]
+    way = next(filter(None, ways), None)
     if way is None:
         raise ValueError(
-            f"{name} scores {' or '.join(kinds)} data, got {domain.kind}; choose a likelihood of "
-            f"{domain.kind} data, or give the raw values with their own domain"
+            f"{name} scores {' or '.join(kinds)} data, got {', '.join(domain.kinds)}; choose a likelihood of "
+            f"{', '.join(domain.kinds)} data, or give the raw values with their own domain"
         )
     return way
 

@@ -78,17 +78,18 @@ class Dequantize:
 @checked
 @dataclass(frozen=True)
 class Standardize:
-    """(x - loc) / scale, with one loc and one scale for all elements.
+    """(x - loc) / scale, with one loc and scale for all elements, or one for each column, the last dimension of x.
 
     Parameters
     ----------
     loc, scale
-        Mean and standard deviation, in units of x.
+        Mean and standard deviation, in units of x; tuples for columns.
     """
 
-    loc: float
-    scale: Positive
+    loc: float | tuple[float, ...]
+    scale: Positive | tuple[Positive, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Standardized values, of the shape of x."""
-        return (x - self.loc) / self.scale
+        loc, scale = (x.new_tensor(v) if isinstance(v, tuple) else v for v in (self.loc, self.scale))
+        return (x - loc) / scale

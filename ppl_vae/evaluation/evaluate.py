@@ -225,7 +225,7 @@ class _Moments:
 
 def _with_bits(table: pd.DataFrame, split: Split) -> pd.DataFrame:
     """Bits per dimension beside log p(x), where the raw data are countable and something of them was observed."""
-    if "log_px" in table and split.domain and (split.domain.discrete or split.domain.levels):
+    if "log_px" in table and split.domain and split.domain.countable:
         elements = split.elements.numpy()
         table["bits_per_dim"] = -table["log_px"] / np.where(elements, elements * math.log(2), np.nan)
     return table

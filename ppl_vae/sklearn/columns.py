@@ -46,7 +46,8 @@ class Columns:
             mean = table.mean(0)
             return cls(name, mean, Domain("real", span=_span(table, mean)))
         top = getattr(likelihood, "keywords", {}).get("levels", int(max(table.max(), 1)) + 1)
-        return cls(name, np.zeros(table.shape[1]), Domain(kind, levels=top if kind == "levels" else None))
+        levels = top if kind in ("levels", "categories") else None
+        return cls(name, np.zeros(table.shape[1]), Domain(kind, levels=levels))
 
     def split(self, table: np.ndarray) -> Split:
         """X (n_samples, n_features) as data x, in float64.
@@ -58,8 +59,8 @@ class Columns:
         """
         x = torch.from_numpy((table - self.mean) / self.domain.span)
         if not self.domain.contains(x):
-            expected, fix = _SUPPORTS[self.domain.kind]
-            top = "" if self.domain.levels is None else f" to {self.domain.levels - 1}"
+            expected, fix = _SUPPORTS[self.domain.kinds[0]]
+            top = f" to {levels - 1}" if isinstance(levels := self.domain.levels, int) else ""
             raise ValueError(
                 f"{self.likelihood} expects X {expected}{top}, got values in [{table.min():g}, {table.max():g}] with "
                 f"{len(np.unique(table))} distinct ones; {fix.format(self.likelihood)}"
@@ -88,5 +89,11 @@ _SUPPORTS = {
         "likelihood=Gaussian",
     ),
     "counts": ("of whole numbers from 0 on", "round X, or give likelihood=Gaussian"),
+    "categories": (
+        "of the codes of categories, whole numbers from 0",
+        "give their number, likelihood=partial({0}, levels=...), if there are more than fit saw, or encode X "
+        "(sklearn.preprocessing.OrdinalEncoder)",
+    ),
+    "positive": ("above 0", "leave out or shift what is not, or give likelihood=Gaussian"),
     "real": ("whose distance from the mean is finite", "leave out such values, or scale X"),
 }

@@ -27,6 +27,7 @@ from ppl_vae.likelihoods import (
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
+from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
 from ppl_vae.vae.vae import VAE
@@ -95,6 +96,11 @@ def build(
     ValueError
         If the likelihood is no distribution on the data's domain, latent_dim is below 1, or lists differ in length.
 
+    Warns
+    -----
+    UserWarning
+        Where the standard deviations of the columns of a table differ by a factor above 100.
+
     Examples
     --------
     >>> from ppl_vae import GaussianMixture, data
@@ -117,11 +123,12 @@ def build(
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
     kind = data.domain.kind
-    chosen = likelihood or getattr(data, "likelihood", None) or _USUAL[kind]
+    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
     _check_kind(chosen, data.domain)
+    warn_of_scales(data)
     x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
     known: Known = {"x_shape": lambda: x_shape, "context": lambda: context}
-    if kind in ("binary", "levels"):
+    if kind in ("binary", "levels", "categories"):
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
@@ -264,11 +271,27 @@ def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) ->
     return None if train is None else likelihood.standardize(train[:most].fixed().x)
 
 
+def _usual(domain: Domain) -> type[Likelihood]:
+    """The likelihood to take where none is chosen.
+
+    Raises
+    ------
+    ValueError
+        For columns of several kinds, or kinds that no likelihood is the usual one of.
+    """
+    usual = _USUAL.get(domain.kinds[0]) if len(domain.kinds) == 1 else None
+    if usual is None:
+        raise ValueError(
+            f"build expects data that one likelihood scores, got {domain.described}; give likelihood= of this kind"
+        )
+    return usual
+
+
 def _check_kind(likelihood: Factory, domain: Domain) -> None:
     kinds = getattr(getattr(likelihood, "func", likelihood), "kinds", None)
-    if kinds is not None and domain.kind not in kinds:
+    if kinds is not None and not set(domain.kinds) <= set(kinds):
         name = getattr(likelihood, "func", likelihood).__name__
         raise ValueError(
-            f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {domain.kind!r}; "
-            f"convert them (data.suit({name})), or choose {_USUAL[domain.kind].__name__}"
+            f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {', '.join(map(repr, domain.kinds))}; "
+            f"convert them (data.suit({name})), or choose {_usual(domain).__name__}"
         )

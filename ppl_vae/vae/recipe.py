@@ -51,6 +51,11 @@ class DataSpec:
     context_shapes
         Shapes of the context of one datum.
 
+    Raises
+    ------
+    ValueError
+        For a domain of another number of columns than x.
+
     Examples
     --------
     >>> from ppl_vae import build
@@ -60,6 +65,10 @@ class DataSpec:
     x_shape: tuple[Count, ...]
     domain: Domain
     context_shapes: tuple[tuple[Count, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.domain.num_columns is not None:
+            self.domain.columns(self.x_shape[-1] if self.x_shape else 1)
 
 
 def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:

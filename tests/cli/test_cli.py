@@ -331,6 +331,21 @@ def test_data_of_your_own(tmp_path, monkeypatch, capsys):
     assert np.load("o/samples.npy").shape == (3, 4)
 
 
+def test_tables_are_standardized(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("own.npy", np.random.default_rng(0).normal([7.0, -50.0], [0.2, 10.0], size=(60, 2)))
+    tiny = [*TINY, "--data", "own.npy", "--take", 20]
+    assert run("train", *tiny, "--run", "o") == 0
+    assert "columns standardized (--no-standardize leaves them as they are)" in capsys.readouterr().out
+    assert run("sample", "o", "--num", 50, "--mean") == 0
+    assert np.allclose(np.load("o/samples.npy").mean(0), [7.0, -50.0], rtol=0.2)
+    assert run("train", *tiny, "--run", "raw", "--no-standardize") == 0
+    assert "columns standardized" not in capsys.readouterr().out
+    for name in ("o", "raw"):
+        assert run("evaluate", name, "--num-samples", 30) == 0
+    assert run("compare", "o", "raw") == 0
+
+
 def test_samples_are_in_raw_units(trained):
     folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
     assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0

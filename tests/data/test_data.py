@@ -194,7 +194,7 @@ def test_standardize_of_dequantized_data_gives_back_bits(grey):
 
 
 def test_standardize_looks_at_observed_elements_only(unit):
-    data = unit.hide(0.5).standardize()
+    data = unit.hide(0.5).standardize(per="all")
     observed = unit.hide(0.5).train
     assert data.provenance["transforms"][1]["loc"] == pytest.approx(float(observed.x[observed.mask].mean()))
     assert not data.train.x[~data.train.mask].any()

@@ -154,6 +154,7 @@ PICTURES = np.linspace(0, 1, 6 * 64).reshape(6, 1, 8, 8)
 TILES = np.linspace(0, 1, 6 * 64).reshape(2, 3, 1, 8, 8)
 Z = np.linspace(-1, 1, 40).reshape(20, 2) ** 3
 ROWS = np.sin(np.arange(120)).reshape(40, 3)
+THREE_COLUMNS = data.Domain("real", span=(1.0, 2.0, 3.0))
 DRAWN: dict[str, Any] = {"program": Made(vae), "x": Made(x), "seed": 0, "progress": False}
 
 

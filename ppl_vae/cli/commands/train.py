@@ -19,14 +19,14 @@ from ppl_vae.cli.components import Parser, made, part
 from ppl_vae.cli.stored_run import at_least_one
 from ppl_vae.corruptions import Corruption
 from ppl_vae.files import written
-from ppl_vae.likelihoods import Bernoulli, Gaussian, Likelihood
+from ppl_vae.likelihoods import Bernoulli, Likelihood
 from ppl_vae.nets import Network
 from ppl_vae.objectives import BetaSchedule
 from ppl_vae.posteriors import Posterior
 from ppl_vae.priors import Prior
 from ppl_vae.training import OneCycle, fit
 from ppl_vae.training.run_folder import folder_path
-from ppl_vae.vae import build
+from ppl_vae.vae import VAE, build
 
 __all__ = ["COMMAND"]
 
@@ -37,13 +37,15 @@ def _options(parser: Parser) -> None:
     parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a .npy, .npz or picture folder")
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
+    about = "standardize the columns of a table of real or positive values"
+    parser.option("--standardize", type=bool, default=True, help=about)
     parser.option("--conditional", type=bool, default=False, help="condition on the labels")
     parser.option("--take", type=int | None, help="only so many data of each split")
     parser.option("--download", type=bool, default=False, help="download missing data")
     about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
     parser.component(Prior, "prior")
-    usual = " (Gaussian for real data, else Bernoulli)"
+    usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
     parser.component(Likelihood, "likelihood", skip=["levels"], usual=usual)
     parser.component(Posterior, "posterior")
     parser.component(Network, "encoder")
@@ -87,9 +89,8 @@ def _train(options: Namespace) -> None:
         corruption=part(options.corruption),
         seed=options.seed,
     )
-    steps = [" ".join(map(str, step.values())) for step in loaded.provenance["transforms"]]
-    print("\n".join([f"{loaded}; {', '.join(steps) or 'as they are'}", vae.formula()]))
-    folder = folder_path(_default_folder(options, loaded) if options.run is None else options.run, "train")
+    print("\n".join([f"{loaded}; {_steps(loaded)}", vae.formula()]))
+    folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
     kept: list[Path] = []
 
     def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing
@@ -129,15 +130,26 @@ def _prepared(options: Namespace) -> data.Data:
         download=options.download,
         seed=options.data_seed,
     )
-    usual = Gaussian if loaded.domain.kind == "real" else Bernoulli
-    loaded = loaded.suit(part(options.likelihood) or usual, seed=options.data_seed)
+    if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
+        loaded = loaded.standardize(seed=options.data_seed)
+    usual = Bernoulli if loaded.domain.kind in ("binary", "levels", "unit") else None
+    if (chosen := part(options.likelihood) or usual) is not None:
+        loaded = loaded.suit(chosen, seed=options.data_seed)
     loaded = loaded.condition_on_labels() if options.conditional else loaded
     return loaded.take(*(min(options.take, len(s)) for s in loaded.splits.values())) if options.take else loaded
 
 
-def _default_folder(options: Namespace, loaded: data.Data) -> Path:
+def _steps(loaded: data.Data) -> str:
+    """The steps that were taken, with their settings; of standardized columns how to leave them as they are."""
+    steps = loaded.provenance["transforms"]
+    said = [" ".join(map(str, step.values())) for step in steps if "per" not in step]
+    said += ["columns standardized (--no-standardize leaves them as they are)" for step in steps if "per" in step]
+    return ", ".join(said) or "as they are"
+
+
+def _default_folder(options: Namespace, vae: VAE) -> Path:
     """`runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED`."""
-    classes: tuple[Any, ...] = (part(options.prior), loaded.likelihood, part(options.posterior))
+    classes: tuple[Any, ...] = (part(options.prior), type(vae.likelihood), part(options.posterior))
     names = [getattr(chosen, "func", chosen).__name__ for chosen in classes]
     return Path("runs") / "-".join([Path(options.data).stem, *names, str(options.seed)])
 

@@ -109,16 +109,18 @@ def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
         Data; images are (n, c, h, w).
     domain
         The domain of x; if not known, it is inferred from the values: binary, counts unless x are images, else real.
+        Statistics of mixed columns are those of real values, in the raw units of each column.
 
     Examples
     --------
     >>> list(suited(torch.zeros(2, 1, 8, 8), Domain("binary")))
     ['ink', 'edges', 'pieces_less_holes']
     """
-    kind = domain.kind if domain else next(k for k in ("binary", "counts", "real") if Domain(k).contains(x))
+    known = domain or next(d for k in ("binary", "counts", "real") if (d := Domain(k)).contains(x))
+    kind = known.kinds[0] if len(known.kinds) == 1 else "real"
     binary, image = kind == "binary", x.dim() == 4
     units = {"binary": "1", "counts": "counts"}.get(kind, "units of x")
-    if domain and domain.levels:
+    if domain and isinstance(domain.levels, int):
         units = "grey levels"
     if image:
         more = {"pieces_less_holes": Discrepancy(euler, "1")} if binary else {"contrast": Discrepancy(sd, units)}

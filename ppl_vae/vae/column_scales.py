@@ -1,0 +1,44 @@
+"""A warning of tables whose columns have scales that differ by orders of magnitude."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from ppl_vae.precision import in_float64
+from ppl_vae.vae.recipe import Described
+
+__all__ = ["warn_of_scales"]
+
+_MOST = 100.0  # ratio of standard deviations
+_ROWS = 5000
+
+
+def warn_of_scales(data: Described) -> None:
+    """Warn if the columns of a table are not on one scale.
+
+    Warns
+    -----
+    UserWarning
+        Where the standard deviations of its real, unit and positive columns differ by a factor above 100.
+    """
+    train = getattr(data, "train", None)
+    if train is None or len(data.x_shape) != 1:
+        return
+    split = train[:_ROWS].fixed()
+    x, seen = in_float64(split.x), split.observed
+    continuous = torch.tensor([not one.discrete for one in data.domain.columns(x.shape[1])])
+    count = seen.sum(0)
+    mean = x.where(seen, 0).sum(0) / count
+    sd = ((x - mean).where(seen, 0).square().sum(0) / count).sqrt().cpu()
+    varies = (continuous & (sd > 0)).nonzero().flatten().tolist()
+    if not varies:
+        return
+    low, high = min(varies, key=lambda j: sd[j]), max(varies, key=lambda j: sd[j])
+    if sd[high] > _MOST * sd[low]:
+        warnings.warn(
+            f"the columns of x have standard deviations from {sd[low]:.3g} (column {low}) to {sd[high]:.3g} (column "
+            f"{high}), so that the networks see and fit the widest alone; standardize them: data.standardize()",
+            stacklevel=4,
+        )
