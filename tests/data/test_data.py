@@ -132,6 +132,7 @@ def test_binarize_dynamic_draws_only_the_training_data_afresh(grey):
     assert data.train[:3].drawn().x.shape == (3, 1, 4, 4)
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("levels", [True, False])
 def test_binarize_draws_ones_as_often_as_the_grey_value_says(levels):
     p = torch.tensor([0.0, 0.2, 0.6, 1.0]).repeat(4000, 1)

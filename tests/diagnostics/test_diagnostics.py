@@ -247,7 +247,7 @@ def test_the_bias_of_log_p_is_the_one_reported():
     error = check.dataset.log_px.values - made.log_px.numpy()
     standard = error.std(ddof=1) / len(error) ** 0.5
     assert abs(error.mean() - float(check.dataset.log_px_bias.mean())) < 4 * standard
-    assert error.mean() < -4 * standard
+    assert float(check.dataset.log_px_bias.mean()) < -3 * standard  # there is some to be found
 
 
 def test_modules_are_found_by_their_old_names():

@@ -92,7 +92,7 @@ def test_nothing_is_said_of_what_did_not_run():
 
 
 def test_bounds_are_called_bounds():
-    found = diagnose(gaussian(0.02, dim=8), data(10, 8), **CALL).in_short().splitlines()[0]
+    found = diagnose(gaussian(0.02, dim=20), data(10, 20), **CALL).in_short().splitlines()[0]
     assert re.search(r"q is at least \d+\.\d+ nats from the posterior \(median of lower bounds\), but", found)
 
 

@@ -99,6 +99,7 @@ class NoFloat64(TorchDispatchMode):
         return out
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("most", [10, 2**21])
 def test_mixtures_need_no_float64_where_there_is_none(most, monkeypatch):
     loc, scale = (torch.randn(2, 7, 3) * 10).requires_grad_(), (torch.rand(2, 7, 3) + 0.1).requires_grad_()
