@@ -643,6 +643,16 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.plots.coverage", "ax=3", {"ax": 3}),
     ("ppl_vae.plots.denoising", "too few names", {"rows": ["a"]}),
     ("ppl_vae.plots.denoising", "rows=3", {"rows": 3}),
+    (
+        "ppl_vae.plots.draw",
+        "an unknown plot",
+        {"figure": diagnostics.Figure("a", [[diagnostics.Panel("nonsense", ())]])},
+    ),
+    (
+        "ppl_vae.plots.draw",
+        "two panels without a size",
+        {"figure": diagnostics.Figure("a", [[diagnostics.Panel("pareto_k", ([0.1],))] * 2])},
+    ),
     ("ppl_vae.plots.elbo_curves", "history=None", {"history": None}),
     ("ppl_vae.plots.elbo_curves", "a dict", {"history": {"train_elbo": [1.0]}}),
     ("ppl_vae.plots.elbo_curves", "an empty history", {"history": pd.DataFrame()}),

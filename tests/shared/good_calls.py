@@ -331,6 +331,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.plots.bounds": {"lower": [-3.0, -2.0], "upper": [-1.0, -1.0]},
     "ppl_vae.plots.coverage": {"nominal": [0.5, 0.9], "observed": [0.4, 0.8]},
     "ppl_vae.plots.denoising": {"x_hat": TILES, "rows": ["a", "b"], "columns": ["c", "d", "e"]},
+    "ppl_vae.plots.draw": {"figure": diagnostics.Figure("a", [[diagnostics.Panel("pareto_k", ([0.1, 0.5],))]])},
     "ppl_vae.plots.elbo_curves": {"history": Made(history)},
     "ppl_vae.plots.embeddings": {"z": {"PCA": Z}},
     "ppl_vae.plots.factor_importance": {"importance": [[0.1, 0.9], [0.5, 0.5]]},
