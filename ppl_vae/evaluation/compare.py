@@ -139,11 +139,17 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
                 f"{result.base_measure} for {name!r}: a probability and a density have no common scale; "
                 "compare likelihoods of one kind"
             )
-        if result.data["identity"] != first.data["identity"] or _tampered(first, result):
+        if result.data["identity"] == first.data["identity"] and _tampered(first, result):
+            raise ValueError(
+                f"compare expects the same values, masks and contexts, got those of checksum "
+                f"{first.data['checksum'][:8]} for {first_name!r} and {result.data['checksum'][:8]} for {name!r}, both "
+                f"of {named(first)}; evaluate both under the same condition"
+            )
+        if result.data["identity"] != first.data["identity"]:
             raise ValueError(
                 f"compare expects results on the same data, got {named(first)} for {first_name!r} and "
                 f"{named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
-                "seed, under the same condition"
+                "seed"
             )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Rule, Seed, checked
 from ppl_vae.calls import query, verb
 from ppl_vae.casting import arguments
-from ppl_vae.conditional import Chain, Conditional
+from ppl_vae.conditional import Chain, Conditional, OneDistribution
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
@@ -127,7 +127,7 @@ class VAE(nn.Module):
             For x or context of other shapes than those of the VAE, values that are not finite, and, without a
             corruption, values outside the likelihood's support.
         """
-        if not hasattr(self.posterior, "given"):
+        if not isinstance(self.posterior, OneDistribution):
             raise TypeError(
                 f"encode expects a posterior with one distribution to give, got {type(self.posterior).__name__}; "
                 "read its sites from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"

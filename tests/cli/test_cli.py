@@ -1,5 +1,6 @@
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -229,6 +230,24 @@ def test_a_configuration_imports_nothing(route, words, tmp_path, monkeypatch, ca
     assert "evil" not in sys.modules
 
 
+def test_an_argument_that_a_class_of_ones_own_needs(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(
+        "from pyro.infer import Trace_ELBO\n"
+        "class Own(Trace_ELBO):\n    def __init__(self, num_data: int):\n        pass\n"
+    )
+    with pytest.raises(SystemExit):
+        run("train", "--import", tmp_path / "own.py", *TINY, "--objective", "Own")
+    assert "--objective Own expects --objective.num_data, got none; see --obj" in capsys.readouterr().err
+
+
+def test_the_package_is_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ppl_vae", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("ppl_vae", run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("ppl-vae ")
+
+
 def test_an_imported_file_replaces_no_module(tmp_path, capsys):
     (tmp_path / "json.py").write_text("from ppl_vae import StandardNormal\nclass Json(StandardNormal):\n    pass\n")
     words = ["--import", tmp_path / "json.py"]
@@ -255,6 +274,10 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
         ),
         (["--beta", 4], "--beta expects one of Constant, Linear, Cyclical, got '4'; name one of them"),
         (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
+        (
+            ["--prior", "GaussianMixture", "--prior.num_components", "x"],
+            "--prior.num_components expects a whole number, got 'x'; give another value",
+        ),
     ],
 )
 def test_a_wrong_component_is_explained(words, message, capsys):

@@ -101,6 +101,7 @@ def test_formula_and_samples(case):
     first, second, _ = repr(vae).split("\n", 2)
     c = ", c" if case.context else ""
     assert first.startswith(f"p(x, z{c.replace(', ', ' | ')}) = {names[0]}(z")
+    assert ("(z | c" in first.partition(" = ")[2]) == bool(case.context and case.prior.func.uses_context)
     assert f" {names[1]}(x | z{c}" in first
     settings = vae.posterior.settings()
     assert second == f"q(z | x{c}) = {names[2]}" + (f"({settings})" if settings else "")

@@ -21,6 +21,7 @@ DIAGNOSTICS = ROOT / "diagnostics"
 PAGE = REPOSITORY / "docs" / "architecture.md"
 
 LAYERS = {  # from the top
+    "python -m ppl_vae": "__main__",
     "command line": "cli",
     "data, plots": "data plots",
     "manifold learning": "manifold",

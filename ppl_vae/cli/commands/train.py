@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pyro.infer import ELBO
 from ppl_vae import data
 from ppl_vae.checksums import record
 from ppl_vae.cli.command import Command
-from ppl_vae.cli.components import Parser, made, part
+from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.stored_run import at_least_one
 from ppl_vae.corruptions import Corruption
 from ppl_vae.files import written
@@ -44,13 +43,13 @@ def _options(parser: Parser) -> None:
     parser.option("--download", type=bool, default=False, help="download missing data")
     about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
-    parser.component(Prior, "prior")
+    parser.component(Prior, "prior", skip=Prior.linked)
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    parser.component(Likelihood, "likelihood", skip=["levels"], usual=usual)
-    parser.component(Posterior, "posterior")
-    parser.component(Network, "encoder")
-    parser.component(Network, "decoder")
-    parser.component(Corruption, "corruption", usual=" (none)")
+    parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), "levels"], usual=usual)
+    parser.component(Posterior, "posterior", skip=parameters(Posterior))
+    parser.component(Network, "encoder", skip=Network.linked)
+    parser.component(Network, "decoder", skip=Network.linked)
+    parser.component(Corruption, "corruption", skip=Corruption.linked, usual=" (none)")
     parser.component(ELBO, "objective", skip=_pyros_own())
     parser.component(BetaSchedule, "beta")
     parser.option("--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
@@ -73,7 +72,7 @@ def _options(parser: Parser) -> None:
 
 def _pyros_own() -> set[str]:
     """Arguments of every ELBO of Pyro that are no options here: all but those of the particles."""
-    return set(inspect.signature(ELBO).parameters) - {"num_particles", "vectorize_particles"}
+    return set(parameters(ELBO)) - {"num_particles", "vectorize_particles"}
 
 
 def _train(options: Namespace) -> None:
