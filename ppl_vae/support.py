@@ -49,7 +49,8 @@ def filled(x: Tensor, mask: Tensor | bool, fn: Any) -> Tensor:
 def _inside(support: Constraint, like: Tensor) -> Tensor:
     if support.is_discrete:
         return torch.as_tensor(getattr(support, "lower_bound", 0), dtype=like.dtype, device=like.device)
-    return transform_to(support)(torch.zeros_like(like)).to(like.dtype)
+    inside: Tensor = transform_to(support)(torch.zeros_like(like))
+    return inside.to(like.dtype)
 
 
 def check_shape(site: Site, data: int, depth: int) -> None:
@@ -158,7 +159,7 @@ def _named(fn: Any) -> str:
 def _support(fn: Any) -> Constraint | None:
     """The support of each coordinate, if it is the same independent one."""
     try:
-        support = fn.support
+        support: Constraint = fn.support
     except NotImplementedError:
         return None
     while isinstance(support, constraints.independent):

@@ -69,7 +69,8 @@ class Columns:
 
     def raw(self, x: Tensor) -> np.ndarray:
         """Data x (n_samples, n_features) in the units of X."""
-        return self.domain.raw(x).cpu().numpy() + self.mean
+        raw: np.ndarray = self.domain.raw(x).cpu().numpy() + self.mean
+        return raw
 
 
 def _span(table: np.ndarray, mean: np.ndarray) -> float:

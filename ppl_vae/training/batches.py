@@ -211,7 +211,7 @@ class Loader(Batches):
             return 0
         with suppress(TypeError):  # a sampler without a length
             rest = len(self.iterable.sampler) % size  # type: ignore[arg-type]
-            return rest if rest and not self.iterable.drop_last else size
+            return int(rest if rest and not self.iterable.drop_last else size)
         return 0
 
     def one_of_each_kind(self) -> list[Batch]:

@@ -201,7 +201,8 @@ def _of_the_prior(history: pd.DataFrame) -> list[dict[Any, float]]:
     """Rows of a history whose ELBO has no reconstruction in it."""
     kept = history.drop(columns=[c for c in map(str, history) if c.endswith("_reconstruction")])
     kept.columns = kept.columns.str.replace("_elbo", "_prior_term")
-    return kept.reset_index().to_dict("records")
+    rows: list[dict[Any, float]] = kept.reset_index().to_dict("records")
+    return rows
 
 
 def _prior_alone(vae: VAE) -> Program:

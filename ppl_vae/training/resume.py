@@ -163,7 +163,8 @@ def _refuse_another(folder: RunFolder, now: Mapping[str, Any]) -> None:
 
 
 def _minor(config: Mapping[str, Any]) -> list[str]:
-    return config["versions"]["python"].split(".")[:2]
+    version: str = config["versions"]["python"]
+    return version.split(".")[:2]
 
 
 def _differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

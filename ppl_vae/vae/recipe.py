@@ -117,9 +117,10 @@ def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | 
 def plain(said: dict[str, Any]) -> dict[str, Any] | None:
     """A recipe as JSON gives it back; `None` where it cannot hold it."""
     try:
-        return json.loads(json.dumps(said))
+        found: dict[str, Any] = json.loads(json.dumps(said))
     except TypeError:  # a lambda, or an argument that is no plain value
         return None
+    return found
 
 
 def entry(factory: Factory | Levels) -> Any:

@@ -232,7 +232,7 @@ class TestMetric:
         for f in (decoded, metric, magnification):
             with pytest.raises(TypeError, match=f"{f.__name__} expects codes as tensors of floats .* torch.int64"):
                 f(sphere(), torch.zeros(2, dtype=torch.long))
-            with pytest.raises(TypeError, match=f"{f.__name__} expects a VAE"):
+            with pytest.raises(TypeError, match=f"{f.__name__} expects vae to be a VAE"):
                 f(nn.Linear(2, 3), torch.zeros(2))
 
     def test_in_raw_units(self, digits):
@@ -260,7 +260,7 @@ class TestSmoothness:
     def test_refuses_what_is_no_walk(self):
         with pytest.raises(ValueError, match="two steps or more"):
             smoothness(sphere(), vec(0.0, 1.0))
-        with pytest.raises(TypeError, match="expects a VAE"):
+        with pytest.raises(TypeError, match="expects vae to be a VAE"):
             smoothness(nn.Linear(2, 3), torch.zeros(3, 2))
 
 

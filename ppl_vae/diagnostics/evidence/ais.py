@@ -161,7 +161,8 @@ def _ahead(results: Results) -> np.ndarray:
     """For which data log p(x) is significantly higher by chains from the prior than by those from q."""
     prior, q = results["ais_prior"], results["ais_guide"]
     error = np.hypot(prior["log_px_mcse"], q["log_px_mcse"]).values
-    return (prior["log_px"] - q["log_px"]).values > 3 * error + 0.1
+    ahead: np.ndarray = (prior["log_px"] - q["log_px"]).values > 3 * error + 0.1
+    return ahead
 
 
 def _from_prior(_: Subject, results: Results) -> list[str]:

@@ -68,7 +68,8 @@ def compare(results: Mapping[str, Elpd | Evaluation]) -> pd.DataFrame:
 
 
 def _check_comparison(name: str, result: Elpd | Evaluation) -> None:
-    if not getattr(result, "held_out", True) or is_training(result.data["provenance"]):
+    fitted = isinstance(result, Elpd) and not result.held_out
+    if fitted or is_training(result.data["provenance"]):
         raise ValueError(
             f"compare expects held-out data, got the training data ({named(result)}) for {name!r}, which favour the "
             "model that remembers more of them; evaluate on the test data"

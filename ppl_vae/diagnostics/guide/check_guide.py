@@ -275,12 +275,14 @@ class GuideCheck:
         """Where the KL is known: log p(x) is exact, or k-hat is good and the error of log p(x) at most half a nat."""
         table = self.evaluation.per_datum
         judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].le(_TELLING)
-        return ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
+        known: np.ndarray = ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
+        return known
 
     @property
     def _bounded(self) -> np.ndarray:
         """Where `kl_gap` is a lower bound: all other data, except where q leaves the support of p(x, z)."""
-        return np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
+        bounded: np.ndarray = np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
+        return bounded
 
 
 def _distance(kl: float) -> str:

@@ -65,7 +65,7 @@ class Grid:
         return cls((low - room)[None], (high + room)[None], num_points, _shares(program, split, max_rows))
 
     def __len__(self) -> int:
-        return self.num_points**self.dim
+        return int(self.num_points**self.dim)
 
     @property
     def dim(self) -> int:
