@@ -64,7 +64,7 @@ def pytest_make_parametrize_id(val):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where the real data are promised, not reading them is a failure."""
+    """Where real data are required, a test that cannot read them fails."""
     report = yield
     if report.skipped and item.get_closest_marker("real_data") and os.environ.get("PPL_VAE_DATA"):
         report.outcome = "failed"

@@ -169,7 +169,7 @@ class Parser(ArgumentParser):
         if found := re.search(r"unrecognized arguments: (\S+)", message):
             word = found[1].partition("=")[0]
             near = self._positional(word) or (did_you_mean(word, options) if word[:2] == "--" else "")
-            return f"expects options and values that it knows, got {word!r}; {near or see}"
+            return f"expects known options and values, got {word!r}; {near or see}"
         if found := re.search(r"Option '(.+?)' is not accepted", message):
             near = did_you_mean(found[1], [o[2:].replace("-", "_") for o in options])
             return f"a configuration expects options, got {found[1]!r}; {near or see}"

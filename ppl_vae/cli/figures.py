@@ -65,7 +65,7 @@ def figures(
 
 
 def overview(runs: Mapping[str, tuple[VAE, Split, Evaluation]], path: Path, *, seed: int) -> None:
-    """Several runs with 2-D latents, one a row: what z means, where q(z) lies in p(z), and whether to believe it."""
+    """Several runs with 2-D latents, one a row: what z means, where q(z) lies in p(z), and the k-hats."""
     import matplotlib.pyplot as plt
 
     _, rows = plt.subplots(len(runs), 3, figsize=(15, 4.4 * len(runs)), layout="constrained", squeeze=False)
@@ -94,7 +94,7 @@ def draw(name: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def save(ax: Any, path: Path) -> None:
-    """Write the figure of some Axes, and forget it."""
+    """Write the figure of some Axes, and close it."""
     import matplotlib.pyplot as plt
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -72,9 +72,9 @@ def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Resul
     if found:
         verdict = f"By its own draws {check.how_far()}, but {'; '.join(found)}."
     elif looked:
-        verdict = f"{check.how_far()}, and nothing speaks against it in {_listed(looked)}."
+        verdict = f"{check.how_far()}, and no evidence against it was found in {_listed(looked)}."
     else:
-        verdict = f"{check.how_far()}; nothing was run that could speak against it."
+        verdict = f"{check.how_far()}; nothing was run that could find evidence against it."
     not_asked = [one.name for one in looking if one.name not in results and one.name not in left_out]
     said = f" Not run without full=True: {_listed([f'`{name}`' for name in not_asked])}." if not_asked else ""
     modes = "" if {"hmc", "ais_prior"} & set(results) or not (refused or said) else _modes(results)

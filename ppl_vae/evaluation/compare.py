@@ -95,7 +95,7 @@ def warning(cautions: Mapping[Any, str]) -> str:
     names = "; ".join(f"{name}: {said}" for name, said in cautions.items() if said)
     if not names:
         return ""
-    return f"The order is not certain. {names}. A difference may be that of the guides, not of the models"
+    return f"The order is not certain. {names}. A difference may come from the guides, not the models"
 
 
 def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:

@@ -86,14 +86,14 @@ _SUPPORTS = {
     "unit": ("in [0, 1]", "scale X (sklearn.preprocessing.MinMaxScaler(clip=True)), or give likelihood=Gaussian"),
     "levels": (
         "of whole numbers from 0",
-        "give their number, likelihood=partial({0}, levels=...), if there are more than fit saw, round X, or give "
-        "likelihood=Gaussian",
+        "give their number, likelihood=partial({0}, levels=...), if there are more than in the data of fit, "
+        "round X, or give likelihood=Gaussian",
     ),
     "counts": ("of whole numbers from 0 on", "round X, or give likelihood=Gaussian"),
     "categories": (
         "of the codes of categories, whole numbers from 0",
-        "give their number, likelihood=partial({0}, levels=...), if there are more than fit saw, or encode X "
-        "(sklearn.preprocessing.OrdinalEncoder)",
+        "give their number, likelihood=partial({0}, levels=...), if there are more than in the data of fit, "
+        "or encode X (sklearn.preprocessing.OrdinalEncoder)",
     ),
     "positive": ("above 0", "leave out or shift what is not, or give likelihood=Gaussian"),
     "real": ("whose distance from the mean is finite", "leave out such values, or scale X"),

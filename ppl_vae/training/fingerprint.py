@@ -202,7 +202,7 @@ def _sampler(sampler: Any) -> Any:
 
 
 def _parameters(objective: ELBO) -> list[str]:
-    """The parameters of a constructor; where it hands on others by `**`, also those of the next class.
+    """The parameters of a constructor; where it passes others on by `**`, also those of the next class.
 
     Those that Pyro's own classes take and do not keep are deprecated ones, and left out.
     """

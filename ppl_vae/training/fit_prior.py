@@ -193,7 +193,7 @@ def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
         raise ValueError(
             f"fit_prior expects codes with a density, got exact zeros for {zeros} of {len(z)} data in one unit "
             f"({type(vae.posterior).__name__}), on which a fitted density grows without bound; train with Point "
-            "(sparse: with a Laplace prior), or put in a prior without parameters, Laplace or StandardNormal"
+            "(sparse: with a Laplace prior), or use a prior without parameters, Laplace or StandardNormal"
         )
 
 

@@ -75,7 +75,7 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None 
     TypeError
         For a run that is no path.
     ValueError
-        For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor handed over,
+        For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor among `classes`,
         was not made by `build`, or if one of its files was changed, damaged, or is too large or no regular file.
     """
     folder, target = RunFolder(folder_path(run, "load")), chosen_device(device)

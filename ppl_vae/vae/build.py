@@ -154,7 +154,7 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     Raises
     ------
     ValueError
-        If the recipe names a class that is neither one of `ppl_vae` nor handed over.
+        If the recipe names a class that is neither one of `ppl_vae` nor among `classes`.
     """
     described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")

@@ -51,7 +51,8 @@ class Level:
         if self.site and isinstance(made, Conditional | Chain) and made.site != self.site:
             raise ValueError(
                 f"a level of a hierarchy expects a class whose constructor takes site=, got {type(made).__name__}, "
-                f"which samples {made.site!r} in the place of {self.site!r}; give its constructor site= to hand on"
+                f"which samples {made.site!r} in the place of {self.site!r}; "
+                "give its constructor site=, and pass it to super().__init__"
             )
         return made
 

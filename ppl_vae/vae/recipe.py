@@ -77,14 +77,14 @@ def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
     Raises
     ------
     ValueError
-        If it is neither one of `ppl_vae` nor handed over.
+        If it is neither one of `ppl_vae` nor among `classes`.
     """
     args = {name: part(value, classes) if _is_entry(value) else value for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
     known = COMPONENTS if ours else {c.__name__: c for c in classes}
     if name not in known:
         raise ValueError(
-            f"a recipe expects classes of ppl_vae or ones handed over, got {name!r}; "
+            f"a recipe expects classes of ppl_vae or those in classes=, got {name!r}; "
             f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}], "
             "or name its file with --import"
         )

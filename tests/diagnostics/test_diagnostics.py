@@ -92,7 +92,7 @@ def test_one_call_for_all_of_them(make, tmp_path):
 
 
 def test_the_verdict_brings_together_what_each_is_blind_to():
-    """A q on one of two modes looks perfect by its own draws."""
+    """By its own draws a q on one of two modes is perfect."""
     x = 1 + torch.rand(8, generator=torch.Generator().manual_seed(0))
     found = diagnose(two_modes(), x, full=True, num_samples=400, length=150, seed=0)
     assert float(found.check.dataset.pareto_k.max()) < 0.7
@@ -104,7 +104,7 @@ def test_the_verdict_brings_together_what_each_is_blind_to():
     assert re.search("modes that q never visits.* Yes: log p", found.in_short())
     exact = ppca(n=30)
     good = diagnose(exact.vae, exact.x, full=True, num_samples=400, subset=10, length=150, seed=0)
-    assert "nothing speaks against it" in str(good.in_short()).splitlines()[0]
+    assert "no evidence against it" in str(good.in_short()).splitlines()[0]
     assert "next to no gap to explain" in good.report()
     assert "No sign that it is not" in good.report()
 

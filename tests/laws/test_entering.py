@@ -179,7 +179,7 @@ def test_what_is_missing_is_filled_inside_the_support(likelihood):
     assert np.isfinite(fit(vae, holes, **quick).history.to_numpy()).all()
     train = holes.train
     found = []
-    for foul in (0.0, torch.nan, -1e30):  # nothing looks at them
+    for foul in (0.0, torch.nan, -1e30):  # not used
         split = Split(train.x.masked_fill(~train.mask, foul), train.index, domain=kind, mask=train.mask)
         found.append(evaluate(vae, split, num_samples=30, seed=0).per_datum)
     assert found[0].equals(found[1])

@@ -35,7 +35,7 @@ LIKELIHOODS = [
     *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder")),
 ]
 COIN = next(leaf for leaf in LIKELIHOODS if leaf.func is likelihoods.Bernoulli)
-"""The likelihood of laws about z, and of a context, which it does not look at."""
+"""The likelihood of laws about z, and of cases with a context, which its density ignores."""
 POSTERIORS = leaves(posteriors)
 ENCODER = partial(MLP, hidden_dims=[8], activation="tanh")
 

@@ -134,7 +134,7 @@ def files(folder):
 
 
 def rewrite(folder, **changed):
-    """The tampering of one who knows of the checksums: every one of them is right."""
+    """A changed file whose checksums were recomputed."""
     content, _ = unsealed(folder / "checkpoint.json", "")
     if "files" in changed:
         content["files"] |= changed.pop("files")
@@ -347,7 +347,7 @@ def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
 
 
 def test_state_is_kept_by_name(tmp_path):
-    """Pyro's SVI hands over a set, whose order changes from process to process."""
+    """Pyro's SVI passes a set, whose order changes from process to process."""
     fit(vae(), GREY.round(), epochs=1, run=tmp_path)
     tensors = RunFolder(tmp_path).tensors("last")
     moments = {n.split("|")[1]: t.shape for n, t in tensors.items() if n.endswith("|exp_avg")}
@@ -377,7 +377,7 @@ def test_a_hostile_class_imports_nothing(run, part, name):
     config = json.loads((run / "config.json").read_text())
     config["recipe"][part] = {"class": name, "module": "ppl_vae.priors", "args": {}}
     rewrite(run, config=config)
-    with pytest.raises(ValueError, match="ones handed over"):
+    with pytest.raises(ValueError, match="those in classes="):
         load(run)
 
 

@@ -247,7 +247,7 @@ class GuideCheck:
         share = f"k-hat is above {e.good_k:.2f} for {high:.1%} of the data"
         if e.unreliable == 0:
             bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
-            return [f"{ask}Yes, as far as q sees: {share}; it lies {-bias:.3f} nats too low."]
+            return [f"{ask}Yes, within the support of q's draws: {share}; it lies {-bias:.3f} nats too low."]
         share += f", and {missed}" if unknown else ""
         return [
             f"{ask}{'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "

@@ -150,8 +150,8 @@ def check_points(caller: str, num_points: int) -> None:
     """
     if num_points < 9 or num_points % 2 == 0:
         raise ValueError(
-            f"{caller} expects an odd number of points along each axis, 9 or more, got {num_points}; every other "
-            "one makes the coarser grid that the error is seen from: give 257, say"
+            f"{caller} expects an odd number of points along each axis, 9 or more, got {num_points}; the "
+            "error is estimated from the grid of every other point: give 257, say"
         )
 
 

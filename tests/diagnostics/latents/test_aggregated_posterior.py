@@ -139,7 +139,7 @@ def test_an_exact_q_is_rejected_as_often_as_the_level_says():
 
 
 def test_contexts_of_the_prior_are_no_difference():
-    """Of a prior that sees a context, draws share theirs with q's, which only makes them more alike."""
+    """Draws of a prior given a context share it with those of q, which makes them more alike."""
 
     def model(x, c):
         with pyro.plate("data", len(x)):
