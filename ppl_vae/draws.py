@@ -34,8 +34,11 @@ class Draws:
         log q(z | x) and log p(z) by site, (S, n), in nats; scales removed, masks kept.
     log_likelihood
         log p(x | z), (S, n), in nats.
-    discrete, discrete_q
-        Whether log p(x | z) is a mass, and whether all of q is; a density otherwise.
+    measure
+        What log p(x | z) is the log of: a ``"mass"`` or a ``"density"``; ``"mass given the total"`` where an observed
+        site says, in `infer={"given": "the total"}`, what it leaves out the cost of.
+    discrete_q
+        Whether all of q is a mass; a density otherwise.
     singular, improper
         Whether q is a point mass somewhere, and p(z) improper: then there are no weights.
     quantized
@@ -56,7 +59,7 @@ class Draws:
     log_q: dict[str, Tensor]
     log_p: dict[str, Tensor]
     log_likelihood: Tensor
-    discrete: bool
+    measure: str
     discrete_q: bool
     singular: bool
     improper: bool
@@ -192,7 +195,7 @@ def score(
         log_q={name: traces.log_prob(site, where, num_samples) for name, site in q.items()},
         log_p={name: torch.cat([part.log_p[name] for part in parts]) for name in q},
         log_likelihood=torch.cat([part.log_likelihood for part in parts]),
-        discrete=all(map(traces.discrete, seen.values())),
+        measure=_measure(list(seen.values())),
         discrete_q=all(map(traces.discrete, q.values())),
         singular=any(map(traces.singular, q.values())),
         improper=any(map(traces.improper, p.values())),
@@ -202,6 +205,12 @@ def score(
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={name: _num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
     )
+
+
+def _measure(sites: list[traces.Site]) -> str:
+    given = dict.fromkeys(site["infer"]["given"] for site in sites if site["infer"].get("given"))
+    measure = "mass" if all(map(traces.discrete, sites)) else "density"
+    return f"{measure} given {' and '.join(given)}" if given else measure
 
 
 @dataclass(frozen=True)

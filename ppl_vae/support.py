@@ -109,7 +109,7 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
         return
     if isinstance(mask, Tensor) and mask.shape[mask.dim() - x.dim() :] == x.shape:
         x = x.expand(mask.shape)[mask]
-    name = type(base).__name__
+    name = type(getattr(base, "components", base)).__name__  # of a mixture, those of its components
     came = "NaN" if x.isnan().any() else f"values in [{x.min():g}, {x.max():g}] with {len(x.unique())} distinct levels"
     expected, fix = _SUPPORTS.get(name, (f"x in {base.support}", "convert the data, or choose another likelihood"))
     if x.isnan().any():
@@ -196,6 +196,14 @@ _SUPPORTS = {
     "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
     "Normal": ("real x", "remove what is not finite"),
     "DiscretizedLogistic": ("whole grey levels", "give the raw levels and their number, or use Gaussian"),
-    "NegativeBinomial": ("counts x in {0, 1, 2, ...}", "give the raw counts, or use Gaussian"),
+    **dict.fromkeys(
+        ("NegativeBinomial", "Poisson", "ZeroInflated", "Multinomial"),
+        ("counts x in {0, 1, 2, ...}", "give the raw counts, or use Gaussian"),
+    ),
     "Levels": ("whole levels", "give the raw levels and their number, or use Gaussian"),
+    "Beta": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
+    **dict.fromkeys(("LogNormal", "Gamma"), ("x above 0", "leave out or shift what is not, or use Gaussian")),
+    **dict.fromkeys(
+        ("Laplace", "StudentT", "CorrelatedNormal", "LowRankNormal"), ("real x", "remove what is not finite")
+    ),
 }

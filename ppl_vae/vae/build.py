@@ -18,10 +18,12 @@ from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.likelihoods import (
     Bernoulli,
+    Categorical,
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
     Likelihood,
+    LogNormal,
     NegativeBinomial,
 )
 from ppl_vae.nets import MLP
@@ -40,6 +42,8 @@ _USUAL: dict[str, type[Likelihood]] = {
     "real": Gaussian,
     "levels": DiscretizedLogistic,
     "counts": NegativeBinomial,
+    "positive": LogNormal,
+    "categories": Categorical,
 }
 
 
@@ -132,6 +136,7 @@ def build(
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
+    _show(likelihood_made, data)
     posteriors = [_posterior(level, known, encoder) for level in levels]
     corruption_made = None if corruption is None else _make(corruption, known, Corruption)
     known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
@@ -159,7 +164,9 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
     # older recipes have no corruption
-    made: dict[str, Any] = {name: parts_of(stored[name], classes) for name in names if stored.get(name) is not None}
+    made: dict[str, Any] = {
+        name: parts_of(stored[name], name, classes) for name in names if stored.get(name) is not None
+    }
     return build(described, latent_dim=stored["latent_dim"], **made)
 
 
@@ -264,6 +271,14 @@ def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> Ty
     return TypeError(
         f"a part of a VAE expects a class that makes a {expected} here, got {name} of {factory!r}; give another class"
     )
+
+
+def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
+    """Let the likelihood learn from training data, where there are any: their first 5,000."""
+    if (train := getattr(data, "train", None)) is not None:
+        few = train[:most].fixed()
+        mask = getattr(few, "mask", None)
+        likelihood.learn_from(few.x, True if mask is None else mask)
 
 
 def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:

@@ -18,12 +18,18 @@ __all__ = ["COMPONENTS", "DataSpec", "Described", "Factory", "Levels", "entry", 
 Factory = Callable[..., Any]
 Levels = Sequence[Factory]
 
-COMPONENTS = {
-    name: getattr(module, name)
-    for module in (priors, likelihoods, posteriors, nets, corruptions)
-    for name in module.__all__
+_MODULES = {
+    "prior": priors,
+    "likelihood": likelihoods,
+    "posterior": posteriors,
+    "encoder": nets,
+    "decoder": nets,
+    "corruption": corruptions,
 }
-"""Every class a stored recipe may name."""
+COMPONENTS: dict[str, dict[str, Any]] = {
+    role: {name: getattr(module, name) for name in module.__all__} for role, module in _MODULES.items()
+}
+"""Every class a stored recipe may name, by its role in `build`: a prior and a likelihood may have one name."""
 
 
 class Described(Protocol):
@@ -71,17 +77,21 @@ class DataSpec:
             self.domain.columns(self.x_shape[-1] if self.x_shape else 1)
 
 
-def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
+def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> Factory:
     """The class an entry of a recipe names, with its arguments.
+
+    A name is that of a class of this role, if there is one: of an argument of a likelihood, a likelihood.
 
     Raises
     ------
     ValueError
         If it is neither one of `ppl_vae` nor among `classes`.
     """
-    args = {name: part(value, classes) if _is_entry(value) else value for name, value in entry["args"].items()}
+    args = {name: part(value, role, classes) if _is_entry(value) else value for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
-    known = COMPONENTS if ours else {c.__name__: c for c in classes}
+    known: dict[str, Any] = {c.__name__: c for c in classes}
+    if ours:
+        known = {name: c for of_role in COMPONENTS.values() for name, c in of_role.items()} | COMPONENTS[role]
     if name not in known:
         raise ValueError(
             f"a recipe expects classes of ppl_vae or those in classes=, got {name!r}; "
@@ -96,10 +106,10 @@ def _is_entry(value: Any) -> bool:
 
 
 def parts_of(
-    entries: Mapping[str, Any] | Sequence[Mapping[str, Any]], classes: Sequence[type] = ()
+    entries: Mapping[str, Any] | Sequence[Mapping[str, Any]], role: str, classes: Sequence[type] = ()
 ) -> Factory | Levels:
     """`part` of an entry, or of one for each level."""
-    return [part(e, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, classes)
+    return [part(e, role, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, role, classes)
 
 
 def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | Levels | None) -> dict[str, Any] | None:

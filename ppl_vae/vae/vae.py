@@ -89,8 +89,9 @@ class VAE(nn.Module):
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
                 z = self.prior(*context)
-            fn = self.likelihood.given(z, *context, mask=mask)
-            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn))
+            fn = self._likelihood(x, mask, z, *context)
+            infer = {"given": "the total"} if self.likelihood.given_total else {}
+            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn), infer=infer)
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`.
@@ -178,7 +179,7 @@ class VAE(nn.Module):
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape). Data and errors as for `encode`."""
         with evaluating(self, seed):
             args, seen = self._entered(x, context, mask)
-            return self.likelihood.given(self.latent_draw(*args, mask=seen), *args[1:]).mean
+            return self._likelihood(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:]).mean
 
     @verb
     def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
@@ -309,6 +310,11 @@ class VAE(nn.Module):
         observed = torch.as_tensor(mask, device=x.device)
         seen = self.likelihood.standardize(torch.where(observed, x, torch.zeros_like(x)))
         return torch.where(observed, seen, torch.zeros_like(seen))
+
+    def _likelihood(self, x: Tensor, mask: Tensor | bool, z: Tensor, *context: Tensor) -> TorchDistribution:
+        """p(x | z, context), where x is known to a likelihood that looks at it."""
+        known = {"x": x} if self.likelihood.sees_x else {}
+        return self.likelihood.given(z, *context, mask=mask, **known)
 
     def _real(self, values: Tensor) -> Tensor:
         """Values on the device and in the precision of the parameters."""

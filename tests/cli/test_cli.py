@@ -385,8 +385,9 @@ def test_help_and_mistakes(capsys):
     shown = capsys.readouterr().out
     assert all(
         name in shown
-        for name in COMPONENTS
-        if name not in ("Prior", "Likelihood", "Posterior", "Network", "Corruption")
+        for of_role in COMPONENTS.values()
+        for name in of_role
+        if name not in ("Prior", "Likelihood", "Rowwise", "Posterior", "Network", "Corruption")
     )
     with pytest.raises(SystemExit) as stop:
         run("train", "--prior", "Nope")

@@ -28,7 +28,8 @@ from pyro.distributions import constraints
 from pyro.infer import RenyiELBO, Trace_ELBO
 from torch.testing import assert_close
 
-from ppl_vae import objectives, posteriors, priors, traces
+from ppl_vae import likelihoods, objectives, posteriors, priors, traces
+from ppl_vae.likelihoods import Rowwise
 from ppl_vae.objectives import IWAE, Commitment, Contractive, FreeBits, InfoVAE, TraceMeanField_ELBO
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -254,7 +255,16 @@ def test_latent_densities_integrate_to_one(case):
         assert_close(fn.log_prob(points).exp().sum(0) * volume, torch.ones(2).double(), rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("leaf", LIKELIHOODS, ids=matrix.name)
+STEPS = torch.linspace(-30, 30, 40001).double()
+LINES = {  # numbers of a kind, and their derivative by the steps: the ends are reached at an exponential rate
+    "real": (STEPS.sinh(), STEPS.cosh()),
+    "positive": (STEPS.exp(), STEPS.exp()),
+    "unit": (STEPS.sigmoid(), STEPS.sigmoid() * (-STEPS).sigmoid()),
+}
+ELEMENTWISE = [leaf for leaf in LIKELIHOODS if not issubclass(leaf.func, Rowwise)]
+
+
+@pytest.mark.parametrize("leaf", ELEMENTWISE, ids=matrix.name)
 def test_likelihoods_sum_or_integrate_to_one(leaf):
     vae, _ = make(next(case for case in CASES if case.likelihood is leaf))
     likelihood = vae.likelihood
@@ -262,10 +272,14 @@ def test_likelihoods_sum_or_integrate_to_one(leaf):
     assert fn.shape() == (3, *X_SHAPE)
     assert fn.log_prob(fn.sample()).isfinite().all()
     assert fn.support.is_discrete == (likelihood.base_measure == "mass")
-    top = {"binary": 2, "levels": matrix.LEVELS}.get(likelihood.kinds[0], 2000)
-    grid = torch.arange(top).double()
+    kind = likelihood.kinds[0]
+    grid = torch.arange({"binary": 2, "levels": matrix.LEVELS}.get(kind, 2000)).double()
     if likelihood.base_measure == "density":
-        grid = torch.linspace(*(0, 1) if likelihood.kinds[0] == "unit" else (-20, 20), 20001).double()
+        grid, slope = LINES[kind]
     density = fn.log_prob(grid.reshape(-1, *[1] * fn.mean.dim()).expand(-1, *fn.shape())).exp()
-    mass = density.sum(0) if likelihood.base_measure == "mass" else torch.trapezoid(density, grid, dim=0)
-    assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-8)
+    if likelihood.base_measure == "mass":
+        assert_close(density.sum(0), torch.ones_like(fn.mean), rtol=0, atol=1e-8)
+        return
+    mass = torch.trapezoid(density * slope.reshape(-1, *[1] * fn.mean.dim()), STEPS, dim=0)
+    kinked = leaf.func is likelihoods.Laplace  # where the error of the rule is (step / scale)^2 / 6
+    assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-5 if kinked else 1e-7)

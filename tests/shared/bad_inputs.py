@@ -29,6 +29,7 @@ from good_calls import (
     OwnLikelihood,
     OwnPosterior,
     OwnPrior,
+    OwnRows,
     Z,
     arrays,
     at,
@@ -114,7 +115,9 @@ COUNTS = ("seed", "patience", "num_points", "num_projections", "steps", "columns
 """Arguments that are whole numbers or None."""
 
 FINE = {
-    ("ppl_vae.Gaussian", "scale", "3"),
+    *((f"ppl_vae.{name}", "scale", "3") for name in ("Gaussian", "likelihoods.Laplace", "StudentT", "LogNormal")),
+    ("ppl_vae.StudentT", "df", "3"),
+    ("ppl_vae.CorrelatedGaussian", "covariance", "3"),
     *((f"ppl_vae.objectives.{name}", "epochs", said) for name in ("Linear", "Cyclical") for said in ("1.5", "2**70")),
 }
 """Values that are right after all."""
@@ -477,7 +480,13 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
         {"x_shape": (2,), "domain": THREE_COLUMNS},
     ),
     ("ppl_vae.DataSpec", "context_shapes=(3,)", {"context_shapes": (3,)}),
-    ("ppl_vae.NegativeBinomial", "an exposure without context", {"exposure": True}),
+    *(
+        (f"ppl_vae.{name}", f"an exposure {said}", {"exposure": value})
+        for name in ("Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial")
+        for said, value in {"without context": True, "by name without context": "context", "misspelled": "totl"}.items()
+    ),
+    ("ppl_vae.NegativeBinomial", "dispersion=gene", {"dispersion": "gene"}),
+    ("ppl_vae.ZeroInflatedNegativeBinomial", "dispersion=1", {"dispersion": 1.0}),
     ("ppl_vae.Domain", "kind=grey", {"kind": "grey"}),
     ("ppl_vae.Domain", "levels without a number", {"levels": None}),
     ("ppl_vae.Domain", "span=0", {"kind": "real", "levels": None, "span": 0.0}),
@@ -629,6 +638,17 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.VectorQuantized", "decay=1", {"decay": 1.0}),
     ("ppl_vae.Gaussian", "scale=0", {"scale": 0.0}),
     ("ppl_vae.Gaussian", "scale=lerned", {"scale": "lerned"}),
+    *(
+        (f"ppl_vae.{name}", "scale=optimal", {"scale": "optimal"})
+        for name in ("likelihoods.Laplace", "StudentT", "LogNormal")
+    ),
+    ("ppl_vae.StudentT", "df=2", {"df": 2.0}),
+    ("ppl_vae.StudentT", "df=decoder", {"df": "decoder"}),
+    ("ppl_vae.CorrelatedGaussian", "covariance=0", {"covariance": 0}),
+    ("ppl_vae.CorrelatedGaussian", "covariance=diagonal", {"covariance": "diagonal"}),
+    ("ppl_vae.OrderedLogistic", "levels=1", {"levels": 1}),
+    ("ppl_vae.DiscretizedLogisticMixture", "levels=0", {"levels": 0}),
+    ("ppl_vae.DiscretizedLogisticMixture", "num_components=0", {"num_components": 0}),
     ("ppl_vae.Categorical", "levels=0", {"levels": 0}),
     ("ppl_vae.DiscretizedLogistic", "levels=0", {"levels": 0}),
     ("ppl_vae.VampPrior", "posterior=None", {"posterior": None}),
@@ -762,6 +782,7 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("ppl_vae.Posterior", "net=None", lambda: OwnPosterior((3,), 2, None)),
     ("ppl_vae.Likelihood", "num_params=0", lambda: OwnLikelihood(2, (3,), num_params=0)),
     ("ppl_vae.Likelihood", "x_shape=3", lambda: OwnLikelihood(2, 3)),
+    ("ppl_vae.likelihoods.Rowwise", "x_shape=3", lambda: OwnRows(2, 3)),
     ("ppl_vae.Corruption", "whole numbers", lambda: ppl_vae.Masking()(torch.ones(3, dtype=torch.int64))),
     ("ppl_vae.Corruption", "None", lambda: ppl_vae.Masking()(None)),
     ("ppl_vae.Corruption", "an array", lambda: ppl_vae.Masking()(np.ones(3))),

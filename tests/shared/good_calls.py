@@ -19,6 +19,7 @@ from ppl_vae import (
     corruptions,
     data,
     diagnostics,
+    distributions,
     evaluation,
     likelihoods,
     manifold,
@@ -31,7 +32,19 @@ from ppl_vae import (
 )
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 
-MODULES = (ppl_vae, data, diagnostics, evaluation, manifold, objectives, plots, sklearn, corruptions, training)
+MODULES = (
+    ppl_vae,
+    data,
+    diagnostics,
+    evaluation,
+    manifold,
+    objectives,
+    plots,
+    sklearn,
+    corruptions,
+    training,
+    likelihoods,
+)
 
 
 class Made(NamedTuple):
@@ -186,6 +199,13 @@ class OwnLikelihood(ppl_vae.Likelihood):
         return torch.distributions.Normal(params[0], 1.0)
 
 
+class OwnRows(likelihoods.Rowwise):
+    """A likelihood of rows of one's own."""
+
+    def elementwise(self, *params):
+        return distributions.Multinomial(params[0], torch.tensor(5.0), len(self.x_shape))
+
+
 SHAPES: dict[str, Any] = {"x_shape": (1, 4, 4), "latent_dim": 2, "net": SMALL}
 OF_Z: dict[str, Any] = {"latent_dim": 2, "x_shape": (1, 4, 4), "net": SMALL}
 
@@ -210,10 +230,15 @@ VERBS: dict[str, dict[str, Any]] = {
 """What takes a program and data, with settings that let it end at once."""
 
 
-def leaves() -> list[Any]:
-    """Every prior, likelihood and posterior that the package offers."""
-    named = [getattr(module, name) for module in (priors, likelihoods, posteriors) for name in module.__all__]
-    return [leaf for leaf in named if leaf.__name__ in ppl_vae.__all__ and not inspect.isabstract(leaf)]
+def leaves() -> dict[str, Any]:
+    """Every prior, likelihood and posterior that the package offers, by its public name."""
+    named = [(module, name) for module in (priors, likelihoods, posteriors) for name in module.__all__]
+    found = {}
+    for module, name in named:
+        leaf = getattr(module, name)
+        if not inspect.isabstract(leaf) and inspect.isclass(leaf):
+            found[f"{(ppl_vae if getattr(ppl_vae, name, None) is leaf else module).__name__}.{name}"] = leaf
+    return found
 
 
 def of_leaf(leaf: Any) -> dict[str, Any]:
@@ -242,7 +267,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.GatedMLP": {"in_shape": (3,), "out_shape": (2, 2)},
     "ppl_vae.ConvEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "ppl_vae.ConvDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
-    **{f"ppl_vae.{leaf.__name__}": of_leaf(leaf) for leaf in leaves()},
+    **{name: of_leaf(leaf) for name, leaf in leaves().items()},
     "ppl_vae.ConditionalNormal": {"latent_dim": 2, "net": SMALL, "context": ((3,),)},
     "ppl_vae.CodePrior": {"posterior": Made(lambda: ppl_vae.VectorQuantized(**SHAPES))},
     "ppl_vae.VAE": {

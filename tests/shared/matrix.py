@@ -32,7 +32,11 @@ PRIORS = [
 ]
 LIKELIHOODS = [
     *leaves(likelihoods),
-    *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder")),
+    *(partial(likelihoods.Gaussian, scale=scale) for scale in (0.5, "elementwise", "decoder", "optimal")),
+    partial(likelihoods.CorrelatedGaussian, covariance=2),
+    partial(likelihoods.StudentT, df="elementwise"),
+    partial(likelihoods.Poisson, exposure="total"),
+    *(partial(likelihoods.NegativeBinomial, dispersion=r, exposure="total") for r in ("learned", "elementwise")),
 ]
 COIN = next(leaf for leaf in LIKELIHOODS if leaf.func is likelihoods.Bernoulli)
 """The likelihood of laws about z, and of cases with a context, which its density ignores."""
@@ -76,6 +80,8 @@ _VALUES = {
     "real": lambda: torch.randn(BATCH, *X_SHAPE),
     "levels": lambda: torch.randint(LEVELS, (BATCH, *X_SHAPE)),
     "counts": lambda: torch.poisson(torch.full((BATCH, *X_SHAPE), 2.0)),
+    "positive": lambda: torch.rand(BATCH, *X_SHAPE) + 0.1,
+    "categories": lambda: torch.randint(LEVELS, (BATCH, *X_SHAPE)),
 }
 
 

@@ -102,8 +102,7 @@ def to_arviz(
                     _check_size(parts[0], split, num_predictive, max_bytes)
                 bar.update(rows.stop - rows.start)
         prior = _prior(program, split, num_predictive, set(drawn.z))
-    measure = "mass" if drawn.discrete else "density"
-    attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": measure}
+    attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": drawn.measure}
     attrs |= attributes(program, split, used, num_samples=num_samples)
     datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
