@@ -110,7 +110,8 @@ class LowRankNormal(_Normal):
     """N(x; loc, W W^T + diag(s)^2), of a row of which some elements may be missing: the density of the others, exactly.
 
     Costs d r^2 for d elements and rank r. The distance is the residual of a least-squares problem,
-    min_u |(x - loc - W u) / s|^2 + |u|^2; torch's is a difference of large numbers where W is large beside s.
+    min_u |(x - loc - W u) / s|^2 + |u|^2; torch's is a difference of large numbers where W is large beside s: in
+    float32 off by 0.5 nats at W = 1e3 and s = 0.01.
 
     Parameters
     ----------

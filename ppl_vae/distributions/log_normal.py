@@ -18,7 +18,8 @@ __all__ = ["LogNormal"]
 class LogNormal(Scalar):
     """p(x) = N(log x; loc, scale^2) / x for x > 0, of median e^loc.
 
-    torch takes the logarithm in the type of x: in float32 it loses the digits that a small scale needs.
+    torch takes the logarithm in the type of x: in float32 it loses the digits that a small scale needs, 4e-4 nats at a
+    scale of 1e-4 and x = 22,026.
 
     Parameters
     ----------

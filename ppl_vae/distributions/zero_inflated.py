@@ -18,8 +18,8 @@ Shape = Sequence[int]
 class ZeroInflated(TorchDistribution):
     """P(x) = w 1[x = 0] + (1 - w) p(x), with w = sigmoid(logit).
 
-    Pyro's distribution of the same name adds the logit to log p(0): in float32 it is off by 1e-4 nats from logits of
-    1,000 on.
+    Pyro's distribution of the same name adds the logit to log p(0): in float32 it is off by 3e-5 nats from logits of
+    -1,000 on.
 
     Parameters
     ----------

@@ -138,7 +138,8 @@ class OrderedLogistic(_OnLevels):
     """P(x_i <= k | z) = sigmoid(c_ik - m_i), for ordered levels without distances: grades, answers from no to yes.
 
     The decoder gives one number m_i an element; the cutpoints c_i0 < c_i1 < ... are learned, own ones for each element
-    of x. They start where all levels have the same probability at m_i = 0.
+    of x. They start where all levels have the same probability at m_i = 0. Pyro's distribution of this
+    name is a difference of cumulative probabilities, which in float32 gives no level less than 1e-7.
 
     Parameters
     ----------

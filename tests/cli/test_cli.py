@@ -1,3 +1,4 @@
+import inspect
 import json
 import re
 import runpy
@@ -18,7 +19,7 @@ TINY = ["--data", "digits", "--take", "30", "--epochs", "2", "--latent-dim", "2"
 
 def leaves(module, base):
     found = (getattr(module, name) for name in module.__all__)
-    return [c.__name__ for c in found if isinstance(c, type) and issubclass(c, base) and c is not base]
+    return [c.__name__ for c in found if isinstance(c, type) and issubclass(c, base) and not inspect.isabstract(c)]
 
 
 OBJECTIVES = ["IWAE", "FreeBits", "InfoVAE", "Contractive", "Commitment"]
@@ -37,6 +38,7 @@ SETTINGS = {
     "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
     "VectorQuantized": ["--prior", "CodePrior"],
 }
+ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 
 
 def run(*words):
@@ -62,11 +64,38 @@ def test_every_leaf_parses_by_its_short_name(option, name, capsys):
 
 @pytest.mark.parametrize(
     ("option", "name"),
-    [c for c in CHOICES if c[0] in ("prior", "likelihood", "posterior", "corruption") and c[1] != "Flat"],
+    [
+        c
+        for c in CHOICES
+        if c[0] in ("prior", "likelihood", "posterior", "corruption") and c[1] not in ("Flat", *ABOVE_0)
+    ],
 )
 def test_swapping_a_leaf_changes_one_word(option, name, trained):
     folder = trained("run", f"--{option}", name, *SETTINGS.get(name, []))
     assert name in json.loads((folder / "config.json").read_text())["formula"][option in ("posterior", "corruption")]
+
+
+def test_a_name_that_two_leaves_have_is_that_of_the_option(trained):
+    folder = trained("run", "--prior", "Laplace", "--likelihood", "Laplace", "--likelihood.scale", "decoder")
+    assert json.loads((folder / "config.json").read_text())["formula"][0] == (
+        "p(x, z) = Laplace(z) Laplace(x | z; scale=decoder)"
+    )
+    assert run("evaluate", folder, "--num-samples", 30) == 0
+
+
+def test_counts_are_given_their_total(trained, capsys):
+    words = ("--likelihood", "NegativeBinomial", "--likelihood.exposure", "total")
+    folder = trained("run", *words, "--likelihood.dispersion", "elementwise")
+    assert run("evaluate", folder, "--num-samples", 30) == 0
+    assert "a mass given the total" in capsys.readouterr().out.replace(", mass", ", a mass")
+    assert run("sample", folder, "--num", 3, "--out", folder / "x.npy") == 0
+    assert np.load(folder / "x.npy").sum() > 0
+
+
+@pytest.mark.parametrize("name", ABOVE_0)
+def test_digits_are_not_above_0(name, capsys):
+    assert run("train", *TINY, "--likelihood", name) == 1
+    assert f"{name} scores positive data, got levels; choose a likelihood of levels data" in capsys.readouterr().err
 
 
 def test_a_run_from_training_to_figures(trained, capsys):
