@@ -17,8 +17,8 @@ __all__ = ["Gamma", "LogNormal"]
 class LogNormal(Scaled):
     """p(x_i | z) = N(log x_i; m_i, s_i^2) / x_i, a density for x > 0 with relative errors of size s_i.
 
-    The median is exp(m_i) and the mean exp(m_i + s_i^2 / 2). The encoder sees log x: divide x by its median first, so
-    that it is about 0.
+    The median is exp(m_i) and the mean exp(m_i + s_i^2 / 2). The encoder sees log x, which is
+    about 0 after `Data.standardize`.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class LogNormal(Scaled):
 class Gamma(Likelihood):
     """p(x_i | z) = Gamma(x_i; k_i, k_i / m_i), a density for x > 0 of mean m_i and variance m_i^2 / k_i.
 
-    Both from the decoder. The encoder sees log x: divide x by its median first, so that it is about 0.
+    Both from the decoder. The encoder sees log x, which is about 0 after `Data.standardize`.
 
     Parameters
     ----------
