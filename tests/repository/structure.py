@@ -35,7 +35,7 @@ LAYERS = {  # from the top
     "splits, enumeration": "split enumeration",
     "traces, weights, calls": "traces importance calls checksums",
     "conditionals": "conditional nets distributions domain corruptions codebook",
-    "shared by all": "arguments files isolation latent_draws memory precision support tensors _torchvision",
+    "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take": "modelled",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
