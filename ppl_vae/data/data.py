@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data import steps
+from ppl_vae.data.columns import Columns
 from ppl_vae.data.suit import steps_between, way_to
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
@@ -78,15 +79,20 @@ class Data:
         sizes = " + ".join(str(len(split)) for split in self.splits.values())
         left = [step["left"] for step in self.provenance.get("transforms", []) if "left" in step]
         kind = "; ".join([self.domain.described, *left])
-        over = self.provenance.get("background")
-        ground = f", transparent pixels laid on {over}" if over else ""
         done = f" by {self.suited}" if self.suited else ""
-        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind}{done}{ground})"
+        noted = steps.noted(self.splits.values(), self.provenance)
+        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind}{done}{noted})"
 
     @property
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
         return {role: getattr(self, role) for role in steps.ROLES}
+
+    @property
+    def columns(self) -> Columns | None:
+        """What the columns of a frame hold, printed as a table; `None` for data that came from none."""
+        plain = self.provenance.get("columns")
+        return None if plain is None else Columns.of(plain)
 
     @property
     def x_shape(self) -> tuple[int, ...]:

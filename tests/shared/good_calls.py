@@ -143,6 +143,7 @@ def folder() -> Path:
     np.save(path / "objects.npy", np.array(["a", None], dtype=object), allow_pickle=True)
     np.save(path / "text.npy", np.array(["a", "b"]))
     np.save(path / "scalar.npy", np.array(1.0))
+    np.save(path / "rows.npy", np.eye(9))
     return path
 
 
@@ -167,6 +168,7 @@ PICTURES = np.linspace(0, 1, 6 * 64).reshape(6, 1, 8, 8)
 TILES = np.linspace(0, 1, 6 * 64).reshape(2, 3, 1, 8, 8)
 Z = np.linspace(-1, 1, 40).reshape(20, 2) ** 3
 ROWS = np.sin(np.arange(120)).reshape(40, 3)
+FRAME = pd.DataFrame({"a": np.arange(40) % 7, "b": ["x", "y", "x", "z"] * 10})
 THREE_COLUMNS = data.Domain("real", span=(1.0, 2.0, 3.0))
 DRAWN: dict[str, Any] = {"program": Made(vae), "x": Made(x), "seed": 0, "progress": False}
 
@@ -296,6 +298,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.data.Threshold": {},
     "ppl_vae.data.again": {"provenance": Made(lambda: arrays().provenance)},
     "ppl_vae.data.from_arrays": {"x": ROWS},
+    "ppl_vae.data.from_frame": {"frame": FRAME},
+    "ppl_vae.data.to_frame": {"x": torch.zeros(2, 2), "data": Made(lambda: data.from_frame(FRAME))},
+    "ppl_vae.data.Column": {"name": "a", "kind": "real", "dtype": "float64"},
     "ppl_vae.data.from_file": {"path": Made(partial(at, "empty"))},
     "ppl_vae.data.load": {"name": "digits"},
     "ppl_vae.data.read_images": {"folder": Made(partial(at, "empty"))},
