@@ -20,7 +20,7 @@ from ppl_vae.rows import Rows
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_mask, as_tensor, check_precision, missing_in, whole_mask
 
-__all__ = ["from_arrays"]
+__all__ = ["from_arrays", "read"]
 
 Context = ArrayLike | Tensor | tuple[ArrayLike | Tensor, ...]
 
@@ -106,9 +106,9 @@ def from_arrays(
     Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
     """
     dtype = dtype_of(x) if is_stored(x) else as_tensor("x", x).dtype
-    given = {"train": _read("x", x, mask)}
+    given = {"train": read("x", x, mask)}
     others: dict[str, Any] = {"validation": (x_validation, mask_validation), "test": (x_test, mask_test)}
-    given |= {role: _read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
+    given |= {role: read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
     conditions = {"train": context, "validation": context_validation, "test": context_test}
     given, records = _conditioned(given, conditions, standardize_context)
     labels = {"train": y, "validation": y_validation, "test": y_test}
@@ -120,14 +120,15 @@ def from_arrays(
     if dtype == torch.float64:
         source["rounded"] = "float64 to float32"
     if records:
-        source["context"] = records
+        source["conditions"] = records
     if len(given) < 3:
         source["split_seed"] = seed
         given |= _missing(given, fractions, seed)
     return collect(name, **given, domain=known, classes=classes, **source)
 
 
-def _read(name: str, x: ArrayLike | Tensor, mask: ArrayLike | Tensor | None) -> Split:
+def read(name: str, x: Any, mask: Any = None) -> Split:
+    """An array as a split in float32, NaN without a mask being what was not observed; see `from_arrays`."""
     if is_stored(x):
         return split_of_stored(name, x, mask)
     values, missing = as_tensor(name, x).detach().cpu(), missing_in(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import csv
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
 from ppl_vae.files import regular, written
 
@@ -52,16 +54,20 @@ class Text(Format):
     endings = (".csv", ".tsv")
 
     def read(self, path: Path) -> pd.DataFrame:
-        """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ..."""
+        """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ...
+
+        Text in which all values are dates, as ISO 8601 writes them, are dates.
+        """
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 first = file.readline()
             apart = max(",;\t", key=first.count)
             cells = next(csv.reader([first], delimiter=apart), [])
             named = not all(map(_is_number, cells))
-            return pd.read_csv(path, sep=apart, header=0 if named else None, encoding="utf-8-sig")
+            frame = pd.read_csv(path, sep=apart, header=0 if named else None, encoding="utf-8-sig")
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise _damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
+        return frame.apply(_with_dates)
 
     def write(self, path: Path, made: Made, source: Path) -> str:
         """With the separator of the ending."""
@@ -135,6 +141,7 @@ FORMATS: tuple[Format, ...] = (Text(), Parquet(), OneArray(), Arrays())
 ENDINGS = tuple(ending for one in FORMATS for ending in one.endings)
 """Of files that are read."""
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
 _ADVICE = {
     ".xlsx": "pd.read_excel(path).to_csv('data.csv', index=False)",
     ".xls": "pd.read_excel(path).to_csv('data.csv', index=False)",
@@ -198,6 +205,16 @@ def _needs_pyarrow() -> None:
         raise ValueError(
             "a .parquet file expects pyarrow, got none installed; pip install 'ppl_vae[tables]', or convert it to .csv"
         ) from error
+
+
+def _with_dates(values: pd.Series) -> pd.Series:
+    there = values.dropna()
+    if types.is_numeric_dtype(values) or not len(there) or not there.map(lambda v: bool(_DATE.match(str(v)))).all():
+        return values
+    try:
+        return pd.to_datetime(values, format="ISO8601")
+    except ValueError:  # text that looks like dates, such as 2024-99-99
+        return values
 
 
 def _is_number(cell: str) -> bool:

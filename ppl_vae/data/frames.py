@@ -117,8 +117,8 @@ def from_frame(
         **given, domain=columns.domain, standardize_context=False, seed=seed, fractions=fractions, name=name
     )
     said: dict[str, Any] = {"columns": columns.plain()}
-    said |= {"context": records} if records else {}
-    said |= {"apart": [*skipped, *([split] if split else []), *([label] if label else [])]}
+    said |= {"conditions": records} if records else {}
+    said |= {"label": label, "classes": list(made.classes or ()), "apart": [*skipped, *([split] if split else [])]}
     return replace(made, provenance={**made.provenance, **{k: v for k, v in said.items() if v}})
 
 

@@ -153,7 +153,7 @@ def again(
     """
     said = {new: provenance[old] for old, new in _ARGUMENTS.items() if old in provenance}
     if "columns" in provenance:
-        conditions = [one["column"] for several in provenance.get("context", []) for one in several]
+        conditions = [one["column"] for several in provenance.get("conditions", []) for one in several]
         said["kinds"] = Columns.of([*provenance["columns"], *conditions])
     data = load(name or _source(provenance), data_dir=data_dir, **said, **provenance.get("read", {}))
     for record in provenance.get("transforms", []):

@@ -23,7 +23,7 @@ PAGE = REPOSITORY / "docs" / "architecture.md"
 LAYERS = {  # from the top
     "python -m ppl_vae": "__main__",
     "command line": "cli",
-    "data, plots": "data plots",
+    "plots": "plots",
     "manifold learning": "manifold",
     "diagnostics, estimators": "diagnostics sklearn",
     "training, evaluation": "training evaluation",
@@ -31,6 +31,7 @@ LAYERS = {  # from the top
     "leaves": "likelihoods posteriors priors",
     "draws from q": "draws",
     "data plates": "find_plates",
+    "data sets": "data",
     "casting of data": "casting",
     "splits, enumeration": "split enumeration",
     "traces, weights, calls": "traces importance calls checksums",
