@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -11,7 +12,7 @@ from ppl_vae.vae.recipe import Described
 
 __all__ = ["warn_of_scales"]
 
-_MOST = 100.0  # ratio of standard deviations
+_MOST = 100.0  # ratio of ranges: a sparse column may have a small standard deviation on the same scale
 _ROWS = 5000
 
 
@@ -21,7 +22,7 @@ def warn_of_scales(data: Described) -> None:
     Warns
     -----
     UserWarning
-        Where the standard deviations of its real, unit and positive columns differ by a factor above 100.
+        Where the ranges of its real, unit and positive columns differ by a factor above 100.
     """
     train = getattr(data, "train", None)
     if train is None or len(data.x_shape) != 1:
@@ -29,16 +30,14 @@ def warn_of_scales(data: Described) -> None:
     split = train[:_ROWS].fixed()
     x, seen = in_float64(split.x), split.observed
     continuous = torch.tensor([not one.discrete for one in data.domain.columns(x.shape[1])])
-    count = seen.sum(0)
-    mean = x.where(seen, 0).sum(0) / count
-    sd = ((x - mean).where(seen, 0).square().sum(0) / count).sqrt().cpu()
-    varies = (continuous & (sd > 0)).nonzero().flatten().tolist()
+    span = (x.where(seen, -math.inf).amax(0) - x.where(seen, math.inf).amin(0)).cpu()
+    varies = (continuous & (span > 0)).nonzero().flatten().tolist()
     if not varies:
         return
-    low, high = min(varies, key=lambda j: sd[j]), max(varies, key=lambda j: sd[j])
-    if sd[high] > _MOST * sd[low]:
+    low, high = min(varies, key=lambda j: span[j]), max(varies, key=lambda j: span[j])
+    if span[high] > _MOST * span[low]:
         warnings.warn(
-            f"the columns of x have standard deviations from {sd[low]:.3g} (column {low}) to {sd[high]:.3g} (column "
-            f"{high}), so that the networks see and fit the widest alone; standardize them: data.standardize()",
+            f"the columns of x have ranges from {span[low]:.3g} (column {low}) to {span[high]:.3g} (column {high}), so "
+            "that the networks see and fit the widest alone; standardize them: data.standardize()",
             stacklevel=4,
         )
