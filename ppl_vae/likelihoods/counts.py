@@ -63,7 +63,7 @@ class _Counts(Likelihood):
             total = _total(x, mask, self.typical_total, dims).unsqueeze(-1)
             seen = None if mask is True else torch.as_tensor(mask, device=raw.device).flatten(-dims)
             means = total * log_shares(raw.flatten(-dims), seen).exp()
-            return means.clamp_min(LEAST).unflatten(-1, self.x_shape)
+            return means.clamp_min(LEAST).reshape(*means.shape[:-1], *self.x_shape)
         if self.exposure:
             return positive(raw) * context[0].reshape(*context[0].shape[:-1], *[1] * dims)
         return positive(raw)

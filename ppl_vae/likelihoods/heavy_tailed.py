@@ -46,7 +46,8 @@ class Laplace(Scaled):
 
     def elementwise(self, loc: Tensor, *raw: Tensor) -> TorchDistribution:
         """From locations, and unconstrained scales where the decoder computes them."""
-        return dist.Laplace(loc, self.scale_of(loc, *raw))
+        made: TorchDistribution = dist.Laplace(loc, self.scale_of(loc, *raw))
+        return made
 
 
 @checked

@@ -78,7 +78,7 @@ def test_a_mixture_has_several_likely_levels():
     found = {}
     for leaf in (partial(DiscretizedLogisticMixture, num_components=2), DiscretizedLogistic):
         vae = built(leaf, source)
-        fit(vae, source, epochs=25, batch_size=32, optimizer=partial(torch.optim.Adam, lr=0.03), seed=0, progress=False)
+        fit(vae, source, epochs=12, batch_size=32, optimizer=partial(torch.optim.Adam, lr=0.03), seed=0, progress=False)
         found[vae.likelihood.formula()] = evaluate(
             vae, source.test, num_samples=30, seed=0, progress=False
         ).summary.loc["elbo", "mean"]

@@ -108,7 +108,7 @@ def test_a_correlated_gaussian_finds_a_covariance_that_a_diagonal_one_cannot(cov
         vae = built(leaf, source, prior=ppl_vae.StandardNormal)
         for parameter in vae.posterior.parameters():
             parameter.requires_grad_(False)
-        fit(vae, source, epochs=40, batch_size=64, optimizer=partial(torch.optim.Adam, lr=0.02), seed=0, progress=False)
+        fit(vae, source, epochs=20, batch_size=64, optimizer=partial(torch.optim.Adam, lr=0.02), seed=0, progress=False)
         found[leaf.func] = evaluate(vae, source.test, num_samples=30, seed=0, progress=False).summary.loc[
             "elbo", "mean"
         ]
