@@ -14,6 +14,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from ppl_vae import traces
 from ppl_vae.calls import method
 from ppl_vae.casting import arguments
+from ppl_vae.isolation import eval_mode
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import Point
@@ -170,8 +171,9 @@ class Autoencoder(LatentTransformer):
             In nats per row, in the units of X.
         """
         data = self._data(X)
-        with torch.no_grad():
-            log_p = self.vae_.decode(self._codes(data)).log_prob(arguments(self.vae_, data)[0][0])
+        x = arguments(self.vae_, data)[0][0]
+        with eval_mode(self.vae_), torch.no_grad():
+            log_p = self.vae_.scored(x, True, self._codes(data).to(x)).log_prob(x)
         return float((log_p.cpu() - data.log_volume).mean())
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:

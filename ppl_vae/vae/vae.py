@@ -89,7 +89,7 @@ class VAE(nn.Module):
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
                 z = self.prior(*context)
-            fn = self._likelihood(x, mask, z, *context)
+            fn = self.scored(x, mask, z, *context)
             infer = {"given": "the total"} if self.likelihood.given_total else {}
             pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn), infer=infer)
 
@@ -179,7 +179,7 @@ class VAE(nn.Module):
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape). Data and errors as for `encode`."""
         with evaluating(self, seed):
             args, seen = self._entered(x, context, mask)
-            return self._likelihood(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:]).mean
+            return self.scored(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:]).mean
 
     @verb
     def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
@@ -233,6 +233,11 @@ class VAE(nn.Module):
         with pyro.plate("data", len(x), dim=-1):
             guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *context)
             return poutine.replay(self.prior, trace=guide)(*context)
+
+    def scored(self, x: Tensor, mask: Tensor | bool, z: Tensor, *context: Tensor) -> TorchDistribution:
+        """p(x | z, context) for scoring checked data x: a likelihood that `sees_x` is given it, unlike in `decode`."""
+        known = {"x": x} if self.likelihood.sees_x else {}
+        return self.likelihood.given(z, *context, mask=mask, **known)
 
     def formula(self) -> str:
         """p(x, z) and q(z | x) as a paper writes them, a line each; `repr` shows the modules below it."""
@@ -310,11 +315,6 @@ class VAE(nn.Module):
         observed = torch.as_tensor(mask, device=x.device)
         seen = self.likelihood.standardize(torch.where(observed, x, torch.zeros_like(x)))
         return torch.where(observed, seen, torch.zeros_like(seen))
-
-    def _likelihood(self, x: Tensor, mask: Tensor | bool, z: Tensor, *context: Tensor) -> TorchDistribution:
-        """p(x | z, context), where x is known to a likelihood that looks at it."""
-        known = {"x": x} if self.likelihood.sees_x else {}
-        return self.likelihood.given(z, *context, mask=mask, **known)
 
     def _real(self, values: Tensor) -> Tensor:
         """Values on the device and in the precision of the parameters."""

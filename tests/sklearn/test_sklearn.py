@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ppl_vae import evaluate, posteriors, priors
 from ppl_vae.corruptions import GaussianNoise, Masking
-from ppl_vae.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from ppl_vae.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Poisson
 from ppl_vae.nets import MLP, GatedMLP
 from ppl_vae.objectives import Commitment, Contractive, Linear
 from ppl_vae.sklearn import Autoencoder, VariationalAutoencoder
@@ -381,3 +381,14 @@ def test_nets_and_warm_ups():
 def test_k_nearest_neighbours_after_it():
     pipeline = make_pipeline(StandardScaler(), Autoencoder(2, epochs=30, random_state=0), KNeighborsClassifier(10))
     assert pipeline.fit(IRIS[::2], SPECIES[::2]).score(IRIS[1::2], SPECIES[1::2]) > 0.85
+
+
+def test_counts_are_scored_given_their_own_total():
+    rng = np.random.default_rng(0)
+    X = rng.poisson(rng.uniform(1, 60, size=(80, 1)) * rng.random((1, 6)))
+    given = Autoencoder(2, likelihood=partial(Poisson, exposure="total"), epochs=3, random_state=0).fit(X)
+    decoded = given.inverse_transform(given.transform(X)).sum(1)
+    assert np.allclose(decoded, float(given.vae_.likelihood.typical_total))  # codes have no total
+    share = given.vae_.decode(torch.tensor(given.transform(X))).mean.detach().numpy() / decoded[:, None]
+    exact = stats.poisson.logpmf(X, share * X.sum(1, keepdims=True)).sum(1).mean()
+    assert given.score(X) == pytest.approx(exact, rel=1e-4)
