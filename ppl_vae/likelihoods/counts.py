@@ -19,7 +19,7 @@ from ppl_vae.nets import MLP
 
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
-Exposure = bool | Literal["context", "total"]
+Exposure = bool | Literal["context", "total"] | None
 Dispersion = Literal["decoder", "learned", "elementwise"]
 LEAST = 1e-8
 """The smallest mean: counts where the decoder's share is 0 have a finite mass."""
@@ -90,11 +90,11 @@ class Poisson(_Counts):
     latent_dim, x_shape, net
         See `Likelihood`.
     exposure
-        `False` for none: m_i is what the decoder gives. `True` or ``"context"``: the first context, of shape (1,), is
-        the exposure e > 0 of a datum, such as a time of observation, and m_i is e times what the decoder gives. The
-        networks are given it too, so scale it to about 1. ``"total"``: m_i is the datum's own total n = sum_i x_i times
-        the softmax of what the decoder gives, as in scVI. The encoder sees log(1 + x), from which n follows; the
-        decoder does not see n.
+        `False` or `None` for none: m_i is what the decoder gives. `True` or ``"context"``: the first context, of shape
+        (1,), is the exposure e > 0 of a datum, such as a time of observation, and m_i is e times what the decoder
+        gives. The networks are given it too, so scale it to about 1. ``"total"``: m_i is the datum's own total
+        n = sum_i x_i times the softmax of what the decoder gives, as in scVI. The encoder sees log(1 + x), from which n
+        follows; the decoder does not see n.
 
         Given the total, masses may be ranked only against others given the total (`Evaluation.base_measure` is
         ``"mass given the total"``): what n costs is left out. The mass of other x with the same total adds up to less

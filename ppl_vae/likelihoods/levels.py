@@ -185,6 +185,7 @@ class OrderedLogistic(_OnLevels):
         return distributions.Levels(torch.cat([inner[..., :1], between, below[..., -1:]], -1))
 
 
+@checked
 class Categorical(_OnLevels):
     """p(x_i | z) = Categorical(x_i; softmax(logits_i)), any distribution over the levels 0, ..., levels - 1.
 
@@ -195,8 +196,8 @@ class Categorical(_OnLevels):
     latent_dim, x_shape, net
         See `Likelihood`.
     levels
-        Number of levels; the decoder has that many outputs per element. Of columns with different numbers the
-        largest: the levels that a column lacks soon have next to no mass.
+        Number of levels; or a sequence, the number of levels of each column, the last dimension of x: the levels that a
+        column lacks have no mass. The decoder has as many outputs per element as the largest.
     context, site
         See `Likelihood`.
 
@@ -206,6 +207,29 @@ class Categorical(_OnLevels):
     """
 
     kinds = ("levels", "binary", "categories")
+    lacking: Tensor | None
+    top: Tensor
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        x_shape: Shape,
+        net: Net = MLP,
+        levels: Count | Sequence[Count] = 256,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "x",
+    ) -> None:
+        each = torch.as_tensor(levels)
+        if each.dim() and each.shape != tuple(x_shape)[-1:]:
+            raise ValueError(
+                f"Categorical expects one number of levels, or one for each of the {x_shape[-1]} columns, got "
+                f"{len(each)}; give as many as x has columns"
+            )
+        super().__init__(latent_dim, x_shape, net, int(each.max()), context=context, site=site)
+        lacking = torch.arange(self.levels) >= each.unsqueeze(-1) if each.dim() else None
+        self.register_buffer("lacking", lacking, persistent=False)
+        self.register_buffer("top", (each - 1).clamp_min(1), persistent=False)
 
     def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """One logit per level."""
@@ -213,7 +237,12 @@ class Categorical(_OnLevels):
 
     def elementwise(self, *logits: Tensor) -> TorchDistribution:
         """From one logit per level."""
-        return distributions.Levels(torch.stack(logits, -1))
+        stacked = torch.stack(logits, -1)
+        return distributions.Levels(stacked if self.lacking is None else stacked.masked_fill(self.lacking, -torch.inf))
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Levels scaled to [0, 1]."""
+        return x / self.top
 
 
 def _logistic(raw_loc: Tensor, raw_scale: Tensor, levels: int) -> distributions.DiscretizedLogistic:

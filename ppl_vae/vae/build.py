@@ -126,14 +126,13 @@ def build(
             return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
-    kind = data.domain.kind
     chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
     _check_kind(chosen, data.domain)
     warn_of_scales(data)
     x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
     known: Known = {"x_shape": lambda: x_shape, "context": lambda: context}
-    if kind in ("binary", "levels", "categories"):
-        known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
+    if set(data.domain.kinds) <= {"binary", "levels", "categories"}:
+        known["levels"] = lambda: _levels(data.domain)
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
     _show(likelihood_made, data)
@@ -284,6 +283,15 @@ def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
 def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:
     train = getattr(data, "train", None)
     return None if train is None else likelihood.standardize(train[:most].fixed().x)
+
+
+def _levels(domain: Domain) -> Any:
+    """Number of levels of x, or a tuple of those of its columns where they differ."""
+    if (number := domain.num_columns) is None:
+        return 2 if domain.kind == "binary" else domain.levels
+    columns = [v if isinstance(v, tuple) else (v,) * number for v in (domain.kind, domain.levels)]
+    found = tuple(2 if kind == "binary" else levels for kind, levels in zip(*columns, strict=True))
+    return found[0] if len(set(found)) == 1 else found
 
 
 def _usual(domain: Domain) -> type[Likelihood]:

@@ -94,3 +94,20 @@ def test_categories_are_a_domain():
     assert_close(vae.likelihood.standardize(torch.tensor([0.0, 5.0])), torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match=r"OrderedLogistic expects data.*'levels', got 'categories'.*choose Cat"):
         built(OrderedLogistic, DataSpec((5,), Domain("categories", levels=6)))
+
+
+def test_columns_have_their_own_numbers_of_levels():
+    levels = (2, 5, 3)
+    x = torch.stack([torch.arange(60).remainder(n) for n in levels], -1).float()
+    source = data.from_arrays(x.numpy(), domain=Domain(("binary", "categories", "levels"), levels=(None, *levels[1:])))
+    vae = built(Categorical, source)
+    p = vae.likelihood.given(torch.randn(4, 2)).base_dist.base_dist
+    for j, n in enumerate(levels):
+        assert_close(p.probs[:, j, :n].sum(-1), torch.ones(4))
+        assert not p.probs[:, j, n:].any()
+    fit(vae, source, epochs=1, seed=0, progress=False)
+    assert evaluate(vae, source.test, num_samples=30, seed=0, progress=False).per_datum.log_px.notna().all()
+    assert (vae.sample(50, seed=0) < torch.tensor(levels)).all()
+    assert_close(vae.likelihood.standardize(torch.tensor([[1.0, 4.0, 1.0]])), torch.tensor([[1.0, 1.0, 0.5]]))
+    with pytest.raises(ValueError, match=r"one for each of the 3 columns, got 2; give as many"):
+        Categorical(2, (3,), SMALL, levels=(2, 5))
