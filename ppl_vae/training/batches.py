@@ -6,13 +6,14 @@ import abc
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -20,53 +21,17 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from ppl_vae.isolation import recorded
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision, is_array
+from ppl_vae.training.batch import Batch, as_batch
 
-__all__ = ["Batch", "Batches", "batches", "split_of"]
+__all__ = ["Batch", "Batches", "batches", "loader_of", "split_of"]
 
 _ONCE = (
     "an iterator or generator can be passed over once only: give a DataLoader, or an object whose __iter__ starts anew"
 )
 _SAMPLERS = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler)
-
-
-class Batch(NamedTuple):
-    """The arguments of a model and guide; from a loader of your own, the way to give a mask.
-
-    Parameters
-    ----------
-    x
-        Data, (batch, *x_shape).
-    context
-        What they are conditioned on, each (batch, ...).
-    mask
-        True where an element of x was observed, (batch, *x_shape); `True` where all were.
-    """
-
-    x: Tensor
-    context: tuple[Tensor, ...] = ()
-    mask: Tensor | bool = True
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
-        """The batch on a device, x in the precision of the model, and so are real contexts; labels stay whole."""
-        x = recorded(self.x).to(device, dtype, non_blocking=True)
-        context = (
-            recorded(c).to(device, dtype if c.is_floating_point() else None, non_blocking=True) for c in self.context
-        )
-        return Batch(x, tuple(context), self.mask.to(device) if isinstance(self.mask, Tensor) else self.mask)
-
-    def first(self, size: int) -> Batch:
-        """The first data of the batch."""
-        mask = self.mask[:size] if isinstance(self.mask, Tensor) else self.mask
-        return Batch(self.x[:size], tuple(c[:size] for c in self.context), mask)
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """The shapes of one datum, and whether there is a mask."""
-        return (self.x.shape[1:], tuple(c.shape[1:] for c in self.context), isinstance(self.mask, Tensor))
 
 
 class Batches(abc.ABC):
@@ -173,7 +138,7 @@ class InMemory(Batches):
 
 
 class Loader(Batches):
-    """A `DataLoader`, or any iterable of batches `x`, `(x, *context)` or `Batch`.
+    """A `DataLoader`, or any iterable of batches `x`, `(x, *context)`, `Batch`, or a mapping of its fields.
 
     Parameters
     ----------
@@ -189,7 +154,7 @@ class Loader(Batches):
     def __iter__(self) -> Iterator[Batch]:
         empty = True
         for item in self.iterable:
-            batch = _batch(item)
+            batch = as_batch(item)
             if empty:  # in every pass, the dry run before training included
                 _check_precision(batch.x, batch.context, self.dtype)
             empty = False
@@ -206,7 +171,7 @@ class Loader(Batches):
     def smallest(self) -> int:
         """Where it is known without a pass: of a list of batches, and of a `DataLoader` that cuts its own."""
         if isinstance(self.iterable, list | tuple):
-            return min((len(_batch(item).x) for item in self.iterable), default=0)
+            return min((len(as_batch(item).x) for item in self.iterable), default=0)
         size = getattr(self.iterable, "batch_size", None)
         if not isinstance(self.iterable, DataLoader) or not size or isinstance(self.iterable.dataset, IterableDataset):
             return 0
@@ -220,9 +185,9 @@ class Loader(Batches):
         first = super().one_of_each_kind()
         if not isinstance(self.iterable, list | tuple):
             return first
-        each = {batch.kind: batch for batch in map(_batch, reversed(self.iterable))}
-        del each[_batch(self.iterable[0]).kind]
-        smallest = min((_batch(item) for item in self.iterable), key=lambda batch: len(batch.x))
+        each = {batch.kind: batch for batch in map(as_batch, reversed(self.iterable))}
+        del each[as_batch(self.iterable[0]).kind]
+        smallest = min((as_batch(item) for item in self.iterable), key=lambda batch: len(batch.x))
         others = [batch.to(self.device, self.dtype) for batch in (*each.values(), smallest)]
         return [first[0], *others]
 
@@ -284,6 +249,13 @@ def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype
     return Loader(data, device, dtype)
 
 
+def loader_of(data: Any, batch_size: int, *, shuffle: bool = True) -> Any:
+    """A `DataLoader` of a map-style data set of torch; other data are returned unchanged."""
+    if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
+        return data
+    return DataLoader(data, batch_size, shuffle=shuffle)
+
+
 def split_of(data: Any) -> Split | None:
     """The data as a `Split`, if they are in memory.
 
@@ -304,20 +276,6 @@ def split_of(data: Any) -> Split | None:
     if len(data) == 0:
         raise ValueError("data expect at least one datum, got none; check the split or the selection")
     return data
-
-
-def _batch(item: Any) -> Batch:
-    if isinstance(item, Batch):
-        return item
-    tensors = tuple(item) if isinstance(item, tuple | list) else (item,)
-    if not tensors or not all(map(is_array, tensors)):
-        raise TypeError(
-            f"training expects batches x or (x, *context) of tensors, got {type(item).__name__} of "
-            f"{[type(t).__name__ for t in tensors]}; make such tuples of them (DataLoader: collate_fn)"
-        )
-    x, *context = tensors
-    split = Split(x, torch.arange(len(x)), context=tuple(context))
-    return Batch(split.x, split.context, True if split.mask is None else split.mask)
 
 
 def _check_precision(x: Tensor, context: tuple[Tensor, ...], dtype: torch.dtype, mask: Tensor | None = None) -> None:

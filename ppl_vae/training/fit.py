@@ -20,7 +20,7 @@ from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
 from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule, Constant
-from ppl_vae.training.batches import Batches, batches, split_of
+from ppl_vae.training.batches import Batches, batches, loader_of, split_of
 from ppl_vae.training.checks import as_elbo, check_mask
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.loop import Training
@@ -107,8 +107,8 @@ def fit(
         A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
     data
         A data set with `.train` and `.validation`; or training data alone: a `Split`, a tensor or array x
-        (n, *x_shape), a tuple (x, *context), a `DataLoader` or any iterable of batches x, `(x, *context)` or,
-        with a mask, `Batch`.
+        (n, *x_shape), a tuple (x, *context), a map-style data set of torch, a `DataLoader` or any iterable of batches
+        x, `(x, *context)`, with a mask `Batch`, or a mapping with the keys x, context and mask.
     validation
         Validation data, in any of these forms; by default the data set's.
     epochs
@@ -195,7 +195,7 @@ def fit(
     goal, weight = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
     target = chosen_device(device)
     settings = Settings(epochs, batch_size, goal, weight, clip_norm, patience, checkpoint_every, seed, target)
-    sources = (getattr(data, "train", data), getattr(data, "validation", None) if validation is None else validation)
+    sources = _sources(data, validation, batch_size)
     train, held_out = _batches(program, sources, settings)
     _check_length(train, settings, schedule)
     make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs, train)
@@ -206,6 +206,12 @@ def fit(
             training.run(callbacks, progress, write)
     state = training.state
     return Fit(pd.DataFrame(state.history).set_index("epoch"), state.best_epoch, state.stopped, folder)
+
+
+def _sources(data: Any, validation: Any, batch_size: int) -> tuple[Any, Any]:
+    """Training and validation data; of the latter there may be none."""
+    held_out = getattr(data, "validation", None) if validation is None else validation
+    return loader_of(getattr(data, "train", data), batch_size), loader_of(held_out, 1000, shuffle=False)
 
 
 def _check_call(program: Modelled, callbacks: Sequence[Any], run: str | Path | None, resume: bool) -> None:
