@@ -13,8 +13,8 @@ from jsonargparse.typing import PositiveInt
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.stored_run import loaded
 from ppl_vae.data import Domain
-from ppl_vae.data.formats import format_of
 from ppl_vae.data.images import pictures
+from ppl_vae.data.known_formats import format_of
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 

@@ -1,6 +1,7 @@
 """Data with a domain: by name, from files, from arrays."""
 
 from ppl_vae.data.arrays import from_arrays
+from ppl_vae.data.cells import from_anndata
 from ppl_vae.data.columns import Column
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
@@ -22,6 +23,7 @@ __all__ = [
     "Standardize",
     "Threshold",
     "again",
+    "from_anndata",
     "from_arrays",
     "from_file",
     "from_frame",

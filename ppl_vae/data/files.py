@@ -12,11 +12,12 @@ import pandas as pd
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
+from ppl_vae.data.cells import Cells, from_anndata
 from ppl_vae.data.data import Data
-from ppl_vae.data.formats import format_of
 from ppl_vae.data.frames import from_frame
 from ppl_vae.data.images import pictures
 from ppl_vae.data.kinds import Kinds
+from ppl_vae.data.known_formats import format_of
 from ppl_vae.data.store import md5_of
 from ppl_vae.domain import Domain
 from ppl_vae.files import regular
@@ -39,6 +40,7 @@ def from_file(
     context: Sequence[str] = (),
     split: str | None = None,
     test: str | os.PathLike[str] | None = None,
+    layer: str | None = None,
 ) -> Data:
     """Data from a table, an array or a folder of pictures.
 
@@ -48,15 +50,17 @@ def from_file(
         A ``.csv``, ``.tsv`` or ``.parquet`` file of a table (see `from_frame`), apart by commas, semicolons or tabs,
         with the names of the columns in its first line, unless that holds numbers alone; a ``.npy`` file with x; a
         ``.npz`` file with x and what else `from_arrays` takes, under the names x, y, mask, context, x_validation, ...,
-        with one array of any name, or with a sparse matrix of scipy; or a folder of pictures of one size, whose
-        subfolders are the labels. Nothing is unpickled.
+        with one array of any name, or with a sparse matrix of scipy; a ``.h5ad`` file of cells (see `from_anndata`);
+        or a folder of pictures of one size, whose subfolders are the labels. Nothing is unpickled.
     domain, seed, fractions
         As for `from_arrays`. Pictures have 256 levels by default, 65,536 those of 16 bits.
     background
         The colour that transparent pixels of pictures are laid on (see `read_images`); in the provenance and the repr
         where there were some.
     kinds, label, context, split
-        For a table; as for `from_frame`.
+        For a table; as for `from_frame`. Of cells, label and context are columns of obs.
+    layer
+        For cells; as for `from_anndata`.
     test
         Path of a file of the same format that holds the test data.
 
@@ -76,43 +80,54 @@ def from_file(
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"expected a file or folder at {path}, got nothing there; correct the path")
-    table = {"kinds": kinds, "label": label, "context": context, "split": split}
+    given: dict[str, Any] = {"seed": seed, "fractions": fractions, "name": path.name if path.is_dir() else path.stem}
+    options = {"kinds": kinds, "label": label, "context": list(context), "split": split, "layer": layer}
     if path.is_dir():
-        _refuse(path, table, test)
-        read = pictures(path, background)
-        # pictures have 256 levels, also where these few happen to be black and white
-        levels = domain or Domain("levels", levels=2 ** (8 * read.x.itemsize))
-        data = from_arrays(read.x, read.y, domain=levels, seed=seed, fractions=fractions, name=path.name)
-        return _located(data, path, **({"background": background} if read.transparent else {}))
+        _refuse(path, options, test)
+        return _of_pictures(path, background, domain, given)
     if not path.is_file():  # reading a pipe or a device would wait for ever
         raise ValueError(f"expected a regular file or a folder, got neither at {path}; copy the data into a file")
     files = [path] if test is None else [path, regular(Path(test).expanduser())]
-    found = [format_of(path).read(file) for file in files]
-    given: dict[str, Any] = {"seed": seed, "fractions": fractions, "name": path.stem}
-    if isinstance(found[0], pd.DataFrame):
-        data = _of_table(path, found, domain, {**given, **table})
-    else:
-        _refuse(path, table)
-        arrays = [_known(each, file) for each, file in zip(found, files, strict=True)]
-        held_out = {f"{name}_test": value for name, value in arrays[-1].items()} if len(files) > 1 else {}
-        data = from_arrays(**{**arrays[0], **held_out}, domain=domain, **given)
-    said = {k: v for k, v in {"label": label, "context": list(context), "split": split}.items() if v}
+    data = _of_files(files, domain, {k: v for k, v in options.items() if v}, given)
+    said = {k: v for k, v in options.items() if v and k != "kinds"}
     said |= {} if test is None else {"test": str(files[1].resolve())}
     return _located(data, path, md5={f.name: md5_of(f) for f in files}, **({"read": said} if said else {}))
 
 
-def _of_table(path: Path, frames: Sequence[Any], domain: Domain | None, given: dict[str, Any]) -> Data:
-    if domain is not None:
-        raise ValueError(f"a table expects the kinds of its columns, got a domain for {path}; give kinds= instead")
-    return from_frame(frames[0], test=frames[1] if len(frames) > 1 else None, **given)
+def _of_pictures(path: Path, background: str, domain: Domain | None, given: dict[str, Any]) -> Data:
+    read = pictures(path, background)
+    # pictures have 256 levels, also where these few happen to be black and white
+    levels = domain or Domain("levels", levels=2 ** (8 * read.x.itemsize))
+    data = from_arrays(read.x, read.y, domain=levels, **given)
+    return _located(data, path, **({"background": background} if read.transparent else {}))
 
 
-def _refuse(path: Path, table: dict[str, Any], test: Any = None) -> None:
-    """Refuse options of a table for what is none."""
-    if said := [name for name, value in {**table, "test": test}.items() if value]:
+def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, Any], given: dict[str, Any]) -> Data:
+    """Data of a table, of cells, or of arrays; `options` are those that were given."""
+    path, found = files[0], [format_of(files[0]).read(file) for file in files]
+    if isinstance(found[0], pd.DataFrame):
+        _refuse(path, {"layer": options.get("layer"), "domain": domain})
+        return from_frame(found[0], test=found[1] if len(found) > 1 else None, **given, **options)
+    if isinstance(found[0], Cells):
+        _refuse(path, {k: options.get(k) for k in ("kinds", "split")} | {"domain": domain}, files[1:])
+        keys = {
+            "labels_key": options.get("label"),
+            "layer": options.get("layer"),
+            "context": options.get("context", ()),
+        }
+        return from_anndata(found[0], **keys, **given)
+    _refuse(path, options)
+    arrays = [_known(each, file) for each, file in zip(found, files, strict=True)]
+    held_out = {f"{name}_test": value for name, value in arrays[-1].items()} if len(files) > 1 else {}
+    return from_arrays(**{**arrays[0], **held_out}, domain=domain, **given)
+
+
+def _refuse(path: Path, options: dict[str, Any], test: Any = None) -> None:
+    """Refuse options that are not for such a file."""
+    if said := [name for name, value in {**options, "test": test}.items() if value]:
         raise ValueError(
-            f"{', '.join(said)} expect a table, .csv, .tsv or .parquet, got {path}; leave them out, or name arrays "
-            "in a .npz file x, y, context, x_test, ..."
+            f"{', '.join(said)}: expected another file for this, .csv, .tsv or .parquet for columns, .h5ad for cells, "
+            f"got {path}; leave it out, tell of columns by kinds=, or name arrays in a .npz file x, y, context, x_test"
         )
 
 

@@ -16,7 +16,7 @@ from pandas.api import types
 
 from ppl_vae.files import regular, written
 
-__all__ = ["ENDINGS", "Format", "format_of"]
+__all__ = ["Arrays", "Format", "Made", "OneArray", "Parquet", "Text", "damaged"]
 
 Made: TypeAlias = "pd.DataFrame | Mapping[str, np.ndarray]"
 """What is written: a frame, or arrays (n, ...) by name, the most important one first."""
@@ -66,7 +66,7 @@ class Text(Format):
             named = not all(map(_is_number, cells))
             frame = pd.read_csv(path, sep=apart, header=0 if named else None, encoding="utf-8-sig")
         except (OSError, ValueError, pd.errors.ParserError) as error:
-            raise _damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
+            raise damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
         return frame.apply(_with_dates)
 
     def write(self, path: Path, made: Made, source: Path) -> str:
@@ -87,7 +87,7 @@ class Parquet(Format):
         try:
             return pd.read_parquet(path)
         except Exception as error:  # of Arrow, whose classes are its own
-            raise _damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
+            raise damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
 
     def write(self, path: Path, made: Made, source: Path) -> str:
         """The same columns and dtypes."""
@@ -137,52 +137,7 @@ class Arrays(Format):
         return ""
 
 
-FORMATS: tuple[Format, ...] = (Text(), Parquet(), OneArray(), Arrays())
-ENDINGS = tuple(ending for one in FORMATS for ending in one.endings)
-"""Of files that are read."""
-
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
-_ADVICE = {
-    ".xlsx": "pd.read_excel(path).to_csv('data.csv', index=False)",
-    ".xls": "pd.read_excel(path).to_csv('data.csv', index=False)",
-    ".json": "pd.read_json(path).to_csv('data.csv', index=False)",
-    ".jsonl": "pd.read_json(path, lines=True).to_csv('data.csv', index=False)",
-    ".feather": "pd.read_feather(path).to_parquet('data.parquet')",
-    ".dta": "pd.read_stata(path).to_csv('data.csv', index=False)",
-    ".sas7bdat": "pd.read_sas(path).to_csv('data.csv', index=False)",
-    ".sav": "pd.read_spss(path).to_csv('data.csv', index=False)",
-    ".hdf": "pd.read_hdf(path).to_csv('data.csv', index=False)",
-    ".h5": "np.savez('data.npz', x=h5py.File(path)['x'][:])",
-    ".hdf5": "np.savez('data.npz', x=h5py.File(path)['x'][:])",
-    ".mat": "np.savez('data.npz', x=scipy.io.loadmat(path)['x'])",
-    ".mtx": "scipy.sparse.save_npz('data.npz', scipy.io.mmread(path).tocsr())",
-    ".arff": "pd.DataFrame(scipy.io.arff.loadarff(path)[0]).to_csv('data.csv', index=False)",
-    ".txt": "np.savez('data.npz', x=np.loadtxt(path))",
-    ".pt": "np.save('data.npy', torch.load(path).numpy())",
-    ".pkl": "pd.read_pickle(path).to_csv('data.csv', index=False)",
-    ".gz": "pd.read_csv(path).to_csv('data.csv', index=False)",
-    ".zip": "pd.read_csv(path).to_csv('data.csv', index=False)",
-    ".bz2": "pd.read_csv(path).to_csv('data.csv', index=False)",
-    ".xz": "pd.read_csv(path).to_csv('data.csv', index=False)",
-}
-
-
-def format_of(path: Path) -> Format:
-    """The format of a file, by its ending.
-
-    Raises
-    ------
-    ValueError
-        For another one, with the line of pandas, numpy or scipy that converts it.
-    """
-    found = next((one for one in FORMATS if path.suffix.lower() in one.endings), None)
-    if found is None:
-        line = _ADVICE.get(path.suffix.lower(), "np.savez('data.npz', x=x)")
-        raise ValueError(
-            f"expected a file that ends in {', '.join(ENDINGS)}, or a folder of pictures, got {path}; convert it: "
-            f"{line}"
-        )
-    return found
 
 
 def _loaded(path: Path) -> Any:
@@ -191,10 +146,11 @@ def _loaded(path: Path) -> Any:
             loaded = np.load(file, allow_pickle=False)
             return dict(loaded) if path.suffix.lower() == ".npz" else loaded
     except Exception as error:  # a damaged header may raise any exception, such as MemoryError for an arbitrary shape
-        raise _damaged(path, "arrays of numbers", error, "write it anew with np.savez(path, x=x)") from error
+        raise damaged(path, "arrays of numbers", error, "write it anew with np.savez(path, x=x)") from error
 
 
-def _damaged(path: Path, what: str, error: Exception, fix: str) -> ValueError:
+def damaged(path: Path, what: str, error: Exception, fix: str) -> ValueError:
+    """The error for a file that does not hold what it should."""
     return ValueError(f"expected {path} to hold {what}, got {type(error).__name__}: {error}; {fix}")
 
 

@@ -14,7 +14,7 @@ from ppl_vae.data import known_factors, small_sets, torchvision_sets
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
-from ppl_vae.data.formats import ENDINGS
+from ppl_vae.data.known_formats import ENDINGS
 from ppl_vae.data.store import find_root
 
 __all__ = ["NAMES", "again", "load"]
@@ -63,7 +63,7 @@ def load(
     background
         The colour that transparent pixels of a folder's pictures are laid on (see `read_images`).
     **read
-        How to read a file: `kinds`, `label`, `context`, `split` and `test` of `from_file`.
+        How to read a file: `kinds`, `label`, `context`, `split`, `test` and `layer` of `from_file`.
 
     Returns
     -------
@@ -186,5 +186,5 @@ def _source(provenance: Mapping[str, Any]) -> str:
 
 _STEPS = ("binarize", "as_counts", "dequantize", "standardize", "condition_on_labels", "take", "hide")
 _ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance
-_READ = ("kinds", "label", "context", "split", "test")
+_READ = ("kinds", "label", "context", "split", "test", "layer")
 _DEFAULTS = {"standardize": {"per": "all"}}  # what a record without it means

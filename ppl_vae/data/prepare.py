@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.arrays import read
+from ppl_vae.data.cells import genes, matrix
 from ppl_vae.data.coding import encoded, in_text
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.context import tensors
 from ppl_vae.data.parts import whole
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
+from ppl_vae.rows import Rows
 from ppl_vae.split import Split
 
 __all__ = ["prepared"]
@@ -56,22 +58,31 @@ def prepared(
     ValueError
         For other columns, categories or labels than in training, and values outside the domain.
     """
-    if isinstance(raw, Mapping) and not isinstance(raw, pd.DataFrame):
-        given = {"y": y, "context": context} | {k: v for k, v in raw.items() if k in ("x", "mask", "y", "context")}
-        x, mask = given.get("x"), given.get("mask")
-    else:
-        given, x, mask = {"y": y, "context": context}, raw, None
-    if "columns" in provenance:
-        split, y = _of_frame(provenance, x if isinstance(x, pd.DataFrame) else raw)
-    else:
-        split, y = read("raw", x, mask), given["y"]
-        split = replace(split, context=_contexts(provenance, given["context"]))
+    given = {"x": raw, "mask": None, "y": y, "context": context}
+    if isinstance(raw, Mapping):
+        given |= {k: v for k, v in raw.items() if k in given}
+    split, labels = _as_split(provenance, given)
     _check_shape("x", split.x, recipe["x_shape"])
     for record in provenance.get("transforms", []):
-        split = _after(split, record, y, provenance, raw_domain or _grey(x))
+        split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"]))
     said = {k: v for k, v in provenance.items() if k not in ("split", "sizes", "sha256", "md5", "path")}
-    domain = Domain(**recipe["domain"])
-    split = replace(split.fixed(seed), domain=domain, provenance=said)
+    split = replace(split.fixed(seed), domain=Domain(**recipe["domain"]), provenance=said)
+    _check(split, recipe)
+    return split
+
+
+def _as_split(provenance: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Split, Any]:
+    """The raw data as a split, and their labels; `None` for none."""
+    raw = given["x"]
+    if hasattr(raw, "obs") and hasattr(raw, "var_names"):
+        return _of_cells(provenance, raw)
+    if "columns" in provenance:
+        return _of_frame(provenance, raw)
+    split = read("raw", raw, given["mask"])
+    return replace(split, context=_contexts(provenance, given["context"])), given["y"]
+
+
+def _check(split: Split, recipe: Mapping[str, Any]) -> None:
     for i, (c, shape) in enumerate(zip(split.context, recipe["context"], strict=False)):
         _check_shape(f"context[{i}]", c, shape)
     if len(split.context) != len(recipe["context"]):
@@ -79,13 +90,16 @@ def prepared(
             f"prepare expects {len(recipe['context'])} contexts, as in training, got {len(split.context)}; give each "
             "by context="
         )
-    x, observed = (split.x, split.mask) if isinstance(split.x, Tensor) else (split.x.dense(), None)
-    if not domain.contains(x, observed):
+    domain = split.domain
+    assert domain is not None
+    rows = split.x
+    inside = rows.all(domain.contains) if isinstance(rows, Rows) else domain.contains(rows, split.mask)
+    if not inside:
+        came = "" if isinstance(rows, Rows) else f" from {float(rows.min()):g} to {float(rows.max()):g}"
         raise ValueError(
-            f"prepare expects {domain.described} values after the steps of the training data, got values from "
-            f"{float(x.min()):g} to {float(x.max()):g}; give raw values in the units of the training data"
+            f"prepare expects {domain.described} values after the steps of the training data, got others{came}; give "
+            "raw values in the units of the training data"
         )
-    return split
 
 
 def _check_shape(name: str, values: Any, shape: Sequence[int]) -> None:
@@ -116,6 +130,18 @@ def _of_frame(provenance: Mapping[str, Any], raw: Any) -> tuple[Split, Any]:
     x = torch.from_numpy(np.where(there, values, 0.0))
     split = whole(x, mask=None if there.all() else torch.from_numpy(there))
     return replace(split, context=tensors(frame, records)), frame.get(provenance.get("label"))
+
+
+def _of_cells(provenance: Mapping[str, Any], adata: Any) -> tuple[Split, Any]:
+    """The split of cells and their labels, `None` where they have no such column."""
+    if provenance.get("genes") not in (None, genes(adata)):
+        raise ValueError(
+            "prepare expects the genes of the training data in their order, got others; bring them into it: "
+            "adata[:, trained.var_names]"
+        )
+    split = read("raw", matrix(adata, provenance.get("layer")))
+    obs = adata.obs.reset_index(drop=True)
+    return replace(split, context=tensors(obs, provenance.get("conditions", []))), obs.get(provenance.get("label"))
 
 
 def _contexts(provenance: Mapping[str, Any], context: Any) -> tuple[Tensor, ...]:

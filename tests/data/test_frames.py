@@ -277,11 +277,11 @@ def test_other_files_are_refused_with_the_line_that_converts_them(tmp_path, name
 
 def test_options_of_tables_are_for_tables(tmp_path, table):
     np.save(tmp_path / "x.npy", np.eye(9))
-    with pytest.raises(ValueError, match=r"label expect a table, .csv, .tsv or .parquet, got .*x.npy"):
+    with pytest.raises(ValueError, match=r"label: expected another file for this, .csv, .tsv or .parquet .*x.npy"):
         from_file(tmp_path / "x.npy", label="y")
     with pytest.raises(ValueError, match="load expects label for a file alone, got 'digits'"):
         load("digits", label="y")
     with pytest.raises(TypeError, match=r"load expects kinds, label, .* got nonsense"):
         load("digits", nonsense=3)
-    with pytest.raises(ValueError, match="a table expects the kinds of its columns, got a domain"):
+    with pytest.raises(ValueError, match="domain: expected another file for this"):
         from_file(table, domain=Domain("real"))

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,6 +130,13 @@ def calibrated() -> Any:
     """A tree with ranks."""
     z = np.linspace(0.05, 0.95, 10).reshape(1, 10, 1)
     return to_tree({"prior_sbc": xr.Dataset({"z": (("chain", "draw", "latent"), z)})})
+
+
+@functools.cache
+def cells() -> Any:
+    """What is used of an AnnData object."""
+    obs = pd.DataFrame({"batch": ["a", "b"] * 20})
+    return SimpleNamespace(X=np.arange(120.0).reshape(40, 3) % 7, layers={}, obs=obs, var_names=["g", "h", "i"])
 
 
 @functools.cache
@@ -298,6 +306,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.data.Threshold": {},
     "ppl_vae.data.again": {"provenance": Made(lambda: arrays().provenance)},
     "ppl_vae.data.from_arrays": {"x": ROWS},
+    "ppl_vae.data.from_anndata": {"adata": Made(cells)},
     "ppl_vae.data.from_frame": {"frame": FRAME},
     "ppl_vae.data.to_frame": {"x": torch.zeros(2, 2), "data": Made(lambda: data.from_frame(FRAME))},
     "ppl_vae.data.Column": {"name": "a", "kind": "real", "dtype": "float64"},

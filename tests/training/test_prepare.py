@@ -109,7 +109,7 @@ def test_sparse_counts(tmp_path):
     run = run_of(made, tmp_path / "run")
     assert torch.equal(run.prepare(scipy.sparse.csr_matrix(x[:5])).x.dense(), torch.from_numpy(x[:5]).float())
     assert torch.equal(run.prepare(x[:5]).x, torch.from_numpy(x[:5]).float())
-    with pytest.raises(ValueError, match=r"prepare expects counts values .*, got values from 0.5 to 0.5"):
+    with pytest.raises(ValueError, match=r"prepare expects counts values .*, got others from 0.5 to 0.5"):
         run.prepare(np.full((3, 7), 0.5))
 
 

@@ -29,7 +29,7 @@ from ppl_vae.vae import VAE, build
 
 __all__ = ["COMMAND"]
 
-_FILES = "table (.csv, .tsv, .parquet), .npy, .npz or folder of pictures"
+_FILES = "table (.csv, .tsv, .parquet), .npy, .npz, .h5ad or folder of pictures"
 
 
 def _options(parser: Parser) -> None:
@@ -76,9 +76,12 @@ def _options(parser: Parser) -> None:
 def _table_options(parser: Parser) -> None:
     about = "what columns of a table hold: a YAML file of lines 'column: kind', or a types file of HI-VAE"
     parser.option("--kinds", type=str | None, help=about)
-    parser.option("--label", type=str | None, help="column of a table that holds labels")
-    parser.option("--context", type=str, nargs="+", default=[], help="columns of a table that the model is given")
+    parser.option("--label", type=str | None, help="column of a table, or of obs, that holds labels")
+    parser.option(
+        "--context", type=str, nargs="+", default=[], help="columns of a table, or of obs, that the model is given"
+    )
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
+    parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
     parser.option("--test", type=str | None, help="file of the test data, of the format of --data")
 
 
@@ -140,7 +143,7 @@ def _prepared(options: Namespace) -> data.Data:
         binarize=options.binarize,
         download=options.download,
         seed=options.data_seed,
-        **{name: getattr(options, name) for name in ("kinds", "label", "context", "split", "test")},
+        **{name: getattr(options, name) for name in ("kinds", "label", "context", "split", "test", "layer")},
     )
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)
