@@ -170,7 +170,8 @@ def _chosen(obs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _labels(values: pd.Series) -> np.ndarray:
     if values.isna().any():
         raise ValueError(f"labels expect a value for each cell, got gaps in {values.name!r}; leave such cells out")
-    return values.astype(object).map(str).to_numpy()
+    labels: np.ndarray = values.astype(object).map(str).to_numpy()
+    return labels
 
 
 def matrix(adata: Any, layer: str | None) -> Any:

@@ -29,6 +29,7 @@ from ppl_vae.likelihoods import (
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
+from ppl_vae.rows import dense
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
@@ -277,12 +278,12 @@ def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
     if (train := getattr(data, "train", None)) is not None:
         few = train[:most].fixed()
         mask = getattr(few, "mask", None)
-        likelihood.learn_from(few.x, True if mask is None else mask)
+        likelihood.learn_from(dense(few.x), True if mask is None else mask)
 
 
 def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:
     train = getattr(data, "train", None)
-    return None if train is None else likelihood.standardize(train[:most].fixed().x)
+    return None if train is None else likelihood.standardize(dense(train[:most].fixed().x))
 
 
 def _levels(domain: Domain) -> Any:

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from ppl_vae import Domain, build, evaluate, fit
+from ppl_vae import Domain, VampPrior, build, evaluate, fit
 from ppl_vae.data import Split, again, from_arrays, load
 from ppl_vae.rows import MappedRows, Rows, SparseRows
 
@@ -116,3 +116,9 @@ def test_pending_preprocessing_is_applied_batch_by_batch(tmp_path):
     ]
     assert losses[0] == losses[1]
     assert math.isfinite(losses[0])
+
+
+def test_a_prior_of_pseudo_inputs_starts_at_sparse_data(counts):
+    vae = build(from_arrays(scipy.sparse.csr_matrix(counts)), latent_dim=2, prior=VampPrior, seed=0)
+    dense = build(from_arrays(counts), latent_dim=2, prior=VampPrior, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), dense.parameters(), strict=True))
