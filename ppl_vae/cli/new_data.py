@@ -16,6 +16,7 @@ from ppl_vae.data import Domain
 from ppl_vae.data.images import pictures
 from ppl_vae.data.known_formats import format_of
 from ppl_vae.split import Split
+from ppl_vae.training import Run
 from ppl_vae.vae import VAE
 
 __all__ = ["add_new_data_options", "opened_with", "parts", "write"]
@@ -44,9 +45,15 @@ def opened_with(options: Namespace) -> tuple[VAE, Split]:
     if out.exists() and out.samefile(source):
         raise ValueError(f"--out expects another file than that of the new data, got {out} for both; change it")
     run, vae = loaded(options)
-    raw: Any = pictures(source).x if source.is_dir() else format_of(source).read(source)
+    raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else format_of(source).read(source)
     domain = None if options.levels is None else Domain("levels", options.levels)
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
+
+
+def _size(run: Run) -> tuple[int, int] | None:
+    """The height and width that pictures of the training were cropped and scaled to."""
+    size = (run.config["data"][0] or {}).get("read", {}).get("size")
+    return size and (size[0], size[1])
 
 
 def parts(split: Split, size: int = 1000) -> Iterator[Split]:

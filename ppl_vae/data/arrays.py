@@ -13,6 +13,7 @@ from torch import Tensor
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.context import contexts
 from ppl_vae.data.data import Data
+from ppl_vae.data.layout import ask_about_levels, channels_first
 from ppl_vae.data.parts import collect, cut, whole
 from ppl_vae.data.stored import check_stored, dtype_of, is_stored, kind_of, split_of_stored
 from ppl_vae.domain import Domain
@@ -51,7 +52,8 @@ def from_arrays(
     Parameters
     ----------
     x
-        Data, (n, *x_shape); images as (n, channels, height, width). A sparse matrix of scipy and a memory map of numpy
+        Data, (n, *x_shape); images as (n, channels, height, width), in 8 bits also (n, height, width) of one channel,
+        and (n, height, width, 3), whose channels are moved first. A sparse matrix of scipy and a memory map of numpy
         stay what they are, and become dense a batch at a time.
     y
         Labels, (n,): whole numbers or strings, numbered in sorted order. `classes` keeps their names.
@@ -68,7 +70,8 @@ def from_arrays(
         booleans; else they stay as they are.
     domain
         The values of x. By default they decide: {0, 1} is binary, uint8 are 256 levels, other integers from 0
-        on counts, and so are sparse floats that are all whole, floats in [0, 1] unit, and all others real.
+        on counts, and so are sparse floats that are all whole, floats in [0, 1] unit, and all others real. Whole
+        numbers up to 255 in the shape of images that are not in 8 bits may be either, and are asked about.
     seed
         Of the random split.
     fractions
@@ -113,14 +116,13 @@ def from_arrays(
     given, records = _conditioned(given, conditions, standardize_context)
     labels = {"train": y, "validation": y_validation, "test": y_test}
     given, classes = _labelled(given, {role: y for role, y in labels.items() if y is not None})
-    known = domain or kind_of(dtype, given["train"].x)
+    known = domain or _inferred(dtype, given["train"].x)
     for role, split in given.items():
         _check(role, split, given["train"], known, inferred=domain is None)
     source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
-    if dtype == torch.float64:
-        source["rounded"] = "float64 to float32"
-    if records:
-        source["conditions"] = records
+    source |= {"rounded": "float64 to float32"} if dtype == torch.float64 else {}
+    source |= {"conditions": records} if records else {}
+    source |= {"channels": "moved first"} if np.ndim(x) == 4 and np.shape(x)[1:] != given["train"].x.shape[1:] else {}
     if len(given) < 3:
         source["split_seed"] = seed
         given |= _missing(given, fractions, seed)
@@ -158,8 +160,10 @@ def read(name: str, x: Any, mask: Any = None) -> Split:
             "as not observed, or leave these data out"
         )
     check_precision(name, values, torch.float32, observed)
+    dtype = values.dtype
     values = values.to(torch.float32, copy=True)
-    return whole(values if observed is None else values.masked_fill(~observed, 0.0), mask=observed)
+    values = channels_first(values if observed is None else values.masked_fill(~observed, 0.0), dtype)
+    return whole(values, mask=None if observed is None else channels_first(observed, dtype))
 
 
 def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: bool) -> None:
@@ -182,6 +186,12 @@ def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: b
             f"the {role} data expect {one.kind} values{levels}{where}, got values from {float(x.min()):g} "
             f"to {float(x.max()):g} with {len(x.unique())} distinct ones, {why}"
         )
+
+
+def _inferred(dtype: torch.dtype, x: Tensor) -> Domain:
+    if not isinstance(x, Rows):
+        ask_about_levels("x", dtype, x)
+    return kind_of(dtype, x)
 
 
 def _conditioned(

@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ppl_vae.arguments import Seed, checked
+from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.data.arrays import from_arrays
 from ppl_vae.data.cells import Cells, from_anndata
 from ppl_vae.data.data import Data
 from ppl_vae.data.frames import from_frame
-from ppl_vae.data.images import pictures
+from ppl_vae.data.images import pictures, split_folders
 from ppl_vae.data.kinds import Kinds
 from ppl_vae.data.known_formats import format_of
 from ppl_vae.data.store import md5_of
@@ -41,6 +42,7 @@ def from_file(
     split: str | None = None,
     test: str | os.PathLike[str] | None = None,
     layer: str | None = None,
+    size: tuple[Count, Count] | None = None,
 ) -> Data:
     """Data from a table, an array or a folder of pictures.
 
@@ -51,7 +53,8 @@ def from_file(
         with the names of the columns in its first line, unless that holds numbers alone; a ``.npy`` file with x; a
         ``.npz`` file with x and what else `from_arrays` takes, under the names x, y, mask, context, x_validation, ...,
         with one array of any name, or with a sparse matrix of scipy; a ``.h5ad`` file of cells (see `from_anndata`);
-        or a folder of pictures of one size, whose subfolders are the labels. Nothing is unpickled.
+        or a folder of pictures of one size, whose subfolders are the labels, or else train, test and maybe validation,
+        beside which other subfolders are left out. Nothing is unpickled.
     domain, seed, fractions
         As for `from_arrays`. Pictures have 256 levels by default, 65,536 those of 16 bits.
     background
@@ -61,6 +64,8 @@ def from_file(
         For a table; as for `from_frame`. Of cells, label and context are columns of obs.
     layer
         For cells; as for `from_anndata`.
+    size
+        Height and width of pictures of any sizes, to which they are cropped about the middle and scaled.
     test
         Path of a file of the same format that holds the test data.
 
@@ -84,7 +89,8 @@ def from_file(
     options = {"kinds": kinds, "label": label, "context": list(context), "split": split, "layer": layer}
     if path.is_dir():
         _refuse(path, options, test)
-        return _of_pictures(path, background, domain, given)
+        return _of_pictures(path, background, size, domain, given)
+    _refuse(path, {"size": size})
     if not path.is_file():  # reading a pipe or a device would wait for ever
         raise ValueError(f"expected a regular file or a folder, got neither at {path}; copy the data into a file")
     files = [path] if test is None else [path, regular(Path(test).expanduser())]
@@ -94,12 +100,24 @@ def from_file(
     return _located(data, path, md5={f.name: md5_of(f) for f in files}, **({"read": said} if said else {}))
 
 
-def _of_pictures(path: Path, background: str, domain: Domain | None, given: dict[str, Any]) -> Data:
-    read = pictures(path, background)
+def _of_pictures(
+    path: Path, background: str, size: tuple[int, int] | None, domain: Domain | None, given: dict[str, Any]
+) -> Data:
+    folders, others = split_folders(path)
+    read = {role: pictures(folder, background, size) for role, folder in (folders or {"train": path}).items()}
+    colour = any(one.x.shape[1] == 3 for one in read.values())
+    arrays: dict[str, Any] = {}
+    for role, one in read.items():
+        suffix = "" if role == "train" else f"_{role}"
+        x = np.repeat(one.x, 3, 1) if colour and one.x.shape[1] == 1 else one.x
+        arrays |= {f"x{suffix}": x, f"y{suffix}": one.y}
     # pictures have 256 levels, also where these few happen to be black and white
-    levels = domain or Domain("levels", levels=2 ** (8 * read.x.itemsize))
-    data = from_arrays(read.x, read.y, domain=levels, **given)
-    return _located(data, path, **({"background": background} if read.transparent else {}))
+    levels = domain or Domain("levels", levels=2 ** (8 * read["train"].x.itemsize))
+    data = from_arrays(**arrays, domain=levels, **given)
+    said: dict[str, Any] = {"background": background} if any(one.transparent for one in read.values()) else {}
+    said |= {"left_out": others} if others else {}
+    said |= {"read": {"size": list(size)}} if size else {}
+    return _located(data, path, **said)
 
 
 def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, Any], given: dict[str, Any]) -> Data:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 from ppl_vae.arguments import checked
 
-__all__ = ["Pictures", "pictures", "read_images"]
+__all__ = ["Pictures", "pictures", "read_images", "split_folders"]
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # decoders allowed, whatever the suffix of a file
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -48,7 +50,7 @@ def read_images(folder: Path, *, background: str = "white") -> tuple[np.ndarray,
     ----------
     folder
         Holds pictures of one size, or subfolders of them, whose names are the labels: BMP, GIF, JPEG, PGM, PNG, PPM,
-        TIFF or WebP.
+        TIFF or WebP. Hidden files are left out.
     background
         The colour that transparent pixels are laid on, as Pillow names it: ``"black"``, ``"#8080ff"``.
 
@@ -72,10 +74,23 @@ def read_images(folder: Path, *, background: str = "white") -> tuple[np.ndarray,
     return read.x, read.y
 
 
-def pictures(folder: Path, background: str = "white") -> Pictures:
-    """`read_images`, and how many of the pictures were transparent."""
+def split_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The subfolders of training, validation and test data, and the names of the others; none where there is no train.
+
+    So MVTec AD and many others are laid out: train, test, and masks in a folder of their own.
+    """
+    inside = sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
+    found = {_SPLITS[f.name.lower()]: f for f in inside if f.name.lower() in _SPLITS}
+    if "train" not in found or len(found) < 2:
+        return {}, []
+    return found, [f.name for f in inside if f not in found.values()]
+
+
+def pictures(folder: Path, background: str = "white", size: tuple[int, int] | None = None) -> Pictures:
+    """`read_images`, and how many of the pictures were transparent; cropped and scaled to a height and width."""
     ground = _colour(background)
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _ENDINGS and not f.is_dir())
+    found = (f for f in folder.rglob("*") if f.suffix.lower() in _ENDINGS and not f.is_dir())
+    files = sorted(f for f in found if not any(part[0] == "." for part in f.relative_to(folder).parts))
     labels = {f.relative_to(folder).parts[0] if f.parent != folder else None for f in files}
     if not files or (None in labels and len(labels) > 1):
         raise ValueError(
@@ -91,6 +106,7 @@ def pictures(folder: Path, background: str = "white") -> Pictures:
     transparent = 0
     for file in files:
         array, see_through = _read(file, ground)
+        array = array if size is None else _fitted(array, size)
         arrays.append(array)
         transparent += see_through
         _check_alike(files[0], arrays[0], file, array)
@@ -104,7 +120,7 @@ def _check_alike(first: Path, a: np.ndarray, file: Path, b: np.ndarray) -> None:
     if a.shape[:2] != b.shape[:2]:
         raise ValueError(
             f"expected pictures of one size, got {a.shape[1::-1]} for {first} and {b.shape[1::-1]} "
-            f"for {file} (width, height); crop or scale them to one size"
+            f"for {file} (width, height); crop and scale them: size=(64, 64), --size 64 64"
         )
     if a.dtype != b.dtype:
         raise ValueError(
@@ -173,6 +189,19 @@ def _levels(picture: Image.Image, deep: bool, file: Path, ground: tuple[int, ...
         picture = Image.alpha_composite(under, over)
         grey = grey and (not see_through or len(set(ground)) == 1)
     return np.asarray(picture.convert("L" if grey else "RGB")), see_through
+
+
+def _fitted(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Levels (height, width) or (height, width, 3), cropped about the middle and scaled to a height and width."""
+    from PIL import Image, ImageOps
+
+    channels = array[..., None] if array.ndim == 2 else array
+    made = [
+        ImageOps.fit(Image.fromarray(c.astype(np.float32)), (size[1], size[0])) for c in np.moveaxis(channels, -1, 0)
+    ]
+    top = np.iinfo(array.dtype).max
+    levels = np.stack([np.asarray(c) for c in made], -1).round().clip(0, top).astype(array.dtype)
+    return levels[..., 0] if array.ndim == 2 else levels
 
 
 def _coloured(array: np.ndarray) -> np.ndarray:

@@ -53,6 +53,10 @@ def noted(splits: Collection[Split], provenance: Mapping[str, Any]) -> str:
     over = provenance.get("background")
     said = [f"{100 * gaps / sum(split.x.numel() for split in splits):.1f} % missing"] if gaps else []
     said += [f"{empty} data without an observed element"] if empty else []
+    if size := provenance.get("read", {}).get("size"):
+        said += [f"cropped and scaled to {' x '.join(map(str, size))}"]
+    said += [f"without {', '.join(provenance['left_out'])}"] if provenance.get("left_out") else []
+    said += ["channels moved first"] if provenance.get("channels") else []
     said += [f"transparent pixels laid on {over}"] if over else []
     return "".join(f", {one}" for one in said)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_vae.data import again, from_file, load, read_images
+from ppl_vae.data import again, from_arrays, from_file, load, read_images
 from ppl_vae.domain import Domain
 
 RNG = np.random.default_rng(0)
@@ -157,3 +157,73 @@ def test_arrays_are_read_from_regular_files(tmp_path):
     (tmp_path / "y.npy").write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
     with pytest.raises(ValueError, match=r"to hold arrays of numbers, got .*; write it anew"):
         from_file(tmp_path / "y.npy")
+
+
+def save(path, made):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(made).save(path)
+
+
+def test_folders_of_training_and_test_data(tmp_path):
+    """As MVTec AD is laid out: labels below train and test, masks beside them, hidden files among them."""
+    for i in range(12):
+        save(tmp_path / "train" / "good" / f"{i:02}.png", np.full((4, 4), i, np.uint8))
+        save(tmp_path / "test" / ("good" if i < 3 else "crack") / f"{i:02}.png", np.full((4, 4, 3), 100 + i, np.uint8))
+        save(tmp_path / "ground_truth" / "crack" / f"{i:02}.png", np.full((9, 9), 255, np.uint8))
+    (tmp_path / "train" / "good" / "._00.png").write_bytes(b"no picture")
+    (tmp_path / ".cache").mkdir()
+    data = load(tmp_path)
+    assert [len(split) for split in data.splits.values()] == [11, 1, 12]
+    assert data.classes == ("crack", "good")
+    assert data.x_shape == (3, 4, 4)
+    assert data.test.x.min() == 100
+    assert data.test.y.tolist() == [0] * 9 + [1] * 3
+    assert "without ground_truth" in repr(data)
+    assert again(data.provenance).checksum == data.checksum
+
+
+def test_pictures_of_any_sizes_are_cropped_and_scaled(tmp_path):
+    save(tmp_path / "a.png", np.repeat(np.array([[0, 200, 200, 0]], np.uint8), 2, 0))  # the middle half is kept
+    save(tmp_path / "b.png", np.full((8, 8), 77, np.uint8))
+    save(tmp_path / "c.png", np.full((5, 9, 3), [1, 2, 3], np.uint8))
+    with pytest.raises(ValueError, match=r"one size, got .* crop and scale them: size=\(64, 64\), --size 64 64"):
+        read_images(tmp_path)
+    data = load(tmp_path, size=[2, 2])
+    assert "cropped and scaled to 2 x 2" in repr(data)
+    every = torch.cat([split.x for split in data.splits.values()])[
+        torch.cat([split.index for split in data.splits.values()]).argsort()
+    ]
+    assert every.flatten(1).tolist() == [[200.0] * 12, [77.0] * 12, [1.0] * 4 + [2.0] * 4 + [3.0] * 4]
+    assert again(data.provenance).checksum == data.checksum
+    with pytest.raises(ValueError, match=r"from_file expects size to be .* got \[2\]"):
+        load(tmp_path, size=[2])
+
+
+def test_arrays_of_pictures_lie_with_channels_first():
+    grey, colour = (
+        RNG.integers(0, 256, (30, 8, 9)).astype(np.uint8),
+        RNG.integers(0, 256, (30, 8, 9, 3)).astype(np.uint8),
+    )
+    assert from_arrays(grey).x_shape == (1, 8, 9)
+    data = from_arrays(colour)
+    assert data.x_shape == (3, 8, 9)
+    assert "channels moved first" in repr(data)
+    assert torch.equal(data.test.x, torch.from_numpy(np.moveaxis(colour, -1, 1)[data.test.index.numpy()]).float())
+    assert from_arrays(colour / 255).x_shape == (3, 8, 9)
+    masked = from_arrays(grey, mask=grey > 9)
+    assert masked.test.mask.shape == masked.test.x.shape
+    assert from_arrays(np.moveaxis(colour, -1, 1)).x_shape == (3, 8, 9)
+    assert from_arrays(RNG.normal(size=(30, 8, 9))).x_shape == (8, 9)  # a sequence, perhaps
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+@pytest.mark.parametrize("shape", [(30, 4, 4), (30, 1, 4, 4), (30, 8, 8, 3)])
+def test_whole_numbers_in_the_shape_of_pictures_are_asked_about(dtype, shape):
+    x = RNG.integers(0, 256, shape).astype(dtype)
+    with pytest.raises(
+        ValueError, match=r"whole numbers in the shape of pictures are, got 0 to 25\d in .*64; give domain"
+    ):
+        from_arrays(x)
+    assert from_arrays(x, domain=Domain("levels", 256)).domain.levels == 256
+    assert from_arrays(x, domain=Domain("counts")).domain.kind == "counts"
+    assert from_arrays(x > 9).domain.kind == "binary"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from jsonargparse.typing import PositiveFloat
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from pyro.infer import ELBO
 
 from ppl_vae import data
@@ -80,6 +80,7 @@ def _table_options(parser: Parser) -> None:
     parser.option(
         "--context", type=str, nargs="+", default=[], help="columns of a table, or of obs, that the model is given"
     )
+    parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
     parser.option("--test", type=str | None, help="file of the test data, of the format of --data")
@@ -143,7 +144,7 @@ def _prepared(options: Namespace) -> data.Data:
         binarize=options.binarize,
         download=options.download,
         seed=options.data_seed,
-        **{name: getattr(options, name) for name in ("kinds", "label", "context", "split", "test", "layer")},
+        **{name: getattr(options, name) for name in ("kinds", "label", "context", "split", "test", "layer", "size")},
     )
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)

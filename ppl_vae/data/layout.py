@@ -1,0 +1,44 @@
+"""How pictures lie in an array: channels before height and width, and grey levels known as such."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["ask_about_levels", "channels_first"]
+
+
+def channels_first(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pictures as (n, channels, height, width): of 8-bit (n, height, width), and of (n, height, width, 3).
+
+    Arrays of other shapes are returned unchanged.
+
+    Parameters
+    ----------
+    values
+        An array of pictures, or a mask of one.
+    dtype
+        Of the pictures as they were given.
+    """
+    if values.dim() == 3 and dtype == torch.uint8:
+        return values[:, None]
+    return values.movedim(-1, 1) if values.dim() == 4 and values.shape[-1] == 3 and values.shape[1] > 4 else values
+
+
+def ask_about_levels(name: str, dtype: torch.dtype, values: Tensor) -> None:
+    """Refuse whole numbers up to 255 in the shape of pictures that are not of 8 bits: grey levels or counts.
+
+    Raises
+    ------
+    ValueError
+        For such an array.
+    """
+    if values.dim() not in (3, 4) or dtype == torch.uint8 or (values.dim() == 4 and values.shape[1] not in (1, 3)):
+        return
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and 1 < high <= 255 and bool((values == values.round()).all()):
+        kind = str(dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name} expects to know what whole numbers in the shape of pictures are, got 0 to {high:g} in {kind}; "
+            "give domain=Domain('levels', levels=256) for grey levels, domain=Domain('counts') for counts, or 'real'"
+        )
