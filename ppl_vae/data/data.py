@@ -99,6 +99,11 @@ class Data:
         return tuple(tuple(c.shape[1:]) for c in self.train.context)
 
     @property
+    def masked(self) -> bool:
+        """Whether elements of the training data are missing."""
+        return self.train.mask is not None and not bool(self.train.mask.all())
+
+    @property
     def checksum(self) -> str:
         """SHA-256 over the splits and their pending random preprocessing."""
         parts = [(split.checksum, split.pending) for split in self.splits.values()]

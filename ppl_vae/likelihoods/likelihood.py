@@ -91,5 +91,14 @@ class Likelihood(Amortized):
         return super().given(*context).mask(mask).to_event(len(self.x_shape))
 
     def standardize(self, x: Tensor) -> Tensor:
-        """x as an encoder should see it, in about [-1, 1]."""
+        """x (*leading, *x_shape) as an encoder should see it, in about [-1, 1]; (*leading, *seen_shape)."""
         return x
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Shape of what `standardize` makes of a datum: by default `x_shape`."""
+        return self.x_shape
+
+    def seen_mask(self, mask: Tensor) -> Tensor:
+        """Where what `standardize` gives is of an observed element of x: by default the `mask` of x."""
+        return mask

@@ -30,6 +30,7 @@ from ppl_vae.priors import Prior, StandardNormal
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
+from ppl_vae.vae.seen import encoder_input, seen_shape
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
@@ -54,6 +55,7 @@ def build(
     encoder: Factory = MLP,
     decoder: Factory = MLP,
     corruption: Factory | None = None,
+    mask_input: bool | None = None,
     seed: Seed | None = None,
 ) -> VAE:
     """A VAE for some data, with the sizes of its parts set and the parts connected.
@@ -81,6 +83,9 @@ def build(
         context; the prior's networks are settings of its own, as in `partial(ConditionalNormal, net=...)`.
     corruption
         Corruption of the encoder's input in training, for a denoising VAE; `None` for none.
+    mask_input
+        Whether the encoder is given the mask beside x; by default where elements of the training data are missing, and
+        the formula then says q(z | x, mask). What is missing is 0 in x as the encoder sees it, either way.
     seed
         Seed of the weights. If `None`, uses torch's global generator, as any torch module does, and advances it.
 
@@ -119,7 +124,7 @@ def build(
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
+            return build(data, latent_dim=latent_dim, likelihood=likelihood, mask_input=mask_input, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
     kind = data.domain.kind
@@ -132,12 +137,17 @@ def build(
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
+    if mask_input is None:
+        mask_input = bool(getattr(data, "masked", False))
+    shape = seen_shape(likelihood_made, mask_input)
+    known["x_shape"] = lambda: shape
     posteriors = [_posterior(level, known, encoder) for level in levels]
-    corruption_made = None if corruption is None else _make(corruption, known, Corruption)
-    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
+    of_seen: Known = {**known, "x_shape": lambda: likelihood_made.seen_shape}
+    corruption_made = None if corruption is None else _make(corruption, of_seen, Corruption)
+    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made, mask_input)
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
-    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made)
-    vae.recipe = recipe(data, likelihood=chosen, **{**parts, **as_given(levels)})
+    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made, mask_input=mask_input)
+    vae.recipe = recipe(data, mask_input=mask_input, likelihood=chosen, **{**parts, **as_given(levels)})
     return vae
 
 
@@ -158,12 +168,12 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     """
     described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
-    # older recipes have no corruption
+    # older recipes have no corruption and no mask
     made: dict[str, Any] = {name: parts_of(stored[name], classes) for name in names if stored.get(name) is not None}
-    return build(described, latent_dim=stored["latent_dim"], **made)
+    return build(described, latent_dim=stored["latent_dim"], mask_input=stored.get("mask_input", False), **made)
 
 
-def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor) -> VAE:
+def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> VAE:
     """A copy of a VAE with a prior of another kind, also in its recipe.
 
     Parameters
@@ -175,6 +185,8 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     z, x, *context
         Latents (n, latent_dim), data (n, *x_shape) and context they go with: for sizes, and pseudo-inputs to start
         from.
+    mask
+        False where an element of x is missing.
 
     Raises
     ------
@@ -184,11 +196,11 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     _check_parts("fit_prior", prior=prior)
     made = copy.deepcopy(vae)
     known: Known = {
-        "x_shape": lambda: tuple(x.shape[1:]),
+        "x_shape": lambda: seen_shape(vae.likelihood, vae.mask_input),
         "latent_dim": lambda: z.shape[-1],
         "context": lambda: tuple(tuple(c.shape[1:]) for c in context),
         "posterior": lambda: made.posterior,
-        "pseudo_inputs": lambda: made.likelihood.standardize(x),
+        "pseudo_inputs": lambda: encoder_input(made.likelihood, x, mask, vae.mask_input),
         "site": lambda: vae.prior.site,
     }
     made.prior = _make(prior, known, Prior).to(z)
@@ -266,9 +278,14 @@ def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> Ty
     )
 
 
-def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:
+def _training_data(data: Described, likelihood: Likelihood, mask_input: bool, most: int = 5000) -> Tensor | None:
+    """Training data as the encoder sees them; `None` where there are none."""
     train = getattr(data, "train", None)
-    return None if train is None else likelihood.standardize(train[:most].fixed().x)
+    if train is None:
+        return None
+    some = train[:most].fixed()
+    mask = True if some.mask is None else some.mask
+    return encoder_input(likelihood, some.x, mask, mask_input)
 
 
 def _usual(domain: Domain) -> type[Likelihood]:

@@ -27,7 +27,10 @@ COMPONENTS = {
 
 
 class Described(Protocol):
-    """The attributes of data that `build` reads; every data set of `ppl_vae.data` has them."""
+    """The attributes of data that `build` reads; every data set of `ppl_vae.data` has them.
+
+    Data may also have `train`, a `Split` to start from, and `masked`, whether elements of it are missing.
+    """
 
     @property
     def x_shape(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -50,6 +53,8 @@ class DataSpec:
         The values x takes.
     context_shapes
         Shapes of the context of one datum.
+    masked
+        Whether elements of the training data are missing.
 
     Raises
     ------
@@ -65,6 +70,7 @@ class DataSpec:
     x_shape: tuple[Count, ...]
     domain: Domain
     context_shapes: tuple[tuple[Count, ...], ...] = ()
+    masked: bool = False
 
     def __post_init__(self) -> None:
         if self.domain.num_columns is not None:
@@ -102,7 +108,9 @@ def parts_of(
     return [part(e, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, classes)
 
 
-def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | Levels | None) -> dict[str, Any] | None:
+def recipe(
+    data: Described, latent_dim: int | Sequence[int], mask_input: bool, **parts: Factory | Levels | None
+) -> dict[str, Any] | None:
     """The arguments of `build` as JSON values; `None` if they cannot be expressed so."""
     said = {
         "x_shape": list(data.x_shape),
@@ -110,6 +118,7 @@ def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | 
         "domain": vars(data.domain) | {},
         "latent_dim": latent_dim,
         **{name: None if factory is None else entry(factory) for name, factory in parts.items()},
+        **({"mask_input": True} if mask_input else {}),
     }
     return plain(said)
 
