@@ -12,6 +12,7 @@ from ppl_vae.likelihoods import (
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
+    Heterogeneous,
     Likelihood,
     NegativeBinomial,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "GaussianNoise",
+    "Heterogeneous",
     "Laplace",
     "Likelihood",
     "Masking",

@@ -18,6 +18,7 @@ from ppl_vae.find_plates import find_plates
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.support import measure
 
 __all__ = ["Draws", "by_datum", "chunks", "draws", "encoded", "score"]
 
@@ -34,8 +35,10 @@ class Draws:
         log q(z | x) and log p(z) by site, (S, n), in nats; scales removed, masks kept.
     log_likelihood
         log p(x | z), (S, n), in nats.
-    discrete, discrete_q
-        Whether log p(x | z) is a mass, and whether all of q is; a density otherwise.
+    measure
+        What log p(x | z) is the log of: a ``"mass"`` or a ``"density"``, or of mixed columns which is which.
+    discrete_q
+        Whether all of q is a mass; a density otherwise.
     singular, improper
         Whether q is a point mass somewhere, and p(z) improper: then there are no weights.
     quantized
@@ -56,7 +59,7 @@ class Draws:
     log_q: dict[str, Tensor]
     log_p: dict[str, Tensor]
     log_likelihood: Tensor
-    discrete: bool
+    measure: str
     discrete_q: bool
     singular: bool
     improper: bool
@@ -192,7 +195,7 @@ def score(
         log_q={name: traces.log_prob(site, where, num_samples) for name, site in q.items()},
         log_p={name: torch.cat([part.log_p[name] for part in parts]) for name in q},
         log_likelihood=torch.cat([part.log_likelihood for part in parts]),
-        discrete=all(map(traces.discrete, seen.values())),
+        measure=_measure(list(seen.values())),
         discrete_q=all(map(traces.discrete, q.values())),
         singular=any(map(traces.singular, q.values())),
         improper=any(map(traces.improper, p.values())),
@@ -225,6 +228,11 @@ def _score_some(
     drawn = {k: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for k, s in seen.items()}
     x = {name: by_datum(site["value"], site, where)[:num_predictive] for name, site in drawn.items()}
     return _Scores(log_p, log_likelihood, x, _log_prob(drawn, where, size)[:num_predictive])
+
+
+def _measure(sites: list[traces.Site]) -> str:
+    each = {measure(site["fn"]) for site in sites}
+    return each.pop() if len(each) == 1 else "density"
 
 
 def _log_prob(sites: dict[str, traces.Site], where: traces.Plates, size: int) -> Tensor:

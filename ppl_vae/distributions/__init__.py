@@ -2,6 +2,7 @@
 
 from ppl_vae.distributions.autoregressive_flow import AutoregressiveFlow
 from ppl_vae.distributions.bernoulli import Bernoulli
+from ppl_vae.distributions.by_column import ByColumn
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from ppl_vae.distributions.diagonal_normal import DiagonalNormal
 from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
@@ -14,6 +15,7 @@ from ppl_vae.distributions.scales import positive, unconstrained
 __all__ = [
     "AutoregressiveFlow",
     "Bernoulli",
+    "ByColumn",
     "ContinuousBernoulli",
     "DiagonalNormal",
     "DiscretizedLogistic",

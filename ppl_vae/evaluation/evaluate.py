@@ -95,7 +95,7 @@ def evaluate(
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         volume = split.log_volume
-        masses = []
+        measures = set()
         bar = tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False)
         with bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
@@ -104,7 +104,7 @@ def evaluate(
                     column[rows] = in_float64(values).cpu()
                 for name, z in drawn.z.items():
                     moments.setdefault(name, _Moments(z)).add(z)
-                masses.append(drawn.discrete)
+                measures.add(drawn.measure)
                 bar.update(rows.stop - rows.start)
     table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
     table.index = pd.Index(split.index.tolist(), name="obs")
@@ -113,7 +113,7 @@ def evaluate(
         unit_variance={name: m.variance_of_means(num_samples).tolist() for name, m in moments.items()},
         num_samples=num_samples,
         seed=used,
-        base_measure="mass" if all(masses) else "density",
+        base_measure=measures.pop(),
         data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
         formula=formula_of(program),
     )

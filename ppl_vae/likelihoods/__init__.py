@@ -3,6 +3,7 @@
 from ppl_vae.likelihoods.binary import Bernoulli, ContinuousBernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial
 from ppl_vae.likelihoods.gaussian import Gaussian
+from ppl_vae.likelihoods.heterogeneous import Heterogeneous
 from ppl_vae.likelihoods.levels import Categorical, DiscretizedLogistic
 from ppl_vae.likelihoods.likelihood import Likelihood
 
@@ -12,6 +13,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Gaussian",
+    "Heterogeneous",
     "Likelihood",
     "NegativeBinomial",
 ]

@@ -95,7 +95,7 @@ class Categorical(_OnLevels):
     van den Oord et al. 2016, arXiv:1601.06759.
     """
 
-    kinds = ("levels", "binary")
+    kinds = ("levels", "binary", "categories")
 
     def param_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """One logit per level."""

@@ -21,6 +21,7 @@ from ppl_vae.likelihoods import (
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
+    Heterogeneous,
     Likelihood,
     NegativeBinomial,
 )
@@ -129,10 +130,13 @@ def build(
     levels = levels_of(latent_dim, prior, posterior)
     kind = data.domain.kind
     chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
+    if getattr(chosen, "func", chosen) is Heterogeneous and (names := _names(data)):
+        chosen = partial(chosen, **{"names": names, **getattr(chosen, "keywords", {})})
     _check_kind(chosen, data.domain)
     warn_of_scales(data)
     x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
     known: Known = {"x_shape": lambda: x_shape, "context": lambda: context}
+    known["domain"] = lambda: data.domain
     if kind in ("binary", "levels", "categories"):
         known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
@@ -284,8 +288,8 @@ def _training_data(data: Described, likelihood: Likelihood, mask_input: bool, mo
     if train is None:
         return None
     some = train[:most].fixed()
-    mask = True if some.mask is None else some.mask
-    return encoder_input(likelihood, some.x, mask, mask_input)
+    mask = getattr(some, "mask", None)
+    return encoder_input(likelihood, some.x, True if mask is None else mask, mask_input)
 
 
 def _usual(domain: Domain) -> type[Likelihood]:
@@ -296,12 +300,21 @@ def _usual(domain: Domain) -> type[Likelihood]:
     ValueError
         For columns of several kinds, or kinds that no likelihood is the usual one of.
     """
-    usual = _USUAL.get(domain.kinds[0]) if len(domain.kinds) == 1 else None
+    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind == "categories":
+        return Heterogeneous
+    usual = _USUAL.get(domain.kinds[0])
     if usual is None:
         raise ValueError(
-            f"build expects data that one likelihood scores, got {domain.described}; give likelihood= of this kind"
+            f"build expects a likelihood of {domain.described} data, got none, and there is no usual one; give "
+            "likelihood="
         )
     return usual
+
+
+def _names(data: Described) -> list[str] | None:
+    """The names of the columns of data that have such."""
+    columns = getattr(data, "columns", None)
+    return None if columns is None else [column.name for column in columns]
 
 
 def _check_kind(likelihood: Factory, domain: Domain) -> None:

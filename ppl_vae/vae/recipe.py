@@ -85,7 +85,7 @@ def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
     ValueError
         If it is neither one of `ppl_vae` nor handed over.
     """
-    args = {name: part(value, classes) if _is_entry(value) else value for name, value in entry["args"].items()}
+    args = {name: _given(value, classes) for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
     known = COMPONENTS if ours else {c.__name__: c for c in classes}
     if name not in known:
@@ -95,6 +95,13 @@ def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
             "or name its file with --import"
         )
     return partial(known[name], **args)
+
+
+def _given(value: Any, classes: Sequence[type]) -> Any:
+    """An argument: a class for an entry, and for a mapping of entries one of classes."""
+    if _is_entry(value):
+        return part(value, classes)
+    return {k: _given(v, classes) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _is_entry(value: Any) -> bool:
@@ -137,7 +144,14 @@ def entry(factory: Factory | Levels) -> Any:
         return [entry(level) for level in factory]
     made_of = factory.func if isinstance(factory, partial) else factory
     keywords = factory.keywords if isinstance(factory, partial) else {}
-    args = {name: entry(value) if callable(value) else value for name, value in keywords.items()}
+    args = {name: _said(value) for name, value in keywords.items()}
     if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
     return {"class": made_of.__name__, "module": made_of.__module__.partition(".")[0], "args": args}
+
+
+def _said(value: Any) -> Any:
+    """An argument as JSON holds it: classes, also in mappings, by name."""
+    if isinstance(value, Mapping):
+        return {k: _said(v) for k, v in value.items()}
+    return entry(value) if callable(value) else value

@@ -14,10 +14,10 @@ __all__ = ["encoder_input", "seen_shape"]
 def encoder_input(
     likelihood: Likelihood, x: Tensor, mask: Tensor | bool, mask_input: bool, corruption: Corruption | None = None
 ) -> Tensor:
-    """x (batch, *x_shape) as an encoder is given it.
+    """x (batch, *x_shape) as an encoder is given it: standardized by its likelihood, corrupted, 0 where it is missing.
 
-    Standardized by its likelihood, corrupted, and 0 where it is missing; with `mask_input` followed along its first
-    dimension by 1 where x was observed and 0 where it was not.
+    With `mask_input` it is followed along its first dimension (along the last, where columns are seen one-hot) by 1
+    where x is missing and 0 where it is not: complete data then add nothing.
     """
     observed = torch.as_tensor(mask, device=x.device)
     filled = x if mask is True else torch.where(observed, x, torch.zeros_like(x))
@@ -25,10 +25,17 @@ def encoder_input(
     seen = clean if corruption is None else corruption(clean)
     if mask is not True:
         seen = torch.where(likelihood.seen_mask(observed.expand(x.shape)), seen, torch.zeros_like(seen))
-    return torch.cat([seen, observed.expand(x.shape).to(seen.dtype)], 1) if mask_input else seen
+    if not mask_input:
+        return seen
+    along = 1 if seen.shape[2:] == x.shape[2:] else -1  # one-hot columns are more
+    return torch.cat([seen, (~observed).expand(x.shape).to(seen.dtype)], along)
 
 
 def seen_shape(likelihood: Likelihood, mask_input: bool) -> tuple[int, ...]:
     """Shape of a datum as an encoder of x sees it, with or without a mask."""
-    first, *rest = likelihood.seen_shape or (1,)
-    return (first + likelihood.x_shape[0], *rest) if mask_input else likelihood.seen_shape
+    shape, x_shape = likelihood.seen_shape, likelihood.x_shape
+    if not mask_input:
+        return shape
+    if shape[1:] == x_shape[1:]:
+        return shape[0] + x_shape[0], *shape[1:]
+    return *shape[:-1], shape[-1] + x_shape[-1]

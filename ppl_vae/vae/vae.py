@@ -48,8 +48,8 @@ class VAE(nn.Module):
         Corruption of x in `guide` in train mode, for a denoising VAE. The model scores the clean x, and in eval mode
         the guide is given the clean x.
     mask_input
-        Whether the posterior is given the mask beside x, 1 where an element was observed: it is built for twice the
-        size of x along the first dimension of a datum.
+        Whether the posterior is given the mask beside x, 1 where an element is missing: it is built for twice the size
+        of x along the first dimension of a datum.
 
     Attributes
     ----------

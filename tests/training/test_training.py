@@ -494,4 +494,4 @@ def test_a_vae_with_missing_pixels_imputes_better_than_the_mean(digits):
     mean = (data.train.x * data.train.mask).sum(0) / data.train.mask.sum(0)
     imputed = torch.stack([vae_.reconstruct(data.test.x, mask=mask, seed=seed) for seed in range(20)]).mean(0)
     error = [(guess.expand_as(truth) - truth)[~mask].square().mean().item() for guess in (imputed, mean)]
-    assert error[0] < 0.8 * error[1]
+    assert error[0] < 0.85 * error[1]

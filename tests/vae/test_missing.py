@@ -82,21 +82,21 @@ def test_an_encoder_is_given_zeros_and_the_mask():
     vae.posterior.net.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     x, mask = data.test.x, data.test.mask
     vae.encode(x, mask=mask)
-    assert seen[-1].equal(torch.cat([x * mask, mask.float()], 1))
+    assert seen[-1].equal(torch.cat([x * mask, (~mask).float()], 1))
     vae.encode(x)
-    assert seen[-1].equal(torch.cat([x, torch.ones_like(x)], 1))
+    assert seen[-1].equal(torch.cat([x, torch.zeros_like(x)], 1))
     x, mask = torch.rand(5, 3, 6, 6), torch.rand(5, 3, 6, 6) > 0.5
     images = build(DataSpec((3, 6, 6), Domain("unit"), masked=True), latent_dim=2, encoder=ConvEncoder)
     images.posterior.net.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     images.encode(x, mask=mask)
-    assert seen[-1].equal(torch.cat([x * mask, mask.float()], 1))
+    assert seen[-1].equal(torch.cat([x * mask, (~mask).float()], 1))
 
 
 def test_pseudo_inputs_are_what_the_encoder_sees():
     data = table(fill=7.0)
     vae = small(data, prior=partial(VampPrior, num_components=5))
     x, mask = data.train.x[:5], data.train.mask[:5]
-    assert vae.prior.pseudo_inputs.equal(torch.cat([x * mask, mask.float()], 1))
+    assert vae.prior.pseudo_inputs.equal(torch.cat([x * mask, (~mask).float()], 1))
     fitted = fit_prior(small(data), data, partial(VampPrior, num_components=5), epochs=1, progress=False)
     assert fitted.prior.pseudo_inputs.shape == (5, 8)
     assert rebuild(json.loads(json.dumps(fitted.recipe))).prior.pseudo_inputs.shape == (5, 8)
@@ -207,7 +207,7 @@ def test_iwae_is_miwae(num):
     loss(vae, [x], objective, mask=mask)  # the first call draws once more, to count plates
     found = loss(vae, [x], objective, seed=3, mask=mask)
     torch.manual_seed(3)
-    q = DiagonalNormal.distribution(vae.posterior, vae.posterior.net(torch.cat([x * mask, mask.double()], 1)))
+    q = DiagonalNormal.distribution(vae.posterior, vae.posterior.net(torch.cat([x * mask, (~mask).double()], 1)))
     z = q.expand_by([num]).rsample()
     p_x = dist.Normal(vae.likelihood.net(z)[..., 0, :], vae.likelihood.elementwise(x).scale).log_prob(x)
     log_w = (p_x * mask).sum(-1) + dist.Normal(0.0, 1.0).log_prob(z).sum(-1) - q.log_prob(z)

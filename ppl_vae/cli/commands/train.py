@@ -46,7 +46,7 @@ def _options(parser: Parser) -> None:
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
     parser.component(Prior, "prior")
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    parser.component(Likelihood, "likelihood", skip=["levels"], usual=usual)
+    parser.component(Likelihood, "likelihood", skip=["levels", "domain", "columns", "names"], usual=usual)
     parser.component(Posterior, "posterior")
     parser.component(Network, "encoder")
     parser.component(Network, "decoder")

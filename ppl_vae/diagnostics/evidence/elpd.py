@@ -99,7 +99,7 @@ def elpd(
         num_samples=int(found.attrs.get("num_samples", found.attrs.get("num_chains", 0))),
         seed=used,
         held_out=held_out,
-        base_measure="mass" if one.discrete else "density",
+        base_measure=one.measure,
         data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
         formula=formula_of(program),
     )
