@@ -114,6 +114,8 @@ class Heterogeneous(Likelihood):
             (one.kinds[0], one.levels if one.discrete else None, repr(factory))
             for one, factory in zip(each, chosen, strict=True)
         ]
+        discrete = {one.discrete for one in each}
+        self.base_measure = "mixed" if len(discrete) > 1 else "mass" if True in discrete else "density"
         self.groups: list[_Group] = []
         leaves = []
         for key in dict.fromkeys(keys):

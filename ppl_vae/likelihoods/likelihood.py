@@ -43,8 +43,8 @@ class Likelihood(Amortized):
     kinds: ClassVar[tuple[str, ...]]
     """Kinds of `Domain` it is a distribution on, the default first."""
 
-    base_measure: ClassVar[Literal["mass", "density", "mixed"]]
-    """``"mass"``, ``"density"``, or mixed by column; masses and densities cannot be compared."""
+    base_measure: Literal["mass", "density", "mixed"]
+    """``"mass"``, ``"density"``, or mixed where columns differ; masses and densities cannot be compared."""
 
     def __init__(
         self,

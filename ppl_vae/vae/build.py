@@ -128,30 +128,21 @@ def build(
             return build(data, latent_dim=latent_dim, likelihood=likelihood, mask_input=mask_input, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
-    kind = data.domain.kind
-    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
-    if getattr(chosen, "func", chosen) is Heterogeneous and (names := _names(data)):
-        chosen = partial(chosen, **{"names": names, **getattr(chosen, "keywords", {})})
-    _check_kind(chosen, data.domain)
+    chosen = _chosen(data, likelihood)
     warn_of_scales(data)
     x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
-    known: Known = {"x_shape": lambda: x_shape, "context": lambda: context}
-    known["domain"] = lambda: data.domain
-    if kind in ("binary", "levels", "categories"):
-        known["levels"] = lambda: 2 if kind == "binary" else data.domain.levels
+    known: Known = {"x_shape": lambda: x_shape, "context": lambda: context, **_of_domain(data.domain)}
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
-    if mask_input is None:
-        mask_input = bool(getattr(data, "masked", False))
-    shape = seen_shape(likelihood_made, mask_input)
-    known["x_shape"] = lambda: shape
+    masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
+    known["x_shape"] = lambda: seen_shape(likelihood_made, masked)
     posteriors = [_posterior(level, known, encoder) for level in levels]
     of_seen: Known = {**known, "x_shape": lambda: likelihood_made.seen_shape}
     corruption_made = None if corruption is None else _make(corruption, of_seen, Corruption)
-    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made, mask_input)
+    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made, masked)
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
-    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made, mask_input=mask_input)
-    vae.recipe = recipe(data, mask_input=mask_input, likelihood=chosen, **{**parts, **as_given(levels)})
+    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made, mask_input=masked)
+    vae.recipe = recipe(data, mask_input=masked, likelihood=chosen, **{**parts, **as_given(levels)})
     return vae
 
 
@@ -210,6 +201,23 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor,
     made.prior = _make(prior, known, Prior).to(z)
     made.recipe = None if vae.recipe is None else plain({**vae.recipe, "prior": entry(prior)})
     return made
+
+
+def _chosen(data: Described, likelihood: Factory | None) -> Factory:
+    """The likelihood that was given, the data were prepared for, or is the usual one; with the names of the columns."""
+    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
+    _check_kind(chosen, data.domain)
+    columns = getattr(data, "columns", None)
+    if getattr(chosen, "func", chosen) is not Heterogeneous or not columns:
+        return chosen
+    return partial(chosen, **{"names": [column.name for column in columns], **getattr(chosen, "keywords", {})})
+
+
+def _of_domain(domain: Domain) -> Known:
+    """What a likelihood may ask for: the domain, and the number of levels where it has one."""
+    if domain.kind not in ("binary", "levels", "categories"):
+        return {"domain": lambda: domain}
+    return {"domain": lambda: domain, "levels": lambda: 2 if domain.kind == "binary" else domain.levels}
 
 
 def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
@@ -309,12 +317,6 @@ def _usual(domain: Domain) -> type[Likelihood]:
             "likelihood="
         )
     return usual
-
-
-def _names(data: Described) -> list[str] | None:
-    """The names of the columns of data that have such."""
-    columns = getattr(data, "columns", None)
-    return None if columns is None else [column.name for column in columns]
 
 
 def _check_kind(likelihood: Factory, domain: Domain) -> None:
