@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ppl_vae import distributions
 from ppl_vae.likelihoods.likelihood import Likelihood
+from ppl_vae.likelihoods.marginals import frequencies, mean_and_variance, root
 
 __all__ = ["Bernoulli", "ContinuousBernoulli"]
 
@@ -26,6 +27,10 @@ class Bernoulli(Likelihood):
     def elementwise(self, logits: Tensor) -> TorchDistribution:
         """From logits."""
         return distributions.Bernoulli(logits)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The logit of the share of ones."""
+        return frequencies(x, mask, 2)[1:].logit()
 
 
 class ContinuousBernoulli(Likelihood):
@@ -47,3 +52,8 @@ class ContinuousBernoulli(Likelihood):
     def elementwise(self, logits: Tensor) -> TorchDistribution:
         """From logits."""
         return distributions.ContinuousBernoulli(logits)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The logit at which the mean is that of the data, the maximum of the likelihood."""
+        mean, _ = mean_and_variance(x, mask)
+        return root(lambda logits: self.elementwise(logits).mean - mean, mean, -1e3, 1e3).unsqueeze(0)

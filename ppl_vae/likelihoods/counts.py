@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Shape
+from ppl_vae.likelihoods.marginals import mean_and_variance
 from ppl_vae.nets import MLP
 
 __all__ = ["NegativeBinomial"]
@@ -68,6 +70,19 @@ class NegativeBinomial(Likelihood):
         if self.exposure:
             mean = mean * context[0].reshape(*context[0].shape[:-1], *[1] * len(self.x_shape))
         return distributions.NegativeBinomial(mean, positive(raw_concentration))
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The mean of the data, over that of their exposures, and the concentration that gives their variance."""
+        mean, variance = mean_and_variance(x, mask)
+        exposed, _ = mean_and_variance(self._exposures(x, *context), mask)
+        mean = mean.clamp_min(0.5 / len(x))
+        concentration = (mean.square() / (variance - mean).clamp_min(1e-3 * mean)).clamp(1e-2, 1e3)
+        return torch.stack([unconstrained(mean / exposed.where(exposed > 0, 1)), unconstrained(concentration)])
+
+    def _exposures(self, x: Tensor, *context: Tensor) -> Tensor:
+        """The exposure of each datum, beside its elements."""
+        e = context[0].reshape(-1, *[1] * len(self.x_shape)) if self.exposure else torch.ones_like(x)
+        return e.to(x).expand(x.shape)
 
     def standardize(self, x: Tensor) -> Tensor:
         """log(1 + x)."""

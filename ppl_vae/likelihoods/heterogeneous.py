@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -90,7 +90,7 @@ class Heterogeneous(Likelihood):
     """
 
     kinds = ("real", "binary", "categories", "levels", "counts", "unit", "positive")
-    base_measure = "mixed"
+    base_measure: Literal["mass", "density", "mixed"] = "mixed"
     sees_context = True
 
     def __init__(
@@ -147,6 +147,14 @@ class Heterogeneous(Likelihood):
             for leaf, part, shape in each
         ]
         return ByColumn(parts, [group.columns for group in self.groups])
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The start of each group of columns; 0 for a likelihood that does not say how."""
+        found, leaves = [], cast(Any, self.leaves)
+        for leaf, group, size in zip(leaves, self.groups, self._sizes, strict=True):
+            params = leaf.start_from(x[..., list(group.columns)], mask[..., list(group.columns)], *context)
+            found.append(x.new_zeros(size) if params is None else params.flatten())
+        return torch.cat(found)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Columns as their likelihoods standardize them, categories one-hot, (*leading, *seen_shape)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Shape
+from ppl_vae.likelihoods.marginals import frequencies, mean_and_variance
 from ppl_vae.nets import MLP
 
 __all__ = ["Categorical", "DiscretizedLogistic"]
@@ -77,6 +79,13 @@ class DiscretizedLogistic(_OnLevels):
         scale = 0.5 + positive(raw_scale) * (self.levels / 16)
         return distributions.DiscretizedLogistic(loc, scale, self.levels)
 
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The logistic with the mean and variance of the data."""
+        mean, variance = mean_and_variance(x, mask)
+        scale = (3 * variance).sqrt() / math.pi
+        raw_loc = mean * 2 / max(self.levels - 1, 1) - 1
+        return torch.stack([raw_loc, unconstrained((scale - 0.5) * (16 / self.levels))])
+
 
 class Categorical(_OnLevels):
     """p(x_i | z) = Categorical(x_i; softmax(logits_i)), any distribution over the levels 0, ..., levels - 1.
@@ -104,3 +113,7 @@ class Categorical(_OnLevels):
     def elementwise(self, *logits: Tensor) -> TorchDistribution:
         """From one logit per level."""
         return distributions.Levels(torch.stack(logits, -1))
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Log frequencies."""
+        return frequencies(x, mask, self.levels).log()

@@ -90,6 +90,14 @@ class Likelihood(Amortized):
         """Distribution of x given z (*leading, latent_dim) and context; elements where `mask` is False do not count."""
         return super().given(*context).mask(mask).to_event(len(self.x_shape))
 
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor | None:
+        """Start at the marginals of training data x (n, *x_shape), float64, observed where `mask`, with their context.
+
+        Sets scales of its own, and returns what a decoder that does not look at z would put out, (k, *x_shape): the
+        parameters of the best p(x_i), for each element. `None`, the default, leaves all as it is.
+        """
+        return None
+
     def standardize(self, x: Tensor) -> Tensor:
         """x (*leading, *x_shape) as an encoder should see it, in about [-1, 1]; (*leading, *seen_shape)."""
         return x

@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,8 @@ from ppl_vae.priors import Prior, StandardNormal
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
-from ppl_vae.vae.seen import encoder_input, seen_shape
+from ppl_vae.vae.seen import encoder_input, seen_shape, training_data
+from ppl_vae.vae.start import start_decoder
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
@@ -57,6 +58,7 @@ def build(
     decoder: Factory = MLP,
     corruption: Factory | None = None,
     mask_input: bool | None = None,
+    start: Literal["auto", "marginals"] | None = "auto",
     seed: Seed | None = None,
 ) -> VAE:
     """A VAE for some data, with the sizes of its parts set and the parts connected.
@@ -87,6 +89,11 @@ def build(
     mask_input
         Whether the encoder is given the mask beside x; by default where elements of the training data are missing, and
         the formula then says q(z | x, mask). What is missing is 0 in x as the encoder sees it, either way.
+    start
+        Whether the decoder starts at the marginals of the training data: the bias of its last layer, and a learned
+        scale, are those of the best p(x_i) without z, and that layer's weights a tenth of what is drawn. ``"auto"``
+        does that for tables, x_shape of one dimension, where it can be done; ``"marginals"`` for any data, or it is an
+        error; `None` leaves the weights as they are drawn.
     seed
         Seed of the weights. If `None`, uses torch's global generator, as any torch module does, and advances it.
 
@@ -100,7 +107,8 @@ def build(
     TypeError
         If a part is no class, or partial of one.
     ValueError
-        If the likelihood is no distribution on the data's domain, latent_dim is below 1, or lists differ in length.
+        If the likelihood is no distribution on the data's domain, latent_dim is below 1, lists differ in length, or
+        the decoder cannot start at the marginals and ``start="marginals"``.
 
     Warns
     -----
@@ -125,7 +133,8 @@ def build(
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return build(data, latent_dim=latent_dim, likelihood=likelihood, mask_input=mask_input, **parts)
+            parts |= {"likelihood": likelihood, "mask_input": mask_input, "start": start}
+            return build(data, latent_dim=latent_dim, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
     chosen = _chosen(data, likelihood)
@@ -139,9 +148,10 @@ def build(
     posteriors = [_posterior(level, known, encoder) for level in levels]
     of_seen: Known = {**known, "x_shape": lambda: likelihood_made.seen_shape}
     corruption_made = None if corruption is None else _make(corruption, of_seen, Corruption)
-    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made, masked)
+    known["pseudo_inputs"] = lambda: training_data(data, likelihood_made, masked)
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
     vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made, mask_input=masked)
+    start_decoder(likelihood_made, data, start)
     vae.recipe = recipe(data, mask_input=masked, likelihood=chosen, **{**parts, **as_given(levels)})
     return vae
 
@@ -288,16 +298,6 @@ def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> Ty
     return TypeError(
         f"a part of a VAE expects a class that makes a {expected} here, got {name} of {factory!r}; give another class"
     )
-
-
-def _training_data(data: Described, likelihood: Likelihood, mask_input: bool, most: int = 5000) -> Tensor | None:
-    """Training data as the encoder sees them; `None` where there are none."""
-    train = getattr(data, "train", None)
-    if train is None:
-        return None
-    some = train[:most].fixed()
-    mask = getattr(some, "mask", None)
-    return encoder_input(likelihood, some.x, True if mask is None else mask, mask_input)
 
 
 def _usual(domain: Domain) -> type[Likelihood]:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
+from ppl_vae.vae.recipe import Described
 
-__all__ = ["encoder_input", "seen_shape"]
+__all__ = ["encoder_input", "seen_shape", "training_data"]
 
 
 def encoder_input(
@@ -39,3 +40,13 @@ def seen_shape(likelihood: Likelihood, mask_input: bool) -> tuple[int, ...]:
     if shape[1:] == x_shape[1:]:
         return shape[0] + x_shape[0], *shape[1:]
     return *shape[:-1], shape[-1] + x_shape[-1]
+
+
+def training_data(data: Described, likelihood: Likelihood, mask_input: bool, most: int = 5000) -> Tensor | None:
+    """Training data as the encoder sees them; `None` where there are none."""
+    train = getattr(data, "train", None)
+    if train is None:
+        return None
+    some = train[:most].fixed()
+    mask = getattr(some, "mask", None)
+    return encoder_input(likelihood, some.x, True if mask is None else mask, mask_input)
