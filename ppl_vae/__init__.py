@@ -1,6 +1,6 @@
 """Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
 
-from ppl_vae import corruptions, data, diagnostics, manifold, objectives, sklearn
+from ppl_vae import corruptions, data, diagnostics, likelihoods, manifold, objectives, sklearn
 from ppl_vae.conditional import Amortized, Chain, Conditional
 from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
 from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
@@ -8,13 +8,23 @@ from ppl_vae.domain import Domain
 from ppl_vae.evaluation import Evaluation, compare, evaluate
 from ppl_vae.likelihoods import (
     Bernoulli,
+    Beta,
     Categorical,
     ContinuousBernoulli,
+    CorrelatedGaussian,
     DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    Gamma,
     Gaussian,
     Heterogeneous,
     Likelihood,
+    LogNormal,
+    Multinomial,
     NegativeBinomial,
+    OrderedLogistic,
+    Poisson,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
 )
 from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
@@ -39,6 +49,7 @@ __all__ = [
     "Amortized",
     "Batch",
     "Bernoulli",
+    "Beta",
     "Categorical",
     "Chain",
     "CodePrior",
@@ -47,16 +58,19 @@ __all__ = [
     "ContinuousBernoulli",
     "ConvDecoder",
     "ConvEncoder",
+    "CorrelatedGaussian",
     "Corruption",
     "DataSpec",
     "DiagonalNormal",
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "Domain",
     "Evaluation",
     "Fit",
     "Flat",
     "FlowPrior",
     "FullRankNormal",
+    "Gamma",
     "GatedMLP",
     "Gaussian",
     "GaussianMixture",
@@ -64,19 +78,25 @@ __all__ = [
     "Heterogeneous",
     "Laplace",
     "Likelihood",
+    "LogNormal",
     "Masking",
+    "Multinomial",
     "NegativeBinomial",
     "OneCycle",
+    "OrderedLogistic",
     "Point",
+    "Poisson",
     "Posterior",
     "Prior",
     "Program",
     "Run",
     "SaltAndPepper",
     "StandardNormal",
+    "StudentT",
     "TopK",
     "VampPrior",
     "VectorQuantized",
+    "ZeroInflatedNegativeBinomial",
     "build",
     "check_guide",
     "compare",
@@ -87,6 +107,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_prior",
+    "likelihoods",
     "load",
     "manifold",
     "objectives",

@@ -79,7 +79,7 @@ def check(path: Path, expected: Sequence[str], advice: str, content: bytes | Non
 
 
 def record(folder: Path, names: Iterable[str]) -> None:
-    """Note the SHA-256 of files of a run folder that no checkpoint speaks of: options, reports, figures, trees."""
+    """Note the SHA-256 of files of a run folder that no checkpoint lists: options, reports, figures, trees."""
     path = folder / "checksums.json"
     try:
         known = unsealed(path, "")[0]["files"] if path.exists() else {}

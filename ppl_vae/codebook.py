@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
@@ -13,7 +13,7 @@ from torch.distributions import register_kl
 
 from ppl_vae.precision import in_float64
 
-__all__ = ["Code", "CodeMass", "Codebook"]
+__all__ = ["Code", "CodeMass", "Codebook", "Quantizes"]
 
 Shape = Sequence[int]
 
@@ -128,6 +128,18 @@ class _Codes(constraints.Constraint):
     def check(self, value: Tensor) -> Tensor:
         """Which values (*leading, groups * dim) are such vectors, (*leading,)."""
         return _matches(value, self.codes).any(-1).all(-1)
+
+
+@runtime_checkable
+class Quantizes(Protocol):
+    """A posterior whose draws are vectors of `groups` codes of a codebook of `num_codes`."""
+
+    groups: int
+    num_codes: int
+
+    def over_codes(self, logits: Tensor) -> CodeMass:
+        """The mass over all vectors of codes, from unnormalized log weights (groups, num_codes)."""
+        ...
 
 
 class Code(dist.Delta):

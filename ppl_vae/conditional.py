@@ -7,7 +7,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import pyro
 from pyro.distributions import TorchDistribution
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Name, Rule, checked
 from ppl_vae.latent_draws import Unvalidated
 
-__all__ = ["Amortized", "Chain", "Conditional", "Net", "by_position_still"]
+__all__ = ["Amortized", "Chain", "Conditional", "Net", "OneDistribution", "by_position_still"]
 
 C = TypeVar("C", bound=type)
 
@@ -45,10 +45,19 @@ def by_position_still(cls: C) -> C:
                 DeprecationWarning,
                 stacklevel=2,
             )
-        return init(*args[:most], *args[most + len(named) :], **kwargs, **moved)
+        init(*args[:most], *args[most + len(named) :], **kwargs, **moved)
 
     cls.__init__ = called  # type: ignore[misc]
     return cls
+
+
+@runtime_checkable
+class OneDistribution(Protocol):
+    """A module that can say its distribution without sampling it: any `Conditional`, or one of your own."""
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The distribution given the context."""
+        ...
 
 
 @checked
@@ -62,6 +71,9 @@ class Conditional(nn.Module, abc.ABC):
     """
 
     infer: ClassVar[Mapping[str, Any]] = {}
+
+    uses_context: ClassVar[bool] = True
+    """Whether the distribution depends on the context, for the formula alone."""
 
     def __init__(self, site: Name = "z") -> None:
         super().__init__()
@@ -83,7 +95,8 @@ class Conditional(nn.Module, abc.ABC):
 
     def formula(self, *given: str) -> str:
         """The distribution as a paper writes it: `Name(site | given; settings)`."""
-        inside = " | ".join(part for part in (self.site, ", ".join(given)) if part)
+        context = ", ".join(given) if self.uses_context else ""
+        inside = " | ".join(part for part in (self.site, context) if part)
         return f"{type(self).__name__}({'; '.join(part for part in (inside, self.settings()) if part)})"
 
     def settings(self) -> str:
@@ -166,7 +179,18 @@ class Amortized(Conditional):
 
     def _of(self, context: tuple[Tensor, ...]) -> Callable[[Tensor], TorchDistribution]:
         """`distribution` as a function of the parameters alone."""
-        return (lambda params: self.distribution(params, *context)) if self.sees_context else self.distribution
+        return (lambda params: self._seeing(params, context)) if self.sees_context else self.distribution
+
+    def _seeing(self, params: Tensor, context: tuple[Tensor, ...]) -> TorchDistribution:
+        try:
+            return self.distribution(params, *context)
+        except TypeError as error:
+            if "required positional argument" not in str(error):
+                raise
+            raise TypeError(
+                f"{type(self).__name__} expects a context that it was built without ({error}), got contexts of shapes "
+                f"{list(self.context_shapes)}; build it for data with this context, or give the argument a default"
+            ) from error
 
 
 @checked

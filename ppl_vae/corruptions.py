@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ class Corruption(nn.Module, abc.ABC):
     ----------
     Vincent et al. 2010, JMLR 11:3371 (denoising autoencoders); Im et al. 2015, arXiv:1511.06406 (denoising VAEs).
     """
+
+    linked: ClassVar[tuple[str, ...]] = ("x_shape", "context")
+    """Parameters of constructors that `build` sets, and that are no options on the command line."""
 
     @abc.abstractmethod
     def corrupt(self, x: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Draws:
     log_likelihood
         log p(x | z), (S, n), in nats.
     measure
-        What log p(x | z) is the log of: a ``"mass"`` or a ``"density"``, or of mixed columns which is which.
+        What log p(x | z) is the log of: a ``"mass"`` or a ``"density"``, of mixed columns which is which; ``"mass given
+        the total"`` where an observed site says, in `infer={"given": "the total"}`, what it leaves out the cost of.
     discrete_q
         Whether all of q is a mass; a density otherwise.
     singular, improper
@@ -207,6 +208,13 @@ def score(
     )
 
 
+def _measure(sites: list[traces.Site]) -> str:
+    given = dict.fromkeys(site["infer"]["given"] for site in sites if site["infer"].get("given"))
+    each = {measure(site["fn"]) for site in sites}
+    found = each.pop() if len(each) == 1 else "density"
+    return f"{found} given {' and '.join(given)}" if given else found
+
+
 @dataclass(frozen=True)
 class _Scores:
     """What the model says of some of the draws; see `Draws`."""
@@ -228,11 +236,6 @@ def _score_some(
     drawn = {k: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for k, s in seen.items()}
     x = {name: by_datum(site["value"], site, where)[:num_predictive] for name, site in drawn.items()}
     return _Scores(log_p, log_likelihood, x, _log_prob(drawn, where, size)[:num_predictive])
-
-
-def _measure(sites: list[traces.Site]) -> str:
-    each = {measure(site["fn"]) for site in sites}
-    return each.pop() if len(each) == 1 else "density"
 
 
 def _log_prob(sites: dict[str, traces.Site], where: traces.Plates, size: int) -> Tensor:

@@ -43,7 +43,7 @@ class States:
     @property
     def count(self) -> int:
         """Number of joint states of all units."""
-        return len(self.each) ** math.prod(self.units)
+        return int(len(self.each) ** math.prod(self.units))
 
     def values(self, numbers: Tensor) -> Tensor:
         """The joint states with these numbers, (len(numbers), *units, *event_shape)."""

@@ -145,7 +145,7 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's, or not to be asked on this system
+    except (OSError, OverflowError):  # another user's, or not supported on this system
         return True
     return True
 

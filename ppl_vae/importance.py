@@ -75,7 +75,8 @@ def standard_error(each: Tensor) -> Tensor:
     """Monte Carlo standard error of the mean over draws (draws, n), (n,); NaN for one draw."""
     if len(each) < 2:
         return torch.full_like(each[0], math.nan)
-    return each.std(0) / len(each) ** 0.5
+    error: Tensor = each.std(0) / len(each) ** 0.5
+    return error
 
 
 def tail_error(log_w: Tensor) -> Tensor:

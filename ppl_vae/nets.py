@@ -10,7 +10,7 @@ import abc
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ Activation = Literal["relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
 class Network(nn.Module, abc.ABC):
     """Base of the networks offered on the command line; elsewhere any `net(in_shape, out_shape)` can be used."""
+
+    linked: ClassVar[tuple[str, ...]] = ("in_shape", "out_shape", "context")
+    """Parameters of constructors that are no options on the command line: the component sets them."""
 
     @abc.abstractmethod
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:

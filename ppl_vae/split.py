@@ -16,6 +16,7 @@ from ppl_vae.arguments import Seed, checked
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import recorded
 from ppl_vae.precision import in_float64
+from ppl_vae.rows import Rows, dense
 from ppl_vae.tensors import LEAVE, as_mask, as_tensor, check_finite, is_array, missing_in, whole_mask
 
 __all__ = ["Split"]
@@ -29,7 +30,7 @@ class Split:
     Parameters
     ----------
     x
-        Data, (n, *x_shape).
+        Data, (n, *x_shape); `Rows` of data that are sparse or on disk are used as a tensor.
     index
         Position of each datum in its data set, (n,); the coordinate `obs` of every result.
     domain
@@ -72,7 +73,8 @@ class Split:
     factors: Tensor | None = None
 
     def __post_init__(self) -> None:
-        x, missing = as_tensor("x", self.x), missing_in(self.x)
+        stored = isinstance(self.x, Rows)
+        x, missing = (self.x, None) if stored else (as_tensor("x", self.x), missing_in(self.x))
         if self.index is None:
             raise TypeError("a split expects the index of each datum, got None; give torch.arange(len(x))")
         if x.dim() == 0:
@@ -123,7 +125,7 @@ class Split:
     def to(self, device: torch.device | str) -> Split:
         """The split with its tensors on a device."""
         try:
-            return self._map(lambda tensor: recorded(tensor).to(device))
+            return self._map(lambda tensor: tensor if isinstance(tensor, Rows) else recorded(tensor).to(device))
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"a split expects a device of this machine, got {device!r}; give 'cpu', say") from error
 
@@ -133,7 +135,7 @@ class Split:
         Missing elements are 0 afterwards, a placeholder. A `VAE` replaces them by a value in the likelihood's support,
         and its encoder is given 0.
         """
-        x = self.x
+        x = dense(self.x) if self.pending else self.x
         for transform in self.pending:
             x = transform(x)
         if self.mask is not None and self.pending:
@@ -178,7 +180,8 @@ class Split:
 
     def _checked(self) -> Split:
         as_mask("mask", self.mask, self.x)
-        check_finite("data", self.x, self.mask)
+        if not isinstance(self.x, Rows):  # which are checked as they are made
+            check_finite("data", self.x, self.mask)
         for context in self.context:
             check_finite("context", context, fix=LEAVE)
         return self
@@ -222,7 +225,13 @@ class Split:
     def checksum(self) -> str:
         """SHA-256 over values and shape of x, its mask and its context."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype))).encode())
-        for tensor in (self.x, *(() if self.mask is None else (self.mask,)), *self.context):
+        if isinstance(self.x, Rows):
+            digest.update(self.x.checksum.encode())
+        for tensor in (
+            *(() if isinstance(self.x, Rows) else (self.x,)),
+            *(() if self.mask is None else (self.mask,)),
+            *self.context,
+        ):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

@@ -119,7 +119,8 @@ def _inside(support: Constraint, like: Tensor) -> Tensor:
         return support.joined([_inside(part, x).expand(x.shape) for part, x in parts])
     if support.is_discrete:
         return torch.as_tensor(getattr(support, "lower_bound", 0), dtype=like.dtype, device=like.device)
-    return transform_to(support)(torch.zeros_like(like)).to(like.dtype)
+    inside: Tensor = transform_to(support)(torch.zeros_like(like))
+    return inside.to(like.dtype)
 
 
 def check_shape(site: Site, data: int, depth: int) -> None:
@@ -180,7 +181,7 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
         return None
     if isinstance(mask, Tensor) and mask.shape[mask.dim() - x.dim() :] == x.shape:
         x = x.expand(mask.shape)[mask]
-    name = type(base).__name__
+    name = type(getattr(base, "components", base)).__name__  # of a mixture, those of its components
     came = "NaN" if x.isnan().any() else f"values in [{x.min():g}, {x.max():g}] with {len(x.unique())} distinct levels"
     expected, fix = _SUPPORTS.get(name, (f"x in {base.support}", "convert the data, or choose another likelihood"))
     if x.isnan().any():
@@ -243,7 +244,7 @@ def _named(fn: Any) -> str:
 def _support(fn: Any) -> Constraint | None:
     """The support of each coordinate, if it is the same independent one."""
     try:
-        support = fn.support
+        support: Constraint = fn.support
     except NotImplementedError:
         return None
     while isinstance(support, constraints.independent):
@@ -280,6 +281,14 @@ _SUPPORTS = {
     "ContinuousBernoulli": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
     "Normal": ("real x", "remove what is not finite"),
     "DiscretizedLogistic": ("whole grey levels", "give the raw levels and their number, or use Gaussian"),
-    "NegativeBinomial": ("counts x in {0, 1, 2, ...}", "give the raw counts, or use Gaussian"),
+    **dict.fromkeys(
+        ("NegativeBinomial", "Poisson", "ZeroInflated", "Multinomial"),
+        ("counts x in {0, 1, 2, ...}", "give the raw counts, or use Gaussian"),
+    ),
     "Levels": ("whole levels", "give the raw levels and their number, or use Gaussian"),
+    "Beta": ("x in [0, 1]", "rescale the data (dequantize), or use Gaussian"),
+    **dict.fromkeys(("LogNormal", "Gamma"), ("x above 0", "leave out or shift what is not, or use Gaussian")),
+    **dict.fromkeys(
+        ("Laplace", "StudentT", "CorrelatedNormal", "LowRankNormal"), ("real x", "remove what is not finite")
+    ),
 }

@@ -20,7 +20,8 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("repeatable")
 THREADS = int(os.environ.get("PPL_VAE_TEST_THREADS", 1))  # tiny tensors, few cores
 SHIFT = int(os.environ.get("PPL_VAE_TEST_SEED", 0))
-torch.set_default_dtype(getattr(torch, os.environ.get("PPL_VAE_TEST_DTYPE", "float32")))
+DTYPE = getattr(torch, os.environ.get("PPL_VAE_TEST_DTYPE", "float32"))
+torch.set_default_dtype(DTYPE)
 
 
 class _ShiftedTorch:
@@ -36,13 +37,15 @@ if SHIFT:  # other draws in every test: a verdict that a seed decides is none
     for module in (isolation, split, build):
         module.torch = _ShiftedTorch()
     torch.manual_seed, np.random.default_rng = (
-        lambda seed, seeded=seeded: seeded(seed + SHIFT) for seeded in (torch.manual_seed, np.random.default_rng)
+        lambda seed=None, seeded=seeded: seeded(seed + SHIFT if isinstance(seed, int) else seed)
+        for seeded in (torch.manual_seed, np.random.default_rng)
     )
 
 
 @pytest.fixture(autouse=True)
-def _fresh():
-    """Each test begins with the same threads and random numbers and leaves no parameters behind."""
+def _fresh(request):
+    """Each test begins with the same threads, precision and random numbers and leaves no parameters behind."""
+    torch.set_default_dtype(torch.float32 if request.node.get_closest_marker("float32") else DTYPE)
     torch.set_num_threads(THREADS)  # importing numba sets those of OpenMP to all cores
     random.seed(0)
     np.random.seed(0)
@@ -50,6 +53,7 @@ def _fresh():
     pyro.clear_param_store()
     yield
     pyro.clear_param_store()
+    torch.set_default_dtype(DTYPE)
 
 
 def pytest_make_parametrize_id(val):
@@ -60,7 +64,7 @@ def pytest_make_parametrize_id(val):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where the real data are promised, not reading them is a failure."""
+    """Where real data are required, a test that cannot read them fails."""
     report = yield
     if report.skipped and item.get_closest_marker("real_data") and os.environ.get("PPL_VAE_DATA"):
         report.outcome = "failed"

@@ -28,6 +28,7 @@ from ppl_vae import diagnostics as dg
 from ppl_vae.isolation import alone, ambient
 from ppl_vae.sklearn import VariationalAutoencoder
 
+DTYPE = torch.get_default_dtype()
 DIGITS = data.load("digits").binarize("threshold").take(train=64, validation=16, test=8)
 
 
@@ -134,7 +135,7 @@ def test_a_call_means_the_same_in_every_scope(name, scope, vae, right):
         came = VERBS[name](vae)
     np.testing.assert_array_equal(np.asarray(came), right[name])
     assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
-    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_dtype() == DTYPE
     assert torch.zeros(1).device.type == "cpu"
 
 
@@ -166,7 +167,7 @@ def test_a_scope_is_left_as_it_was_found_after_an_error():
 
     with torch.inference_mode(), poutine.trace() as outer, pytest.raises(ZeroDivisionError):
         fail()
-    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_dtype() == DTYPE
     assert not pyro.poutine.runtime._PYRO_STACK
     assert not outer.trace.nodes
 
@@ -187,7 +188,7 @@ def test_a_thread_that_waits_does_not_bring_back_the_handlers_of_another():
     thread.join()
     assert not fail
     assert not pyro.poutine.runtime._PYRO_STACK
-    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_dtype() == DTYPE
 
 
 def test_trainings_in_threads_do_not_disturb_each_other(right):

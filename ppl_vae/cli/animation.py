@@ -1,4 +1,4 @@
-"""Animated GIFs, by Pillow, which Matplotlib brings along."""
+"""Animated GIFs, by Pillow, a dependency of Matplotlib."""
 
 from __future__ import annotations
 

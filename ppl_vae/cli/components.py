@@ -16,11 +16,12 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_set
 from ppl_vae import objectives
 from ppl_vae.cli.failures import did_you_mean
 
-__all__ = ["Parser", "allow_imports", "import_file", "made", "part"]
+__all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
 
-LINKED = {"x_shape", "latent_dim", "net", "context", "posterior", "pseudo_inputs", "site", "num_params"}
-LINKED |= {"in_shape", "out_shape"}
-"""Arguments that `build` gives the components, which are no options."""
+
+def parameters(cls: Any) -> list[str]:
+    """Names of the parameters of a class's constructor."""
+    return list(inspect.signature(cls).parameters)
 
 
 def part(chosen: Namespace | None) -> Any:
@@ -70,12 +71,12 @@ class Parser(ArgumentParser):
     Attributes
     ----------
     components
-        Its options that choose a component.
+        Its options that choose a component, each with the parameters of constructors that are no options.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.components: list[str] = []
+        self.components: dict[str, frozenset[str]] = {}
 
     def option(self, name: str, **kwargs: Any) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool."""
@@ -85,16 +86,16 @@ class Parser(ArgumentParser):
         self.add_argument(*aliases, **kwargs)
 
     def component(self, base: type, name: str, skip: Collection[str] = (), usual: str = "") -> None:
-        """An option `--name Class` with `--name.argument value`; `--name.help Class` explains."""
+        """An option `--name Class` with `--name.argument value`, but none of `skip`; `--name.help Class` explains."""
         concrete = [c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"]
         ours = dict.fromkeys(
             c.__name__ for c in concrete if c.__module__.startswith("ppl_vae") or c.__name__ in objectives.__all__
         )
-        self.components.append(name)
+        self.components[name] = frozenset(skip)
         self.add_subclass_arguments(
             base,
             name,
-            skip={*LINKED, *skip},
+            skip=set(skip),
             instantiate=False,
             required=False,
             metavar="NAME",
@@ -132,8 +133,10 @@ class Parser(ArgumentParser):
             return None
         option = f"--{key[1].replace('_', '-')}"
         if found := re.search(r"class_path '(.+?)':\s+Option '(.+?)' is not accepted", message):
-            cls, argument = found[1].rpartition(".")[2], found[2]
-            near = did_you_mean(argument, _arguments(found[1])).replace("mean ", f"mean {option}.")
+            module, _, cls = found[1].rpartition(".")
+            argument, skipped = found[2], self.components.get(key[1], frozenset())
+            offered = [p for p in parameters(getattr(sys.modules[module], cls)) if p not in skipped]
+            near = did_you_mean(argument, offered).replace("mean ", f"mean {option}.")
             other = near or f"choose another with {option} NAME, or see {option}.help {cls}"
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
@@ -142,11 +145,22 @@ class Parser(ArgumentParser):
                 f"{option} expects {about}, got {found[1].strip()!r}; name one of them, and give its arguments by "
                 f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
             )
+        if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
+            cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]
+            return f"{option} {cls} expects {' and '.join(missing)}, got none; see {option}.help {cls}"
         if found := re.search(r"(?s)Expected an? (.+?)\. Got value: ([^\n]*)", message):
-            return f"{option} expects {_type(found[1])} ({action.help}), got {found[2].strip()!r}; give another value"
+            within = re.search(r"class_path '.+?':\s+Parser key \"(.+?)\":", message)
+            named, about = (f"{option}.{within[1]}", "") if within else (option, f" ({action.help})")
+            return f"{named} expects {_type(found[1])}{about}, got {found[2].strip()!r}; give another value"
         if found := re.search(r"(?s)any of the Union subtypes.*Given value: (.*)", message):
             return f"{option} expects another value ({action.help}), got {found[1].strip()!r}; correct it"
         return None
+
+    def _positional(self, word: str) -> str:
+        """How to give an argument that has a place and no name, and was named; empty for any other word."""
+        places = [a.dest for a in self._actions if not a.option_strings]
+        name = next((p for p in places if word.removeprefix("--") in (p, p.removesuffix("s"))), None)
+        return f"give {name} without its name: `{self.prog} {name.upper()}`" if name else ""
 
     def _plainly(self, message: str) -> str:
         """A message of argparse or jsonargparse as one line, with the nearest option where one is not known."""
@@ -154,8 +168,8 @@ class Parser(ArgumentParser):
         see = f"`{self.prog} --help` lists the options"
         if found := re.search(r"unrecognized arguments: (\S+)", message):
             word = found[1].partition("=")[0]
-            near = did_you_mean(word, options) if word[:2] == "--" else ""
-            return f"expects options and values that it knows, got {word!r}; {near or see}"
+            near = self._positional(word) or (did_you_mean(word, options) if word[:2] == "--" else "")
+            return f"expects known options and values, got {word!r}; {near or see}"
         if found := re.search(r"Option '(.+?)' is not accepted", message):
             near = did_you_mean(found[1], [o[2:].replace("-", "_") for o in options])
             return f"a configuration expects options, got {found[1]!r}; {near or see}"
@@ -166,11 +180,6 @@ class Parser(ArgumentParser):
         if found := re.search(r'(?s)Parser key "(.+?)": (File does not exist|Path is not).*?: (.+)', message):
             return f"--{found[1]} expects a file, got {found[3].strip()}, which is none; correct the path"
         return f"{re.sub(r'Parser key .(.+?).: ', lambda m: f'--{m[1]}: ', message)}; {see}"
-
-
-def _arguments(path: str) -> list[str]:
-    module, _, name = path.rpartition(".")
-    return [n for n in inspect.signature(getattr(sys.modules[module], name)).parameters if n not in LINKED]
 
 
 def _type(said: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.checksums import record
-from ppl_vae.cli.figures import drawn, raw, save
+from ppl_vae.cli.figures import raw, save
 from ppl_vae.diagnostics import DIAGNOSTICS, Diagnosis, Figure, Panel
 from ppl_vae.diagnostics.guide import gaps_panel, panel, rank_panel
 from ppl_vae.files import read_bytes, written
@@ -47,9 +47,11 @@ _PICTURE = re.compile(r"!\[.*\]\((figures/[\w-]+\.png)\)")
 
 def _drawn(vae: VAE, found: Diagnosis, folder: Path) -> dict[str, list[str]]:
     """Every figure that the results allow, as PNG; their paths beside the report, by diagnostic."""
+    from ppl_vae import plots  # matplotlib takes a second to import
+
     paths: dict[str, list[str]] = {}
     for name, figure in (*_check(vae, found), *found.figures()):
-        save(drawn(figure), folder / f"{figure.name}.png")
+        save(plots.draw(figure), folder / f"{figure.name}.png")
         paths.setdefault(name, []).append(f"{folder.name}/{figure.name}.png")
     if {"simulation_based_calibration", "inference_gaps"} <= set(found.results) and "compare_posteriors" in paths:
         save(_overview(found), folder / "diagnosis.png")
@@ -82,7 +84,9 @@ def _pareto_k(found: Diagnosis, title: str = "") -> Panel:
 
 def _overview(found: Diagnosis) -> Any:
     """How far for all data and whether that is known, why, calibration, and the worst fitted datum."""
-    axes = drawn(
+    from ppl_vae import plots
+
+    axes: Any = plots.draw(
         Figure(
             "diagnosis",
             [

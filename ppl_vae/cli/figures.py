@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ppl_vae import evaluation
-from ppl_vae.diagnostics import Figure
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold import traverse
@@ -21,7 +20,7 @@ from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["draw", "drawn", "figures", "overview", "raw", "save"]
+__all__ = ["draw", "figures", "overview", "raw", "save"]
 
 
 def figures(
@@ -66,7 +65,7 @@ def figures(
 
 
 def overview(runs: Mapping[str, tuple[VAE, Split, Evaluation]], path: Path, *, seed: int) -> None:
-    """Several runs with 2-D latents, one a row: what z means, where q(z) lies in p(z), and whether to believe it."""
+    """Several runs with 2-D latents, one a row: what z means, where q(z) lies in p(z), and the k-hats."""
     import matplotlib.pyplot as plt
 
     _, rows = plt.subplots(len(runs), 3, figsize=(15, 4.4 * len(runs)), layout="constrained", squeeze=False)
@@ -94,26 +93,8 @@ def draw(name: str, *args: Any, **kwargs: Any) -> Any:
     return getattr(plots, name)(*args, **kwargs)
 
 
-def drawn(figure: Figure) -> Any:
-    """The panels of a figure; its first Axes."""
-    import matplotlib.pyplot as plt
-
-    (first, *_), *_ = figure.rows
-    if figure.size is None:
-        return draw(first.plot, *first.args, **first.kwargs)
-    width, height = figure.size
-    shape = len(figure.rows), len(figure.rows[0])
-    size = (width * shape[1], height * shape[0])
-    _, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
-    for panel, ax in zip([p for row in figure.rows for p in row], axes.flat, strict=True):
-        draw(panel.plot, *panel.args, ax=ax, **panel.kwargs)
-        if panel.title:
-            ax.set_title(panel.title)
-    return axes[0, 0]
-
-
 def save(ax: Any, path: Path) -> None:
-    """Write the figure of some Axes, and forget it."""
+    """Write the figure of some Axes, and close it."""
     import matplotlib.pyplot as plt
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -71,11 +71,11 @@ def _overview(words: Sequence[str]) -> int:
         return 0
     known = words in ([], ["-h"], ["--help"])
     if not known:
-        near = did_you_mean(words[0], COMMANDS) or "`ppl-vae --help` tells of them"
+        near = did_you_mean(words[0], COMMANDS) or "`ppl-vae --help` lists them"
         print(f"ppl-vae: expects one of {', '.join(COMMANDS)}, got {words[0]!r}; {near}", file=sys.stderr)
         return 2
     print("usage: ppl-vae COMMAND [options]\n\nVariational autoencoders as Pyro model and guide.\n")
-    print("\n".join(f"  {command.name:<10}{command.about}" for command in COMMANDS.values()))
+    print("\n".join(f"  {command.name:<13}{command.about}" for command in COMMANDS.values()))
     print("\n`ppl-vae COMMAND --help` lists the options of a command; with --traceback a failure shows where it arose.")
     return 0
 

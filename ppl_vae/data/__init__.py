@@ -1,8 +1,10 @@
 """Data with a domain: by name, from files, from arrays."""
 
 from ppl_vae.data.arrays import from_arrays
+from ppl_vae.data.columns import Column
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
+from ppl_vae.data.frames import from_frame, to_frame
 from ppl_vae.data.images import read_images
 from ppl_vae.data.named import NAMES, again, load
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
@@ -11,6 +13,7 @@ from ppl_vae.split import Split
 
 __all__ = [
     "NAMES",
+    "Column",
     "Data",
     "Dequantize",
     "Domain",
@@ -21,6 +24,8 @@ __all__ = [
     "again",
     "from_arrays",
     "from_file",
+    "from_frame",
     "load",
     "read_images",
+    "to_frame",
 ]

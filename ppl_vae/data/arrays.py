@@ -11,13 +11,18 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
+from ppl_vae.data.context import contexts
 from ppl_vae.data.data import Data
 from ppl_vae.data.parts import collect, cut, whole
+from ppl_vae.data.stored import check_stored, dtype_of, is_stored, kind_of, split_of_stored
 from ppl_vae.domain import Domain
+from ppl_vae.rows import Rows
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_mask, as_tensor, check_precision, missing_in, whole_mask
 
-__all__ = ["from_arrays"]
+__all__ = ["from_arrays", "read"]
+
+Context = ArrayLike | Tensor | tuple[ArrayLike | Tensor, ...]
 
 
 @checked
@@ -32,6 +37,10 @@ def from_arrays(
     mask: ArrayLike | Tensor | None = None,
     mask_validation: ArrayLike | Tensor | None = None,
     mask_test: ArrayLike | Tensor | None = None,
+    context: Context = (),
+    context_validation: Context = (),
+    context_test: Context = (),
+    standardize_context: bool = True,
     domain: Domain | None = None,
     seed: Seed = 0,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
@@ -42,17 +51,24 @@ def from_arrays(
     Parameters
     ----------
     x
-        Data, (n, *x_shape); images as (n, channels, height, width).
+        Data, (n, *x_shape); images as (n, channels, height, width). A sparse matrix of scipy and a memory map of numpy
+        stay what they are, and become dense a batch at a time.
     y
         Labels, (n,): whole numbers or strings, numbered in sorted order. `classes` keeps their names.
     x_validation, y_validation, x_test, y_test
         Further splits; one that is not given is drawn at random from x.
     mask, mask_validation, mask_test
-        True where an element was observed, of the shape of x; a masked array of numpy as x has its own. What is not
-        observed may be NaN and becomes 0, a place holder that nothing scores.
+        True where an element was observed, of the shape of x. Without one, NaN is what was not observed, and so is what
+        a masked array of numpy hides. It becomes 0, a place holder that nothing scores. A datum without any observed
+        element is kept: log p of nothing is 0. In a table, a column without any is refused.
+    context, context_validation, context_test
+        What the model is conditioned on: an array (n, ...), or a tuple of several.
+    standardize_context
+        Whether contexts (n,) and (n, c) become numbers standardized by the training data, and one-hot codes of text and
+        booleans; else they stay as they are.
     domain
         The values of x. By default they decide: {0, 1} is binary, uint8 are 256 levels, other integers from 0
-        on counts, floats in [0, 1] unit, and all others real.
+        on counts, and so are sparse floats that are all whole, floats in [0, 1] unit, and all others real.
     seed
         Of the random split.
     fractions
@@ -71,9 +87,9 @@ def from_arrays(
     TypeError
         For arrays that are not of numbers, or labels that are neither whole numbers nor strings.
     ValueError
-        For no data, one-dimensional x, lengths or shapes that differ, a mask that is not boolean, NaN or infinite
-        values without a mask, values outside `domain`, labels for some splits only, or fractions that leave a split
-        empty.
+        For no data, one-dimensional x, lengths or shapes that differ, a mask that is not boolean, infinite values, NaN
+        that a mask calls observed, a column of a table of NaN alone, values outside `domain`, labels or context for
+        some splits only, or fractions that leave a split empty.
 
     Warns
     -----
@@ -89,27 +105,32 @@ def from_arrays(
     >>> from_arrays(x > 0, domain=Domain("binary"), fractions=(0.5, 0.2, 0.3))
     Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
     """
-    dtype = as_tensor("x", x).dtype
-    given = {"train": _read("x", x, mask)}
-    if x_validation is not None:
-        given["validation"] = _read("x_validation", x_validation, mask_validation)
-    if x_test is not None:
-        given["test"] = _read("x_test", x_test, mask_test)
+    dtype = dtype_of(x) if is_stored(x) else as_tensor("x", x).dtype
+    given = {"train": read("x", x, mask)}
+    others: dict[str, Any] = {"validation": (x_validation, mask_validation), "test": (x_test, mask_test)}
+    given |= {role: read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
+    conditions = {"train": context, "validation": context_validation, "test": context_test}
+    given, records = _conditioned(given, conditions, standardize_context)
     labels = {"train": y, "validation": y_validation, "test": y_test}
     given, classes = _labelled(given, {role: y for role, y in labels.items() if y is not None})
-    known = domain or _infer(dtype, given["train"].x)
+    known = domain or kind_of(dtype, given["train"].x)
     for role, split in given.items():
         _check(role, split, given["train"], known, inferred=domain is None)
     source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
     if dtype == torch.float64:
         source["rounded"] = "float64 to float32"
+    if records:
+        source["conditions"] = records
     if len(given) < 3:
         source["split_seed"] = seed
         given |= _missing(given, fractions, seed)
     return collect(name, **given, domain=known, classes=classes, **source)
 
 
-def _read(name: str, x: ArrayLike | Tensor, mask: ArrayLike | Tensor | None) -> Split:
+def read(name: str, x: Any, mask: Any = None) -> Split:
+    """An array as a split in float32, NaN without a mask being what was not observed; see `from_arrays`."""
+    if is_stored(x):
+        return split_of_stored(name, x, mask)
     values, missing = as_tensor(name, x).detach().cpu(), missing_in(x)
     if values.dim() < 2 or not values.numel():
         raise ValueError(
@@ -117,32 +138,28 @@ def _read(name: str, x: ArrayLike | Tensor, mask: ArrayLike | Tensor | None) -> 
             "give one row for each datum (x[:, None] for scalars)"
         )
     observed = as_mask(f"the mask of {name}", mask, values)
+    gaps = values.isnan() if mask is None and values.is_floating_point() else torch.zeros((), dtype=torch.bool)
     if missing is not None:
-        there = torch.from_numpy(~missing)
-        observed = there if observed is None else there & observed
+        gaps = gaps | torch.from_numpy(missing)
+    if gaps.any():
+        observed = ~gaps if observed is None else ~gaps & observed
+    if gaps.any() and values.dim() == 2 and observed is not None and not observed.any(0).all():
+        column = int(observed.any(0).int().argmin())
+        raise ValueError(
+            f"{name} expects an observed value in every column, got none in column {column}; leave it out: "
+            "x[:, ~np.isnan(x).all(0)]"
+        )
     bad = ~values.isfinite() & (whole_mask(values) if observed is None else observed)
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
             f"{name} expects finite values in float32, got {int(bad.sum())} NaN or infinite of "
-            f"{bad.numel()}, the first at {first}; give mask=np.isfinite(x) to treat them as not observed, "
-            "or leave these data out"
+            f"{bad.numel()}, the first at {first}; make them NaN without a mask, or False in it, to treat them "
+            "as not observed, or leave these data out"
         )
     check_precision(name, values, torch.float32, observed)
     values = values.to(torch.float32, copy=True)
     return whole(values if observed is None else values.masked_fill(~observed, 0.0), mask=observed)
-
-
-def _infer(dtype: torch.dtype, x: Tensor) -> Domain:
-    if Domain("binary").contains(x):
-        return Domain("binary")
-    if dtype == torch.uint8:
-        return Domain("levels", levels=256)
-    if not dtype.is_floating_point and Domain("counts").contains(x):
-        return Domain("counts")
-    if dtype.is_floating_point and Domain("unit").contains(x):
-        return Domain("unit")
-    return Domain("real")
 
 
 def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: bool) -> None:
@@ -151,9 +168,11 @@ def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: b
             f"the {role} data expect the shape of the training data, got {tuple(split.x.shape[1:])} for "
             f"{tuple(train.x.shape[1:])}; give all splits data of one shape"
         )
-    if domain.num_columns is not None:
+    if isinstance(split.x, Rows):
+        check_stored(role, split, domain)
+    elif domain.num_columns is not None:
         domain.columns(split.x.shape[-1])
-    if bool((outside := domain.outside(split.x, split.mask)).any()):
+    if not isinstance(split.x, Rows) and bool((outside := domain.outside(split.x, split.mask)).any()):
         why = "as x suggests; give `domain` yourself" if inferred else "as `domain` says; correct one of them"
         column = int(outside.nonzero()[0, -1]) if domain.num_columns else None
         one = domain if column is None else domain.columns(split.x.shape[-1])[column]
@@ -163,6 +182,18 @@ def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: b
             f"the {role} data expect {one.kind} values{levels}{where}, got values from {float(x.min()):g} "
             f"to {float(x.max()):g} with {len(x.unique())} distinct ones, {why}"
         )
+
+
+def _conditioned(
+    given: dict[str, Split], conditions: dict[str, Any], standardize: bool
+) -> tuple[dict[str, Split], list[Any]]:
+    arrays = {role: c if isinstance(c, tuple) else (c,) for role, c in conditions.items()}
+    if strange := [role for role in arrays if arrays[role] and role not in given]:
+        raise ValueError(f"context expects data beside it, got none for {strange[0]}; give x_{strange[0]} too")
+    if not any(arrays.values()):
+        return given, []
+    made, records = contexts({role: arrays[role] for role in given}, standardize)
+    return {role: replace(split, context=made[role]) for role, split in given.items()}, records
 
 
 def _labelled(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data import steps
+from ppl_vae.data.columns import Columns
 from ppl_vae.data.suit import steps_between, way_to
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
@@ -78,15 +79,20 @@ class Data:
         sizes = " + ".join(str(len(split)) for split in self.splits.values())
         left = [step["left"] for step in self.provenance.get("transforms", []) if "left" in step]
         kind = "; ".join([self.domain.described, *left])
-        over = self.provenance.get("background")
-        ground = f", transparent pixels laid on {over}" if over else ""
         done = f" by {self.suited}" if self.suited else ""
-        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind}{done}{ground})"
+        noted = steps.noted(self.splits.values(), self.provenance)
+        return f"Data({self.name!r}, {sizes} data, x_shape={self.x_shape}, {kind}{done}{noted})"
 
     @property
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
         return {role: getattr(self, role) for role in steps.ROLES}
+
+    @property
+    def columns(self) -> Columns | None:
+        """What the columns of a frame hold, printed as a table; `None` for data that came from none."""
+        plain = self.provenance.get("columns")
+        return None if plain is None else Columns.of(plain)
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -172,11 +178,10 @@ class Data:
         ValueError
             For data that are not grey levels.
         """
-        levels = steps.levels_of(
-            self.domain, "dequantize", "leave out this step, or give raw values as Domain('levels', 256)"
-        )
-        domain = self.domain.rescaled(0.0, float(levels), kind="unit")
+        fix = "leave out this step, or give raw values as Domain('levels', 256)"
+        levels = steps.levels_of(self.domain, "dequantize", fix)
         record = {"transform": "dequantize", "levels": levels, "seed": seed}
+        domain = self.domain.rescaled(0.0, float(levels), kind="unit")
         return self._through(Dequantize(levels), domain, record, per_batch=("train",), seed=seed)
 
     def as_counts(self) -> Data:
@@ -217,8 +222,7 @@ class Data:
         Raises
         ------
         ValueError
-            For discrete data, on which a density is unbounded, for constant data, for ``"column"`` of data that are no
-            table, and for ``"all"`` of a table of different kinds.
+            For discrete or constant data, for ``"column"`` of no table, and for ``"all"`` of columns of several kinds.
         """
         per = per or ("column" if len(self.x_shape) == 1 else "all")
         found = (steps.by_column if per == "column" else steps.over_all)(self.train, self.domain, seed)
@@ -317,9 +321,8 @@ class Data:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing")
-        return self._each(
-            {"transform": "hide", "fraction": fraction, "seed": seed}, partial(steps.hidden, fraction, seed)
-        )
+        record = {"transform": "hide", "fraction": fraction, "seed": seed}
+        return self._each(record, partial(steps.hidden, fraction, seed))
 
     def _each(self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None) -> Data:
         splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data import known_factors, small_sets, torchvision_sets
+from ppl_vae.data.columns import Columns
 from ppl_vae.data.data import Data
 from ppl_vae.data.files import from_file
+from ppl_vae.data.formats import ENDINGS
 from ppl_vae.data.store import find_root
 
 __all__ = ["NAMES", "again", "load"]
@@ -36,8 +38,9 @@ def load(
     download: bool = False,
     seed: Seed = 0,
     background: str = "white",
+    **read: Any,
 ) -> Data:
-    """Data by name, or by the path of a ``.npy`` or ``.npz`` file or a folder of pictures.
+    """Data by name, or by the path of a table, an array or a folder of pictures.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ def load(
         runs that are to be compared need the same.
     background
         The colour that transparent pixels of a folder's pictures are laid on (see `read_images`).
+    **read
+        How to read a file: `kinds`, `label`, `context`, `split` and `test` of `from_file`.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def load(
     >>> data.dequantize().domain.log_volume  # log 17 nats
     2.833...
     """
-    data = _find(name, data_dir=data_dir, download=download, seed=seed, background=background)
+    data = _find(name, data_dir=data_dir, download=download, seed=seed, background=background, read=read)
     if binarize is not None:
         data = data.binarize(binarize, seed=seed)
     if likelihood is not None:
@@ -98,15 +103,21 @@ def _find(
     download: bool,
     seed: int,
     background: str,
+    read: dict[str, Any],
 ) -> Data:
+    if strange := [key for key in read if key not in _READ]:
+        raise TypeError(f"load expects {', '.join(_READ)} beside its own arguments, got {strange[0]}; correct it")
+    read = {key: value for key, value in read.items() if value}
     source = _SOURCES.get(str(name))
+    if source is not None and read:
+        raise ValueError(f"load expects {', '.join(read)} for a file alone, got {str(name)!r}; leave them out")
     if source is not None:
         return source(find_root(data_dir), download=download, seed=seed)
     path = Path(name).expanduser()
-    if path.exists() or path.suffix in (".npy", ".npz") or len(path.parts) > 1:
-        return from_file(path, seed=seed, background=background)
+    if path.exists() or path.suffix in ENDINGS or len(path.parts) > 1:
+        return from_file(path, seed=seed, background=background, **read)
     raise ValueError(
-        f"load expects one of {', '.join(NAMES)}, or the path of a .npy or .npz file or a folder of "
+        f"load expects one of {', '.join(NAMES)}, or the path of a file ({', '.join(ENDINGS)}) or a folder of "
         f"pictures, got {str(name)!r}; correct the name, or give data in memory to `from_arrays`"
     )
 
@@ -141,7 +152,10 @@ def again(
         If the file or folder is not where it was, and for data that were in memory.
     """
     said = {new: provenance[old] for old, new in _ARGUMENTS.items() if old in provenance}
-    data = load(name or _source(provenance), data_dir=data_dir, **said)
+    if "columns" in provenance:
+        conditions = [one["column"] for several in provenance.get("conditions", []) for one in several]
+        said["kinds"] = Columns.of([*provenance["columns"], *conditions])
+    data = load(name or _source(provenance), data_dir=data_dir, **said, **provenance.get("read", {}))
     for record in provenance.get("transforms", []):
         step = getattr(data, record["transform"], None) if record["transform"] in _STEPS else None
         if step is None:
@@ -172,4 +186,5 @@ def _source(provenance: Mapping[str, Any]) -> str:
 
 _STEPS = ("binarize", "as_counts", "dequantize", "standardize", "condition_on_labels", "take", "hide")
 _ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance
+_READ = ("kinds", "label", "context", "split", "test")
 _DEFAULTS = {"standardize": {"per": "all"}}  # what a record without it means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ __all__ = [
     "hidden",
     "labelled",
     "levels_of",
+    "noted",
     "num_classes",
     "over_all",
     "seed_of",
@@ -42,6 +43,18 @@ def hidden(fraction: float, seed: int, role: str, split: Split) -> Split:
     mask = torch.rand(split.x.shape, generator=generator).to(split.x.device) >= fraction
     mask = mask if split.mask is None else mask & split.mask
     return replace(split, x=split.x.masked_fill(~mask, 0.0), mask=mask)
+
+
+def noted(splits: Collection[Split], provenance: Mapping[str, Any]) -> str:
+    """What a reader of data should know: the share that is missing, data without any element, a background."""
+    masked = [split for split in splits if split.mask is not None]
+    gaps = sum(int((~split.observed).sum()) for split in masked)
+    empty = sum(int((split.elements == 0).sum()) for split in masked)
+    over = provenance.get("background")
+    said = [f"{100 * gaps / sum(split.x.numel() for split in splits):.1f} % missing"] if gaps else []
+    said += [f"{empty} data without an observed element"] if empty else []
+    said += [f"transparent pixels laid on {over}"] if over else []
+    return "".join(f", {one}" for one in said)
 
 
 def first(sizes: Mapping[str, int | None], role: str, split: Split) -> Split:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
 
+import xarray as xr
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
@@ -28,7 +29,7 @@ from ppl_vae.diagnostics.latents import ACTIVE_UNITS, AGGREGATED_POSTERIOR
 from ppl_vae.diagnostics.model import PREDICTIVE_CHECK, PREDICTIVE_CHECK_DATUM
 from ppl_vae.diagnostics.posterior import HMC, QUADRATURE_POSTERIOR
 from ppl_vae.diagnostics.report import markdown, overall, short
-from ppl_vae.diagnostics.results import to_arviz, with_results
+from ppl_vae.diagnostics.results import is_tree, to_arviz, with_results
 from ppl_vae.isolation import isolated
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -98,10 +99,11 @@ def diagnose(
     Raises
     ------
     ValueError
-        For fewer than two data or chains below 50 transitions, and for whatever `check_guide` refuses. A diagnostic
-        that raises is left out, with its message as the reason.
+        For fewer than two data, chains below 50 transitions, two diagnostics of the same name, and for whatever
+        `check_guide` refuses. A diagnostic that raises is left out, with its message as the reason.
     TypeError
-        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+        For a program that is no module with `.model` and `.guide`, for data that are no tensor or `Split`, and for a
+        diagnostic whose result is no dataset or tree.
 
     Examples
     --------
@@ -116,6 +118,7 @@ def diagnose(
         raise ValueError(
             f"diagnose expects 2 data or more, for their spread, got {len(split)}; give more, or call check_guide"
         )
+    _check_names(diagnostics)
     if full and length < 50:
         raise ValueError(f"diagnose expects a length of 50 or more, got {length}; shorter chains say nothing")
     check = check_guide(program, split, num_samples=num_samples, seed=seed, max_rows=max_rows, progress=progress)
@@ -151,10 +154,30 @@ def _run(diagnostics: Sequence[Diagnostic], subject: Subject) -> tuple[dict[str,
             continue
         try:
             with isolated(subject.program, subject.options["seed"]):  # one of the user's own may draw, or call Pyro
-                results[name] = one.run(subject, results)
+                result = one.run(subject, results)
         except (ValueError, RuntimeError, LookupError, ArithmeticError) as refusal:  # a program may raise anything
             left_out[name] = (str(refusal).splitlines() or [type(refusal).__name__])[0]
+            continue
+        _check_result(name, result)
+        results[name] = result
     return results, left_out
+
+
+def _check_result(name: str, result: Any) -> None:
+    if not isinstance(result, xr.Dataset) and not is_tree(result):
+        raise TypeError(
+            f"the diagnostic {name!r} expects `run` to return an xarray.Dataset or an ArviZ tree, got "
+            f"{type(result).__name__}; convert it: found.to_dataset()"
+        )
+
+
+def _check_names(diagnostics: Sequence[Diagnostic]) -> None:
+    names = [one.name for one in diagnostics]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"diagnose expects diagnostics of different names, got {' and '.join(map(repr, sorted(twice)))} twice; "
+            "leave one out, or rename it"
+        )
 
 
 @checked
@@ -206,10 +229,10 @@ class Diagnosis:
         return Report("\n".join([first, "", self.check.verdict(), "", *lines]))
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """All figures of the results, each with the name of its diagnostic."""
+        """All figures of the results, each with the name of its diagnostic; `ppl_vae.plots.draw` draws them."""
         for one in self.diagnostics:
             if one.name in self.results:
-                for figure in one.figures(self.subject, self.results):
+                for figure in one.drawn(self.subject, self.results):
                     yield one.name, figure
 
     def apart(self) -> dict[str, Any]:

@@ -53,19 +53,19 @@ class Subject:
 @checked
 @dataclass(frozen=True)
 class Panel:
-    """One Axes, as data: what `ppl_vae.plots.<plot>(*args, **kwargs)` draws.
+    """One Axes, as data: what `plot(*args, **kwargs)` draws.
 
     Attributes
     ----------
     plot
-        Name of a function of `ppl_vae.plots`.
+        Name of a function of `ppl_vae.plots`, or a function of your own that takes `ax=` and returns the Axes.
     args, kwargs
         Its arguments: arrays, labels with units.
     title
         Title of the Axes; empty for the plot's default.
     """
 
-    plot: str
+    plot: str | Callable[..., Any]
     args: Sequence[Any]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
@@ -74,7 +74,7 @@ class Panel:
 @checked
 @dataclass(frozen=True)
 class Figure:
-    """A figure, as data, because `diagnostics` lies below `plots` in the import order.
+    """A figure, as data: `ppl_vae.plots.draw` draws it, as `diagnostics` lies below `plots` in the import order.
 
     Attributes
     ----------
@@ -91,13 +91,13 @@ class Figure:
     size: tuple[float, float] | None = None
 
 
-def one_panel(name: str, plot: str, *args: Any, **kwargs: Any) -> Figure:
+def one_panel(name: str, plot: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Figure:
     """A figure of one plot."""
     return Figure(name, [[Panel(plot, args, kwargs)]])
 
 
 @checked
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Diagnostic:
     """One question about q(z | x): how to run it, report it and plot it.
 
@@ -111,7 +111,7 @@ class Diagnostic:
         Computes the result, a dataset or an ArviZ tree, from a subject and the results so far. If it raises, the
         diagnostic is left out with the message as the reason.
     verdict
-        Lines of its section; the first sentence answers the question.
+        A list of the lines of its section; the first sentence answers the question.
     figures
         Figures of the result.
     needs
@@ -143,3 +143,59 @@ class Diagnostic:
     apart: bool = False
     answers: str = ""
     reading: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Diagnostic {self.name}>"
+
+    def told(self, subject: Subject, results: Results) -> list[str]:
+        """The lines of `verdict`.
+
+        Raises
+        ------
+        RuntimeError
+            If `verdict` raises.
+        TypeError
+            If it returns no list of text.
+        """
+        lines = self._called("verdict", self.verdict, subject, results)
+        return self._each("verdict", lines, str, "a list of sentences")
+
+    def evidence(self, results: Results) -> str:
+        """The text of `against`.
+
+        Raises
+        ------
+        RuntimeError
+            If `against` raises.
+        """
+        return str(self._called("against", self.against, results))
+
+    def drawn(self, subject: Subject, results: Results) -> list[Figure]:
+        """The figures of `figures`.
+
+        Raises
+        ------
+        RuntimeError
+            If `figures` raises.
+        TypeError
+            If it returns no figures.
+        """
+        made = self._called("figures", lambda *given: [*self.figures(*given)], subject, results)
+        return self._each("figures", made, Figure, "figures")
+
+    def _called(self, part: str, f: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return f(*args)
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise RuntimeError(
+                f"the diagnostic {self.name!r} expects its {part} to be made of its result, got "
+                f"{type(error).__name__}: {reason}; correct `{part}`"
+            ) from error
+
+    def _each(self, part: str, made: Any, kind: type, words: str) -> list[Any]:
+        if isinstance(made, str) or not isinstance(made, Sequence) or not all(isinstance(one, kind) for one in made):
+            raise TypeError(
+                f"the diagnostic {self.name!r} expects its {part} to give {words}, got {made!r:.80}; correct `{part}`"
+            )
+        return list(made)

@@ -53,7 +53,7 @@ def _first_lines(told: Sequence[tuple[Diagnostic, list[str]]]) -> list[str]:
 
 def _told(diagnostics: Sequence[Diagnostic], subject: Subject, results: Results) -> list[tuple[Diagnostic, list[str]]]:
     """The diagnostics that have a section, each with its verdict."""
-    return [(one, one.verdict(subject, results)) for one in diagnostics if one.question and one.name in results]
+    return [(one, one.told(subject, results)) for one in diagnostics if one.question and one.name in results]
 
 
 def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Results, left_out: Mapping[str, str]) -> str:
@@ -62,7 +62,7 @@ def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Resul
     Then what was not run: a fault that no diagnostic looked for is not reported as absent.
     """
     looking = [one for one in diagnostics if one.looks_for]
-    found = [said for one in diagnostics if one.name in results and (said := one.against(results))]
+    found = [said for one in diagnostics if one.name in results and (said := one.evidence(results))]
     if check.evaluation.unreliable > _FEW:
         found.append(_unbelievable(check))
     refused = _refused([one.name for one in looking if one.name in left_out], left_out)
@@ -72,9 +72,9 @@ def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Resul
     if found:
         verdict = f"By its own draws {check.how_far()}, but {'; '.join(found)}."
     elif looked:
-        verdict = f"{check.how_far()}, and nothing speaks against it in {_listed(looked)}."
+        verdict = f"{check.how_far()}, and no evidence against it was found in {_listed(looked)}."
     else:
-        verdict = f"{check.how_far()}; nothing was run that could speak against it."
+        verdict = f"{check.how_far()}; nothing was run that could find evidence against it."
     not_asked = [one.name for one in looking if one.name not in results and one.name not in left_out]
     said = f" Not run without full=True: {_listed([f'`{name}`' for name in not_asked])}." if not_asked else ""
     modes = "" if {"hmc", "ais_prior"} & set(results) or not (refused or said) else _modes(results)

@@ -2,27 +2,47 @@
 
 from ppl_vae.distributions.autoregressive_flow import AutoregressiveFlow
 from ppl_vae.distributions.bernoulli import Bernoulli
+from ppl_vae.distributions.beta import Beta
 from ppl_vae.distributions.by_column import ByColumn
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulli
+from ppl_vae.distributions.correlated_normal import CorrelatedNormal, LowRankNormal
 from ppl_vae.distributions.diagonal_normal import DiagonalNormal
 from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
+from ppl_vae.distributions.gamma import Gamma
 from ppl_vae.distributions.improper import Improper
 from ppl_vae.distributions.levels import Levels
+from ppl_vae.distributions.log_normal import LogNormal
 from ppl_vae.distributions.mixture import Mixture
+from ppl_vae.distributions.multinomial import Multinomial, log_shares
 from ppl_vae.distributions.negative_binomial import NegativeBinomial
+from ppl_vae.distributions.poisson import Poisson
+from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
+from ppl_vae.distributions.student_t import StudentT
+from ppl_vae.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
     "AutoregressiveFlow",
     "Bernoulli",
+    "Beta",
     "ByColumn",
     "ContinuousBernoulli",
+    "CorrelatedNormal",
     "DiagonalNormal",
     "DiscretizedLogistic",
+    "Gamma",
     "Improper",
     "Levels",
+    "LogNormal",
+    "LowRankNormal",
     "Mixture",
+    "Multinomial",
     "NegativeBinomial",
+    "Poisson",
+    "Row",
+    "StudentT",
+    "ZeroInflated",
+    "log_shares",
     "positive",
     "unconstrained",
 ]

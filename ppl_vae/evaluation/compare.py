@@ -57,7 +57,8 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
     FileNotFoundError
         If a folder or path holds no evaluation.
     ValueError
-        If the results are of different data, or of a mass and a density, or if one has no log p(x); if a file is no
+        If the results are of different data, or of a mass and a density, or one is given the total of each row and
+        another is not, or if one has no log p(x); if a file is no
         evaluation, or was changed since it was written.
     """
     if not results:
@@ -95,7 +96,7 @@ def warning(cautions: Mapping[Any, str]) -> str:
     names = "; ".join(f"{name}: {said}" for name, said in cautions.items() if said)
     if not names:
         return ""
-    return f"The order is not certain. {names}. A difference may be that of the guides, not of the models"
+    return f"The order is not certain. {names}. A difference may come from the guides, not the models"
 
 
 def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:
@@ -123,7 +124,8 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
     Raises
     ------
     ValueError
-        If they are of different data, or of a mass and a density, or if one has no log p(x).
+        If they are of different data, or of a mass and a density, or one is given the total of each row and another is
+        not, or if one has no log p(x).
     """
     (first_name, first), *others = results.items()
     for name, result in results.items():
@@ -136,15 +138,29 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
         if result.base_measure != first.base_measure:
             raise ValueError(
                 f"compare expects one base measure, got a {first.base_measure} for {first_name!r} and a "
-                f"{result.base_measure} for {name!r}: a probability and a density have no common scale; "
+                f"{result.base_measure} for {name!r}: {_why(first.base_measure, result.base_measure)}; "
                 "compare likelihoods of one kind"
             )
-        if result.data["identity"] != first.data["identity"] or _tampered(first, result):
+        if result.data["identity"] == first.data["identity"] and _tampered(first, result):
+            raise ValueError(
+                f"compare expects the same values, masks and contexts, got those of checksum "
+                f"{first.data['checksum'][:8]} for {first_name!r} and {result.data['checksum'][:8]} for {name!r}, both "
+                f"of {named(first)}; evaluate both under the same condition"
+            )
+        if result.data["identity"] != first.data["identity"]:
             raise ValueError(
                 f"compare expects results on the same data, got {named(first)} for {first_name!r} and "
                 f"{named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
-                "seed, under the same condition"
+                "seed"
             )
+
+
+def _why(a: str, b: str) -> str:
+    """Why two base measures have no common scale."""
+    if a.split()[0] != b.split()[0]:
+        return "a probability and a density have no common scale"
+    given = max(a, b, key=len).partition(" given ")[2]
+    return f"what is given {given} leaves out what {given} costs"
 
 
 def _tampered(a: Comparable, b: Comparable) -> bool:

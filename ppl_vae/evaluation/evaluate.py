@@ -220,7 +220,8 @@ class _Moments:
         mean = self.total / self.n
         if num_samples < FEWEST:  # the noise of so few draws is as large as the variance
             return torch.full_like(mean, math.nan)
-        return (self.square / self.n - mean.square() - self.noise / self.n).clamp_min(0)
+        variance: Tensor = self.square / self.n - mean.square() - self.noise / self.n
+        return variance.clamp_min(0)
 
 
 def _with_bits(table: pd.DataFrame, split: Split) -> pd.DataFrame:

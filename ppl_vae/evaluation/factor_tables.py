@@ -79,7 +79,8 @@ def _binned(values: np.ndarray, num_bins: int) -> np.ndarray:
     distinct, which = np.unique(values, return_inverse=True)
     if len(distinct) <= num_bins:
         return which
-    return np.digitize(values, np.linspace(distinct[0], distinct[-1], num_bins + 1)[1:-1])
+    found: np.ndarray = np.digitize(values, np.linspace(distinct[0], distinct[-1], num_bins + 1)[1:-1])
+    return found
 
 
 def _squared_correlation(unit: np.ndarray, factor: np.ndarray) -> float:
@@ -117,11 +118,13 @@ def _forest(categorical: bool, num_trees: int, seed: int) -> Any:
 def _gap(table: np.ndarray) -> np.ndarray:
     """Of each column, the largest value less the second largest."""
     second, first = np.sort(table, axis=0)[-2:]
-    return first - second
+    gap: np.ndarray = first - second
+    return gap
 
 
 def _concentration(weights: np.ndarray) -> np.ndarray:
     """Of each row, one less its entropy, as a share of the largest there can be; 0 for a row of zeros."""
     total = weights.sum(1, keepdims=True)
     share = np.divide(weights, total, out=np.full_like(weights, 1 / weights.shape[1]), where=total > 0)
-    return 1 - entropy(share, base=weights.shape[1], axis=1)
+    uneven: np.ndarray = 1 - entropy(share, base=weights.shape[1], axis=1)
+    return uneven

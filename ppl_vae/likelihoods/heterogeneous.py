@@ -19,8 +19,9 @@ from ppl_vae.domain import Domain
 from ppl_vae.likelihoods.binary import Bernoulli, ContinuousBernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial
 from ppl_vae.likelihoods.gaussian import Gaussian
-from ppl_vae.likelihoods.levels import Categorical
-from ppl_vae.likelihoods.likelihood import Likelihood, Shape
+from ppl_vae.likelihoods.levels import Categorical, OrderedLogistic
+from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape
+from ppl_vae.likelihoods.positive import LogNormal
 from ppl_vae.nets import MLP
 
 __all__ = ["Heterogeneous"]
@@ -31,7 +32,8 @@ _USUAL: dict[str, Factory] = {
     "real": partial(Gaussian, scale="elementwise"),
     "binary": Bernoulli,
     "categories": Categorical,
-    "levels": Categorical,
+    "levels": OrderedLogistic,
+    "positive": partial(LogNormal, scale="elementwise"),
     "counts": NegativeBinomial,
     "unit": ContinuousBernoulli,
 }
@@ -65,8 +67,8 @@ class Heterogeneous(Likelihood):
         The domains of the columns.
     columns
         Likelihoods, classes or partials of such, by the name of a column, or by a kind of domain for all of its
-        columns; the name goes first. Others get the usual one of their kind: Gaussian with a scale for each column,
-        Bernoulli, Categorical (for levels, too), NegativeBinomial, ContinuousBernoulli.
+        columns; the name goes first. Others get the usual one of their kind: Gaussian and LogNormal with a scale for
+        each column, Bernoulli, Categorical, OrderedLogistic, NegativeBinomial, ContinuousBernoulli.
     names
         Names of the columns; ``"0"``, ``"1"``, ... if none are given.
     context, site
@@ -124,6 +126,7 @@ class Heterogeneous(Likelihood):
             self.groups.append(_Group(which, levels, key[0] == "categories"))
             known = {"latent_dim": latent_dim, "x_shape": (*x_shape[:-1], len(which)), "net": _NoNet, "levels": levels}
             leaves.append(_leaf(chosen[which[0]], {**known, "context": context}))
+        self.sees_x = any(leaf.sees_x for leaf in leaves)
         shapes = [leaf.param_shape(leaf.x_shape) for leaf in leaves]
         self._sizes = [math.prod(shape) for shape in shapes]
         super().__init__(latent_dim, x_shape, net, context=context, site=site)
@@ -134,18 +137,22 @@ class Heterogeneous(Likelihood):
         """The parameters of all groups, flattened and joined."""
         return (sum(self._sizes),)
 
-    def distribution(self, params: Tensor, *given: Any, **_: Any) -> TorchDistribution:
+    def distribution(self, params: Tensor, *given: Any, **seen: Any) -> TorchDistribution:
         """From parameters (*leading, sum of those of all groups), z and the context."""
-        return self.elementwise(params, *given)
+        return self.elementwise(params, *given, **seen)
 
-    def elementwise(self, params: Tensor, *given: Any, **_: Any) -> TorchDistribution:
+    def elementwise(
+        self, params: Tensor, *given: Any, x: Tensor | None = None, mask: Tensor | bool = True
+    ) -> TorchDistribution:
         """The distribution of each element, from the parameters of all columns, z and the context."""
-        leaves: Any = self.leaves
-        each = zip(leaves, params.split(self._sizes, -1), self._shapes, strict=True)
-        parts = [
-            leaf.distribution(part.unflatten(-1, shape), *(given if leaf.sees_context else ()))
-            for leaf, part, shape in each
-        ]
+        parts, leaves = [], cast(Any, self.leaves)
+        each = zip(leaves, params.split(self._sizes, -1), self._shapes, self.groups, strict=True)
+        for leaf, part, shape, group in each:
+            some = list(group.columns)
+            seen = mask[..., some] if isinstance(mask, Tensor) else mask
+            x_and_mask = {"x": None if x is None else x[..., some], "mask": seen}
+            context = given if leaf.sees_context else ()
+            parts.append(leaf.distribution(part.unflatten(-1, shape), *context, **(x_and_mask if leaf.sees_x else {})))
         return ByColumn(parts, [group.columns for group in self.groups])
 
     def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
@@ -228,6 +235,11 @@ def _leaf(factory: Factory, known: Mapping[str, Any]) -> Likelihood:
     named = inspect.signature(factory).parameters
     given = {n: v for n, v in known.items() if n in named and n not in fixed and v is not None}
     made: Likelihood = factory(**given)
+    if made.given_total or isinstance(made, Rowwise):
+        raise ValueError(
+            f"Heterogeneous expects likelihoods of single columns, got {type(made).__name__} of whole rows, or given "
+            "their total; choose another, or another exposure"
+        )
     return made
 
 

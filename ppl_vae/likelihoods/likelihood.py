@@ -1,4 +1,4 @@
-"""The base of every likelihood p(x | z), its parameters computed by a decoder."""
+"""The bases of every likelihood p(x | z), its parameters computed by a decoder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Amortized, Net, by_position_still
+from ppl_vae.distributions.row import Row
 from ppl_vae.nets import MLP
 
-__all__ = ["Likelihood", "Shape"]
+__all__ = ["Likelihood", "Rowwise", "Shape"]
 
 Shape = Sequence[Count]
 
@@ -45,6 +46,13 @@ class Likelihood(Amortized):
 
     base_measure: Literal["mass", "density", "mixed"]
     """``"mass"``, ``"density"``, or mixed where columns differ; masses and densities cannot be compared."""
+
+    sees_x: bool = False
+    """Whether `elementwise` is also given what will be scored, as `x=` and `mask=`; `x` is `None` where that is not
+    known, as in `VAE.decode` and `VAE.sample`."""
+
+    given_total: bool = False
+    """Whether x is scored given its total, so that it may not be ranked against what is not."""
 
     def __init__(
         self,
@@ -82,13 +90,25 @@ class Likelihood(Amortized):
         In a class that `sees_context` the context, each (*leading, ...), comes after them: `(*params, *context)`.
         """
 
-    def distribution(self, params: Tensor, *given: Any, **_: Any) -> TorchDistribution:
+    def distribution(self, params: Tensor, *given: Any, **seen: Any) -> TorchDistribution:
         """From parameters (*leading, k, *x_shape); `given` is z and the context, where the class `sees_context`."""
-        return self.elementwise(*params.unbind(-1 - len(self.x_shape)), *given[1:])
+        return self.elementwise(*params.unbind(-1 - len(self.x_shape)), *given[1:], **seen)
 
-    def given(self, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
-        """Distribution of x given z (*leading, latent_dim) and context; elements where `mask` is False do not count."""
-        return super().given(*context).mask(mask).to_event(len(self.x_shape))
+    def given(self, *context: Tensor, mask: Tensor | bool = True, x: Tensor | None = None) -> TorchDistribution:
+        """Distribution of x given z (*leading, latent_dim) and context; elements where `mask` is False do not count.
+
+        `x` is what will be scored, (batch, *x_shape), for a leaf that `sees_x`; `None` where that is not known.
+        """
+        seen = {"x": x, "mask": mask} if self.sees_x else {}
+        fn = self.distribution(self.net(*context), *(context if self.sees_context else ()), **seen)
+        return self.of_observed(fn, mask)
+
+    def of_observed(self, fn: TorchDistribution, mask: Tensor | bool) -> TorchDistribution:
+        """What `elementwise` made, as one event of which only the elements where `mask` is True count."""
+        return fn.mask(mask).to_event(len(self.x_shape))
+
+    def learn_from(self, x: Tensor, mask: Tensor | bool = True) -> None:
+        """Record what the leaf needs of training data (n, *x_shape), which `build` gives it; nothing by default."""
 
     def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor | None:
         """Start at the marginals of training data x (n, *x_shape), float64, observed where `mask`, with their context.
@@ -110,3 +130,21 @@ class Likelihood(Amortized):
     def seen_mask(self, mask: Tensor) -> Tensor:
         """Where what `standardize` gives is of an observed element of x: by default the `mask` of x."""
         return mask
+
+
+class Rowwise(Likelihood):
+    """p(x | z, context) whose elements are not independent: its event is the whole of x.
+
+    Parameters
+    ----------
+    latent_dim, x_shape, net, context, site
+        See `Likelihood`.
+    """
+
+    @abc.abstractmethod
+    def elementwise(self, *params: Any, **_: Any) -> Row:
+        """Distribution of the whole x, from k tensors (*leading, *x_shape)."""
+
+    def of_observed(self, fn: Any, mask: Tensor | bool) -> TorchDistribution:
+        """The distribution of the elements where `mask` is True: the others are summed or integrated over."""
+        return fn.observed(mask)

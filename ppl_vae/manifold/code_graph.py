@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -15,6 +13,7 @@ from ppl_vae.draws import chunks
 from ppl_vae.manifold.pullback import at_once, step_lengths
 from ppl_vae.manifold.walks import interpolate
 from ppl_vae.precision import in_float64
+from ppl_vae.vae import VAE
 
 __all__ = ["CodeGraph"]
 
@@ -39,7 +38,7 @@ class CodeGraph:
     Tenenbaum, de Silva & Langford 2000, doi:10.1126/science.290.5500.2319 (paths through a graph of neighbours).
     """
 
-    def __init__(self, vae: Any, codes: Tensor, num_neighbours: int = 10) -> None:
+    def __init__(self, vae: VAE, codes: Tensor, num_neighbours: int = 10) -> None:
         self.vae = vae
         self.codes = codes.detach()
         self._tree = cKDTree(self.codes.cpu().numpy())

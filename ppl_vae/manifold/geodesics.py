@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +12,10 @@ from ppl_vae.arguments import Count, Positive, checked
 from ppl_vae.calls import verb
 from ppl_vae.isolation import frozen
 from ppl_vae.manifold.code_graph import CodeGraph
-from ppl_vae.manifold.pullback import along, check_codes, check_decoder, decoded, step_lengths
+from ppl_vae.manifold.pullback import along, check_codes, decoded, step_lengths
 from ppl_vae.manifold.walks import interpolate
 from ppl_vae.precision import in_float64
+from ppl_vae.vae import VAE
 
 __all__ = ["Geodesic", "geodesic"]
 
@@ -50,7 +50,7 @@ class Geodesic:
 
 @verb
 def geodesic(
-    vae: Any,
+    vae: VAE,
     a: Tensor,
     b: Tensor,
     *context: Tensor,
@@ -136,10 +136,9 @@ def geodesic(
 
 
 def _checked_lines(
-    vae: Any, a: Tensor, b: Tensor, context: tuple[Tensor, ...], steps: int, through: Tensor | None
+    vae: VAE, a: Tensor, b: Tensor, context: tuple[Tensor, ...], steps: int, through: Tensor | None
 ) -> Tensor:
     """The straight lines from a to b, (*leading, steps, latent_dim), once all that is given has been checked."""
-    check_decoder("geodesic", vae)
     check_codes("geodesic", a, b, *(() if through is None else (through,)))
     if through is not None and context:
         raise ValueError(
@@ -162,13 +161,13 @@ def _fits(codes: Tensor, dim: int) -> bool:
     return codes.dim() == 2 and len(codes) > 0 and codes.shape[1] == dim and bool(codes.isfinite().all())
 
 
-def _length(vae: Any, z: Tensor, context: tuple[Tensor, ...]) -> float:
+def _length(vae: VAE, z: Tensor, context: tuple[Tensor, ...]) -> float:
     with torch.no_grad():
         return in_float64(step_lengths(vae, z, *context)).sum().item()
 
 
 def _relaxed(
-    vae: Any, start: Tensor, context: tuple[Tensor, ...], max_iter: int, tolerance: float
+    vae: VAE, start: Tensor, context: tuple[Tensor, ...], max_iter: int, tolerance: float
 ) -> tuple[Tensor, bool]:
     """The walk of least energy near one, (steps, latent_dim), and whether it converged."""
     if len(start) < 3:

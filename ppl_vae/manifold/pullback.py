@@ -10,12 +10,13 @@ from torch import Tensor
 from ppl_vae.calls import query
 from ppl_vae.isolation import frozen
 from ppl_vae.memory import Allocated, rows_at_once
+from ppl_vae.vae import VAE
 
-__all__ = ["along", "at_once", "check_codes", "check_decoder", "decoded", "magnification", "metric", "step_lengths"]
+__all__ = ["along", "at_once", "check_codes", "decoded", "magnification", "metric", "step_lengths"]
 
 
 @query
-def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+def decoded(vae: VAE, z: Tensor, *context: Tensor) -> Tensor:
     """The decoder's mean g(z) = E[x | z], in the units of the raw data.
 
     The units are those of the VAE's recipe, x's own for a VAE put together by hand. Gradients flow to z.
@@ -41,12 +42,11 @@ def decoded(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
     ValueError
         For codes that are not finite, and codes or context of another width than those of the VAE.
     """
-    check_decoder("decoded", vae)
     check_codes("decoded", z)
     return vae.raw(vae.decode(z, *context).mean)
 
 
-def at_once(vae: Any, most: int, z: Tensor, *context: Tensor) -> int:
+def at_once(vae: VAE, most: int, z: Tensor, *context: Tensor) -> int:
     """Number of codes to decode at once: `most`, or fewer where one code, z (1, latent_dim), takes much memory."""
     with Allocated() as made:
         decoded(vae, z, *context)
@@ -54,7 +54,7 @@ def at_once(vae: Any, most: int, z: Tensor, *context: Tensor) -> int:
 
 
 @query
-def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+def step_lengths(vae: VAE, z: Tensor, *context: Tensor) -> Tensor:
     """Euclidean distances |g(z_{i+1}) - g(z_i)| along walks, in raw data units.
 
     Parameters
@@ -81,7 +81,7 @@ def step_lengths(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
 
 
 @query
-def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+def metric(vae: VAE, z: Tensor, *context: Tensor) -> Tensor:
     """The pull-back metric J^T J, J the Jacobian of the decoder's mean g at z: |dx|^2 = dz^T J^T J dz.
 
     Of the mean alone: unlike the expected metric of Arvanitidis et al., which adds the Jacobian of the scale, it does
@@ -123,7 +123,7 @@ def metric(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
 
 
 @query
-def magnification(vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+def magnification(vae: VAE, z: Tensor, *context: Tensor) -> Tensor:
     """The magnification factor sqrt(det J^T J): volume on the decoded manifold per volume of code.
 
     Parameters
@@ -153,21 +153,6 @@ def along(context: tuple[Tensor, ...], leading: int) -> tuple[Tensor, ...]:
     return tuple(c.unsqueeze(leading) for c in context)
 
 
-def check_decoder(caller: str, vae: Any) -> None:
-    """Refuse an object that is no VAE.
-
-    Raises
-    ------
-    TypeError
-        With the class given.
-    """
-    if not hasattr(vae, "decode") or isinstance(vae, type):
-        raise TypeError(
-            f"{caller} expects a VAE, whose decode(z) gives p(x | z), got {type(vae).__name__}; build one: "
-            "ppl_vae.build(data, latent_dim=2)"
-        )
-
-
 def check_codes(caller: str, *codes: Any) -> None:
     """Refuse anything but a tensor of finite floats (*leading, latent_dim).
 
@@ -192,9 +177,8 @@ def check_codes(caller: str, *codes: Any) -> None:
             )
 
 
-def _jacobian(caller: str, vae: Any, z: Tensor, *context: Tensor) -> Tensor:
+def _jacobian(caller: str, vae: VAE, z: Tensor, *context: Tensor) -> Tensor:
     """(*leading, elements of x, latent_dim), a forward-mode derivative for each code unit."""
-    check_decoder(caller, vae)
     check_codes(caller, z)
 
     def g(z: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -13,14 +11,15 @@ from ppl_vae.arguments import Count
 from ppl_vae.calls import verb
 from ppl_vae.draws import chunks
 from ppl_vae.isolation import evaluating
-from ppl_vae.manifold.pullback import along, at_once, check_codes, check_decoder, decoded
+from ppl_vae.manifold.pullback import along, at_once, check_codes, decoded
 from ppl_vae.precision import in_float64
+from ppl_vae.vae import VAE
 
 __all__ = ["smoothness"]
 
 
 @verb
-def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) -> pd.DataFrame:
+def smoothness(vae: VAE, z: Tensor, *context: Tensor, max_rows: Count = 10_000) -> pd.DataFrame:
     """Lengths and evenness of decoded walks, in raw data units.
 
     Lengths are sums of chords, so that only walks of as many steps compare. A short walk with even steps is smooth.
@@ -60,7 +59,6 @@ def smoothness(vae: Any, z: Tensor, *context: Tensor, max_rows: Count = 10_000) 
     >>> bool((smoothness(vae, walk).detour >= 1).all())
     True
     """
-    check_decoder("smoothness", vae)
     check_codes("smoothness", z)
     if z.dim() < 2 or z.shape[-2] < 2:
         raise ValueError(

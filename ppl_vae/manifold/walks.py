@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import pyro
 import torch
@@ -14,9 +14,10 @@ from ppl_vae.arguments import Count, Floats, Numbers, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
-from ppl_vae.manifold.pullback import check_codes, check_decoder
+from ppl_vae.manifold.pullback import check_codes
 from ppl_vae.priors import CodePrior
 from ppl_vae.tensors import LEAVE, check_finite
+from ppl_vae.vae import VAE
 
 __all__ = ["code_grid", "interpolate", "traverse"]
 
@@ -127,7 +128,7 @@ def traverse(z: Tensor, values: Numbers) -> Tensor:
 
 
 @verb
-def code_grid(vae: Any, side: Count, *context: Tensor, codes: Floats | None = None, seed: Seed = 0) -> Tensor:
+def code_grid(vae: VAE, side: Count, *context: Tensor, codes: Floats | None = None, seed: Seed = 0) -> Tensor:
     """A grid over a two-dimensional code through the quantiles of each unit, so that cells hold like mass.
 
     The levels are (i + 1/2) / side. The quantiles are the inverse cdf of a prior of independent units that has one
@@ -173,7 +174,6 @@ def code_grid(vae: Any, side: Count, *context: Tensor, codes: Floats | None = No
             [ 0.0000,  0.9674],
             [ 0.9674,  0.9674]])
     """
-    check_decoder("code_grid", vae)
     if isinstance(vae.prior, CodePrior):
         raise ValueError(
             "code_grid expects a prior with a density, got CodePrior, a mass: a grid would lie between its codes, "
@@ -219,7 +219,7 @@ def _quantiles(codes: Tensor, levels: Tensor) -> Tensor:
     return codes.quantile(levels.to(codes), dim=0)
 
 
-def _prior_quantiles(vae: Any, levels: Tensor, context: tuple[Tensor, ...], seed: int) -> Tensor:
+def _prior_quantiles(vae: VAE, levels: Tensor, context: tuple[Tensor, ...], seed: int) -> Tensor:
     """Quantiles (levels, latent_dim) of every unit of the prior."""
     like = next(vae.parameters())
     one, many = ([c.expand(size, *c.shape) for c in context] for size in (1, NUM_DRAWS))

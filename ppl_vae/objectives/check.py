@@ -29,7 +29,7 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             f"check expects a trace of the model and one of the guide, got {type(model).__name__} and "
             f"{type(guide).__name__}; give pyro.poutine.trace(vae.guide).get_trace(x), and the model's"
         )
-    needs.something_to_weigh(model, guide, getattr(objective, "kl", 1.0))
+    needs.something_to_weigh(model, guide, objective.kl if isinstance(objective, VectorizedELBO) else 1.0)
     if isinstance(objective, VectorizedELBO):
         objective.check(model, guide)
         return

@@ -28,6 +28,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     differentiates_x: ClassVar[bool] = False
     """Whether the loss contains derivatives by x, which then requires a gradient inside it."""
 
+    kl: float = 1.0
+    """Weight of the KL in the loss; 0 where the loss has none."""
+
     def __init__(self, num_particles: int) -> None:
         super().__init__(num_particles=num_particles, vectorize_particles=True)
 

@@ -1,7 +1,7 @@
 """Plots: arrays or tables in, a Matplotlib Axes out.
 
-Every function draws into the Axes it is given, or into a new figure, and returns the Axes; `embeddings`, of many
-panels, always makes a figure. None shows, saves or restyles anything. Array arguments are whatever `numpy.asarray`
+Every function draws into the Axes it is given, or into a new figure, and returns the Axes; `embeddings` and `draw`, of
+many panels, always make a figure. None shows, saves or restyles anything. Array arguments are whatever `numpy.asarray`
 takes: NumPy arrays, PyTorch tensors on the CPU (detached), variables of an ArviZ tree.
 """
 
@@ -10,6 +10,7 @@ from ppl_vae.plots.aggregate_posterior import aggregate_posterior
 from ppl_vae.plots.bounds import bounds
 from ppl_vae.plots.coverage import coverage
 from ppl_vae.plots.denoising import denoising
+from ppl_vae.plots.draw import draw
 from ppl_vae.plots.elbo_curves import elbo_curves
 from ppl_vae.plots.embeddings import embeddings
 from ppl_vae.plots.factor_importance import factor_importance
@@ -38,6 +39,7 @@ __all__ = [
     "bounds",
     "coverage",
     "denoising",
+    "draw",
     "elbo_curves",
     "embeddings",
     "factor_importance",

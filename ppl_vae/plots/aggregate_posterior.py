@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import Numbers
 from ppl_vae.plots.canvas import COLOURS, axes, plot
-from ppl_vae.plots.grid import Extent, coordinates, density, levels
+from ppl_vae.plots.density_grid import Extent, coordinates, density, levels
 from ppl_vae.plots.scatter import draws, frame, scatter
 
 __all__ = ["aggregate_posterior"]

@@ -113,4 +113,4 @@ def trusted(num_samples: int | None) -> float:
         return 0.7
     if num_samples < 25:
         raise ValueError(f"pareto_k expects num_samples >= 25, got {num_samples}; k-hat needs more draws.")
-    return min(1 - 1 / np.log10(num_samples), 0.7)
+    return float(min(1 - 1 / np.log10(num_samples), 0.7))

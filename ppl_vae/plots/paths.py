@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import Numbers
 from ppl_vae.plots.canvas import array, axes, plot
-from ppl_vae.plots.grid import Extent
+from ppl_vae.plots.density_grid import Extent
 from ppl_vae.plots.scatter import scatter
 
 __all__ = ["paths"]

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from ppl_vae.arguments import Numbers, Whole
 from ppl_vae.plots.canvas import COLOURS, axes, plot
-from ppl_vae.plots.grid import Extent, coordinates, density, levels
+from ppl_vae.plots.density_grid import Extent, coordinates, density, levels
 from ppl_vae.plots.scatter import draws, frame
 
 __all__ = ["posterior_against_reference"]

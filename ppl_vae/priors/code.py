@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Name, checked
-from ppl_vae.codebook import CodeMass
+from ppl_vae.codebook import CodeMass, Quantizes
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["CodePrior"]
@@ -40,9 +39,11 @@ class CodePrior(Prior):
     van den Oord et al. 2017, arXiv:1711.00937.
     """
 
-    def __init__(self, posterior: Any, weighted: bool = False, *, site: Name = "z") -> None:
+    uses_context = False
+
+    def __init__(self, posterior: nn.Module, weighted: bool = False, *, site: Name = "z") -> None:
         super().__init__(site)
-        if not hasattr(posterior, "over_codes"):
+        if not isinstance(posterior, Quantizes):
             raise ValueError(
                 f"CodePrior expects a VectorQuantized posterior, got {type(posterior).__name__}, which has no codes; "
                 "use VectorQuantized, or another prior"

@@ -31,6 +31,8 @@ class StandardNormal(Prior):
     -1.8379
     """
 
+    uses_context = False
+
     loc: Tensor
 
     def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
@@ -56,6 +58,8 @@ class Laplace(Prior):
         Name of the Pyro sample site.
     """
 
+    uses_context = False
+
     loc: Tensor
 
     def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
@@ -80,6 +84,8 @@ class Flat(Prior):
     site
         Name of the Pyro sample site.
     """
+
+    uses_context = False
 
     def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
         super().__init__(site)

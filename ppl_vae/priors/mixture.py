@@ -32,6 +32,8 @@ class GaussianMixture(Prior):
         Name of the Pyro sample site.
     """
 
+    uses_context = False
+
     def __init__(self, latent_dim: Count, num_components: Count = 10, *, site: Name = "z") -> None:
         super().__init__(site)
         self.logits = nn.Parameter(torch.zeros(num_components))

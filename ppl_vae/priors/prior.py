@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from ppl_vae.conditional import Conditional
@@ -12,9 +14,19 @@ __all__ = ["Prior"]
 class Prior(Conditional):
     """p(z), or p(z | context); the base of every prior.
 
-    `build` passes those of `latent_dim`, `x_shape`, `context`, `posterior` and `pseudo_inputs` that are parameters of
-    the constructor.
+    `build` passes those of `linked` that are parameters of the constructor.
     """
+
+    linked: ClassVar[tuple[str, ...]] = (
+        "latent_dim",
+        "x_shape",
+        "context",
+        "net",
+        "posterior",
+        "pseudo_inputs",
+        "site",
+    )
+    """Parameters of constructors that are no options on the command line."""
 
     def start_from(self, z: Tensor) -> None:
         """Initialize the parameters from values z (n, latent_dim), before `fit_prior` fits them; by default no change.

@@ -69,7 +69,8 @@ class Columns:
 
     def raw(self, x: Tensor) -> np.ndarray:
         """Data x (n_samples, n_features) in the units of X."""
-        return self.domain.raw(x).cpu().numpy() + self.mean
+        raw: np.ndarray = self.domain.raw(x).cpu().numpy() + self.mean
+        return raw
 
 
 def _span(table: np.ndarray, mean: np.ndarray) -> float:
@@ -85,14 +86,14 @@ _SUPPORTS = {
     "unit": ("in [0, 1]", "scale X (sklearn.preprocessing.MinMaxScaler(clip=True)), or give likelihood=Gaussian"),
     "levels": (
         "of whole numbers from 0",
-        "give their number, likelihood=partial({0}, levels=...), if there are more than fit saw, round X, or give "
-        "likelihood=Gaussian",
+        "give their number, likelihood=partial({0}, levels=...), if there are more than in the data of fit, "
+        "round X, or give likelihood=Gaussian",
     ),
     "counts": ("of whole numbers from 0 on", "round X, or give likelihood=Gaussian"),
     "categories": (
         "of the codes of categories, whole numbers from 0",
-        "give their number, likelihood=partial({0}, levels=...), if there are more than fit saw, or encode X "
-        "(sklearn.preprocessing.OrdinalEncoder)",
+        "give their number, likelihood=partial({0}, levels=...), if there are more than in the data of fit, "
+        "or encode X (sklearn.preprocessing.OrdinalEncoder)",
     ),
     "positive": ("above 0", "leave out or shift what is not, or give likelihood=Gaussian"),
     "real": ("whose distance from the mean is finite", "leave out such values, or scale X"),

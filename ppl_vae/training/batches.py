@@ -21,6 +21,7 @@ from torch.utils.data import (
 )
 
 from ppl_vae.isolation import recorded
+from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision, is_array
 
@@ -145,7 +146,7 @@ class InMemory(Batches):
         for number in range(len(self)):
             start, last = number * self.batch_size, number == len(self) - 1
             rows = order[start : n if last else start + self.batch_size]
-            x = self.split.x[rows].to(self.device, self.dtype)
+            x = dense(self.split.x[rows]).to(self.device, self.dtype)
             for transform in self.split.pending:
                 x = transform(x)
             mask = True if self.split.mask is None else self.split.mask[rows]
@@ -211,7 +212,7 @@ class Loader(Batches):
             return 0
         with suppress(TypeError):  # a sampler without a length
             rest = len(self.iterable.sampler) % size  # type: ignore[arg-type]
-            return rest if rest and not self.iterable.drop_last else size
+            return int(rest if rest and not self.iterable.drop_last else size)
         return 0
 
     def one_of_each_kind(self) -> list[Batch]:

@@ -12,11 +12,12 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import objectives, traces
+from ppl_vae.conditional import Amortized
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.terms import Pair, not_finite
 
-__all__ = ["as_elbo", "check_first", "check_mask", "explained"]
+__all__ = ["as_elbo", "check_context", "check_first", "check_mask", "explained"]
 
 
 def as_elbo(objective: Any) -> ELBO:
@@ -103,6 +104,33 @@ def check_first(program: Modelled, objective: ELBO, batch: Batch, beta: float) -
             "use Program(model, guide), which keeps them"
         )
     return (model, guide), where
+
+
+def check_context(program: Modelled, batch: Batch, beta: float) -> None:
+    """Refuse a class that broadcasts its context against another dimension than that of the data.
+
+    A context (n, 1) meets images of n rows without an error; so one datum more is tried.
+
+    Raises
+    ------
+    ValueError
+        Naming the class and the error.
+    """
+    leaves = [type(m).__name__ for m in program.modules() if isinstance(m, Amortized) and m.sees_context]
+    if not leaves or not batch.context:
+        return
+    rows = torch.arange(len(batch.x) + 1, device=batch.x.device) % len(batch.x)
+    mask = batch.mask[rows] if isinstance(batch.mask, Tensor) else batch.mask
+    try:
+        drawn = _drawn(program, Batch(batch.x[rows], tuple(c[rows] for c in batch.context), mask), beta)
+        traces.check_pair(*drawn, len(rows))
+    except (RuntimeError, ValueError) as error:
+        first = str(error).partition("\n")[0].strip()
+        raise ValueError(
+            f"a class that sees the context expects to broadcast it over batches of any size, got {leaves[0]}, which "
+            f"takes {len(batch.x)} data and fails on {len(rows)} ({first}); give a context (n, 1) the dimensions of x "
+            "in it: context.reshape(*context.shape[:-1], *[1] * len(self.x_shape))"
+        ) from error
 
 
 def fails_alone(program: Modelled, batch: Batch, beta: float) -> bool:

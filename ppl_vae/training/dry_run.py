@@ -18,7 +18,7 @@ from ppl_vae import traces
 from ppl_vae.memory import Allocated
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch, Batches
-from ppl_vae.training.checks import check_first, fails_alone
+from ppl_vae.training.checks import check_context, check_first, fails_alone
 from ppl_vae.training.terms import Pair, summed_over
 
 __all__ = ["DryRun", "dry_run", "naming", "structure"]
@@ -52,7 +52,8 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
     Raises
     ------
     ValueError
-        See `checks.check_first`; for a batch of a single datum that fails in train mode and cannot be joined.
+        See `checks.check_first` and `checks.check_context`; for a batch of a single datum that fails in train mode and
+        cannot be joined.
     """
     found, tried, depth = DryRun(), train.one_of_each_kind(), 0
     made: list[int] = []
@@ -61,6 +62,7 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
         with Allocated() as allocated:
             pair, where = check_first(program, objective, batch, beta)
             traces.log_weights(*pair, where)
+        check_context(program, batch, beta)
         made.append(allocated.bytes)
         found.structures.add(structure(pair))
         found.unnamed |= _unnamed(program, pair)

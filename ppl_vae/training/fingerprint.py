@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ppl_vae.modelled import Modelled
+from ppl_vae.vae.program import Program
 
 __all__ = ["code_of_program", "of_loader", "plain"]
 
@@ -144,10 +145,10 @@ def _(value: ELBO, depth: int = 4) -> dict[str, Any]:
 def code_of_program(program: Modelled) -> dict[str, Any]:
     """The user's classes and functions that a program is made of, and the plain settings of its modules."""
     classes = {type(module) for module in program.modules() if _own(type(module))}
-    functions = [getattr(program, name, None) for name in ("_model", "_guide")]
+    functions = program.functions if isinstance(program, Program) else ()
     return {
         "classes": {cls.__qualname__: plain(cls) for cls in classes},
-        "functions": [plain(f) for f in functions if f is not None],
+        "functions": [plain(f) for f in functions],
         "settings": {name: kept for name, module in program.named_modules() if (kept := _settings(module))},
     }
 
@@ -201,7 +202,7 @@ def _sampler(sampler: Any) -> Any:
 
 
 def _parameters(objective: ELBO) -> list[str]:
-    """The parameters of a constructor; where it hands on others by `**`, also those of the next class.
+    """The parameters of a constructor; where it passes others on by `**`, also those of the next class.
 
     Those that Pyro's own classes take and do not keep are deprecated ones, and left out.
     """

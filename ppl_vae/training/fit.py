@@ -29,7 +29,7 @@ from ppl_vae.training.optim import NamedOptim, made_schedule
 from ppl_vae.training.resume import stored
 from ppl_vae.training.run_folder import folder_path
 from ppl_vae.training.settings import Settings
-from ppl_vae.training.state import Callback
+from ppl_vae.training.state import Callback, EpochEnd
 
 __all__ = ["Fit", "fit"]
 
@@ -229,7 +229,7 @@ def fit(
 
 
 def _check_call(program: Modelled, callbacks: Sequence[Any], run: str | Path | None, resume: bool) -> None:
-    if strange := [c for c in callbacks if not callable(getattr(c, "on_epoch_end", c))]:
+    if strange := [c for c in callbacks if not callable(c.on_epoch_end if isinstance(c, EpochEnd) else c)]:
         raise TypeError(
             f"fit expects callbacks to be functions of the State, or to have on_epoch_end, got {strange[0]!r}; give "
             "such a function"

@@ -193,7 +193,7 @@ def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
         raise ValueError(
             f"fit_prior expects codes with a density, got exact zeros for {zeros} of {len(z)} data in one unit "
             f"({type(vae.posterior).__name__}), on which a fitted density grows without bound; train with Point "
-            "(sparse: with a Laplace prior), or put in a prior without parameters, Laplace or StandardNormal"
+            "(sparse: with a Laplace prior), or use a prior without parameters, Laplace or StandardNormal"
         )
 
 
@@ -201,7 +201,8 @@ def _of_the_prior(history: pd.DataFrame) -> list[dict[Any, float]]:
     """Rows of a history whose ELBO has no reconstruction in it."""
     kept = history.drop(columns=[c for c in map(str, history) if c.endswith("_reconstruction")])
     kept.columns = kept.columns.str.replace("_elbo", "_prior_term")
-    return kept.reset_index().to_dict("records")
+    rows: list[dict[Any, float]] = kept.reset_index().to_dict("records")
+    return rows
 
 
 def _prior_alone(vae: VAE) -> Program:

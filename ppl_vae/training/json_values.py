@@ -18,7 +18,8 @@ def as_json(state: dict[str, Any]) -> dict[str, Any]:
         If an optimizer or schedule has settings that JSON cannot hold.
     """
     try:
-        return json.loads(json.dumps(state))
+        found: dict[str, Any] = json.loads(json.dumps(state))
+        return found
     except TypeError as error:
         raise TypeError(
             f"a stored training expects an optimizer and a schedule of plain numbers, got others ({error}); "

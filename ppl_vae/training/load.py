@@ -12,11 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ppl_vae.arguments import checked
+from ppl_vae.arguments import Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.checksums import changed
+from ppl_vae.data.prepare import prepared
+from ppl_vae.domain import Domain
 from ppl_vae.files import interpreted
 from ppl_vae.modelled import Modelled
+from ppl_vae.split import Split
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.run_folder import ADVICE, RunFolder, folder_path
 from ppl_vae.training.weights import check_finite, load_weights
@@ -48,6 +51,47 @@ class Run:
     config: dict[str, Any]
     path: Path
 
+    @checked
+    def prepare(
+        self, raw: Any, *, y: Any = None, context: Any = None, domain: Domain | None = None, seed: Seed = 0
+    ) -> Split:
+        """New data as those that the training was on: every step, with the numbers of the training data.
+
+        Columns, categories, and labels and contexts are those of the training, one by one; `Data.take` and `Data.hide`,
+        which choose among data, are left out.
+
+        Parameters
+        ----------
+        raw
+            A frame for data of a frame or table, else an array (n, *x_shape); NaN is a missing value.
+        y
+            Labels (n,), where the training was conditioned on labels that are no column of the frame.
+        context
+            An array (n, ...), or a tuple of several, where they are no columns of the frame.
+        domain
+            The values of `raw`, where they are to be binarized and neither of 8 or 16 bits nor in [0, 1].
+        seed
+            Of what is drawn at random: binarization and dequantization.
+
+        Returns
+        -------
+        Split
+            For `VAE.encode`, `evaluate` and the diagnostics.
+
+        Raises
+        ------
+        ValueError
+            For categories that the training data do not have, and names them; for other columns or labels; for values
+            outside the domain; and for a run of data that were not in memory, or of a program not of `build`.
+        """
+        recipe, source = self.config["recipe"], self.config["data"][0] or {}
+        if recipe is None or "transforms" not in source:
+            raise ValueError(
+                "prepare expects a run of a VAE that build made, on data of ppl_vae.data, got another; prepare the "
+                "data as you did before the training"
+            )
+        return prepared(source, recipe, raw, y=y, context=context, raw_domain=domain, seed=seed)
+
 
 @verb
 def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None = None, device: str = "cpu") -> Run:
@@ -75,7 +119,7 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None 
     TypeError
         For a run that is no path.
     ValueError
-        For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor handed over,
+        For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor among `classes`,
         was not made by `build`, or if one of its files was changed, damaged, or is too large or no regular file.
     """
     folder, target = RunFolder(folder_path(run, "load")), chosen_device(device)

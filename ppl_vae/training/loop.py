@@ -28,7 +28,7 @@ from ppl_vae.training.json_values import typed_like
 from ppl_vae.training.optim import NamedOptim
 from ppl_vae.training.randomness import random_states, set_random_states
 from ppl_vae.training.settings import Settings, plain_settings
-from ppl_vae.training.state import State
+from ppl_vae.training.state import EpochEnd, State
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over
 from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 
@@ -230,7 +230,7 @@ class Training:
             terms.add(len(batch.x), [self._pair(batch)])
 
     def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        loss = self.objective.loss_and_grads(model, guide, *args, **kwargs)
+        loss: float = self.objective.loss_and_grads(model, guide, *args, **kwargs)
         self._check_new(self.watched.pairs, args, kwargs)
         if not math.isfinite(loss):
             culprit = not_finite(self.watched.pairs)
@@ -297,5 +297,5 @@ class Training:
 
 def _asked(callbacks: Sequence[Any], state: State) -> bool:
     """Whether some callback says stop; each is called."""
-    answers = [getattr(callback, "on_epoch_end", callback)(state) for callback in callbacks]
+    answers = [c.on_epoch_end(state) if isinstance(c, EpochEnd) else c(state) for c in callbacks]
     return any(answers)

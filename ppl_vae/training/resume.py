@@ -120,7 +120,7 @@ def _refuse_without(resume: bool, folder: RunFolder) -> None:
 
 def _restore(training: Training, folder: RunFolder, config: Mapping[str, Any]) -> None:
     if reason := training.not_resumable():
-        raise ValueError(f"an exact resume expects data it can go on with, but {reason}")
+        raise ValueError(f"an exact resume expects data whose order can be restored, but {reason}")
     folder.verify()
     _refuse_another(folder, config)
     state: dict[str, Any] = {
@@ -163,7 +163,8 @@ def _refuse_another(folder: RunFolder, now: Mapping[str, Any]) -> None:
 
 
 def _minor(config: Mapping[str, Any]) -> list[str]:
-    return config["versions"]["python"].split(".")[:2]
+    version: str = config["versions"]["python"]
+    return version.split(".")[:2]
 
 
 def _differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

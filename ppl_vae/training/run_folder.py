@@ -159,7 +159,8 @@ class RunFolder:
         name = self._files()[which]
         path = self._checked(name)
         try:
-            return safetensors.torch.load_file(path)
+            tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+            return tensors
         except Exception as error:  # a SafetensorError, or whatever wrong headers lead to
             raise ValueError(
                 f"a checkpoint expects {str(path)!r} to be a safetensors file, got something else ({error}); {ADVICE}"

@@ -24,7 +24,7 @@ from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
 from ppl_vae.training.fingerprint import code_of_program, of_loader, plain
 from ppl_vae.training.json_values import as_json
-from ppl_vae.vae.vae import formula_of
+from ppl_vae.vae.vae import VAE, formula_of
 
 __all__ = ["Settings", "config_of", "plain_settings"]
 
@@ -65,7 +65,7 @@ def config_of(
         data = [_data(source) for source in sources if source is not None]
     config = {
         "format": 2,
-        "recipe": getattr(program, "recipe", None),
+        "recipe": program.recipe if isinstance(program, VAE) else None,
         "formula": formula_of(program).splitlines(),
         "fit": dict(settings),
         "data": data,
@@ -73,7 +73,8 @@ def config_of(
         "callbacks": [plain(c if isinstance(c, FunctionType) else type(c)) for c in callbacks],
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }
-    return json.loads(json.dumps(config))
+    found: dict[str, Any] = json.loads(json.dumps(config))
+    return found
 
 
 def _schedule(schedule: LRScheduler) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ppl_vae.arguments import checked
 from ppl_vae.modelled import Modelled
 
-__all__ = ["Callback", "State"]
+__all__ = ["Callback", "EpochEnd", "State"]
 
 
 @checked
@@ -52,3 +52,12 @@ class State:
 
 
 Callback = Callable[[State], bool | None]
+
+
+@runtime_checkable
+class EpochEnd(Protocol):
+    """A callback that is an object with state of its own, instead of a function."""
+
+    def on_epoch_end(self, state: State) -> bool | None:
+        """Called at the end of every epoch; a true answer stops the training."""
+        ...

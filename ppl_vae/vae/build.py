@@ -18,11 +18,13 @@ from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.likelihoods import (
     Bernoulli,
+    Categorical,
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
     Heterogeneous,
     Likelihood,
+    LogNormal,
     NegativeBinomial,
 )
 from ppl_vae.nets import MLP
@@ -43,6 +45,8 @@ _USUAL: dict[str, type[Likelihood]] = {
     "real": Gaussian,
     "levels": DiscretizedLogistic,
     "counts": NegativeBinomial,
+    "positive": LogNormal,
+    "categories": Categorical,
 }
 
 
@@ -143,14 +147,14 @@ def build(
     known: Known = {"x_shape": lambda: x_shape, "context": lambda: context, **_of_domain(data.domain)}
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
+    _show(likelihood_made, data)
     masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
     known["x_shape"] = lambda: seen_shape(likelihood_made, masked)
     posteriors = [_posterior(level, known, encoder) for level in levels]
-    of_seen: Known = {**known, "x_shape": lambda: likelihood_made.seen_shape}
-    corruption_made = None if corruption is None else _make(corruption, of_seen, Corruption)
+    corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
     known["pseudo_inputs"] = lambda: training_data(data, likelihood_made, masked)
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
-    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made, mask_input=masked)
+    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corrupted, mask_input=masked)
     start_decoder(likelihood_made, data, start)
     vae.recipe = recipe(data, mask_input=masked, likelihood=chosen, **{**parts, **as_given(levels)})
     return vae
@@ -169,12 +173,14 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     Raises
     ------
     ValueError
-        If the recipe names a class that is neither one of `ppl_vae` nor handed over.
+        If the recipe names a class that is neither one of `ppl_vae` nor among `classes`.
     """
     described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
     # older recipes have no corruption and no mask
-    made: dict[str, Any] = {name: parts_of(stored[name], classes) for name in names if stored.get(name) is not None}
+    made: dict[str, Any] = {
+        name: parts_of(stored[name], name, classes) for name in names if stored.get(name) is not None
+    }
     return build(described, latent_dim=stored["latent_dim"], mask_input=stored.get("mask_input", False), **made)
 
 
@@ -298,6 +304,14 @@ def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> Ty
     return TypeError(
         f"a part of a VAE expects a class that makes a {expected} here, got {name} of {factory!r}; give another class"
     )
+
+
+def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
+    """Let the likelihood learn from training data, where there are any: their first 5,000."""
+    if (train := getattr(data, "train", None)) is not None:
+        few = train[:most].fixed()
+        mask = getattr(few, "mask", None)
+        likelihood.learn_from(few.x, True if mask is None else mask)
 
 
 def _usual(domain: Domain) -> type[Likelihood]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ppl_vae.conditional import Chain, Conditional
 from ppl_vae.priors import ConditionalNormal
 from ppl_vae.vae.recipe import Factory, Levels
 
@@ -47,10 +48,11 @@ class Level:
 
     def checked(self, made: Any) -> Any:
         """A component, refused where it samples another site."""
-        if self.site and getattr(made, "site", self.site) != self.site:
+        if self.site and isinstance(made, Conditional | Chain) and made.site != self.site:
             raise ValueError(
                 f"a level of a hierarchy expects a class whose constructor takes site=, got {type(made).__name__}, "
-                f"which samples {made.site!r} in the place of {self.site!r}; give its constructor site= to hand on"
+                f"which samples {made.site!r} in the place of {self.site!r}; "
+                "give its constructor site=, and pass it to super().__init__"
             )
         return made
 

@@ -64,6 +64,11 @@ class Program(nn.Module):
         self.params = nn.ParameterDict()
         self._constraints: dict[str, Constraint] = {}
 
+    @property
+    def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The model and guide functions, as given."""
+        return self._model, self._guide
+
     def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> Any:
         """Call the model function; `beta` > 0 scales its latent sites."""
         return self._call(self._model, x, context, mask, beta)

@@ -18,12 +18,18 @@ __all__ = ["COMPONENTS", "DataSpec", "Described", "Factory", "Levels", "entry", 
 Factory = Callable[..., Any]
 Levels = Sequence[Factory]
 
-COMPONENTS = {
-    name: getattr(module, name)
-    for module in (priors, likelihoods, posteriors, nets, corruptions)
-    for name in module.__all__
+_MODULES = {
+    "prior": priors,
+    "likelihood": likelihoods,
+    "posterior": posteriors,
+    "encoder": nets,
+    "decoder": nets,
+    "corruption": corruptions,
 }
-"""Every class a stored recipe may name."""
+COMPONENTS: dict[str, dict[str, Any]] = {
+    role: {name: getattr(module, name) for name in module.__all__} for role, module in _MODULES.items()
+}
+"""Every class a stored recipe may name, by its role in `build`: a prior and a likelihood may have one name."""
 
 
 class Described(Protocol):
@@ -77,31 +83,35 @@ class DataSpec:
             self.domain.columns(self.x_shape[-1] if self.x_shape else 1)
 
 
-def part(entry: Mapping[str, Any], classes: Sequence[type] = ()) -> Factory:
+def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> Factory:
     """The class an entry of a recipe names, with its arguments.
+
+    A name is that of a class of this role, if there is one: of an argument of a likelihood, a likelihood.
 
     Raises
     ------
     ValueError
-        If it is neither one of `ppl_vae` nor handed over.
+        If it is neither one of `ppl_vae` nor among `classes`.
     """
-    args = {name: _given(value, classes) for name, value in entry["args"].items()}
+    args = {name: _given(value, role, classes) for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
-    known = COMPONENTS if ours else {c.__name__: c for c in classes}
+    known: dict[str, Any] = {c.__name__: c for c in classes}
+    if ours:
+        known = {name: c for of_role in COMPONENTS.values() for name, c in of_role.items()} | COMPONENTS[role]
     if name not in known:
         raise ValueError(
-            f"a recipe expects classes of ppl_vae or ones handed over, got {name!r}; "
+            f"a recipe expects classes of ppl_vae or those in classes=, got {name!r}; "
             f"if you trust it, import it yourself and pass classes=[{str(name).rpartition('.')[2]}], "
             "or name its file with --import"
         )
     return partial(known[name], **args)
 
 
-def _given(value: Any, classes: Sequence[type]) -> Any:
+def _given(value: Any, role: str, classes: Sequence[type]) -> Any:
     """An argument: a class for an entry, and for a mapping of entries one of classes."""
     if _is_entry(value):
-        return part(value, classes)
-    return {k: _given(v, classes) for k, v in value.items()} if isinstance(value, Mapping) else value
+        return part(value, role, classes)
+    return {k: _given(v, role, classes) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _is_entry(value: Any) -> bool:
@@ -109,10 +119,10 @@ def _is_entry(value: Any) -> bool:
 
 
 def parts_of(
-    entries: Mapping[str, Any] | Sequence[Mapping[str, Any]], classes: Sequence[type] = ()
+    entries: Mapping[str, Any] | Sequence[Mapping[str, Any]], role: str, classes: Sequence[type] = ()
 ) -> Factory | Levels:
     """`part` of an entry, or of one for each level."""
-    return [part(e, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, classes)
+    return [part(e, role, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, role, classes)
 
 
 def recipe(
@@ -133,9 +143,10 @@ def recipe(
 def plain(said: dict[str, Any]) -> dict[str, Any] | None:
     """A recipe as JSON gives it back; `None` where it cannot hold it."""
     try:
-        return json.loads(json.dumps(said))
+        found: dict[str, Any] = json.loads(json.dumps(said))
     except TypeError:  # a lambda, or an argument that is no plain value
         return None
+    return found
 
 
 def entry(factory: Factory | Levels) -> Any:

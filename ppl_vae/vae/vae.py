@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Rule, Seed, checked
 from ppl_vae.calls import query, verb
 from ppl_vae.casting import arguments
-from ppl_vae.conditional import Chain, Conditional
+from ppl_vae.conditional import Chain, Conditional, OneDistribution
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
@@ -96,8 +96,9 @@ class VAE(nn.Module):
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
                 z = self.prior(*context)
-            fn = self.likelihood.given(z, *context, mask=mask)
-            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn))
+            fn = self._likelihood(x, mask, z, *context)
+            infer = {"given": "the total"} if self.likelihood.given_total else {}
+            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn), infer=infer)
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`.
@@ -131,7 +132,7 @@ class VAE(nn.Module):
             For x or context of other shapes than those of the VAE, values that are not finite, and, without a
             corruption, values outside the likelihood's support.
         """
-        if not hasattr(self.posterior, "given"):
+        if not isinstance(self.posterior, OneDistribution):
             raise TypeError(
                 f"encode expects a posterior with one distribution to give, got {type(self.posterior).__name__}; "
                 "read its sites from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"
@@ -182,7 +183,7 @@ class VAE(nn.Module):
         """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape). Data and errors as for `encode`."""
         with evaluating(self, seed):
             args, seen = self._entered(x, context, mask)
-            return self.likelihood.given(self.latent_draw(*args, mask=seen), *args[1:]).mean
+            return self._likelihood(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:]).mean
 
     @verb
     def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
@@ -310,6 +311,11 @@ class VAE(nn.Module):
     def _seen(self, x: Tensor, mask: Tensor | bool, corruption: Corruption | None = None) -> Tensor:
         """x as the encoder is given it."""
         return encoder_input(self.likelihood, x, mask, self.mask_input, corruption)
+
+    def _likelihood(self, x: Tensor, mask: Tensor | bool, z: Tensor, *context: Tensor) -> TorchDistribution:
+        """p(x | z, context), where x is known to a likelihood that looks at it."""
+        known = {"x": x} if self.likelihood.sees_x else {}
+        return self.likelihood.given(z, *context, mask=mask, **known)
 
     def _real(self, values: Tensor) -> Tensor:
         """Values on the device and in the precision of the parameters."""

@@ -1,5 +1,7 @@
+import inspect
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -17,7 +19,7 @@ TINY = ["--data", "digits", "--take", "30", "--epochs", "2", "--latent-dim", "2"
 
 def leaves(module, base):
     found = (getattr(module, name) for name in module.__all__)
-    return [c.__name__ for c in found if isinstance(c, type) and issubclass(c, base) and c is not base]
+    return [c.__name__ for c in found if isinstance(c, type) and issubclass(c, base) and not inspect.isabstract(c)]
 
 
 OBJECTIVES = ["IWAE", "FreeBits", "InfoVAE", "Contractive", "Commitment"]
@@ -36,6 +38,7 @@ SETTINGS = {
     "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
     "VectorQuantized": ["--prior", "CodePrior"],
 }
+ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 
 
 def run(*words):
@@ -61,11 +64,38 @@ def test_every_leaf_parses_by_its_short_name(option, name, capsys):
 
 @pytest.mark.parametrize(
     ("option", "name"),
-    [c for c in CHOICES if c[0] in ("prior", "likelihood", "posterior", "corruption") and c[1] != "Flat"],
+    [
+        c
+        for c in CHOICES
+        if c[0] in ("prior", "likelihood", "posterior", "corruption") and c[1] not in ("Flat", *ABOVE_0)
+    ],
 )
 def test_swapping_a_leaf_changes_one_word(option, name, trained):
     folder = trained("run", f"--{option}", name, *SETTINGS.get(name, []))
     assert name in json.loads((folder / "config.json").read_text())["formula"][option in ("posterior", "corruption")]
+
+
+def test_a_name_that_two_leaves_have_is_that_of_the_option(trained):
+    folder = trained("run", "--prior", "Laplace", "--likelihood", "Laplace", "--likelihood.scale", "decoder")
+    assert json.loads((folder / "config.json").read_text())["formula"][0] == (
+        "p(x, z) = Laplace(z) Laplace(x | z; scale=decoder)"
+    )
+    assert run("evaluate", folder, "--num-samples", 30) == 0
+
+
+def test_counts_are_given_their_total(trained, capsys):
+    words = ("--likelihood", "NegativeBinomial", "--likelihood.exposure", "total")
+    folder = trained("run", *words, "--likelihood.dispersion", "elementwise")
+    assert run("evaluate", folder, "--num-samples", 30) == 0
+    assert "a mass given the total" in capsys.readouterr().out.replace(", mass", ", a mass")
+    assert run("sample", folder, "--num", 3, "--out", folder / "x.npy") == 0
+    assert np.load(folder / "x.npy").sum() > 0
+
+
+@pytest.mark.parametrize("name", ABOVE_0)
+def test_digits_are_not_above_0(name, capsys):
+    assert run("train", *TINY, "--likelihood", name) == 1
+    assert f"{name} scores positive data, got levels; choose a likelihood of levels data" in capsys.readouterr().err
 
 
 def test_a_run_from_training_to_figures(trained, capsys):
@@ -229,6 +259,24 @@ def test_a_configuration_imports_nothing(route, words, tmp_path, monkeypatch, ca
     assert "evil" not in sys.modules
 
 
+def test_an_argument_that_a_class_of_ones_own_needs(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(
+        "from pyro.infer import Trace_ELBO\n"
+        "class Own(Trace_ELBO):\n    def __init__(self, num_data: int):\n        pass\n"
+    )
+    with pytest.raises(SystemExit):
+        run("train", "--import", tmp_path / "own.py", *TINY, "--objective", "Own")
+    assert "--objective Own expects --objective.num_data, got none; see --obj" in capsys.readouterr().err
+
+
+def test_the_package_is_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ppl_vae", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("ppl_vae", run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("ppl-vae ")
+
+
 def test_an_imported_file_replaces_no_module(tmp_path, capsys):
     (tmp_path / "json.py").write_text("from ppl_vae import StandardNormal\nclass Json(StandardNormal):\n    pass\n")
     words = ["--import", tmp_path / "json.py"]
@@ -255,6 +303,10 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
         ),
         (["--beta", 4], "--beta expects one of Constant, Linear, Cyclical, got '4'; name one of them"),
         (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
+        (
+            ["--prior", "GaussianMixture", "--prior.num_components", "x"],
+            "--prior.num_components expects a whole number, got 'x'; give another value",
+        ),
     ],
 )
 def test_a_wrong_component_is_explained(words, message, capsys):
@@ -362,8 +414,9 @@ def test_help_and_mistakes(capsys):
     shown = capsys.readouterr().out
     assert all(
         name in shown
-        for name in COMPONENTS
-        if name not in ("Prior", "Likelihood", "Posterior", "Network", "Corruption")
+        for of_role in COMPONENTS.values()
+        for name in of_role
+        if name not in ("Prior", "Likelihood", "Rowwise", "Posterior", "Network", "Corruption")
     )
     with pytest.raises(SystemExit) as stop:
         run("train", "--prior", "Nope")

@@ -132,6 +132,7 @@ def test_binarize_dynamic_draws_only_the_training_data_afresh(grey):
     assert data.train[:3].drawn().x.shape == (3, 1, 4, 4)
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("levels", [True, False])
 def test_binarize_draws_ones_as_often_as_the_grey_value_says(levels):
     p = torch.tensor([0.0, 0.2, 0.6, 1.0]).repeat(4000, 1)
@@ -374,12 +375,13 @@ def test_given_splits_are_kept_and_the_others_drawn(rng):
     assert "split_seed" not in whole_numbers.provenance
 
 
-def test_missing_values_need_a_mask(rng):
+def test_missing_values_are_nan_or_a_mask(rng):
     x = rng.normal(size=(30, 3))
     x[2, 1] = np.nan
-    with pytest.raises(ValueError, match=r"got 1 NaN or infinite of 90, the first at \(2, 1\); give mask"):
-        from_arrays(x)
+    with pytest.raises(ValueError, match=r"got 1 NaN or infinite of 90, the first at \(2, 1\); make them NaN"):
+        from_arrays(x, mask=np.ones_like(x, dtype=bool))
     data = from_arrays(x, mask=np.isfinite(x))
+    assert [s.checksum for s in from_arrays(x).splits.values()] == [s.checksum for s in data.splits.values()]
     assert sum(int((~split.mask).sum()) for split in data.splits.values()) == 1
     assert all(torch.isfinite(split.x).all() for split in data.splits.values())
     with pytest.raises(ValueError, match=r"mask of x expects .* got \(3,\) for \(30, 3\); give True or False"):
@@ -441,12 +443,12 @@ def test_files_that_are_refused(tmp_path):
     np.savez(tmp_path / "cut.npz", x=np.eye(30))
     cut = tmp_path / "cut.npz"
     cut.write_bytes(cut.read_bytes()[:500])
-    (tmp_path / "table.csv").write_text("1,2")
+    (tmp_path / "table.mat").write_text("1,2")
     for name, message in [
         ("objects.npy", "to hold arrays of numbers, got ValueError: .*; write it anew"),
         ("cut.npz", "to hold arrays of numbers, got BadZipFile: .*; write it anew"),
         ("names.npz", r"got \['labels', 'x'\]; rename"),
-        ("table.csv", ".npy or .npz file or a folder of pictures, got .*table.csv; convert"),
+        ("table.mat", "that ends in .csv, .* or a folder of pictures, got .*table.mat; convert it: np.savez"),
     ]:
         with pytest.raises(ValueError, match=message):
             from_file(tmp_path / name)

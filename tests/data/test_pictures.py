@@ -1,4 +1,4 @@
-"""Pictures are read as they look, or refused in a sentence that names the file."""
+"""Pictures are read as a viewer shows them, or refused in a sentence that names the file."""
 
 import os
 import struct

@@ -92,7 +92,7 @@ def test_one_call_for_all_of_them(make, tmp_path):
 
 
 def test_the_verdict_brings_together_what_each_is_blind_to():
-    """A q on one of two modes looks perfect by its own draws."""
+    """By its own draws a q on one of two modes is perfect."""
     x = 1 + torch.rand(8, generator=torch.Generator().manual_seed(0))
     found = diagnose(two_modes(), x, full=True, num_samples=400, length=150, seed=0)
     assert float(found.check.dataset.pareto_k.max()) < 0.7
@@ -104,7 +104,7 @@ def test_the_verdict_brings_together_what_each_is_blind_to():
     assert re.search("modes that q never visits.* Yes: log p", found.in_short())
     exact = ppca(n=30)
     good = diagnose(exact.vae, exact.x, full=True, num_samples=400, subset=10, length=150, seed=0)
-    assert "nothing speaks against it" in str(good.in_short()).splitlines()[0]
+    assert "no evidence against it" in str(good.in_short()).splitlines()[0]
     assert "next to no gap to explain" in good.report()
     assert "No sign that it is not" in good.report()
 
@@ -247,7 +247,7 @@ def test_the_bias_of_log_p_is_the_one_reported():
     error = check.dataset.log_px.values - made.log_px.numpy()
     standard = error.std(ddof=1) / len(error) ** 0.5
     assert abs(error.mean() - float(check.dataset.log_px_bias.mean())) < 4 * standard
-    assert error.mean() < -4 * standard
+    assert float(check.dataset.log_px_bias.mean()) < -3 * standard  # there is some to be found
 
 
 def test_modules_are_found_by_their_old_names():
@@ -273,3 +273,63 @@ def test_a_diagnostic_of_ones_own_changes_nothing():
     assert not len(pyro.get_param_store())
     assert "* Is it mine? See mine." in first.in_short()
     assert "## Is it mine?" in first.report()
+
+
+def of_ones_own(**parts):
+    run = {"run": lambda subject, results: xr.Dataset({"a": 1.0}, attrs={"cannot_see": "anything"})}
+    mine = diagnostics.Diagnostic(**{"name": "mine", "question": "Is it mine?", **run, **parts})
+    case = diagonal()
+    return diagnose(case.program, case.x, num_samples=30, seed=0, diagnostics=[mine])
+
+
+def broken(*_):
+    raise KeyError("sd")
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"verdict": broken}, RuntimeError, "'mine' expects its verdict to be made of its result, got KeyError: 'sd'"),
+        (
+            {"verdict": lambda *_: "It is."},
+            TypeError,
+            "'mine' expects its verdict to give a list of sentences, got 'It",
+        ),
+        ({"against": broken}, RuntimeError, "'mine' expects its against to be made of its result, got KeyError"),
+    ],
+    ids=["verdict raises", "verdict is text", "against raises"],
+)
+def test_a_record_whose_words_are_wrong_is_named(parts, error, message):
+    found = of_ones_own(**parts)
+    for said in (found.report, found.in_short):
+        with pytest.raises(error, match=message):
+            said()
+
+
+@pytest.mark.parametrize(
+    ("figures", "error", "message"),
+    [
+        (broken, RuntimeError, "'mine' expects its figures to be made of its result, got KeyError"),
+        (lambda *_: ["a.png"], TypeError, "'mine' expects its figures to give figures, got \\['a.png'\\]"),
+    ],
+    ids=["raise", "are paths"],
+)
+def test_a_record_whose_figures_are_wrong_is_named(figures, error, message):
+    found = of_ones_own(figures=figures)
+    with pytest.raises(error, match=message):
+        list(found.figures())
+
+
+def test_a_record_whose_result_is_no_dataset_is_named():
+    with pytest.raises(TypeError, match=r"'mine' expects `run` to return an xarray.Dataset or an ArviZ tree, got dict"):
+        of_ones_own(run=lambda *_: {"a": 1.0})
+
+
+def test_two_records_of_one_name():
+    case, twice = diagonal(), diagnostics.DIAGNOSTICS[:1] * 2
+    with pytest.raises(ValueError, match=r"different names, got 'simulation_based_calibration' twice; leave one out"):
+        diagnose(case.program, case.x, num_samples=30, seed=0, diagnostics=twice)
+
+
+def test_the_list_of_records_is_short_in_help():
+    assert len(repr(diagnostics.DIAGNOSTICS)) < 500

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import mpmath as mp
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
@@ -198,14 +199,196 @@ def counts():
     )
 
 
-def laplace(make, pairs):
+def log_poisson(x, mean):
+    return x * mp.log(mp.mpf(mean)) - mp.mpf(mean) - mp.loggamma(1 + mp.mpf(x))
+
+
+def poissons():
     return One(
-        make,
+        distributions.Poisson,
+        tuple((m,) for m in (0.3, 1.0, 20.0, 400.0)),
+        log_poisson,
+        lambda mean: (mean, mean),
+        lambda mean: range(600),
+    )
+
+
+def log_inflated(x, logit, mean, r):
+    counted = mp.log1p(-1 / (1 + mp.exp(-mp.mpf(logit)))) + log_count(x, mean, r)
+    return counted if x else mp.log(mp.exp(counted) + 1 / (1 + mp.exp(-mp.mpf(logit))))
+
+
+def inflated_moments(logit, mean, r):
+    w, m = 1 / (1 + mp.exp(-mp.mpf(logit))), mp.mpf(mean)
+    return (1 - w) * m, (1 - w) * (m + m**2 / r + w * m**2)
+
+
+def inflated():
+    """Zero-inflated counts."""
+    return One(
+        lambda logit, mean, r: distributions.ZeroInflated(distributions.NegativeBinomial(mean, r), logit),
+        ((-1e3, 0.3, 0.5), (-5.0, 5.0, 2.0), (0.7, 80.0, 1e3), (0.7, 0.3, 0.5), (40.0, 5.0, 2.0)),
+        log_inflated,
+        inflated_moments,
+        lambda *params: range(600),
+    )
+
+
+def laplaces(pairs=LOC_SCALE):
+    return One(
+        dist.Laplace,
         pairs,
         lambda x, loc, scale: -abs(mp.mpf(x) - loc) / scale - mp.log(2 * mp.mpf(scale)),
         lambda loc, scale: (loc, 2 * mp.mpf(scale) ** 2),
         lambda loc, scale: [loc + scale * t for t in STEPS],
         lambda x, loc, scale: scipy.stats.laplace.cdf(x, loc, scale),
+        lambda loc, scale: both_sides(loc, scale, np.linspace(-32, 4, 1801)),
+    )
+
+
+def both_sides(centre, scale, t):
+    """Nodes and weights on both sides of a centre, at distances scale * e^t."""
+    far = scale * np.exp(t)
+    return np.concatenate([centre - far, centre + far]), np.tile(far * (t[1] - t[0]), 2)
+
+
+def log_student(x, df, loc, scale):
+    df, t = mp.mpf(df), (mp.mpf(x) - loc) / scale
+    constant = mp.loggamma((df + 1) / 2) - mp.loggamma(df / 2) - mp.log(df * mp.pi) / 2 - mp.log(scale)
+    return constant - (df + 1) / 2 * mp.log1p(t**2 / df)
+
+
+def students():
+    triples = [(df, *pair) for df in (2.1, 3.0, 30.0, 1e3, 1e7) for pair in ((0.0, 1.0), (-1e4, 1e-2), (0.7, 1e6))]
+    return One(
+        distributions.StudentT,
+        tuple(triples),
+        log_student,
+        lambda df, loc, scale: (loc, mp.mpf(scale) ** 2 * df / (mp.mpf(df) - 2)),
+        lambda df, loc, scale: [loc + scale * t for t in STEPS] + [loc + 1e6 * scale],
+        lambda x, df, loc, scale: scipy.stats.t.cdf(x, df, loc, scale),
+        lambda df, loc, scale: both_sides(loc, scale, np.linspace(-32, 14, 1801)),
+    )
+
+
+def log_normals_above_0():
+    return One(
+        distributions.LogNormal,
+        tuple(itertools.product((0.0, -3.0, 10.0), (1e-4, 0.1, 1.0, 2.0))),
+        lambda x, loc, scale: log_normal(mp.log(mp.mpf(x)), loc, scale) - mp.log(mp.mpf(x)),
+        lambda loc, scale: (
+            mp.exp(loc + mp.mpf(scale) ** 2 / 2),
+            mp.expm1(mp.mpf(scale) ** 2) * mp.exp(2 * mp.mpf(loc) + mp.mpf(scale) ** 2),
+        ),
+        lambda loc, scale: [math.exp(loc + scale * t) for t in (*STEPS[1:], 4.0)],
+        lambda x, loc, scale: scipy.stats.norm.cdf(np.log(x), loc, scale),
+        lambda loc, scale: above_0(loc, scale * np.linspace(-14, 14, 1401)),
+    )
+
+
+def above_0(log_centre, t):
+    """Nodes and weights in equal steps of log x."""
+    nodes = np.exp(log_centre + t)
+    return nodes, nodes * (t[1] - t[0])
+
+
+def log_gamma(x, k, rate):
+    x, k, rate = mp.mpf(x), mp.mpf(k), mp.mpf(rate)
+    return k * mp.log(rate) + (k - 1) * mp.log(x) - rate * x - mp.loggamma(k)
+
+
+def gammas():
+    return One(
+        distributions.Gamma,
+        tuple(itertools.product((0.5, 1.0, 7.9, 8.1, 50.0, 1e6), (1e-3, 1.0, 40.0))),
+        log_gamma,
+        lambda k, rate: (mp.mpf(k) / rate, mp.mpf(k) / mp.mpf(rate) ** 2),
+        lambda k, rate: [k / rate * math.exp(t / math.sqrt(k)) for t in (-3.0, -0.5, 0.0, 1e-3, 1.0, 1.5)],
+        lambda x, k, rate: scipy.stats.gamma.cdf(x, k, scale=1 / rate),
+        lambda k, rate: above_0(
+            math.log(k / rate), np.linspace(-160 if k < 7 else -14, 12, 7001) / math.sqrt(max(k, 7.0))
+        ),
+    )
+
+
+def steps_of_log(k):
+    return np.linspace(-160 if k < 7 else -14, 12, 7001) / math.sqrt(max(k, 7.0))
+
+
+def log_beta(x, a, b):
+    x, a, b = mp.mpf(x), mp.mpf(a), mp.mpf(b)
+    return (a - 1) * mp.log(x) + (b - 1) * mp.log1p(-x) + mp.loggamma(a + b) - mp.loggamma(a) - mp.loggamma(b)
+
+
+def beta_moments(a, b):
+    a, b = mp.mpf(a), mp.mpf(b)
+    return a / (a + b), a * b / (a + b) ** 2 / (a + b + 1)
+
+
+def betas():
+    pairs = ((0.5, 0.5), (1.0, 1.0), (0.7, 5.0), (3.0, 40.0), (2e3, 7.0), (1e5, 1e5))
+    return One(
+        distributions.Beta,
+        pairs,
+        log_beta,
+        beta_moments,
+        lambda a, b: [float(scipy.stats.beta.ppf(q, a, b)) for q in (1e-3, 0.2, 0.5, 0.7, 0.9)],
+        lambda x, a, b: scipy.stats.beta.cdf(x, a, b),
+        lambda a, b: logit_area(math.log(a / b), 14 / math.sqrt(min(a, b)) + 7 / min(a, b)),
+    )
+
+
+def logit_area(centre, half):
+    """Nodes and weights in equal steps of the logit."""
+    t = np.linspace(max(centre - half, -35), min(centre + half, 35), 7001)
+    nodes = 1 / (1 + np.exp(-t))
+    return nodes, nodes * (1 - nodes) * (t[1] - t[0])
+
+
+def log_ordered(k, loc):
+    """Of five levels, with cutpoints where these have the same probability at 0."""
+    below = [0, *(1 / (1 + mp.exp(mp.mpf(loc) - c)) for c in CUTPOINTS), 1]
+    above = [1, *(1 / (1 + mp.exp(c - mp.mpf(loc))) for c in CUTPOINTS), 0]
+    p = below[int(k) + 1] - below[int(k)] if loc > 0 else above[int(k)] - above[int(k) + 1]
+    return mp.log(p)
+
+
+def ordered():
+    leaf = likelihoods.OrderedLogistic(2, (1,), levels=5)
+
+    def make(loc):
+        p = leaf.to(loc.dtype).elementwise(loc.unsqueeze(-1))
+        return distributions.Levels(p.logits.squeeze(-2))
+
+    with torch.no_grad():
+        gaps = distributions.positive(leaf.double().raw_gaps)[0]
+        CUTPOINTS[:] = [float(leaf.first), *(float(leaf.first) + gaps.cumsum(-1)).tolist()]
+    return One(
+        make,
+        tuple((v,) for v in (0.0, -0.7, 3.0, -17.0, 40.0, -500.0, 500.0)),
+        log_ordered,
+        partial(mass_moments, log_ordered, 5),
+        lambda loc: range(5),
+    )
+
+
+CUTPOINTS: list[float] = []
+
+
+def log_logistic_mixture(x, *params):
+    """Of two components: logits, locations, scales."""
+    w, loc, scale = params[:2], params[2:4], params[4:]
+    return mp.log(sum(mp.exp(log_level(k, *w) + log_logistic_level(x, loc[k], scale[k], 17)) for k in (0, 1)))
+
+
+def logistic_mixture():
+    def make(*columns):
+        logits, loc, scale = (torch.stack(columns[i : i + 2], -1) for i in (0, 2, 4))
+        return distributions.Mixture(logits, distributions.DiscretizedLogistic(loc, scale, 17))
+
+    params = ((0.0, 1.0, 2.0, 14.0, 0.5, 3.0), (-30.0, 0.0, -1e3, 8.0, 0.5, 1e3), (5.0, 5.0, 3.0, 3.0, 1e-2, 0.5))
+    return One(
+        make, params, log_logistic_mixture, partial(mass_moments, log_logistic_mixture, 17), lambda *params: range(17)
     )
 
 
@@ -244,6 +427,15 @@ NUMBERS = {
     **{f"DiscretizedLogistic {n}": logistic_levels(n) for n in LEVELS},
     "DiscretizedLogistic leaf": leaf_logistic(17),
     "NegativeBinomial": counts(),
+    "Poisson": poissons(),
+    "ZeroInflatedNegativeBinomial": inflated(),
+    "Laplace": laplaces(tuple((loc, s) for loc, s in LOC_SCALE if s >= 1e-4)),
+    "StudentT": students(),
+    "LogNormal": log_normals_above_0(),
+    "Gamma": gammas(),
+    "Beta": betas(),
+    "OrderedLogistic": ordered(),
+    "DiscretizedLogisticMixture": logistic_mixture(),
 }
 numbers = pytest.mark.parametrize("name", NUMBERS)
 
@@ -591,6 +783,7 @@ def test_flat_is_no_distribution_and_says_so():
 
 
 ELSEWHERE = {"CodePrior", "VectorQuantized", "Point", "TopK", "Flat"}  # the tests above
+ELSEWHERE |= {"CorrelatedGaussian", "Multinomial"}  # test_rows.py
 
 
 def made_by(leaf):

@@ -13,7 +13,17 @@ import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ppl_vae import IAF, FlowPrior, FullRankNormal, Laplace, StandardNormal, VampPrior, posteriors
+from ppl_vae import (
+    IAF,
+    FlowPrior,
+    FullRankNormal,
+    Laplace,
+    OrderedLogistic,
+    StandardNormal,
+    VampPrior,
+    distributions,
+    posteriors,
+)
 from ppl_vae.distributions import (
     AutoregressiveFlow,
     DiagonalNormal,
@@ -99,6 +109,7 @@ class NoFloat64(TorchDispatchMode):
         return out
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("most", [10, 2**21])
 def test_mixtures_need_no_float64_where_there_is_none(most, monkeypatch):
     loc, scale = (torch.randn(2, 7, 3) * 10).requires_grad_(), (torch.rand(2, 7, 3) + 0.1).requires_grad_()
@@ -181,6 +192,41 @@ def test_densities_are_numpyros():
     for ours, theirs in ours_theirs:
         close(ours.log_prob(z), theirs.log_prob(z.numpy()))
     assert_close(Laplace(3).given().variance, torch.ones(3))
+
+
+def test_densities_of_numbers_are_numpyros():
+    a, b, x = torch.rand(3, 40).double() * 5 + 0.1
+    u, k = torch.rand(40).double(), torch.poisson(3 * torch.rand(40).double())
+    ours_theirs = [
+        (distributions.Poisson(a), numpyro_dist.Poisson(a.numpy()), k),
+        (distributions.Gamma(a, b), numpyro_dist.Gamma(a.numpy(), b.numpy()), x),
+        (distributions.Beta(a, b), numpyro_dist.Beta(a.numpy(), b.numpy()), u),
+        (distributions.LogNormal(a, b), numpyro_dist.LogNormal(a.numpy(), b.numpy()), x),
+        (distributions.StudentT(b + 2, a, b), numpyro_dist.StudentT((b + 2).numpy(), a.numpy(), b.numpy()), x),
+    ]
+    for ours, theirs, values in ours_theirs:
+        close(ours.log_prob(values), theirs.log_prob(values.numpy()))
+        assert_close(ours.mean, torch.tensor(np.array(theirs.mean)))
+        assert_close(ours.variance, torch.tensor(np.array(theirs.variance)))
+
+
+def test_rows_are_numpyros():
+    logits, x = torch.randn(4).double(), torch.poisson(3 * torch.rand(6, 4)).double()
+    theirs = numpyro_dist.MultinomialLogits(logits.numpy(), total_count=x.sum(-1).numpy().astype(int))
+    close(distributions.Multinomial(logits, x.sum(-1)).log_prob(x), theirs.log_prob(x.numpy()))
+    loc, factor, scale, y = torch.randn(4), torch.randn(4, 2), torch.rand(4) + 0.1, torch.randn(6, 4)
+    loc, factor, scale, y = (v.double() for v in (loc, factor, scale, y))
+    theirs = numpyro_dist.LowRankMultivariateNormal(loc.numpy(), factor.numpy(), scale.square().numpy())
+    close(distributions.LowRankNormal(loc, factor, scale).log_prob(y), theirs.log_prob(y.numpy()))
+
+
+def test_an_ordered_logistic_is_numpyros():
+    leaf = OrderedLogistic(2, (1,), levels=5).double()
+    loc, x = torch.randn(20, 1).double(), torch.arange(20).remainder(5)[:, None].double()
+    gaps = positive(leaf.raw_gaps).cumsum(-1)
+    cutpoints = torch.cat([leaf.first[:, None], leaf.first[:, None] + gaps], -1).detach().numpy()
+    theirs = numpyro_dist.OrderedLogistic(loc.numpy(), cutpoints)
+    close(leaf.elementwise(loc).log_prob(x), theirs.log_prob(x.numpy().astype(int)))
 
 
 def test_continuous_bernoulli_is_the_papers():

@@ -43,7 +43,7 @@ def test_a_permutation_of_the_factors_is_disentangled(permuted):
     # of noise in 20 bins, a mutual information of about (20 - 1) (values - 1) / 2n nats is estimated
     noise = sum(19 * (min(v, 20) - 1) / (2 * len(GRID)) / math.log(min(v, 20)) for v in SIZES) / 4
     assert scores["mig"] == pytest.approx(1 - noise, abs=0.005)
-    # one category of three is told by chance, and alone has no correlation
+    # one category of three is predicted by chance, and alone has no correlation
     assert scores["sap"] == pytest.approx((1 - 1 / 3 + 3) / 4, abs=0.02)
     np.testing.assert_allclose(scores[DCI], 1, atol=0.01)
     assert permuted.importance.idxmax().to_dict() == {"shape": "z[2]", "scale": "z[4]", "angle": "z[3]", "x": "z[0]"}
@@ -93,7 +93,7 @@ def test_mig_is_the_gap_of_discrete_mutual_information():
         information = (joint[some] * np.log(joint[some] / product[some])).sum()
         p = joint.sum(0)
         assert found.mutual_information.iloc[j, k] == pytest.approx(information / -(p @ np.log(p)), abs=1e-12)
-    # v_0 has 2 bits, of which z_0 and z_1 tell one each; v_1 is told by both z_1 and z_2
+    # v_0 has 2 bits, of which z_0 and z_1 determine one each; both z_1 and z_2 determine v_1
     np.testing.assert_allclose(found.per_factor.mig, [0, 0], atol=1e-12)
     only = factor_scores(codes[:, [0, 2]], v, num_bootstrap=0)
     np.testing.assert_allclose(only.per_factor.mig, [0.5, 1], atol=1e-12)

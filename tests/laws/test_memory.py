@@ -59,7 +59,7 @@ def test_the_peak(program):
 
 
 def test_allocated_counts_what_is_made():
-    x = torch.ones(100)
+    x = torch.ones(100, dtype=torch.float32)
     with Allocated() as made:
         y = x * 2
         y.add_(1)

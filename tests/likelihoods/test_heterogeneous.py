@@ -80,7 +80,7 @@ def named(**settings):
 def test_log_prob_is_that_of_each_column(dtype):
     """Against scipy, on parameters as the decoder gives them; in the order of the columns."""
     x = torch.from_numpy(rows(20)).to(dtype)
-    vae = small(DataSpec((7,), MIXED)).to(dtype)
+    vae = small(DataSpec((7,), MIXED), likelihood=named(columns={"levels": Categorical})).to(dtype)
     z = torch.randn(20, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
     p = vae.likelihood
     with torch.no_grad():
@@ -166,7 +166,7 @@ def test_what_is_missing_counts_for_nothing(prior):
 def test_build_takes_it_for_mixed_columns():
     first = small(table()).formula().splitlines()[0]
     assert first.endswith(
-        "Heterogeneous(x | z; Gaussian: 0, 3, 6; Categorical: 1; NegativeBinomial: 2; Bernoulli: 4; Categorical: 5)"
+        "Heterogeneous(x | z; Gaussian: 0, 3, 6; Categorical: 1; NegativeBinomial: 2; Bernoulli: 4; OrderedLogistic: 5)"
     )
     assert type(small(DataSpec((2,), Domain("categories", 3))).likelihood) is Heterogeneous
     assert type(small(DataSpec((2,), Domain("levels", (3, 4)))).likelihood) is Heterogeneous

@@ -176,7 +176,7 @@ class TestGeodesics:
         vae, codes = digits["vae"]
         found = geodesic(vae, codes[0], codes[0], steps=5)
         assert torch.equal(found.z, codes[0].expand(5, 2))
-        assert found.length.item() == 0
+        assert found.length.item() < 1e-5
         assert found.converged.item()
 
     def test_hold_the_context(self):
@@ -232,13 +232,13 @@ class TestMetric:
         for f in (decoded, metric, magnification):
             with pytest.raises(TypeError, match=f"{f.__name__} expects codes as tensors of floats .* torch.int64"):
                 f(sphere(), torch.zeros(2, dtype=torch.long))
-            with pytest.raises(TypeError, match=f"{f.__name__} expects a VAE"):
+            with pytest.raises(TypeError, match=f"{f.__name__} expects vae to be a VAE"):
                 f(nn.Linear(2, 3), torch.zeros(2))
 
     def test_in_raw_units(self, digits):
         vae, codes = digits["vae"]
         x = decoded(vae, codes)
-        assert -2 < x.min() < x.max() < 18  # levels 0 to 16, dequantized
+        assert -5 < x.min() < 3 < 10 < x.max() < 22  # levels 0 to 16, dequantized; standardized values are below 5
 
 
 class TestSmoothness:
@@ -260,7 +260,7 @@ class TestSmoothness:
     def test_refuses_what_is_no_walk(self):
         with pytest.raises(ValueError, match="two steps or more"):
             smoothness(sphere(), vec(0.0, 1.0))
-        with pytest.raises(TypeError, match="expects a VAE"):
+        with pytest.raises(TypeError, match="expects vae to be a VAE"):
             smoothness(nn.Linear(2, 3), torch.zeros(3, 2))
 
 

@@ -21,8 +21,9 @@ DIAGNOSTICS = ROOT / "diagnostics"
 PAGE = REPOSITORY / "docs" / "architecture.md"
 
 LAYERS = {  # from the top
+    "python -m ppl_vae": "__main__",
     "command line": "cli",
-    "data, plots": "data plots",
+    "plots": "plots",
     "manifold learning": "manifold",
     "diagnostics, estimators": "diagnostics sklearn",
     "training, evaluation": "training evaluation",
@@ -30,11 +31,12 @@ LAYERS = {  # from the top
     "leaves": "likelihoods posteriors priors",
     "draws from q": "draws",
     "data plates": "find_plates",
+    "data sets": "data",
     "casting of data": "casting",
     "splits, enumeration": "split enumeration",
     "traces, weights, calls": "traces importance calls checksums",
     "conditionals": "conditional nets distributions domain corruptions codebook",
-    "shared by all": "arguments files isolation latent_draws memory precision support tensors _torchvision",
+    "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take": "modelled",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]

@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 import matrix
 import pytest
 import torch
+from scipy import stats
 
-from ppl_vae import diagnostics, objectives, plots, traces
+from ppl_vae import DataSpec, Domain, build, diagnostics, objectives, plots, posteriors, priors, traces
 from ppl_vae.cli.commands import COMMANDS
-from ppl_vae.cli.figures import drawn
 from ppl_vae.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +65,35 @@ def test_the_likelihood_sums_to_one(case):
     assert torch.allclose(mass, torch.ones_like(mass))
 
 
+def test_the_context_is_the_exposure(page):
+    described = DataSpec((3, 2), Domain("counts"), ((1,),))
+    likelihood = build(described, latent_dim=2, likelihood=page["CountsWithExposure"], seed=0).likelihood
+    z, exposure = torch.randn(4, 3, 2), torch.full((3, 1), 2.0)
+    params = torch.randn(4, 3, 2, 3, 2)  # (particles, n, k, *x_shape)
+    once, twice = (likelihood.distribution(params, z, e).mean for e in (exposure, 2 * exposure))
+    assert once.shape == (4, 3, 3, 2)
+    torch.testing.assert_close(twice, 2 * once)
+
+
+def test_the_hierarchy_is_built(page):
+    prior = "LearnedNormal(z3) ConditionalNormal(z2 | z3) ConditionalNormal(z1 | z2)"
+    assert page["ladder"].formula().startswith(f"p(x, z3, z2, z1) = {prior} NegativeBinomial(x | z1)")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_density_is_that_of_scipy(page, dtype):
+    loc, scale = torch.tensor([0.0, 3.0], dtype=dtype), torch.tensor([1.0, 0.1], dtype=dtype)
+    fn = page["HyperbolicSecant"](loc, scale)
+    x = torch.tensor([[-20.0, 2.9], [0.5, 3.5]], dtype=dtype)
+    expected = stats.hypsecant(loc.double(), 2 / torch.pi * scale.double()).logpdf(x.double())
+    torch.testing.assert_close(fn.log_prob(x).double(), torch.from_numpy(expected), rtol=1e-6, atol=1e-6)
+    assert fn.log_prob(torch.full((2,), 1e4, dtype=dtype)).isfinite().all()
+    torch.manual_seed(0)
+    draws = fn.expand((2, 2)).rsample((100_000,))
+    torch.testing.assert_close(draws.mean(0), loc.expand(2, 2), rtol=0, atol=5 / 100_000**0.5)
+    torch.testing.assert_close(draws.std(0) / scale, torch.ones(2, 2, dtype=dtype), rtol=0, atol=0.02)
+
+
 def test_the_prior_starts_from_latents(page):
     z = torch.tensor([[0.0, 1.0], [2.0, 5.0]])
     prior = page["LearnedNormal"](2)
@@ -83,19 +112,32 @@ def test_the_objective_trains(page, case):
     assert all(p.grad.isfinite().all() for p in vae.parameters() if p.requires_grad)
 
 
+def test_the_penalty_reads_the_distribution(page, case):
+    vae, args = matrix.make(case)
+    objective, plain = (page["Wide"](weight=w, num_particles=2) for w in (1.0, 0.0))
+    penalty = matrix.loss(vae, args, objective) - matrix.loss(vae, args, plain)
+    torch.testing.assert_close(penalty, -vae.encode(*args).variance.log().sum())
+    with pytest.raises(ValueError, match="Wide expects a posterior with a variance"):
+        objectives.check(objective, *traces.pair(*_autoencoder()))
+
+
+def _autoencoder():
+    vae, args = matrix.make(matrix.Case(partial(priors.Flat), matrix.COIN, partial(posteriors.Point)))
+    return vae, *args
+
+
 def test_the_data_set_is_whole(page):
     wine = page["wine"](ROOT, download=False, seed=0)
     assert [len(split) for split in wine.splits.values()] == [118, 30, 30]
     assert wine.x_shape == (13,)
 
 
-def test_the_diagnostic_is_reported_and_drawn(page, monkeypatch):
+def test_the_diagnostic_is_reported_and_drawn(page):
     found = page["found"]
-    monkeypatch.setattr(plots, "posterior_sd", page["posterior_sd"], raising=False)
     assert len(found.results) > 4
     assert "## How much does x say about z?\n\nThe standard deviation of q(z | x) is 0." in str(found.report())
     (figure,) = [figure for name, figure in found.figures() if name == "posterior_sd"]
-    assert drawn(figure).get_ylabel() == "data"
+    assert plots.draw(figure).get_ylabel() == "data"
     plt.close("all")
     assert "posterior_sd" in diagnostics.groups(found.to_arviz())
 

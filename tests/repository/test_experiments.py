@@ -13,6 +13,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+DTYPE = torch.get_default_dtype()
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SCRIPTS = sorted([*EXPERIMENTS.glob("*.py"), *EXPERIMENTS.glob("benchmarks/*.py")])
 NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
@@ -166,7 +167,7 @@ def error_bars(found, printed):
         assert 0 < row["num_good"] == round(60 * row["share_good"])
         assert 0.5 < row["log_px"] <= 1  # 60 data bound no more
     assert "0.95 promised" in printed
-    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_dtype() == DTYPE
 
 
 def training_step(found, printed):

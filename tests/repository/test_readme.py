@@ -1,6 +1,8 @@
+import inspect
 import re
 from pathlib import Path
 
+from ppl_vae import likelihoods, posteriors, priors
 from ppl_vae.diagnostics import DIAGNOSTICS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -19,6 +21,16 @@ def test_the_snippets_run_as_written(tmp_path, monkeypatch, capsys):
 def test_its_files_exist():
     for path in re.findall(r"`(experiments/[\w./]+)`|\((experiments/[\w./]+)\)", README):
         assert (Path(__file__).parents[2] / (path[0] or path[1])).exists(), path
+
+
+def test_the_table_of_components_names_them_all():
+    table = [row.split("|")[1:4] for row in README.splitlines() if row.startswith("| `")]
+    rows = table[: next(i for i, row in enumerate(table) if "`CodePrior`" in row[0]) + 1]
+    for column, module in enumerate((priors, likelihoods, posteriors)):
+        named = {name.rpartition(".")[2] for row in rows for name in re.findall(r"`([\w.]+)`", row[column])}
+        leaves = {name for name in module.__all__ if not inspect.isabstract(getattr(module, name))}
+        assert leaves <= named | {"ConditionalNormal"}, module.__name__  # which only hierarchies need
+        assert named <= leaves, module.__name__
 
 
 def test_the_table_of_diagnostics_is_theirs():

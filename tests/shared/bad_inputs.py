@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 import torch
 import xarray as xr
 from good_calls import (
+    FRAME,
     GOOD,
     OF_Z,
     PICTURES,
@@ -29,6 +31,7 @@ from good_calls import (
     OwnLikelihood,
     OwnPosterior,
     OwnPrior,
+    OwnRows,
     Z,
     arrays,
     at,
@@ -114,7 +117,9 @@ COUNTS = ("seed", "patience", "num_points", "num_projections", "steps", "columns
 """Arguments that are whole numbers or None."""
 
 FINE = {
-    ("ppl_vae.Gaussian", "scale", "3"),
+    *((f"ppl_vae.{name}", "scale", "3") for name in ("Gaussian", "likelihoods.Laplace", "StudentT", "LogNormal")),
+    ("ppl_vae.StudentT", "df", "3"),
+    ("ppl_vae.CorrelatedGaussian", "covariance", "3"),
     *((f"ppl_vae.objectives.{name}", "epochs", said) for name in ("Linear", "Cyclical") for said in ("1.5", "2**70")),
 }
 """Values that are right after all."""
@@ -493,7 +498,13 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
         {"x_shape": (2,), "domain": THREE_COLUMNS},
     ),
     ("ppl_vae.DataSpec", "context_shapes=(3,)", {"context_shapes": (3,)}),
-    ("ppl_vae.NegativeBinomial", "an exposure without context", {"exposure": True}),
+    *(
+        (f"ppl_vae.{name}", f"an exposure {said}", {"exposure": value})
+        for name in ("Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial")
+        for said, value in {"without context": True, "by name without context": "context", "misspelled": "totl"}.items()
+    ),
+    ("ppl_vae.NegativeBinomial", "dispersion=gene", {"dispersion": "gene"}),
+    ("ppl_vae.ZeroInflatedNegativeBinomial", "dispersion=1", {"dispersion": 1.0}),
     ("ppl_vae.Domain", "kind=grey", {"kind": "grey"}),
     ("ppl_vae.Domain", "levels without a number", {"levels": None}),
     ("ppl_vae.Domain", "span=0", {"kind": "real", "levels": None, "span": 0.0}),
@@ -539,7 +550,39 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.data.from_arrays", "outside the domain", {"domain": data.Domain("binary")}),
     ("ppl_vae.data.from_arrays", "x_test of another width", {"x_validation": ROWS, "x_test": ROWS[:, :2]}),
     ("ppl_vae.data.from_arrays", "x_test alone", {"y_test": np.arange(3)}),
+    ("ppl_vae.data.from_arrays", "context of another length", {"context": np.zeros((3, 2))}),
+    ("ppl_vae.data.from_arrays", "context of NaN", {"context": np.full(40, math.nan)}),
+    ("ppl_vae.data.from_arrays", "context of three dimensions", {"context": np.zeros((40, 2, 2))}),
+    ("ppl_vae.data.from_arrays", "context of test data alone", {"context_test": np.zeros(3)}),
+    ("ppl_vae.data.from_arrays", "context of training data alone", {"x_test": ROWS, "context": np.arange(40.0)}),
+    ("ppl_vae.data.from_arrays", "a column of NaN", {"x": np.where(np.arange(3) == 1, math.nan, ROWS)}),
+    ("ppl_vae.data.from_arrays", "sparse of no row", {"x": scipy.sparse.csr_matrix((0, 3))}),
+    ("ppl_vae.data.from_frame", "a dict", {"frame": {"a": [1, 2]}}),
+    ("ppl_vae.data.from_frame", "an array", {"frame": np.eye(3)}),
+    ("ppl_vae.data.from_frame", "no row", {"frame": FRAME[:0]}),
+    ("ppl_vae.data.from_frame", "no column", {"frame": FRAME[[]]}),
+    ("ppl_vae.data.from_frame", "columns of one name", {"frame": pd.concat([FRAME, FRAME], axis=1)}),
+    ("ppl_vae.data.from_frame", "lists in a column", {"frame": pd.DataFrame({"a": [[1], [2]] * 20})}),
+    ("ppl_vae.data.from_frame", "complex numbers", {"frame": pd.DataFrame({"a": [1j, 2j] * 20})}),
+    ("ppl_vae.data.from_frame", "an unknown kind", {"kinds": {"a": "ordinal"}}),
+    ("ppl_vae.data.from_frame", "the kind of no column", {"kinds": {"c": "real"}}),
+    ("ppl_vae.data.from_frame", "kinds in no file", {"kinds": "no/such/file.yaml"}),
+    ("ppl_vae.data.from_frame", "kinds in a file of text", {"kinds": Made(lambda: at("text.txt"))}),
+    ("ppl_vae.data.from_frame", "kinds=3", {"kinds": 3}),
+    ("ppl_vae.data.from_frame", "no such label", {"label": "c"}),
+    ("ppl_vae.data.from_frame", "no such context", {"context": ["c"]}),
+    ("ppl_vae.data.from_frame", "no such split", {"split": "c"}),
+    ("ppl_vae.data.from_frame", "test data of other columns", {"test": FRAME[["a"]].assign(b="new", c=3)}),
+    ("ppl_vae.data.from_frame", "every column skipped", {"kinds": {"a": "skip", "b": "skip"}}),
+    ("ppl_vae.data.to_frame", "x of another width", {"x": torch.zeros(2, 3)}),
+    ("ppl_vae.data.to_frame", "x of one dimension", {"x": torch.zeros(2)}),
+    ("ppl_vae.data.to_frame", "x of text", {"x": "a"}),
+    ("ppl_vae.data.to_frame", "data without columns", {"data": Made(arrays)}),
+    ("ppl_vae.data.to_frame", "an index of another length", {"index": [1, 2, 3]}),
+    ("ppl_vae.data.Column", "an unknown kind", {"kind": "ordinal"}),
+    ("ppl_vae.data.Column", "no level", {"levels": 0}),
     ("ppl_vae.data.from_file", "a folder without files", {}),
+    ("ppl_vae.data.from_file", "a label of arrays", {"path": Made(lambda: at("rows.npy")), "label": "y"}),
     ("ppl_vae.data.from_file", "no file", {"path": "no/such/file.npy"}),
     ("ppl_vae.data.from_file", "None", {"path": None}),
     ("ppl_vae.data.from_file", "text", {"path": Made(lambda: at("text.txt"))}),
@@ -645,6 +688,17 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.VectorQuantized", "decay=1", {"decay": 1.0}),
     ("ppl_vae.Gaussian", "scale=0", {"scale": 0.0}),
     ("ppl_vae.Gaussian", "scale=lerned", {"scale": "lerned"}),
+    *(
+        (f"ppl_vae.{name}", "scale=optimal", {"scale": "optimal"})
+        for name in ("likelihoods.Laplace", "StudentT", "LogNormal")
+    ),
+    ("ppl_vae.StudentT", "df=2", {"df": 2.0}),
+    ("ppl_vae.StudentT", "df=decoder", {"df": "decoder"}),
+    ("ppl_vae.CorrelatedGaussian", "covariance=0", {"covariance": 0}),
+    ("ppl_vae.CorrelatedGaussian", "covariance=diagonal", {"covariance": "diagonal"}),
+    ("ppl_vae.OrderedLogistic", "levels=1", {"levels": 1}),
+    ("ppl_vae.DiscretizedLogisticMixture", "levels=0", {"levels": 0}),
+    ("ppl_vae.DiscretizedLogisticMixture", "num_components=0", {"num_components": 0}),
     ("ppl_vae.Categorical", "levels=0", {"levels": 0}),
     ("ppl_vae.DiscretizedLogistic", "levels=0", {"levels": 0}),
     ("ppl_vae.VampPrior", "posterior=None", {"posterior": None}),
@@ -659,6 +713,16 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.plots.coverage", "ax=3", {"ax": 3}),
     ("ppl_vae.plots.denoising", "too few names", {"rows": ["a"]}),
     ("ppl_vae.plots.denoising", "rows=3", {"rows": 3}),
+    (
+        "ppl_vae.plots.draw",
+        "an unknown plot",
+        {"figure": diagnostics.Figure("a", [[diagnostics.Panel("nonsense", ())]])},
+    ),
+    (
+        "ppl_vae.plots.draw",
+        "two panels without a size",
+        {"figure": diagnostics.Figure("a", [[diagnostics.Panel("pareto_k", ([0.1],))] * 2])},
+    ),
     ("ppl_vae.plots.elbo_curves", "history=None", {"history": None}),
     ("ppl_vae.plots.elbo_curves", "a dict", {"history": {"train_elbo": [1.0]}}),
     ("ppl_vae.plots.elbo_curves", "an empty history", {"history": pd.DataFrame()}),
@@ -768,6 +832,7 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("ppl_vae.Posterior", "net=None", lambda: OwnPosterior((3,), 2, None)),
     ("ppl_vae.Likelihood", "num_params=0", lambda: OwnLikelihood(2, (3,), num_params=0)),
     ("ppl_vae.Likelihood", "x_shape=3", lambda: OwnLikelihood(2, 3)),
+    ("ppl_vae.likelihoods.Rowwise", "x_shape=3", lambda: OwnRows(2, 3)),
     ("ppl_vae.Corruption", "whole numbers", lambda: ppl_vae.Masking()(torch.ones(3, dtype=torch.int64))),
     ("ppl_vae.Corruption", "None", lambda: ppl_vae.Masking()(None)),
     ("ppl_vae.Corruption", "an array", lambda: ppl_vae.Masking()(np.ones(3))),

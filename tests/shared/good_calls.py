@@ -19,6 +19,7 @@ from ppl_vae import (
     corruptions,
     data,
     diagnostics,
+    distributions,
     evaluation,
     likelihoods,
     manifold,
@@ -31,7 +32,19 @@ from ppl_vae import (
 )
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 
-MODULES = (ppl_vae, data, diagnostics, evaluation, manifold, objectives, plots, sklearn, corruptions, training)
+MODULES = (
+    ppl_vae,
+    data,
+    diagnostics,
+    evaluation,
+    manifold,
+    objectives,
+    plots,
+    sklearn,
+    corruptions,
+    training,
+    likelihoods,
+)
 
 
 class Made(NamedTuple):
@@ -130,6 +143,7 @@ def folder() -> Path:
     np.save(path / "objects.npy", np.array(["a", None], dtype=object), allow_pickle=True)
     np.save(path / "text.npy", np.array(["a", "b"]))
     np.save(path / "scalar.npy", np.array(1.0))
+    np.save(path / "rows.npy", np.eye(9))
     return path
 
 
@@ -154,6 +168,7 @@ PICTURES = np.linspace(0, 1, 6 * 64).reshape(6, 1, 8, 8)
 TILES = np.linspace(0, 1, 6 * 64).reshape(2, 3, 1, 8, 8)
 Z = np.linspace(-1, 1, 40).reshape(20, 2) ** 3
 ROWS = np.sin(np.arange(120)).reshape(40, 3)
+FRAME = pd.DataFrame({"a": np.arange(40) % 7, "b": ["x", "y", "x", "z"] * 10})
 THREE_COLUMNS = data.Domain("real", span=(1.0, 2.0, 3.0))
 DRAWN: dict[str, Any] = {"program": Made(vae), "x": Made(x), "seed": 0, "progress": False}
 
@@ -186,6 +201,13 @@ class OwnLikelihood(ppl_vae.Likelihood):
         return torch.distributions.Normal(params[0], 1.0)
 
 
+class OwnRows(likelihoods.Rowwise):
+    """A likelihood of rows of one's own."""
+
+    def elementwise(self, *params):
+        return distributions.Multinomial(params[0], torch.tensor(5.0), len(self.x_shape))
+
+
 SHAPES: dict[str, Any] = {"x_shape": (1, 4, 4), "latent_dim": 2, "net": SMALL}
 OF_Z: dict[str, Any] = {"latent_dim": 2, "x_shape": (1, 4, 4), "net": SMALL}
 
@@ -210,10 +232,15 @@ VERBS: dict[str, dict[str, Any]] = {
 """What takes a program and data, with settings that let it end at once."""
 
 
-def leaves() -> list[Any]:
-    """Every prior, likelihood and posterior that the package offers."""
-    named = [getattr(module, name) for module in (priors, likelihoods, posteriors) for name in module.__all__]
-    return [leaf for leaf in named if leaf.__name__ in ppl_vae.__all__ and not inspect.isabstract(leaf)]
+def leaves() -> dict[str, Any]:
+    """Every prior, likelihood and posterior that the package offers, by its public name."""
+    named = [(module, name) for module in (priors, likelihoods, posteriors) for name in module.__all__]
+    found = {}
+    for module, name in named:
+        leaf = getattr(module, name)
+        if not inspect.isabstract(leaf) and inspect.isclass(leaf):
+            found[f"{(ppl_vae if getattr(ppl_vae, name, None) is leaf else module).__name__}.{name}"] = leaf
+    return found
 
 
 def of_leaf(leaf: Any) -> dict[str, Any]:
@@ -243,7 +270,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.GatedMLP": {"in_shape": (3,), "out_shape": (2, 2)},
     "ppl_vae.ConvEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "ppl_vae.ConvDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
-    **{f"ppl_vae.{leaf.__name__}": of_leaf(leaf) for leaf in leaves()},
+    **{name: of_leaf(leaf) for name, leaf in leaves().items()},
     "ppl_vae.ConditionalNormal": {"latent_dim": 2, "net": SMALL, "context": ((3,),)},
     "ppl_vae.CodePrior": {"posterior": Made(lambda: ppl_vae.VectorQuantized(**SHAPES))},
     "ppl_vae.VAE": {
@@ -272,6 +299,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.data.Threshold": {},
     "ppl_vae.data.again": {"provenance": Made(lambda: arrays().provenance)},
     "ppl_vae.data.from_arrays": {"x": ROWS},
+    "ppl_vae.data.from_frame": {"frame": FRAME},
+    "ppl_vae.data.to_frame": {"x": torch.zeros(2, 2), "data": Made(lambda: data.from_frame(FRAME))},
+    "ppl_vae.data.Column": {"name": "a", "kind": "real", "dtype": "float64"},
     "ppl_vae.data.from_file": {"path": Made(partial(at, "empty"))},
     "ppl_vae.data.load": {"name": "digits"},
     "ppl_vae.data.read_images": {"folder": Made(partial(at, "empty"))},
@@ -332,6 +362,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.plots.bounds": {"lower": [-3.0, -2.0], "upper": [-1.0, -1.0]},
     "ppl_vae.plots.coverage": {"nominal": [0.5, 0.9], "observed": [0.4, 0.8]},
     "ppl_vae.plots.denoising": {"x_hat": TILES, "rows": ["a", "b"], "columns": ["c", "d", "e"]},
+    "ppl_vae.plots.draw": {"figure": diagnostics.Figure("a", [[diagnostics.Panel("pareto_k", ([0.1, 0.5],))]])},
     "ppl_vae.plots.elbo_curves": {"history": Made(history)},
     "ppl_vae.plots.embeddings": {"z": {"PCA": Z}},
     "ppl_vae.plots.factor_importance": {"importance": [[0.1, 0.9], [0.5, 0.5]]},

@@ -1,4 +1,4 @@
-"""A run folder that version 0.1.0 wrote: it loads, says what it said, and goes on."""
+"""A run folder that version 0.1.0 wrote: it loads, gives the same numbers, and resumes."""
 
 import shutil
 from pathlib import Path

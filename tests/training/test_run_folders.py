@@ -205,7 +205,7 @@ def test_a_killed_write_leaves_nothing_that_stays(run):
     assert not list(run.glob("*.tmp"))
 
 
-# resume sees another training
+# resume finds another training
 
 
 def loader(data=BLACK, **how):

@@ -43,6 +43,7 @@ from ppl_vae.objectives import IWAE, FreeBits, Linear, Trace_ELBO, TraceMeanFiel
 from ppl_vae.split import Split
 from ppl_vae.training import Batch, Fit, OneCycle, fit
 
+DTYPE = torch.get_default_dtype()
 STILL = partial(SGD, lr=1e-20)
 FAST = partial(Adam, lr=3e-3, fused=True)
 NET = partial(MLP, hidden_dims=[64])
@@ -87,7 +88,7 @@ def test_nothing_global_changes():
         assert before[1:] == after[1:]
         assert [m.training for m in vae_.modules()] == modes
         assert list(pyro.get_param_store().keys()) == ["mine"]
-        assert torch.get_default_dtype() is torch.float32
+        assert torch.get_default_dtype() is DTYPE
         assert all(p.grad is None for p in vae_.parameters())
 
     fit(vae_, X, validation=X, epochs=1, batch_size=20)
@@ -109,6 +110,7 @@ def test_no_gpu_is_reseeded(monkeypatch):
     fit(vae_, X, validation=X, epochs=2, device="cpu")
 
 
+@pytest.mark.float32
 def test_history_is_weighted_by_size_and_at_beta_one():
     """Against the terms computed outside, from a last batch smaller than the others."""
     vae_ = vae()
@@ -316,6 +318,7 @@ class Own(nn.Module):
             pyro.sample("k", dist.Categorical(logits=self.encoder(x)), infer={"enumerate": "parallel"})
 
 
+@pytest.mark.float32
 def test_a_module_of_ones_own_with_an_enumerated_site():
     history = fit(Own(), X, validation=X, epochs=3, objective=TraceEnum_ELBO).history
     assert history.validation_elbo[3] > history.validation_elbo[1]
@@ -323,6 +326,7 @@ def test_a_module_of_ones_own_with_an_enumerated_site():
         fit(Own(), X, epochs=1)
 
 
+@pytest.mark.float32
 def test_enumerated_sites_have_every_column_in_a_warm_up():
     torch.manual_seed(0)
     own = Own()
@@ -476,6 +480,7 @@ def _elbo(program, x, *context, mask):
     return p - sum(traces.log_prob(s, where)[0] for s in traces.latents(guide).values())
 
 
+@pytest.mark.float32
 def test_a_conditional_vae_prefers_the_right_label(digits):
     data = digits.condition_on_labels()
     vae_ = build(data, latent_dim=2, encoder=NET, decoder=NET)

@@ -173,7 +173,7 @@ def test_parameters_that_only_some_batches_make():
     assert all(p != 0 for p in program.parameters())
     assert len(list(program.parameters())) == 2
 
-    class Unseen:  # of an iterable nothing but the first batch is looked at
+    class Unseen:  # of an iterable only the first batch is read
         def __iter__(self):
             return iter(batches)
 

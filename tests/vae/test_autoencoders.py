@@ -181,6 +181,7 @@ def test_corruptions_refuse():
             assert corruption.eval()(x) is x
 
 
+@pytest.mark.float32
 @each_corruption
 def test_only_the_guide_is_corrupted_and_only_in_training(corruption):
     loaded = digits()

@@ -184,3 +184,8 @@ def test_a_chain_by_hand_is_the_same():
     by_hand = VAE(vae.prior, Bernoulli(2, (1, 4, 4), SMALL), vae.posterior)
     by_hand.likelihood.load_state_dict(vae.likelihood.state_dict())
     assert loss(by_hand, [X]) == loss(vae, [X])
+
+
+def test_the_formula_conditions_on_what_is_used():
+    said = repr(ladder(latent_dim=2, prior=[StandardNormal] * 3)).partition("\n")[0]
+    assert said == "p(x, z3, z2, z1) = StandardNormal(z3) StandardNormal(z2) StandardNormal(z1) Bernoulli(x | z1)"

@@ -107,7 +107,7 @@ def test_parts_of_ones_own():
     again = rebuild(json.loads(json.dumps(own.recipe)), classes=[Cauchy, Exponential])
     again.load_state_dict(own.state_dict())
     assert loss(again, [X]) == loss(own, [X])
-    with pytest.raises(ValueError, match=r"classes of ppl_vae or ones handed over, got 'Cauchy'.*classes=\[Cauchy\]"):
+    with pytest.raises(ValueError, match=r"classes of ppl_vae or those in classes=, got 'Cauchy'.*classes=\[Cauchy\]"):
         rebuild(own.recipe)
 
 

@@ -16,7 +16,7 @@ __all__ = ["COMMAND"]
 
 def _options(parser: Parser) -> None:
     add_run_options(parser)
-    parser.component(Prior, "prior")
+    parser.component(Prior, "prior", skip=Prior.linked)
     parser.option("--epochs", type=int, default=100, help="passes over the data")
     parser.option("--batch-size", type=int, default=128, help="data a batch")
     parser.option("--learning-rate", type=PositiveFloat, default=1e-2, help="peak of Adam's one-cycle schedule")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pyro.infer import ELBO
 from ppl_vae import data
 from ppl_vae.checksums import record
 from ppl_vae.cli.command import Command
-from ppl_vae.cli.components import Parser, made, part
+from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.stored_run import at_least_one
 from ppl_vae.corruptions import Corruption
 from ppl_vae.files import written
@@ -30,11 +29,14 @@ from ppl_vae.vae import VAE, build
 
 __all__ = ["COMMAND"]
 
+_FILES = "table (.csv, .tsv, .parquet), .npy, .npz or folder of pictures"
+
 
 def _options(parser: Parser) -> None:
     parser.import_option()
     parser.add_argument("--config", action="config", help="YAML file with these options")
-    parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a .npy, .npz or picture folder")
+    parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a {_FILES}")
+    _table_options(parser)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
     about = "standardize the columns of a table of real or positive values"
@@ -44,13 +46,14 @@ def _options(parser: Parser) -> None:
     parser.option("--download", type=bool, default=False, help="download missing data")
     about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
-    parser.component(Prior, "prior")
+    parser.component(Prior, "prior", skip=Prior.linked)
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    parser.component(Likelihood, "likelihood", skip=["levels", "domain", "columns", "names"], usual=usual)
-    parser.component(Posterior, "posterior")
-    parser.component(Network, "encoder")
-    parser.component(Network, "decoder")
-    parser.component(Corruption, "corruption", usual=" (none)")
+    of_data = ["levels", "domain", "columns", "names"]
+    parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), *of_data], usual=usual)
+    parser.component(Posterior, "posterior", skip=parameters(Posterior))
+    parser.component(Network, "encoder", skip=Network.linked)
+    parser.component(Network, "decoder", skip=Network.linked)
+    parser.component(Corruption, "corruption", skip=Corruption.linked, usual=" (none)")
     parser.component(ELBO, "objective", skip=_pyros_own())
     parser.component(BetaSchedule, "beta")
     parser.option("--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
@@ -71,9 +74,18 @@ def _options(parser: Parser) -> None:
     parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
 
 
+def _table_options(parser: Parser) -> None:
+    about = "what columns of a table hold: a YAML file of lines 'column: kind', or a types file of HI-VAE"
+    parser.option("--kinds", type=str | None, help=about)
+    parser.option("--label", type=str | None, help="column of a table that holds labels")
+    parser.option("--context", type=str, nargs="+", default=[], help="columns of a table that the model is given")
+    parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
+    parser.option("--test", type=str | None, help="file of the test data, of the format of --data")
+
+
 def _pyros_own() -> set[str]:
     """Arguments of every ELBO of Pyro that are no options here: all but those of the particles."""
-    return set(inspect.signature(ELBO).parameters) - {"num_particles", "vectorize_particles"}
+    return set(parameters(ELBO)) - {"num_particles", "vectorize_particles"}
 
 
 def _train(options: Namespace) -> None:
@@ -89,7 +101,7 @@ def _train(options: Namespace) -> None:
         corruption=part(options.corruption),
         seed=options.seed,
     )
-    print("\n".join([f"{loaded}; {_steps(loaded)}", vae.formula()]))
+    print("\n".join([f"{_columns(loaded)}{loaded}; {_steps(loaded)}", vae.formula()]))
     folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
     kept: list[Path] = []
 
@@ -129,6 +141,7 @@ def _prepared(options: Namespace) -> data.Data:
         binarize=options.binarize,
         download=options.download,
         seed=options.data_seed,
+        **{name: getattr(options, name) for name in ("kinds", "label", "context", "split", "test")},
     )
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)
@@ -137,6 +150,11 @@ def _prepared(options: Namespace) -> data.Data:
         loaded = loaded.suit(chosen, seed=options.data_seed)
     loaded = loaded.condition_on_labels() if options.conditional else loaded
     return loaded.take(*(min(options.take, len(s)) for s in loaded.splits.values())) if options.take else loaded
+
+
+def _columns(loaded: data.Data) -> str:
+    """What was decided about the columns of a table; nothing for other data."""
+    return f"{loaded.columns}\n(--kinds FILE tells what they hold instead)\n\n" if loaded.columns else ""
 
 
 def _steps(loaded: data.Data) -> str:

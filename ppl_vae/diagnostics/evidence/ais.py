@@ -148,7 +148,7 @@ def _from_guide(subject: Subject, results: Results) -> list[str]:
     if more > max(2 * error, _SMALL):
         what = "by so much the NLL by importance sampling is too high there"
     elif more < -max(2 * error, _SMALL):
-        what = "the chains have not arrived; ask for more temperatures"
+        what = "the chains have not converged; give more temperatures"
     else:
         what = "no difference beyond its error"
     return [
@@ -161,7 +161,8 @@ def _ahead(results: Results) -> np.ndarray:
     """For which data log p(x) is significantly higher by chains from the prior than by those from q."""
     prior, q = results["ais_prior"], results["ais_guide"]
     error = np.hypot(prior["log_px_mcse"], q["log_px_mcse"]).values
-    return (prior["log_px"] - q["log_px"]).values > 3 * error + 0.1
+    ahead: np.ndarray = (prior["log_px"] - q["log_px"]).values > 3 * error + 0.1
+    return ahead
 
 
 def _from_prior(_: Subject, results: Results) -> list[str]:
@@ -174,7 +175,7 @@ def _from_prior(_: Subject, results: Results) -> list[str]:
     if (clearly := int(_ahead(results).sum())) or more > max(2 * error, 0.1):
         first = f"Yes: {said}, clearly higher for {clearly} of {data(num)}"
     elif more < -0.5 or spread > 2:
-        first = f"It cannot be told: chains from the prior have not arrived ({said}); ask for more temperatures"
+        first = f"It cannot be told: chains from the prior have not converged ({said}); ask for more temperatures"
     elif not error < 0.25:
         first = f"It cannot be told from so few data or so short chains ({said})"
     else:

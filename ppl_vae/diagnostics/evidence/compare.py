@@ -68,16 +68,18 @@ def compare(results: Mapping[str, Elpd | Evaluation]) -> pd.DataFrame:
 
 
 def _check_comparison(name: str, result: Elpd | Evaluation) -> None:
-    if not getattr(result, "held_out", True) or is_training(result.data["provenance"]):
+    fitted = isinstance(result, Elpd) and not result.held_out
+    if fitted or is_training(result.data["provenance"]):
         raise ValueError(
             f"compare expects held-out data, got the training data ({named(result)}) for {name!r}, which favour the "
-            "model that remembers more of them; evaluate on the test data"
+            "model that overfits them; evaluate on the test data"
         )
     bad = ~np.isfinite(result.per_datum["log_px"])
     if bad.any():
         raise ValueError(
             f"compare expects a finite log p(x) for each datum, got {int(bad.sum())} of {len(bad)} of {name!r} that "
-            f"are not, obs {result.per_datum.index[bad][0]} first; the model or its guide breaks down there: look at it"
+            f"are not, obs {result.per_datum.index[bad][0]} first; "
+            "find out why the model or its guide has no finite density there"
         )
 
 

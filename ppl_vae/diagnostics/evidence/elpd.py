@@ -121,7 +121,7 @@ class Elpd:
     held_out
         Whether the data are declared to be held out.
     base_measure
-        ``"mass"`` or ``"density"``; masses and densities cannot be compared.
+        ``"mass"``, ``"density"`` or ``"mass given the total"``, which cannot be compared with each other.
     data
         `identity`, `checksum` and `provenance` of the data.
     formula

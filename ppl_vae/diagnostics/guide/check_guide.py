@@ -247,7 +247,7 @@ class GuideCheck:
         share = f"k-hat is above {e.good_k:.2f} for {high:.1%} of the data"
         if e.unreliable == 0:
             bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
-            return [f"{ask}Yes, as far as q sees: {share}; it lies {-bias:.3f} nats too low."]
+            return [f"{ask}Yes, within the support of q's draws: {share}; it lies {-bias:.3f} nats too low."]
         share += f", and {missed}" if unknown else ""
         return [
             f"{ask}{'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "
@@ -275,12 +275,14 @@ class GuideCheck:
         """Where the KL is known: log p(x) is exact, or k-hat is good and the error of log p(x) at most half a nat."""
         table = self.evaluation.per_datum
         judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].le(_TELLING)
-        return ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
+        known: np.ndarray = ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
+        return known
 
     @property
     def _bounded(self) -> np.ndarray:
         """Where `kl_gap` is a lower bound: all other data, except where q leaves the support of p(x, z)."""
-        return np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
+        bounded: np.ndarray = np.isfinite(self.evaluation.per_datum["kl_gap"].to_numpy()) & ~self.known
+        return bounded
 
 
 def _distance(kl: float) -> str:

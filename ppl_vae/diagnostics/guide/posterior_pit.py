@@ -138,7 +138,7 @@ def _check_alike(q: xr.Dataset, reference: xr.Dataset) -> None:
 
 def _reliable(tree: Any, reference: xr.Dataset) -> np.ndarray:
     """`obs` of the data whose reference is reliable."""
-    obs = reference["obs"].values
+    obs: np.ndarray = reference["obs"].values
     verdict = group(tree, "diagnostics") if "diagnostics" in groups(tree) else {}
     if "reliable" not in verdict:
         return obs
@@ -147,7 +147,8 @@ def _reliable(tree: Any, reference: xr.Dataset) -> np.ndarray:
         raise ValueError(
             f"posterior_pit expects reliable reference draws for some data, got none of {len(obs)}; run hmc for longer"
         )
-    return obs[reliable]
+    chosen: np.ndarray = obs[reliable]
+    return chosen
 
 
 def _figures(_: Subject, results: Results) -> Iterator[Figure]:

@@ -122,7 +122,7 @@ def _check_draws(num_samples: int) -> None:
     if num_samples < FEWEST:
         raise ValueError(
             f"active_units expects {FEWEST} draws or more, got num_samples={num_samples}; give more: the noise of few "
-            "draws is as large as what is sought"
+            "draws is as large as the variance to be estimated"
         )
 
 

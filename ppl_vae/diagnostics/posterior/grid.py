@@ -65,7 +65,7 @@ class Grid:
         return cls((low - room)[None], (high + room)[None], num_points, _shares(program, split, max_rows))
 
     def __len__(self) -> int:
-        return self.num_points**self.dim
+        return int(self.num_points**self.dim)
 
     @property
     def dim(self) -> int:
@@ -150,8 +150,8 @@ def check_points(caller: str, num_points: int) -> None:
     """
     if num_points < 9 or num_points % 2 == 0:
         raise ValueError(
-            f"{caller} expects an odd number of points along each axis, 9 or more, got {num_points}; every other "
-            "one makes the coarser grid that the error is seen from: give 257, say"
+            f"{caller} expects an odd number of points along each axis, 9 or more, got {num_points}; the "
+            "error is estimated from the grid of every other point: give 257, say"
         )
 
 

@@ -235,7 +235,7 @@ class _Placed:
 
     def flat(self, site: traces.Site, num: int, size: int) -> Tensor:
         """The inverse of `inside`: from a site's value, (num, size, columns)."""
-        u = bijection(site["name"], site).inv(site["value"])
+        u: Tensor = bijection(site["name"], site).inv(site["value"])
         plates = [size if i == self.data else n for i, n in enumerate(self.plates)]
         return u.expand(num, *plates, *self.event).movedim(1 + self.data, 1).reshape(num, size, -1)
 

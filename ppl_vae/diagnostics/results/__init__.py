@@ -4,7 +4,7 @@ This room uses programs only through `draws`; every other room may import the na
 """
 
 from ppl_vae.diagnostics.results import arviz_io
-from ppl_vae.diagnostics.results.arviz_io import ess, group, groups, rhat, to_tree
+from ppl_vae.diagnostics.results.arviz_io import ess, group, groups, is_tree, rhat, to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.results.open_tree import open_tree
 from ppl_vae.diagnostics.results.to_arviz import to_arviz
@@ -16,6 +16,7 @@ __all__ = [
     "ess",
     "group",
     "groups",
+    "is_tree",
     "of_draws",
     "open_tree",
     "rhat",

@@ -18,7 +18,7 @@ import xarray as xr
 
 from ppl_vae.arguments import checked
 
-__all__ = ["compare", "elpd_data", "ess", "group", "groups", "open_tree", "plot_compare", "rhat", "to_tree"]
+__all__ = ["compare", "elpd_data", "ess", "group", "groups", "is_tree", "open_tree", "plot_compare", "rhat", "to_tree"]
 
 
 def _arviz() -> tuple[Any, bool]:
@@ -44,6 +44,11 @@ def to_tree(datasets: Mapping[str, xr.Dataset]) -> Any:
         return arviz.InferenceData(**datasets)
 
 
+def is_tree(value: Any) -> bool:
+    """Whether a value is a tree of ArviZ, of either version."""
+    return isinstance(value, xr.DataTree | _tree_class())
+
+
 @checked
 def groups(tree: Any) -> list[str]:
     """Names of a tree's groups.
@@ -53,7 +58,7 @@ def groups(tree: Any) -> list[str]:
     TypeError
         For an object that is no tree.
     """
-    if not isinstance(tree, xr.DataTree | _tree_class()):
+    if not is_tree(tree):
         raise TypeError(
             f"groups expects a tree of ArviZ, got {type(tree).__name__}; give what to_arviz, hmc or open_tree returned"
         )
@@ -106,13 +111,15 @@ def open_tree(path: str | Path) -> Any:
 def rhat(draws: xr.Dataset) -> xr.Dataset:
     """Rank-normalized split R-hat of every variable (chain, draw, ...), (...); NaN for constant draws."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _arviz()[0].rhat(draws)
+        found: xr.Dataset = _arviz()[0].rhat(draws)
+        return found
 
 
 def ess(draws: xr.Dataset) -> xr.Dataset:
     """Bulk effective sample size of every variable (chain, draw, ...), (...), over all chains."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _arviz()[0].ess(draws)
+        found: xr.Dataset = _arviz()[0].ess(draws)
+        return found
 
 
 def elpd_data(

@@ -183,7 +183,7 @@ def test_a_posterior_far_narrower_than_the_grid_over_all_data(noise):
 @pytest.mark.parametrize("noise", [0.1, 0.01])
 def test_no_mode_is_lost(noise):
     x = torch.linspace(1, 3, 20).double()
-    tree = quadrature_posterior(two_modes(noise), x, seed=0)  # q knows of one
+    tree = quadrature_posterior(two_modes(noise), x, seed=0)  # q has one mode
     assert tree["diagnostics"]["reliable"].all()
     share = (tree["posterior"]["z"] > 0).mean(("chain", "draw"))
     assert abs(share - 0.5).max() < 4.5 * 0.5 / 4000**0.5

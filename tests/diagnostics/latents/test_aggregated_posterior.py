@@ -55,7 +55,7 @@ def test_surgery_equals_its_closed_form(dim, s, shift):
         mcse = found[f"{name}_mcse"].values * math.sqrt(1 + num_samples / n)
         assert (abs(found[name].values - value) < 4 * mcse + bias).all(), (name, found[name].values, value, mcse, bias)
     if s == 2:
-        assert found.total_correlation > 3 * found.total_correlation_mcse  # there is some to be found
+        assert exact["total_correlation"] > 2 * found.total_correlation_mcse  # there is some to be found
         assert found.p_value < 0.01
     else:
         assert found.p_value > 0.01
@@ -139,7 +139,7 @@ def test_an_exact_q_is_rejected_as_often_as_the_level_says():
 
 
 def test_contexts_of_the_prior_are_no_difference():
-    """Of a prior that sees a context, draws share theirs with q's, which only makes them more alike."""
+    """Draws of a prior given a context share it with those of q, which makes them more alike."""
 
     def model(x, c):
         with pyro.plate("data", len(x)):

@@ -195,6 +195,7 @@ def test_a_trajectory_to_infinity_is_rejected_and_a_start_without_density_left()
     assert state.log_p.isfinite().all()
 
 
+@pytest.mark.float32
 def test_warm_up():
     assert windows(500) == [75, 100, 150, 250, 450]  # as Stan's, scaled to half
     for num in range(50, 1200, 7):

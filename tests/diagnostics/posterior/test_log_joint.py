@@ -42,7 +42,7 @@ def test_densities_are_those_of_the_draws(make):
 
 
 class _Same(torch.nn.Module):
-    """A program whose first calls, made to look at it, draw nothing new: random numbers are set back."""
+    """A program whose first calls, which inspect it, consume no random numbers: the states are restored."""
 
     def __init__(self, program):
         super().__init__()

@@ -132,7 +132,7 @@ def test_every_observed_site_has_its_own_data():
     x = torch.randn(5, 1, 1, 1).requires_grad_()
     tree = to_arviz(Program(two_sites, guide), x, num_samples=30, seed=0)
     observed = tree["observed_data"]
-    np.testing.assert_array_equal(observed["image"], x.detach())
+    np.testing.assert_array_equal(observed["image"], x.detach().float())
     np.testing.assert_array_equal(observed["bright"], x.detach().flatten() > 0)
     assert tree["posterior"]["z"].shape == (1, 30, 5, 2, 3)
     assert tree["prior"]["z"].shape == (1, 30, 2, 3)
@@ -141,6 +141,7 @@ def test_every_observed_site_has_its_own_data():
     assert tree["posterior"].attrs["model"] == "Program"
 
 
+@pytest.mark.float32
 def test_the_limit_counts_every_group(digits):
     vae = build(digits, latent_dim=3)
     call = {"num_samples": 30, "num_predictive": 2, "seed": 0}

@@ -25,15 +25,17 @@ def density(log_density: ArrayLike, name: str) -> np.ndarray:
             f"{name} expects log-densities on a grid of at least 2 x 2 points, -inf allowed, got shape "
             f"{log_p.shape}, values from {log_p.min()} to {log_p.max()}; evaluate it on another grid."
         )
-    return np.exp(log_p - log_p.max())
+    p: np.ndarray = np.exp(log_p - log_p.max())
+    return p
 
 
 def levels(p: np.ndarray, masses: tuple[float, ...]) -> np.ndarray:
     """Increasing values of p (rows, columns) above which these shares of its sum lie; a flat p has none."""
     ordered = np.sort(p, axis=None)[::-1]
     within = np.searchsorted(ordered.cumsum() / ordered.sum(), masses)
-    found = np.unique(ordered[np.minimum(within, ordered.size - 1)])
-    return found[(found > p.min()) & (found < p.max())]
+    found: np.ndarray = np.unique(ordered[np.minimum(within, ordered.size - 1)])
+    between: np.ndarray = found[(found > p.min()) & (found < p.max())]
+    return between
 
 
 def coordinates(p: np.ndarray, extent: Extent) -> tuple[np.ndarray, np.ndarray]:

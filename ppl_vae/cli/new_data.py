@@ -1,0 +1,63 @@
+"""New data on the command line: read, prepared as a run's training data were, and results written as they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
+
+from ppl_vae.cli.components import Parser
+from ppl_vae.cli.stored_run import loaded
+from ppl_vae.data import Domain
+from ppl_vae.data.formats import format_of
+from ppl_vae.data.images import pictures
+from ppl_vae.split import Split
+from ppl_vae.vae import VAE
+
+__all__ = ["add_new_data_options", "opened_with", "parts", "write"]
+
+
+def add_new_data_options(parser: Parser) -> None:
+    """The run folder, the file of new data, and the file to write."""
+    parser.import_option()
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("file", help="new data, in the format of the training data or another of that kind")
+    parser.option("--out", type=str, required=True, help="file to write, with the ending of FILE (.npz for pictures)")
+    parser.option("--levels", type=PositiveInt | None, help="number of grey levels, where they are not 256")
+    parser.option("--seed", type=int, default=0, help="of the draws")
+    parser.option("--max-rows", type=PositiveInt, default=10_000, help="pairs of draw and datum decoded at once")
+    parser.option("--device", default="cpu", help="cpu, cuda or mps")
+
+
+def opened_with(options: Namespace) -> tuple[VAE, Split]:
+    """The VAE of a run, and the new data prepared for it."""
+    source, out = Path(options.file).expanduser(), Path(options.out)
+    expected = ".npz" if source.is_dir() else source.suffix.lower()
+    if not source.exists():
+        raise FileNotFoundError(f"expected new data at {source}, got nothing there; correct the path")
+    if out.suffix.lower() != expected:
+        raise ValueError(f"--out expects a file that ends in {expected}, as the new data do, got {out}; change it")
+    if out.exists() and out.samefile(source):
+        raise ValueError(f"--out expects another file than that of the new data, got {out} for both; change it")
+    run, vae = loaded(options)
+    raw: Any = pictures(source).x if source.is_dir() else format_of(source).read(source)
+    domain = None if options.levels is None else Domain("levels", options.levels)
+    return vae, run.prepare(raw, domain=domain, seed=options.seed)
+
+
+def parts(split: Split, size: int = 1000) -> Iterator[Split]:
+    """The data, some at a time."""
+    for start in range(0, len(split), size):
+        yield split[start : start + size]
+
+
+def write(options: Namespace, made: pd.DataFrame | dict[str, Any]) -> None:
+    """Write a frame, or arrays (n, ...) by name, the most important one first, and say so."""
+    out, source = Path(options.out), Path(options.file).expanduser()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    left = format_of(out).write(out, made, source)
+    print(f"wrote {out}" + (f", which {left}" if left else ""))

@@ -1,0 +1,156 @@
+"""A frame as numbers, column by column, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from ppl_vae.data.columns import Column, Columns
+
+__all__ = ["decoded", "encoded", "in_text"]
+
+
+def in_text(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
+    """A frame whose columns are named by text.
+
+    Raises
+    ------
+    ValueError
+        For columns of one name, and for a frame without rows or columns.
+    """
+    renamed = frame.set_axis([str(c) for c in frame.columns], axis=1)
+    if double := sorted(set(renamed.columns[renamed.columns.duplicated()])):
+        raise ValueError(f"{name} expects columns of different names, got {', '.join(double)} twice; rename them")
+    if not len(renamed) or not len(renamed.columns):
+        raise ValueError(
+            f"{name} expects rows and columns, got {len(renamed)} of these and {len(renamed.columns)} of those; give "
+            "the data"
+        )
+    return renamed
+
+
+def encoded(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n, columns) in float64, and where they are observed; what is not is NaN.
+
+    Raises
+    ------
+    TypeError
+        For values of a column that are no numbers, where these were expected.
+    ValueError
+        For columns that are not there, categories that are not known, and infinite numbers.
+    """
+    if absent := [c.name for c in columns if c.name not in frame.columns]:
+        raise ValueError(
+            f"the frame expects the columns {', '.join(c.name for c in columns)}, got none for {', '.join(absent)}; "
+            "add them, of NaN where nothing is known"
+        )
+    values = np.empty((len(frame), len(columns)))
+    for i, column in enumerate(columns):
+        values[:, i] = _numbers(frame[column.name], column)
+    return values, ~np.isnan(values)
+
+
+def _numbers(values: pd.Series, column: Column) -> np.ndarray:
+    if column.categories is not None:
+        return _codes(values, column)
+    if column.origin is not None:
+        return _days(values, column)
+    try:
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"column {column.name!r} expects numbers, got {values.dtype} ({error}); convert it: pd.to_numeric"
+        ) from error
+    if np.isinf(numbers).any():
+        raise ValueError(
+            f"column {column.name!r} expects finite numbers, got infinity in row {int(np.isinf(numbers).argmax())}; "
+            "replace it, by NaN where it is missing"
+        )
+    return numbers - column.shift
+
+
+def _codes(values: pd.Series, column: Column) -> np.ndarray:
+    assert column.categories is not None
+    known = {value: float(code) for code, value in enumerate(column.categories)}
+    text = all(isinstance(value, str) for value in known)
+    plain = values.astype(object)
+    codes = plain.map(lambda v: known.get(str(v) if text else v, -1.0), na_action="ignore").to_numpy(
+        dtype=float, na_value=np.nan
+    )
+    if (strange := codes == -1).any():
+        unseen = list(dict.fromkeys(map(str, plain[strange])))
+        raise ValueError(
+            f"column {column.name!r} expects one of {', '.join(map(str, column.categories[:20]))}"
+            f"{', ...' if len(known) > 20 else ''}, got {', '.join(unseen[:5])} (row {int(strange.argmax())}"
+            f"{f' and {int(strange.sum()) - 1} more' if strange.sum() > 1 else ''}), which the training data do not "
+            "have; correct it, replace it by NaN as missing, or train with it"
+        )
+    return codes
+
+
+def _days(values: pd.Series, column: Column) -> np.ndarray:
+    if not types.is_datetime64_any_dtype(values):
+        raise TypeError(f"column {column.name!r} expects dates, got {values.dtype}; convert it: pd.to_datetime")
+    origin, zone = pd.Timestamp(column.origin), values.dt.tz
+    if zone is not None:
+        origin = origin.tz_localize(zone) if origin.tzinfo is None else origin.tz_convert(zone)
+    elif origin.tzinfo is not None:
+        origin = origin.tz_localize(None)
+    return ((values - origin) / pd.Timedelta(days=1)).to_numpy(dtype=float)
+
+
+def decoded(values: np.ndarray, columns: Columns, index: Any = None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Values (n, columns) in raw units, NaN where missing, as a frame; and what was changed, by column."""
+    made, changed = {}, {}
+    for column, x in zip(columns, values.T, strict=True):
+        made[column.name], said = _column(x, column)
+        if said:
+            changed[column.name] = said
+    frame = pd.DataFrame(made)
+    return frame if index is None else frame.set_index(pd.Index(index)), changed
+
+
+def _column(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
+    there = ~np.isnan(x)
+    if column.categories is not None:
+        codes = np.clip(np.rint(np.where(there, x, 0)), 0, len(column.categories) - 1).astype(int)
+        said = "rounded to the nearest code" if (codes != x)[there].any() else ""
+        return _of_codes(np.where(there, codes, -1), column), said
+    if column.origin is not None:
+        return _of_days(x, column), ""
+    try:
+        dtype = pd.api.types.pandas_dtype(column.dtype)
+    except TypeError:  # a dtype of a library that is not there
+        return pd.Series(x), ""
+    if not types.is_integer_dtype(dtype):
+        return pd.Series(x).astype(dtype), ""
+    whole = np.rint(x)
+    limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+    inside = np.clip(whole, limits.min, np.nextafter(float(limits.max), 0))
+    said = "rounded to whole numbers" if (inside != x)[there].any() else ""
+    made = pd.Series(inside)  # with gaps it stays a float, as pandas itself would have it
+    return (made if not there.all() and isinstance(dtype, np.dtype) else made.astype(dtype)), said
+
+
+def _of_codes(codes: np.ndarray, column: Column) -> pd.Series:
+    assert column.categories is not None
+    made = pd.Categorical.from_codes(codes, categories=list(column.categories), ordered=column.ordered)
+    if column.dtype == "category":
+        return pd.Series(made)
+    plain = pd.Series(made).astype(object)
+    fits = bool((codes >= 0).all()) or not column.dtype.startswith(("bool", "int", "uint"))
+    return plain.astype(column.dtype) if fits or column.dtype == "boolean" else plain
+
+
+def _of_days(x: np.ndarray, column: Column) -> pd.Series:
+    origin = pd.Timestamp(column.origin)
+    days = len(str(column.origin)) == len("2000-01-01")
+    moments = origin + pd.to_timedelta(pd.Series(np.rint(x) if days else np.rint(x * 86400)), "D" if days else "s")
+    dtype = pd.api.types.pandas_dtype(column.dtype)
+    if getattr(dtype, "tz", None) is None:
+        return moments.astype(dtype)
+    return (moments.dt.tz_localize(dtype.tz) if moments.dt.tz is None else moments).astype(dtype)

@@ -1,0 +1,240 @@
+"""File formats of tables and arrays: read, and written as they were read."""
+
+from __future__ import annotations
+
+import abc
+import csv
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from ppl_vae.files import regular, written
+
+__all__ = ["ENDINGS", "Format", "format_of"]
+
+Made: TypeAlias = "pd.DataFrame | Mapping[str, np.ndarray]"
+"""What is written: a frame, or arrays (n, ...) by name, the most important one first."""
+
+
+class Format(abc.ABC):
+    """One file format.
+
+    Attributes
+    ----------
+    endings
+        Of its files.
+    """
+
+    endings: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def read(self, path: Path) -> pd.DataFrame | dict[str, Any]:
+        """A frame, or arrays by name.
+
+        Raises
+        ------
+        ValueError
+            For a file of another format, or a damaged one.
+        """
+
+    @abc.abstractmethod
+    def write(self, path: Path, made: Made, source: Path) -> str:
+        """Write to a path what was made of the file `source`; what was left out, in words."""
+
+
+class Text(Format):
+    """A table of text, a row a line, its values apart by comma, semicolon or tab."""
+
+    endings = (".csv", ".tsv")
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ...
+
+        Text in which all values are dates, as ISO 8601 writes them, are dates.
+        """
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                first = file.readline()
+            apart = max(",;\t", key=first.count)
+            cells = next(csv.reader([first], delimiter=apart), [])
+            named = not all(map(_is_number, cells))
+            frame = pd.read_csv(path, sep=apart, header=0 if named else None, encoding="utf-8-sig")
+        except (OSError, ValueError, pd.errors.ParserError) as error:
+            raise _damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
+        return frame.apply(_with_dates)
+
+    def write(self, path: Path, made: Made, source: Path) -> str:
+        """With the separator of the ending."""
+        with written(path) as temporary:
+            _frame(made).to_csv(temporary, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+        return ""
+
+
+class Parquet(Format):
+    """A table in Apache Parquet, by pyarrow."""
+
+    endings = (".parquet",)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """A frame."""
+        _needs_pyarrow()
+        try:
+            return pd.read_parquet(path)
+        except Exception as error:  # of Arrow, whose classes are its own
+            raise _damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
+
+    def write(self, path: Path, made: Made, source: Path) -> str:
+        """The same columns and dtypes."""
+        _needs_pyarrow()
+        with written(path) as temporary:
+            _frame(made).to_parquet(temporary, index=False)
+        return ""
+
+
+class OneArray(Format):
+    """An array of numpy."""
+
+    endings = (".npy",)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The array as x."""
+        return {"x": _loaded(path)}
+
+    def write(self, path: Path, made: Made, source: Path) -> str:
+        """The first array alone."""
+        (name, first), *others = _arrays(made).items()
+        with written(path) as temporary, temporary.open("wb") as file:
+            np.save(file, first, allow_pickle=False)
+        left = ", ".join(other for other, _ in others)
+        return f"holds {name} alone, without {left}: a .npz file would hold all" if left else ""
+
+
+class Arrays(Format):
+    """Arrays of numpy by name, or one sparse matrix of scipy."""
+
+    endings = (".npz",)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The arrays; one alone is x, and so is a sparse matrix."""
+        arrays = _loaded(path)
+        if {"format", "shape", "data"} <= arrays.keys():
+            import scipy.sparse
+
+            return {"x": scipy.sparse.load_npz(path)}
+        return {"x": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
+
+    def write(self, path: Path, made: Made, source: Path) -> str:
+        """All of them."""
+        with written(path) as temporary, temporary.open("wb") as file:
+            arrays: dict[str, Any] = _arrays(made)
+            np.savez(file, **arrays)
+        return ""
+
+
+FORMATS: tuple[Format, ...] = (Text(), Parquet(), OneArray(), Arrays())
+ENDINGS = tuple(ending for one in FORMATS for ending in one.endings)
+"""Of files that are read."""
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
+_ADVICE = {
+    ".xlsx": "pd.read_excel(path).to_csv('data.csv', index=False)",
+    ".xls": "pd.read_excel(path).to_csv('data.csv', index=False)",
+    ".json": "pd.read_json(path).to_csv('data.csv', index=False)",
+    ".jsonl": "pd.read_json(path, lines=True).to_csv('data.csv', index=False)",
+    ".feather": "pd.read_feather(path).to_parquet('data.parquet')",
+    ".dta": "pd.read_stata(path).to_csv('data.csv', index=False)",
+    ".sas7bdat": "pd.read_sas(path).to_csv('data.csv', index=False)",
+    ".sav": "pd.read_spss(path).to_csv('data.csv', index=False)",
+    ".hdf": "pd.read_hdf(path).to_csv('data.csv', index=False)",
+    ".h5": "np.savez('data.npz', x=h5py.File(path)['x'][:])",
+    ".hdf5": "np.savez('data.npz', x=h5py.File(path)['x'][:])",
+    ".mat": "np.savez('data.npz', x=scipy.io.loadmat(path)['x'])",
+    ".mtx": "scipy.sparse.save_npz('data.npz', scipy.io.mmread(path).tocsr())",
+    ".arff": "pd.DataFrame(scipy.io.arff.loadarff(path)[0]).to_csv('data.csv', index=False)",
+    ".txt": "np.savez('data.npz', x=np.loadtxt(path))",
+    ".pt": "np.save('data.npy', torch.load(path).numpy())",
+    ".pkl": "pd.read_pickle(path).to_csv('data.csv', index=False)",
+    ".gz": "pd.read_csv(path).to_csv('data.csv', index=False)",
+    ".zip": "pd.read_csv(path).to_csv('data.csv', index=False)",
+    ".bz2": "pd.read_csv(path).to_csv('data.csv', index=False)",
+    ".xz": "pd.read_csv(path).to_csv('data.csv', index=False)",
+}
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file, by its ending.
+
+    Raises
+    ------
+    ValueError
+        For another one, with the line of pandas, numpy or scipy that converts it.
+    """
+    found = next((one for one in FORMATS if path.suffix.lower() in one.endings), None)
+    if found is None:
+        line = _ADVICE.get(path.suffix.lower(), "np.savez('data.npz', x=x)")
+        raise ValueError(
+            f"expected a file that ends in {', '.join(ENDINGS)}, or a folder of pictures, got {path}; convert it: "
+            f"{line}"
+        )
+    return found
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        with regular(path).open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return dict(loaded) if path.suffix.lower() == ".npz" else loaded
+    except Exception as error:  # a damaged header may raise any exception, such as MemoryError for an arbitrary shape
+        raise _damaged(path, "arrays of numbers", error, "write it anew with np.savez(path, x=x)") from error
+
+
+def _damaged(path: Path, what: str, error: Exception, fix: str) -> ValueError:
+    return ValueError(f"expected {path} to hold {what}, got {type(error).__name__}: {error}; {fix}")
+
+
+def _needs_pyarrow() -> None:
+    try:
+        import_module("pyarrow")
+    except ImportError as error:
+        raise ValueError(
+            "a .parquet file expects pyarrow, got none installed; pip install 'ppl_vae[tables]', or convert it to .csv"
+        ) from error
+
+
+def _with_dates(values: pd.Series) -> pd.Series:
+    there = values.dropna()
+    if types.is_numeric_dtype(values) or not len(there) or not there.map(lambda v: bool(_DATE.match(str(v)))).all():
+        return values
+    try:
+        return pd.to_datetime(values, format="ISO8601")
+    except ValueError:  # text that looks like dates, such as 2024-99-99
+        return values
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _frame(made: Made) -> pd.DataFrame:
+    """Arrays (n,) as columns of their name, (n, k) as columns name_0, name_1, ..."""
+    if isinstance(made, pd.DataFrame):
+        return made
+    columns: dict[str, np.ndarray] = {}
+    for name, array in made.items():
+        flat = array.reshape(len(array), -1).T
+        columns |= {name: array} if array.ndim == 1 else {f"{name}_{i}": column for i, column in enumerate(flat)}
+    return pd.DataFrame(columns)
+
+
+def _arrays(made: Made) -> dict[str, np.ndarray]:
+    return {str(c): made[c].to_numpy() for c in made} if isinstance(made, pd.DataFrame) else dict(made)

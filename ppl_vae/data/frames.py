@@ -1,0 +1,248 @@
+"""Data from a frame of pandas, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ppl_vae.arguments import Seed, checked
+from ppl_vae.data.arrays import from_arrays
+from ppl_vae.data.coding import decoded, encoded, in_text
+from ppl_vae.data.columns import Columns
+from ppl_vae.data.context import conditions, tensors
+from ppl_vae.data.data import Data
+from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
+from ppl_vae.data.steps import ROLES
+from ppl_vae.split import Split
+from ppl_vae.tensors import as_tensor
+
+__all__ = ["from_frame", "to_frame"]
+
+_ROLES = {"train": "train", "training": "train", "test": "test"}
+_ROLES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+
+
+@checked
+def from_frame(
+    frame: pd.DataFrame,
+    kinds: Kinds | None = None,
+    *,
+    validation: pd.DataFrame | None = None,
+    test: pd.DataFrame | None = None,
+    split: str | None = None,
+    label: str | None = None,
+    context: Sequence[str] = (),
+    seed: Seed = 0,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    name: str = "frame",
+) -> Data:
+    """Data from a frame of numbers, booleans, text, categories and dates; NaN is a missing value.
+
+    Each column of the frame is a column of x, (n, columns). What was decided about it is in `Data.columns`, and
+    ``print(data.columns)`` shows it.
+
+    Parameters
+    ----------
+    frame
+        One row a datum. Columns are known by their names as text.
+    kinds
+        What columns hold, where it is not as below: ``"binary"``, ``"levels"``, ``"unit"``, ``"real"``,
+        ``"positive"``, ``"counts"`` or ``"categories"``, a list of levels in their order, or ``"skip"`` to leave one
+        out. As a mapping, the path of a YAML file of one, or of a types file of HI-VAE (type, dim, nclass), whose
+        ``pos`` columns are shifted by 1 where they have zeros; or `Data.columns` of other data, to read these alike,
+        without columns that those do not have.
+
+        By default text, booleans and pandas' categories are categories, those that pandas orders levels, and two
+        of them binary; whole numbers are counts from 0 on, else real, and binary where all are 0 or 1; floats with
+        gaps that are all whole are whole numbers, as pandas reads these so; other floats are real; dates are days
+        from the first one, real.
+    validation, test
+        Further frames of the same columns; one that is not given is drawn at random from `frame`.
+    split
+        The column that says train, validation or test, in place of these.
+    label
+        The column of the labels.
+    context
+        Columns that are given to the model: text, booleans and categories one-hot, numbers standardized by the
+        training data, positive ones (`kinds`) divided by their geometric mean. Each is one context, (n, c).
+    seed, fractions, name
+        As for `from_arrays`.
+
+    Returns
+    -------
+    Data
+        A category is its code 0, 1, ..., over the categories of all frames. A row without any observed value is kept:
+        log p of nothing is 0.
+
+    Raises
+    ------
+    TypeError
+        For columns of other values.
+    ValueError
+        For names that the frame does not have, a column without an observed value in the training data, text of too
+        many different values to be categories, values that a kind does not allow, and all that `from_arrays` refuses.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"age": [31, 44, None, 27] * 10, "job": ["cook", "clerk", "cook", None] * 10})
+    >>> data = from_frame(people)
+    >>> data
+    Data('frame', 32 + 4 + 4 data, x_shape=(2,), counts and binary, 25.0 % missing)
+    >>> print(data.columns)
+    column kind   levels dtype   missing likelihood       in x
+    age    counts        float64 25.0%   NegativeBinomial
+    job    binary 2          str 25.0%   Bernoulli        codes of clerk, cook
+    """
+    frames = {"train": frame, "validation": validation, "test": test}
+    parts = {role: in_text(f, "the frame") for role, f in frames.items() if f is not None}
+    if split is not None:
+        parts = _parts(parts, split)
+    together = pd.concat(parts.values(), ignore_index=True)
+    roles = np.repeat(list(parts), [len(f) for f in parts.values()])
+    say = told(kinds, list(together.columns))
+    _known(together, label=[] if label is None else [label], context=context)
+    apart = [*context, *([] if label is None else [label])]
+    skipped = [column for column, one in say.items() if one.kind == SKIP]
+    kept = [column for column in together.columns if column not in (*apart, *skipped)]
+    columns = Columns(decided(together[column], say.get(column, NOTHING)) for column in kept)
+    records = [conditions(together[[one]], roles == "train", say=say) for one in context]
+    given = _given(together, roles, columns, label, tensors(together, records))
+    made = from_arrays(
+        **given, domain=columns.domain, standardize_context=False, seed=seed, fractions=fractions, name=name
+    )
+    said: dict[str, Any] = {"columns": columns.plain()}
+    said |= {"conditions": records} if records else {}
+    said |= {"label": label, "classes": list(made.classes or ()), "apart": [*skipped, *([split] if split else [])]}
+    return replace(made, provenance={**made.provenance, **{k: v for k, v in said.items() if v}})
+
+
+def _given(
+    frame: pd.DataFrame, roles: np.ndarray, columns: Columns, label: str | None, context: Sequence[Tensor]
+) -> dict[str, Any]:
+    """What `from_arrays` is given."""
+    values, there = encoded(frame, columns)
+    _all_seen(columns, there[roles == "train"])
+    given = _by_role(roles, x=np.where(there, values, 0.0), mask=there)
+    for one in context:
+        given |= {key: (*given.get(key, ()), value) for key, value in _by_role(roles, context=one).items()}
+    return given | ({} if label is None else _by_role(roles, y=_labels(frame[label])))
+
+
+def _parts(parts: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.DataFrame]:
+    """The rows of each role, by a column that says so."""
+    frame = parts["train"]
+    if len(parts) > 1 or split not in frame:
+        came = f"frames for {', '.join(parts)}" if len(parts) > 1 else f"the columns {', '.join(frame.columns)}"
+        raise ValueError(f"split expects one frame with a column {split!r}, got {came}; give one or the other")
+    said = frame[split].map(lambda v: _ROLES.get(str(v).lower()))
+    if said.isna().any() or not (said == "train").any():
+        values = ", ".join(map(str, frame[split].unique()[:5]))
+        raise ValueError(
+            f"split expects a column that says train, validation or test, got {values} in {split!r}; replace them"
+        )
+    rest = frame.drop(columns=split)
+    return {role: rest[said == role] for role in ROLES if (said == role).any()}
+
+
+def _known(frame: pd.DataFrame, **named: Sequence[str]) -> None:
+    for what, names in named.items():
+        if absent := [name for name in names if name not in frame]:
+            raise ValueError(
+                f"{what} expects columns of the frame, {', '.join(frame.columns)}, got {', '.join(absent)}; correct it"
+            )
+
+
+def _all_seen(columns: Columns, there: np.ndarray) -> None:
+    if empty := [c.name for c, any_seen in zip(columns, np.asarray(there.any(0)), strict=True) if not any_seen]:
+        raise ValueError(
+            f"column {empty[0]!r} expects at least one observed value in the training data, got none; leave it out: "
+            f"kinds={{{empty[0]!r}: 'skip'}}"
+        )
+
+
+def _labels(values: pd.Series) -> np.ndarray:
+    if values.isna().any():
+        raise ValueError(
+            f"labels expect a value for each datum, got {int(values.isna().sum())} missing in {values.name!r}; leave "
+            "such rows out"
+        )
+    return values.astype(object).map(lambda v: v if isinstance(v, int | float) else str(v)).to_numpy()
+
+
+def _by_role(roles: np.ndarray, **values: Any) -> dict[str, Any]:
+    """Arguments of `from_arrays`, from arrays of all rows."""
+    suffixes = {"train": "", "validation": "_validation", "test": "_test"}
+    return {
+        f"{k}{suffixes[r]}": v[torch.from_numpy(roles == r)] if torch.is_tensor(v) else v[roles == r]
+        for k, v in values.items()
+        for r in dict.fromkeys(roles.tolist())
+    }
+
+
+@checked
+def to_frame(x: Tensor | np.ndarray | Split, data: Data | Split, *, index: Any = None) -> pd.DataFrame:
+    """Samples, reconstructions or imputations as a frame, of the columns and dtypes that the data came in.
+
+    Parameters
+    ----------
+    x
+        As the model has it, (n, columns), with NaN where nothing is known; or a split, whose missing elements are
+        missing in the frame.
+    data
+        Data of `from_frame`, or a split of them: their columns and domain.
+    index
+        Of the frame; by default 0, 1, ...
+
+    Returns
+    -------
+    DataFrame
+        Codes are categories again, days dates. Where whole numbers or codes were expected and x was none, it is rounded
+        to the nearest; ``frame.attrs["rounded"]`` says in which columns.
+
+    Raises
+    ------
+    ValueError
+        For data that did not come from a frame, and for x or an index of another shape.
+
+    Examples
+    --------
+    >>> data = from_frame(pd.DataFrame({"rooms": [2, 3, 5] * 10, "heated": [True, False, True] * 10}))
+    >>> made = to_frame(torch.tensor([[3.2, 1.0], [2.0, 0.0]]), data)
+    >>> made
+       rooms  heated
+    0      3    True
+    1      2   False
+    >>> made.attrs["rounded"]
+    {'rooms': 'rounded to whole numbers'}
+    """
+    plain = data.provenance.get("columns")
+    if plain is None:
+        raise ValueError("to_frame expects data of from_frame, got others without columns; make a frame of x yourself")
+    columns = Columns.of(plain)
+    values = _with_gaps(x) if isinstance(x, Split) else as_tensor("to_frame: x", x)
+    if values.shape[1:] != (len(columns),):
+        raise ValueError(
+            f"to_frame expects x of shape (n, {len(columns)}), got {tuple(values.shape)}; give one column for each of "
+            f"{', '.join(columns.names[:5])}{', ...' if len(columns) > 5 else ''}"
+        )
+    if index is not None and len(index) != len(values):
+        raise ValueError(
+            f"to_frame expects an index of {len(values)} rows, got {len(index)}; give a name for each row of x"
+        )
+    values = values.detach().cpu().double()
+    raw = values if data.domain is None else data.domain.raw(values)
+    frame, changed = decoded(raw.numpy(), columns, index)
+    if changed:
+        frame.attrs["rounded"] = changed
+    return frame
+
+
+def _with_gaps(split: Split) -> Tensor:
+    fixed = split.fixed()
+    return fixed.x if fixed.mask is None else fixed.x.masked_fill(~fixed.mask, torch.nan)

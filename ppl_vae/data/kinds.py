@@ -1,0 +1,245 @@
+"""What a column of a frame holds: decided by its dtype and values, or as it is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from pandas.api import types
+
+from ppl_vae.data.columns import LIKELIHOODS, Column
+from ppl_vae.files import regular
+
+__all__ = ["NOTHING", "SKIP", "Kinds", "Told", "decided", "told"]
+
+SKIP = "skip"
+"""The kind of a column that is left out."""
+
+Kinds = Mapping[str, str | Sequence[Any]] | Sequence[Column] | str | os.PathLike[str]
+"""Kinds by column, a file of them, or the columns of other data."""
+
+_HI_VAE = {"real": "real", "pos": "positive", "count": "counts", "cat": "categories", "ordinal": "levels"}
+
+
+class Told(NamedTuple):
+    """What is said of a column: its kind, its values in order, or that zeros of it are to be shifted away."""
+
+    kind: str | None = None
+    values: tuple[Any, ...] | None = None
+    number: int | None = None
+    shifted: bool = False
+
+
+NOTHING = Told()
+
+
+def told(kinds: Kinds | None, names: Sequence[str]) -> dict[str, Told]:
+    """What is said of each column, by name.
+
+    Parameters
+    ----------
+    kinds
+        A mapping from columns to kinds; the path of a YAML file of one; that of a types file of HI-VAE, with the
+        columns type, dim and nclass and one row for each column; or the columns of other data, beside which all are
+        skipped.
+    names
+        The columns of the frame.
+
+    Raises
+    ------
+    ValueError
+        For columns that the frame does not have, an unknown kind, and a file that is neither.
+    """
+    if isinstance(kinds, str | os.PathLike):
+        said = _of_file(Path(kinds).expanduser(), names)
+    elif isinstance(kinds, Sequence):
+        columns: Sequence[Any] = kinds
+        said = {c.name: Told(c.kind, c.categories, shifted=c.shift != 0) for c in columns}
+        said = dict.fromkeys(names, Told(SKIP)) | said
+    else:
+        said = {str(name): _of_value(str(name), value) for name, value in (kinds or {}).items()}
+    if strange := [name for name in said if name not in names]:
+        raise ValueError(
+            f"kinds expect columns of the frame, {', '.join(names)}, got {', '.join(strange)}; correct the names"
+        )
+    return said
+
+
+def _of_value(name: str, value: Any) -> Told:
+    if isinstance(value, list | tuple):
+        return Told("levels", tuple(value), len(value))
+    if value not in LIKELIHOODS and value != SKIP:
+        raise ValueError(
+            f"kinds expect one of {', '.join([*LIKELIHOODS, SKIP])}, or a list of levels in their order, got {value!r} "
+            f"for column {name!r}; correct it"
+        )
+    return Told(value)
+
+
+def _of_file(path: Path, names: Sequence[str]) -> dict[str, Told]:
+    text = regular(path, 2**20).read_text()
+    if text.lower().startswith("type,"):
+        return _of_hi_vae(path, names)
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"kinds expect a YAML file, got {error} in {path}; write lines 'column: kind'") from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"kinds expect a YAML file that maps columns to kinds, got {type(found).__name__} in {path}; write lines "
+            "'column: kind', or give a types file of HI-VAE with the header type,dim,nclass"
+        )
+    return {str(name): _of_value(str(name), value) for name, value in found.items()}
+
+
+def _of_hi_vae(path: Path, names: Sequence[str]) -> dict[str, Told]:
+    rows = pd.read_csv(path)
+    if len(rows) != len(names) or not set(rows["type"]) <= set(_HI_VAE):
+        raise ValueError(
+            f"a types file expects a row for each of {len(names)} columns, its type one of {', '.join(_HI_VAE)}, got "
+            f"{len(rows)} of {', '.join(map(str, rows['type'].unique()))} in {path}; correct it, or give kinds by name"
+        )
+    numbers = rows["nclass"] if "nclass" in rows else pd.Series(np.nan, rows.index)
+    return {
+        name: Told(_HI_VAE[kind], None, int(n) if kind in ("cat", "ordinal") and n > 0 else None, kind == "pos")
+        for name, kind, n in zip(names, rows["type"], numbers, strict=True)
+    }
+
+
+def decided(values: pd.Series, say: Told = NOTHING) -> Column:
+    """What a column holds.
+
+    Booleans are binary, text and pandas' categories are categories, or levels where pandas orders them; two of them
+    are binary. Whole numbers are binary where they are 0 and 1, counts from 0 on, else real; so are floats with gaps
+    that are all whole, as which pandas reads whole numbers with gaps. Other floats are real, and dates are days.
+
+    Raises
+    ------
+    TypeError
+        For values that are none of these.
+    ValueError
+        For no value at all, and for values that the kind that is told does not allow.
+    """
+    name, there = str(values.name), values.dropna()
+    if not len(there):
+        raise ValueError(
+            f"column {name!r} expects at least one observed value, got none; leave it out: kinds={{{name!r}: 'skip'}}"
+        )
+    read = next((read for fits, read in _READERS if fits(there)), None)
+    if read is None:
+        raise TypeError(
+            f"column {name!r} expects numbers, booleans, text, categories or dates, got {_came(there)}; convert it, or "
+            f"leave it out: kinds={{{name!r}: 'skip'}}"
+        )
+    found: dict[str, Any] = {"name": name, "dtype": str(values.dtype), "missing": float(values.isna().mean())}
+    return Column(**found, **read(values, there, say))
+
+
+def _came(there: pd.Series) -> str:
+    return f"{there.dtype} of {types.infer_dtype(there)}" if there.dtype == object else str(there.dtype)
+
+
+def _of_booleans(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
+    return _coded(values, say, (False, True), "categories")
+
+
+def _of_categories(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
+    ordered = bool(values.dtype.ordered)
+    own = tuple(map(_plain, values.cat.categories))
+    return {**_coded(values, say, own, "levels" if ordered else "categories"), "ordered": ordered}
+
+
+def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
+    found = tuple(sorted(map(str, there.unique())))
+    if say.kind is None and len(found) > max(20, len(there) / 2):
+        raise ValueError(
+            f"column {values.name!r} expects text of a few categories, got {len(found)} different ones in {len(there)} "
+            f"rows, {found[0]!r} for one; leave it out, kinds={{{str(values.name)!r}: 'skip'}}, or say 'categories'"
+        )
+    if say.kind == "levels" and say.values is None:
+        raise ValueError(
+            f"column {values.name!r} expects the order of its levels, got text without one; list them: "
+            f"kinds={{{str(values.name)!r}: {list(found[:3])}}}"
+        )
+    return _coded(values, say, found, "categories")
+
+
+def _of_dates(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
+    _only(values, say, "real")
+    first, days = there.min(), bool((there == there.dt.normalize()).all())
+    return {"kind": "real", "origin": str(first.date()) if days else first.isoformat()}
+
+
+def _of_numbers(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
+    numbers = there.astype(float)
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"column {values.name!r} expects finite numbers, got infinity; replace it, by NaN where it is missing"
+        )
+    whole = bool((numbers == numbers.round()).all())
+    low, high = float(numbers.min()), float(numbers.max())
+    discrete = whole and (types.is_integer_dtype(values) or len(there) < len(values))
+    if say.kind in ("categories", "levels") or say.values or (say.kind == "binary" and not {low, high} <= {0.0, 1.0}):
+        found = tuple(sorted(set(map(int, numbers) if whole else numbers.tolist())))
+        return _coded(values, say, _numbered(found, say.number), "categories")
+    kind = say.kind or ("real" if not discrete or low < 0 else "binary" if high <= 1 else "counts")
+    shift = -1.0 if say.shifted and low >= 0 and low == 0 else 0.0  # HI-VAE takes the logarithm of 1 + x
+    return {"kind": kind, "shift": shift}
+
+
+def _numbered(found: tuple[Any, ...], number: int | None) -> tuple[Any, ...]:
+    """All of 1, ..., number, or from 0, where the values found are some of these."""
+    ranges = [] if number is None else [tuple(range(start, start + number)) for start in (1, 0)]
+    return next((every for every in ranges if set(found) <= set(every)), found)
+
+
+def _coded(values: pd.Series, say: Told, found: tuple[Any, ...], usual: str) -> dict[str, Any]:
+    """Kind and categories of a column whose values are codes in x."""
+    _only(values, say, "binary", "levels", "categories")
+    own = say.values or found
+    if strange := [value for value in found if value not in own]:
+        raise ValueError(
+            f"column {values.name!r} expects the levels {', '.join(map(str, own))}, got {strange[0]!r}; list all"
+        )
+    kind = say.kind or ("binary" if len(own) == 2 and usual == "categories" else usual)
+    fewest, most = 2, 2 if kind == "binary" else say.number or len(own)
+    if not fewest <= len(own) <= most:
+        expected = "two values" if most == 2 else f"{fewest} to {most} values"
+        raise ValueError(
+            f"column {values.name!r} expects {expected} as {kind}, got {len(own)}, {own[0]!r} for one; leave it out, "
+            f"kinds={{{str(values.name)!r}: 'skip'}}, or give another kind"
+        )
+    return {"kind": kind, "levels": len(own), "categories": own}
+
+
+def _only(values: pd.Series, say: Told, *allowed: str) -> None:
+    if say.kind is not None and say.kind not in allowed:
+        raise ValueError(
+            f"column {values.name!r} of {values.dtype} expects to be {' or '.join(allowed)}, got kind {say.kind!r}; "
+            "convert it to numbers first, or give another kind"
+        )
+
+
+def _plain(category: Any) -> Any:
+    """A category as JSON holds it: others than numbers, booleans and text by their text."""
+    value = category.item() if isinstance(category, np.generic) else category
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _is_text(there: pd.Series) -> bool:
+    return types.infer_dtype(there) == "string"
+
+
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "integer-na")  # of objects, too
+_READERS: list[tuple[Callable[[pd.Series], bool], Callable[[pd.Series, pd.Series, Told], dict[str, Any]]]] = [
+    (lambda there: types.infer_dtype(there) == "boolean", _of_booleans),
+    (lambda there: isinstance(there.dtype, pd.CategoricalDtype), _of_categories),
+    (types.is_datetime64_any_dtype, _of_dates),
+    (lambda there: types.infer_dtype(there) in _NUMBERS, _of_numbers),
+    (_is_text, _of_text),
+]

@@ -1,0 +1,198 @@
+"""New data as those that a model was trained on: every recorded step, with the numbers of the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ppl_vae.data.arrays import read
+from ppl_vae.data.coding import encoded, in_text
+from ppl_vae.data.columns import Columns
+from ppl_vae.data.context import tensors
+from ppl_vae.data.parts import whole
+from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
+from ppl_vae.domain import Domain
+from ppl_vae.split import Split
+
+__all__ = ["prepared"]
+
+
+def prepared(
+    provenance: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    raw: Any,
+    *,
+    y: Any = None,
+    context: Any = None,
+    raw_domain: Domain | None = None,
+    seed: int = 0,
+) -> Split:
+    """New data as a split in the units of the training data.
+
+    Parameters
+    ----------
+    provenance
+        Of the training data.
+    recipe
+        `VAE.recipe`: shapes and domain of what the model takes.
+    raw
+        A frame for data that came from one, else an array (n, *x_shape), in which NaN is missing; or arrays by name, as
+        a ``.npz`` file holds them: x, mask, y, context.
+    y, context
+        Labels, as names or codes, where the model was trained on labels; contexts, each (n, ...).
+    raw_domain
+        The values of `raw`, where they are binarized and neither of 8 or 16 bits nor in [0, 1].
+    seed
+        Of what is drawn: binarization, dequantization.
+
+    Raises
+    ------
+    ValueError
+        For other columns, categories or labels than in training, and values outside the domain.
+    """
+    if isinstance(raw, Mapping) and not isinstance(raw, pd.DataFrame):
+        given = {"y": y, "context": context} | {k: v for k, v in raw.items() if k in ("x", "mask", "y", "context")}
+        x, mask = given.get("x"), given.get("mask")
+    else:
+        given, x, mask = {"y": y, "context": context}, raw, None
+    if "columns" in provenance:
+        split, y = _of_frame(provenance, x if isinstance(x, pd.DataFrame) else raw)
+    else:
+        split, y = read("raw", x, mask), given["y"]
+        split = replace(split, context=_contexts(provenance, given["context"]))
+    _check_shape("x", split.x, recipe["x_shape"])
+    for record in provenance.get("transforms", []):
+        split = _after(split, record, y, provenance, raw_domain or _grey(x))
+    said = {k: v for k, v in provenance.items() if k not in ("split", "sizes", "sha256", "md5", "path")}
+    domain = Domain(**recipe["domain"])
+    split = replace(split.fixed(seed), domain=domain, provenance=said)
+    for i, (c, shape) in enumerate(zip(split.context, recipe["context"], strict=False)):
+        _check_shape(f"context[{i}]", c, shape)
+    if len(split.context) != len(recipe["context"]):
+        raise ValueError(
+            f"prepare expects {len(recipe['context'])} contexts, as in training, got {len(split.context)}; give each "
+            "by context="
+        )
+    x, observed = (split.x, split.mask) if isinstance(split.x, Tensor) else (split.x.dense(), None)
+    if not domain.contains(x, observed):
+        raise ValueError(
+            f"prepare expects {domain.described} values after the steps of the training data, got values from "
+            f"{float(x.min()):g} to {float(x.max()):g}; give raw values in the units of the training data"
+        )
+    return split
+
+
+def _check_shape(name: str, values: Any, shape: Sequence[int]) -> None:
+    if list(values.shape[1:]) != list(shape):
+        raise ValueError(
+            f"prepare expects {name} of shape (n, {', '.join(map(str, shape))}), as in training, got "
+            f"{tuple(values.shape)}; give data as those of the training"
+        )
+
+
+def _of_frame(provenance: Mapping[str, Any], raw: Any) -> tuple[Split, Any]:
+    """The split of a frame and its labels, `None` where it has no such column."""
+    columns = Columns.of(provenance["columns"])
+    if not isinstance(raw, pd.DataFrame):
+        raise ValueError(
+            f"prepare expects a frame with the columns {', '.join(columns.names)}, got {type(raw).__name__}; give one"
+        )
+    frame = in_text(raw, "prepare")
+    records = provenance.get("conditions", [])
+    known = {*columns.names, *(one["column"]["name"] for several in records for one in several)}
+    known |= {*provenance.get("apart", []), provenance.get("label")}
+    if strange := [name for name in frame if name not in known]:
+        raise ValueError(
+            f"prepare expects the columns of the training data, got others, {', '.join(strange)}; leave them out: "
+            f"df.drop(columns={strange!r})"
+        )
+    values, there = encoded(frame, columns)
+    x = torch.from_numpy(np.where(there, values, 0.0))
+    split = whole(x, mask=None if there.all() else torch.from_numpy(there))
+    return replace(split, context=tensors(frame, records)), frame.get(provenance.get("label"))
+
+
+def _contexts(provenance: Mapping[str, Any], context: Any) -> tuple[Tensor, ...]:
+    """Contexts of arrays, by the records of the training data where these were standardized."""
+    arrays: Sequence[Any] = () if context is None else context if isinstance(context, tuple) else (context,)
+    records = provenance.get("conditions")
+    if records is None:
+        return tuple(torch.as_tensor(np.asarray(c)) if not isinstance(c, Tensor) else c for c in arrays)
+    made: tuple[Tensor, ...] = ()
+    for array, several in zip(arrays, records, strict=False):
+        plain = np.asarray(array).reshape(len(array), -1)
+        if plain.shape[1] != len(several):
+            raise ValueError(
+                f"prepare expects a context of {len(several)} columns, as in training, got {plain.shape[1]}; give them"
+            )
+        names = [one["column"]["name"] for one in several]
+        made += tensors(
+            pd.DataFrame({name: column.tolist() for name, column in zip(names, plain.T, strict=True)}), [several]
+        )
+    return made
+
+
+def _grey(raw: Any) -> Domain | None:
+    """The domain of grey values, where their dtype or values say it."""
+    levels = {"uint8": 256, "uint16": 65536}.get(str(getattr(raw, "dtype", "")).removeprefix("torch."))
+    return None if levels is None else Domain("levels", levels)
+
+
+def _after(
+    split: Split, record: Mapping[str, Any], y: Any, provenance: Mapping[str, Any], grey: Domain | None
+) -> Split:
+    step = _STEPS.get(record["transform"])
+    return split if step is None else step(split, record, y, provenance, grey)
+
+
+def _binarized(split: Split, record: Mapping[str, Any], y: Any, provenance: Any, grey: Domain | None) -> Split:
+    unit = Domain("unit").contains(split.x, split.mask)
+    if grey is None and not unit:
+        raise ValueError(
+            "prepare expects grey values to binarize in [0, 1], or of 8 or 16 bits, got values up to "
+            f"{float(split.x.max()):g} of others; give their domain, domain=Domain('levels', 17), say"
+        )
+    top = grey.levels - 1.0 if grey is not None and isinstance(grey.levels, int) else 1.0
+    transform: Callable[[Tensor], Tensor] = SampleBinary(top)
+    if record["mode"] == "threshold":
+        transform = Threshold(record["threshold"], top)
+    return replace(split, pending=(*split.pending, transform))
+
+
+def _dequantized(split: Split, record: Mapping[str, Any], *_: Any) -> Split:
+    return replace(split, pending=(*split.pending, Dequantize(record["levels"])))
+
+
+def _standardized(split: Split, record: Mapping[str, Any], *_: Any) -> Split:
+    loc, scale = (tuple(v) if isinstance(v := record[name], list) else v for name in ("loc", "scale"))
+    return replace(split, pending=(*split.pending, Standardize(loc, scale)))
+
+
+def _conditioned(split: Split, record: Mapping[str, Any], y: Any, provenance: Mapping[str, Any], _: Any) -> Split:
+    if y is None or len(y) != len(split):
+        came = "none" if y is None else f"{len(y)} for {len(split)} data"
+        raise ValueError(f"prepare expects a label for each datum, got {came}; give y=, or the column of labels")
+    names = provenance.get("classes") or [str(code) for code in range(record["classes"])]
+    codes = {name: code for code, name in enumerate(names)}
+    said = [str(int(v) if isinstance(v, float) and v.is_integer() else v) for v in np.asarray(y).tolist()]
+    if strange := [name for name in dict.fromkeys(said) if name not in codes]:
+        raise ValueError(
+            f"prepare expects labels among {', '.join(names[:20])}, as in training, got {', '.join(strange[:5])}; "
+            "correct them"
+        )
+    one_hot = torch.nn.functional.one_hot(torch.tensor([codes[name] for name in said]), record["classes"])
+    return replace(split, context=(*split.context, one_hot.to(split.x.dtype)))
+
+
+_STEPS: dict[str, Callable[..., Split]] = {  # what chooses or hides data is no preprocessing: take, hide
+    "binarize": _binarized,
+    "dequantize": _dequantized,
+    "standardize": _standardized,
+    "condition_on_labels": _conditioned,
+}

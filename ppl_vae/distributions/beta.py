@@ -1,0 +1,77 @@
+"""The beta distribution, accurate at large and small concentrations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pyro.distributions import constraints
+from torch import Tensor
+
+from ppl_vae.distributions.scalar import Scalar
+from ppl_vae.distributions.stirling import stirling
+
+__all__ = ["Beta"]
+
+END = 2.0**-25
+"""Where 0 and 1 are scored, this far inside: half the step of a uniform number in float32."""
+
+
+class Beta(Scalar):
+    """p(x) = x^(a-1) (1-x)^(b-1) / B(a, b) for x in [0, 1].
+
+    At the ends, where the density is 0 or infinite, it is that of a point 2^-25 inside. torch's density is off by 0.13
+    nats in float32 at a = b = 1e5, and at a = b = 1e-3 a quarter of its draws lie in (0.1, 0.9), 200 times too many.
+
+    Parameters
+    ----------
+    concentration1, concentration0
+        a and b, above 0, (*batch,).
+
+    Examples
+    --------
+    >>> Beta(torch.tensor(2.0), torch.tensor(1.0)).log_prob(torch.tensor(0.25)).exp()  # 2 x
+    tensor(0.5000)
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "concentration1": constraints.positive,
+        "concentration0": constraints.positive,
+    }
+    support = constraints.unit_interval
+    concentration1: Tensor
+    concentration0: Tensor
+
+    def _log_density(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
+        x = torch.where(x == 0, END, torch.where(x == 1, 1 - END, x))
+        y, total = 1 - x, a + b
+        # a log(x / mean) + b log((1 - x) / (1 - mean)), both near 0 where the density is large
+        shape = a * (x * total / a).log() + b * (y * total / b).log() - x.log() - y.log()
+        constant = 0.5 * (a / total * b / (2 * math.pi)).log() + stirling(total) - stirling(a) - stirling(b)
+        return shape + constant
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Numbers in [0, 1], from logs of two gamma variates: these do not underflow."""
+        with torch.no_grad():
+            shape = self._extended_shape(torch.Size(sample_shape))
+            return torch.sigmoid(
+                _log_gamma(self.concentration1.expand(shape)) - _log_gamma(self.concentration0.expand(shape))
+            )
+
+    @property
+    def mean(self) -> Tensor:
+        """a / (a + b), (*batch,)."""
+        return self.concentration1 / (self.concentration1 + self.concentration0)
+
+    @property
+    def variance(self) -> Tensor:
+        """(*batch,)."""
+        total = self.concentration1 + self.concentration0
+        return self.mean * (self.concentration0 / total) / (total + 1)
+
+
+def _log_gamma(a: Tensor) -> Tensor:
+    """Logs of gamma variates: G(a) is G(a + 1) U^(1/a)."""
+    return torch._standard_gamma(a + 1).log() - torch.empty_like(a).exponential_() / a

@@ -1,0 +1,99 @@
+"""encode, reconstruct and score: new data in, results out in the format of the new data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+
+from ppl_vae import build, evaluate, fit, load
+from ppl_vae.cli.main import main
+from ppl_vae.data import from_arrays
+from ppl_vae.data.files import from_file
+
+RNG = np.random.default_rng(0)
+
+
+def run_of(data, folder, **parts):
+    fit(build(data, **{"latent_dim": 2, "seed": 0} | parts), data, epochs=1, seed=0, progress=False, run=folder)
+    return load(folder)
+
+
+def carry_out(*words):
+    assert main([str(word) for word in words]) == 0
+
+
+@pytest.fixture
+def table(tmp_path):
+    n = np.arange(50)
+    frame = pd.DataFrame({"a": RNG.normal(3, 4, 50), "b": np.where(n % 7, RNG.normal(900, 50, 50), np.nan)})
+    frame = frame.assign(day=pd.date_range("2024-02-01", periods=50))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    return frame
+
+
+def test_a_table(tmp_path, table, capsys):
+    run = run_of(from_file(tmp_path / "table.csv").standardize(), tmp_path / "run")
+    table[:9].to_csv(tmp_path / "new.csv", index=False)
+    words = tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "out.csv"
+    split = run.prepare(table[:9])
+    carry_out("encode", *words)
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert list(found) == ["z_0", "z_1", "z_sd_0", "z_sd_1"]
+    q = run.vae.encode(split)
+    np.testing.assert_allclose(found.iloc[:, :2], q.mean.detach(), rtol=1e-5)
+    np.testing.assert_allclose(found.iloc[:, 2:], q.stddev.detach(), rtol=1e-5)
+    carry_out("reconstruct", *words, "--seed", 3)
+    found = pd.read_csv(tmp_path / "out.csv")
+    expected = run.vae.raw(run.vae.reconstruct(split, seed=3))
+    np.testing.assert_allclose(found[["a", "b"]], expected[:, :2], rtol=1e-5)
+    days = pd.to_datetime(found["day"]) - pd.Timestamp("2024-02-01")
+    np.testing.assert_array_equal(days.dt.days, expected[:, 2].round())
+    assert abs(found["b"].mean() - 900) < 100
+    carry_out("score", *words, "--num-samples", 30)
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert list(found)[:2] == ["log_px", "elbo"]
+    expected = evaluate(run.vae, split, num_samples=30, seed=0, progress=False).per_datum
+    np.testing.assert_allclose(found["log_px"], expected["log_px"])
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_arrays(tmp_path, ending, capsys):
+    x = RNG.integers(0, 256, (40, 1, 4, 4)).astype(np.uint8)
+    run_of(from_arrays(x).binarize("threshold"), tmp_path / "run")
+    file, out = tmp_path / f"new{ending}", tmp_path / f"out{ending}"
+    np.save(file, x[:7]) if ending == ".npy" else np.savez(file, x=x[:7])
+    carry_out("encode", tmp_path / "run", file, "--out", out)
+    found = np.load(out)
+    if ending == ".npy":
+        assert found.shape == (7, 2)
+        assert "holds z alone, without z_sd: a .npz file would hold all" in capsys.readouterr().out
+    else:
+        assert {name: found[name].shape for name in found} == {"z": (7, 2), "z_sd": (7, 2)}
+    carry_out("reconstruct", tmp_path / "run", file, "--out", out)
+    found = np.load(out)
+    assert (found if ending == ".npy" else found["x"]).shape == (7, 1, 4, 4)
+
+
+def test_a_hierarchy_and_sparse_counts(tmp_path, capsys):
+    x = RNG.poisson(1.0, (40, 7))
+    run_of(from_arrays(x), tmp_path / "run", latent_dim=[2, 3])
+    scipy.sparse.save_npz(tmp_path / "new.npz", scipy.sparse.csr_matrix(x[:5]))
+    carry_out("encode", tmp_path / "run", tmp_path / "new.npz", "--out", tmp_path / "out.npz", "--num-samples", 30)
+    assert "mean and sd are those of 30 draws from q a datum" in capsys.readouterr().out
+    found = np.load(tmp_path / "out.npz")
+    assert {name: found[name].shape for name in found} == {
+        "z2": (5, 2),
+        "z1": (5, 3),
+        "z2_sd": (5, 2),
+        "z1_sd": (5, 3),
+    }
+
+
+def test_what_is_written_is_what_was_read(tmp_path, table, capsys):
+    run_of(from_file(tmp_path / "table.csv", kinds={"day": "skip"}).standardize(), tmp_path / "run")
+    with pytest.raises(AssertionError):
+        carry_out("encode", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "out.npz")
+    assert "--out expects a file that ends in .csv, as the new data do" in capsys.readouterr().err
+    with pytest.raises(AssertionError):
+        carry_out("encode", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "table.csv")
+    assert "another file than that of the new data" in capsys.readouterr().err

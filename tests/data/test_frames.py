@@ -1,0 +1,287 @@
+"""Frames of pandas: what is decided about columns, numbers of them, and back."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ppl_vae.data import Domain, again, from_arrays, from_file, from_frame, load, to_frame
+from ppl_vae.data.columns import Column, Columns
+
+
+@pytest.fixture
+def mixed():
+    """Every dtype that is read, 40 rows."""
+    n = np.arange(40)
+    days = pd.date_range("2020-02-03", periods=40)
+    return pd.DataFrame(
+        {
+            "whole": n - 3,
+            "count": (n % 7).astype("int8"),
+            "nullable": pd.array([1, 2, None, 4] * 10, dtype="Int64"),
+            "real": np.sin(n),
+            "single": np.cos(n).astype("float32"),
+            "flag": n % 2 == 0,
+            "maybe": pd.array([True, None] * 20, dtype="boolean"),
+            "object flag": pd.Series([True, None, False, True] * 10, dtype=object),
+            "text": ["x", "y", "z", None] * 10,
+            "category": pd.Categorical(list("abcd") * 10, categories=list("dcbae")),
+            "ordered": pd.Categorical(["S", "M", "L", "M"] * 10, categories=["S", "M", "L"], ordered=True),
+            "numbered": pd.Categorical([10, 20, 30, 10] * 10),
+            "day": days,
+            "moment": pd.date_range("2020-02-03 03:04:05", periods=40, freq="37min", tz="Europe/Berlin"),
+            "gap day": days.where(n % 5 > 0),
+        }
+    )
+
+
+KINDS = {
+    "whole": "real",
+    "count": "counts",
+    "nullable": "counts",
+    "real": "real",
+    "single": "real",
+    "flag": "binary",
+    "maybe": "binary",
+    "object flag": "binary",
+    "text": "categories",
+    "category": "categories",
+    "ordered": "levels",
+    "numbered": "categories",
+    "day": "real",
+    "moment": "real",
+    "gap day": "real",
+}
+
+
+def test_every_dtype_is_read_and_comes_back(mixed):
+    data = from_frame(mixed, seed=3)
+    assert {c.name: c.kind for c in data.columns} == KINDS
+    assert {c.name: c.dtype for c in data.columns} == {name: str(d) for name, d in mixed.dtypes.items()}
+    for split in data.splits.values():
+        was = mixed.iloc[split.index.numpy()]
+        back = to_frame(split, data, index=was.index)
+        assert "rounded" not in back.attrs
+        for name in mixed:
+            exact = name != "real"
+            pd.testing.assert_series_equal(back[name], was[name], check_freq=False, check_exact=exact, rtol=1e-6)
+
+
+def test_decisions_follow_the_values():
+    frame = pd.DataFrame(
+        {
+            "bit": [0, 1] * 20,
+            "gaps": [3.0, None] * 20,
+            "whole floats": [3.0, 4.0] * 20,
+            "two": ["no", "yes"] * 20,
+        }
+    )
+    data = from_frame(frame)
+    assert [c.kind for c in data.columns] == ["binary", "counts", "real", "binary"]
+    assert data.columns[3].categories == ("no", "yes")
+    assert data.domain == Domain(("binary", "counts", "real", "binary"))
+    assert "12.5 % missing" in repr(data)
+    said = str(data.columns).splitlines()
+    assert said[0].split() == ["column", "kind", "levels", "dtype", "missing", "likelihood", "in", "x"]
+    assert "50.0%" in said[2]
+    assert "Bernoulli         codes of no, yes" in said[4]
+
+
+def test_columns_of_one_kind_have_one_domain():
+    data = from_frame(pd.DataFrame({"a": np.linspace(-1, 1, 30), "b": np.linspace(5, 9, 30)}))
+    assert data.domain == Domain("real")
+
+
+def test_kinds_are_told(tmp_path):
+    frame = pd.DataFrame({"size": ["S", "L", "M", "S"] * 10, "n": [1, 2, 3, 4] * 10, "id": range(40), "p": [0.5] * 40})
+    kinds = {"size": ["S", "M", "L"], "n": "levels", "id": "skip", "p": "unit"}
+    data = from_frame(frame, kinds)
+    assert data.columns.names == ("size", "n", "p")
+    assert [c.categories for c in data.columns] == [("S", "M", "L"), (1, 2, 3, 4), None]
+    assert data.domain == Domain(("levels", "levels", "unit"), levels=(3, 4, None))
+    rows = data.train.index
+    assert torch.equal(data.train.x[:, 0], torch.tensor([0.0, 2, 1, 0] * 10)[rows])
+    (tmp_path / "kinds.yaml").write_text("size: [S, M, L]\nn: levels\nid: skip\np: unit\n")
+    assert from_frame(frame, tmp_path / "kinds.yaml").columns == data.columns
+    assert from_frame(frame, data.columns).columns == data.columns
+
+
+def test_a_types_file_of_hi_vae(tmp_path):
+    (tmp_path / "types.csv").write_text("type,dim,nclass\ncount,1,\ncat,4,4\nordinal,3,3\npos,1,\npos,1,\nreal,1,\n")
+    n = np.arange(40)
+    frame = pd.DataFrame({0: n, 1: n % 3 + 1, 2: n % 3 + 1, 3: n, 4: n + 0.5, 5: n - 0.5})
+    data = from_frame(frame, tmp_path / "types.csv")
+    assert data.columns.names == tuple("012345")
+    assert [c.kind for c in data.columns] == ["counts", "categories", "levels", "positive", "positive", "real"]
+    assert [c.levels for c in data.columns] == [None, 4, 3, None, None, None]  # four classes, of which three are here
+    assert data.domain.shift == (0, 0, 0, -1, 0, 0)
+    assert torch.equal(data.train.x[:, 3], data.train.index + 1.0)
+    pd.testing.assert_series_equal(to_frame(data.train, data)["3"], pd.Series(data.train.index.numpy(), name="3"))
+
+
+def test_labels_context_and_a_split_by_column():
+    n = np.arange(40)
+    frame = pd.DataFrame(
+        {
+            "x": n * 0.5,
+            "z": -n * 1.5,
+            "y": np.where(n % 2, "b", "a"),
+            "site": np.where(n % 4, "here", "there"),
+            "age": n,
+            "size": n + 1.0,
+            "fold": np.where(n < 30, "train", np.where(n < 35, "valid", "TEST")),
+        }
+    )
+    data = from_frame(frame, {"size": "positive"}, label="y", context=["site", "age", "size"], split="fold")
+    assert [len(split) for split in data.splits.values()] == [30, 5, 5]
+    assert data.classes == ("a", "b")
+    assert data.context_shapes == ((2,), (1,), (1,))
+    site, age, size = data.test.context
+    assert torch.equal(site, torch.tensor([[1.0, 0], [0, 1], [1, 0], [1, 0], [1, 0]]))
+    torch.testing.assert_close(age[:, 0], torch.from_numpy((n[35:] - 14.5) / n[:30].std()).float())
+    torch.testing.assert_close(size[:, 0].log().double(), torch.from_numpy(np.log(n[35:] + 1) - np.log(n[1:31]).mean()))
+    held = from_frame(frame[:35].drop(columns="fold"), {"age": "skip"}, test=frame[35:].drop(columns="fold"))
+    assert len(held.test) == 5
+
+
+@pytest.mark.parametrize(
+    ("frame", "arguments", "message"),
+    [
+        ({"a": [None] * 9}, {}, "column 'a' expects at least one observed value, got none; leave it out"),
+        ({"a": [1, "b", 2.5]}, {}, "column 'a' expects numbers, .* got object of mixed"),
+        ({"a": pd.to_timedelta(range(9), "D")}, {}, "column 'a' expects numbers, .* got timedelta64"),
+        ({"a": [1.0, np.inf] * 5}, {}, "column 'a' expects finite numbers, got infinity"),
+        ({"name": [f"n{i}" for i in range(90)]}, {}, "text of a few categories, got 90 different ones in 90"),
+        ({"a": ["b"] * 9}, {}, "column 'a' expects 2 to 1 values|expects .* as categories, got 1, 'b'"),
+        ({"a": range(9)}, {"kinds": {"b": "real"}}, "kinds expect columns of the frame, a, got b"),
+        ({"a": range(9)}, {"kinds": {"a": "ordinal"}}, "kinds expect one of binary, .* got 'ordinal' for column 'a'"),
+        ({"a": list("xyz") * 3}, {"kinds": {"a": "levels"}}, "expects the order of its levels, got text without one"),
+        ({"a": list("xyz") * 3}, {"kinds": {"a": ["x", "y"]}}, "expects the levels x, y, got 'z'"),
+        ({"a": list("xyz") * 3}, {"kinds": {"a": "real"}}, "column 'a' of .* expects to be .* got kind 'real'"),
+        ({"a": range(9)}, {"kinds": {"a": "binary"}}, "column 'a' expects two values as binary, got 9"),
+        ({"a": range(9)}, {"kinds": {"a": "positive"}}, "expect positive values"),
+        ({"a": range(9)}, {"label": "b"}, "label expects columns of the frame, a, got b"),
+        ({"a": range(9), "b": [None] + [1.0] * 8}, {"context": ["b"]}, "context 'b' expects a value .* got 1 missing"),
+        ({"a": range(9), "b": [1.0] * 9}, {"context": ["b"]}, "context 'b' expects training data that vary"),
+        ({"a": range(9), "b": ["x"] * 9}, {"split": "b"}, "column that says train, validation or test, got x in 'b'"),
+        ({"a": range(9)}, {"split": "b"}, "split expects one frame with a column 'b', got the columns a"),
+        ({}, {}, "expects rows and columns, got 0"),
+    ],
+)
+def test_a_frame_that_cannot_be_read_is_refused(frame, arguments, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        from_frame(pd.DataFrame(frame), **arguments)
+
+
+def test_rows_without_any_value_are_kept_and_said():
+    frame = pd.DataFrame({"a": [1.5, None] * 20, "b": [None, None, 2.5, 3.5] * 10})
+    data = from_frame(frame)
+    assert "62.5 % missing, 10 data without an observed element" not in repr(data)
+    assert ", 50.0 % missing, 10 data without an observed element" in repr(data)
+    empty = pd.concat([frame[:20].assign(a=None, b=1.0), frame[20:]])
+    with pytest.raises(ValueError, match="column 'b' expects at least one observed value in the training data"):
+        from_frame(frame[["a"]].assign(b=None).astype(float)[:20], test=empty[20:])
+
+
+def test_what_is_no_code_or_whole_number_is_rounded_and_said(mixed):
+    data = from_frame(mixed[["count", "ordered", "real", "day"]])
+    made = to_frame(torch.tensor([[2.6, 7.0, 0.25, 1.4], [-300.0, 0.4, 1.0, 0.0]]), data)
+    assert made["count"].tolist() == [3, -128]
+    assert made["ordered"].tolist() == ["L", "S"]
+    assert made["day"].tolist() == [pd.Timestamp("2020-02-04"), pd.Timestamp("2020-02-03")]
+    assert made.attrs["rounded"] == {"count": "rounded to whole numbers", "ordered": "rounded to the nearest code"}
+
+
+def test_a_frame_comes_back_from_standardized_data(mixed):
+    data = from_frame(mixed[["whole", "real", "count"]])
+    back = to_frame(data.standardize().test, data.standardize())
+    pd.testing.assert_frame_equal(back, to_frame(data.test, data), rtol=1e-5)
+
+
+def test_to_frame_needs_columns_that_fit(mixed):
+    with pytest.raises(ValueError, match="expects data of from_frame, got others"):
+        to_frame(torch.zeros(3, 2), from_arrays(np.random.default_rng(0).normal(size=(30, 2))))
+    with pytest.raises(ValueError, match=r"expects x of shape \(n, 15\), got \(3, 2\)"):
+        to_frame(torch.zeros(3, 2), from_frame(mixed))
+
+
+def test_columns_are_plain_values(mixed):
+    columns = from_frame(mixed).columns
+    assert Columns.of(json.loads(json.dumps(columns.plain()))) == columns
+    assert isinstance(columns[0], Column)
+
+
+# files
+
+
+@pytest.fixture
+def table(tmp_path, mixed):
+    mixed[["whole", "real", "text", "flag", "nullable"]].to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def test_a_table_of_text(table, mixed):
+    data = from_file(table, context=["flag"])
+    assert data.columns.names == ("whole", "real", "text", "nullable")
+    assert [c.kind for c in data.columns] == ["real", "real", "categories", "counts"]
+    assert data.context_shapes == ((2,),)
+    stored = json.loads(json.dumps(data.standardize().provenance))
+    assert again(stored).checksum == data.standardize().checksum
+
+
+@pytest.mark.parametrize(("text", "names"), [("a;b\n1,5;2\n", "a b"), ("1\t2\n", "0 1"), ("1,2\n", "0 1")])
+def test_separators_and_names_are_found(tmp_path, text, names):
+    file = tmp_path / "table.csv"
+    lines = text.splitlines(keepends=True)
+    file.write_text(text + "".join(lines[-1].replace("1", str(i)) for i in range(2, 30)))
+    frame = pd.read_csv(file, sep=None, engine="python")  # of pandas' own search
+    assert len(frame.columns) == 2
+    data = from_file(file, kinds={"a": "skip"} if names == "a b" else None)
+    assert data.columns.names == tuple(names.split())[-len(data.columns) :]
+
+
+def test_test_data_of_a_file_of_their_own(table, tmp_path, mixed):
+    mixed[["whole", "real", "text", "flag", "nullable"]][:7].to_csv(tmp_path / "test.csv", index=False)
+    data = load(table, test=tmp_path / "test.csv", kinds={"flag": "skip"})
+    assert len(data.test) == 7
+    assert set(data.provenance["md5"]) == {"table.csv", "test.csv"}
+    assert again(json.loads(json.dumps(data.provenance))).checksum == data.checksum
+    np.savez(tmp_path / "x.npz", x=np.eye(9), y=np.arange(9))
+    np.savez(tmp_path / "y.npz", x=np.eye(9)[:2], y=np.arange(2))
+    assert len(load(tmp_path / "x.npz", test=tmp_path / "y.npz").test) == 2
+
+
+def test_parquet(tmp_path, mixed):
+    pytest.importorskip("pyarrow")
+    mixed.drop(columns="numbered").to_parquet(tmp_path / "table.parquet")  # Arrow knows no categories of numbers
+    data = from_file(tmp_path / "table.parquet")
+    assert {c.name: c.kind for c in data.columns} == {n: k for n, k in KINDS.items() if n != "numbered"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.xlsx", "", r"expected a file that ends in .csv, .* convert it: pd.read_excel\(path\).to_csv"),
+        ("a.mtx", "", r"convert it: scipy.sparse.save_npz\('data.npz', scipy.io.mmread"),
+        ("a.csv", "", "expected .*a.csv to hold a table, a row a line, got EmptyDataError"),
+        ("a.csv", "a,b\n1\n2,3,4\n", "expected .*a.csv to hold a table, a row a line, got ParserError"),
+    ],
+)
+def test_other_files_are_refused_with_the_line_that_converts_them(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        from_file(tmp_path / name)
+
+
+def test_options_of_tables_are_for_tables(tmp_path, table):
+    np.save(tmp_path / "x.npy", np.eye(9))
+    with pytest.raises(ValueError, match=r"label expect a table, .csv, .tsv or .parquet, got .*x.npy"):
+        from_file(tmp_path / "x.npy", label="y")
+    with pytest.raises(ValueError, match="load expects label for a file alone, got 'digits'"):
+        load("digits", label="y")
+    with pytest.raises(TypeError, match=r"load expects kinds, label, .* got nonsense"):
+        load("digits", nonsense=3)
+    with pytest.raises(ValueError, match="a table expects the kinds of its columns, got a domain"):
+        from_file(table, domain=Domain("real"))

@@ -1,0 +1,220 @@
+"""Likelihoods of counts: parametrizations, exposures, totals and what may be ranked."""
+
+from functools import partial
+
+import numpy as np
+import numpyro.distributions as np_dist
+import pytest
+import torch
+from small_models import SMALL
+from torch.testing import assert_close
+
+from ppl_vae import (
+    Domain,
+    Evaluation,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+    build,
+    compare,
+    data,
+    distributions,
+    evaluate,
+    fit,
+    to_arviz,
+)
+from ppl_vae.diagnostics import elpd
+from ppl_vae.distributions import ZeroInflated
+from ppl_vae.likelihoods import Likelihood
+
+GENES = 6
+
+
+def counted(seed=0):
+    """Rows of counts with totals from about 5 to 200."""
+    g = torch.Generator().manual_seed(seed)
+    size = torch.empty(80, 1).uniform_(1, 40, generator=g)
+    x = torch.poisson(size * torch.rand(80, GENES, generator=g), generator=g)
+    return data.from_arrays(x.numpy(), domain=Domain("counts"))
+
+
+def built(likelihood, source=None, **parts):
+    return build(
+        source or counted(), latent_dim=2, likelihood=likelihood, encoder=SMALL, decoder=SMALL, seed=0, **parts
+    )
+
+
+def scvi_log_nb(x, mu, theta, eps=1e-8):
+    """`log_nb_positive` of scvi-tools 1.3 (scvi/distributions/_negative_binomial.py)."""
+    log_theta_mu_eps = torch.log(theta + mu + eps)
+    return (
+        theta * (torch.log(theta + eps) - log_theta_mu_eps)
+        + x * (torch.log(mu + eps) - log_theta_mu_eps)
+        + torch.lgamma(x + theta)
+        - torch.lgamma(theta)
+        - torch.lgamma(x + 1)
+    )
+
+
+def scvi_log_zinb(x, mu, theta, pi, eps=1e-8):
+    """`log_zinb_positive` of scvi-tools 1.3: pi are the logits of the further zeros."""
+    softplus = torch.nn.functional.softplus
+    softplus_pi, log_theta_eps, log_theta_mu_eps = softplus(-pi), torch.log(theta + eps), torch.log(theta + mu + eps)
+    pi_theta_log = -pi + theta * (log_theta_eps - log_theta_mu_eps)
+    zero = softplus(pi_theta_log) - softplus_pi
+    positive = (
+        -softplus_pi
+        + pi_theta_log
+        + x * (torch.log(mu + eps) - log_theta_mu_eps)
+        + torch.lgamma(x + theta)
+        - torch.lgamma(theta)
+        - torch.lgamma(x + 1)
+    )
+    return torch.where(x < eps, zero, positive)
+
+
+def test_parametrizations_are_those_of_scvi_tools_and_numpyro():
+    torch.manual_seed(0)
+    mu, theta = torch.rand(50).double() * 20 + 0.1, torch.rand(50).double() * 5 + 0.1
+    pi, x = torch.randn(50).double(), torch.poisson(torch.rand(50).double() * 10)
+    ours = distributions.NegativeBinomial(mu, theta)
+    inflated = ZeroInflated(ours, pi)
+    assert_close(ours.log_prob(x), scvi_log_nb(x, mu, theta), rtol=1e-6, atol=1e-6)
+    assert_close(inflated.log_prob(x), scvi_log_zinb(x, mu, theta, pi), rtol=1e-6, atol=1e-6)
+    mu, theta, gate, x = (v.numpy().astype(np.float32) for v in (mu, theta, pi.sigmoid(), x))
+    numpyros = np_dist.NegativeBinomial2(mu, theta), np_dist.ZeroInflatedNegativeBinomial2(mu, theta, gate=gate)
+    for p, theirs in zip((ours, inflated), numpyros, strict=True):
+        assert np.allclose(p.log_prob(torch.tensor(x).double()), theirs.log_prob(x), rtol=1e-4, atol=1e-4)
+        assert np.allclose(p.mean, theirs.mean, rtol=1e-5)
+        assert np.allclose(p.variance, theirs.variance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("leaf", [NegativeBinomial, ZeroInflatedNegativeBinomial])
+def test_dispersion_is_of_all_of_each_or_of_z(leaf):
+    shapes = {"decoder": None, "learned": (), "elementwise": (GENES,)}
+    for dispersion, shape in shapes.items():
+        made = leaf(2, (GENES,), SMALL, dispersion=dispersion)
+        owned = dict(made.named_parameters()).get("raw_concentration")
+        assert (owned is None) if shape is None else owned.shape == shape
+        p = made.given(torch.randn(4, 2)).base_dist.base_dist
+        r = getattr(p, "base", p).concentration
+        assert (r.std(0) > 0).all() == (dispersion == "decoder")
+
+
+COUNTS = [Poisson, NegativeBinomial, ZeroInflatedNegativeBinomial]
+
+
+@pytest.mark.parametrize("leaf", COUNTS)
+def test_a_total_is_shared_out_among_what_was_observed(leaf):
+    vae = built(partial(leaf, exposure="total"))
+    x, mask = counted().test.x, torch.rand(len(counted().test), GENES, generator=torch.Generator().manual_seed(1)) < 0.7
+    z = torch.randn(len(x), 2)
+    p = vae.likelihood.given(z, x=x, mask=mask).base_dist.base_dist
+    mean = getattr(p, "base", p).mean
+    assert_close((mean * mask).sum(1), (x * mask).sum(1) * mask.any(1), rtol=1e-4, atol=1e-4)
+    logits = vae.likelihood.net(z)[..., {Poisson: 0, NegativeBinomial: 0}.get(leaf, 1), :]
+    whole = vae.likelihood.given(z, x=x).base_dist.base_dist
+    expected = (x.sum(1, keepdim=True) * logits.softmax(-1)).clamp_min(1e-8)
+    assert_close(getattr(whole, "base", whole).mean, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("leaf", [*(partial(c, exposure="total") for c in COUNTS), Multinomial])
+def test_what_is_drawn_without_data_has_the_median_total_of_the_training_data(leaf):
+    source = counted()
+    vae = built(leaf, source)
+    median = source.train.x.sum(1).median()
+    assert vae.likelihood.typical_total == median
+    z = torch.zeros(3, 2)
+    share = vae.decode(z).mean / vae.decode(z).mean.sum(1, keepdim=True)
+    if leaf is Multinomial:
+        assert_close(vae.decode(z).mean.sum(1), median.expand(3))
+        assert (vae.sample(5, seed=0).sum(1) == median).all()
+    vae.likelihood.typical_total.fill_(10.0)
+    assert_close(vae.decode(z).mean, share * vae.decode(z).mean.sum(1, keepdim=True))
+    assert vae.decode(z).mean.sum() < 31
+    means = vae.reconstruct(source.test, seed=0).sum(1)  # those of data have their own
+    assert torch.corrcoef(torch.stack([means, source.test.x.sum(1)]))[0, 1] > 0.8
+    again = built(leaf, source)
+    again.load_state_dict(vae.state_dict())
+    assert again.likelihood.typical_total == 10
+
+
+def test_a_row_of_nothing_and_one_of_which_nothing_was_seen_are_certain():
+    for leaf in (*(partial(c, exposure="total") for c in COUNTS), Multinomial):
+        vae = built(leaf)
+        z = torch.randn(2, 2)
+        assert_close(vae.likelihood.given(z, x=torch.zeros(2, GENES)).log_prob(torch.zeros(2, GENES)), torch.zeros(2))
+        mask = torch.zeros(2, GENES, dtype=torch.bool)
+        p = vae.likelihood.given(z, x=torch.zeros(2, GENES), mask=mask)
+        assert_close(p.log_prob(torch.zeros(2, GENES)), torch.zeros(2))
+
+
+def scored(likelihood, source):
+    vae = built(likelihood, source)
+    fit(vae, source, epochs=1, seed=0, progress=False)
+    return vae, evaluate(vae, source.test, num_samples=30, seed=0, progress=False)
+
+
+def test_what_is_given_the_total_is_ranked_only_with_its_like(tmp_path):
+    source = counted()
+    vae, bag = scored(Multinomial, source)
+    _, cells = scored(partial(NegativeBinomial, exposure="total"), source)
+    _, plain = scored(NegativeBinomial, source)
+    assert bag.base_measure == cells.base_measure == "mass given the total"
+    assert plain.base_measure == "mass"
+    assert "mass given the total" in repr(bag)
+    bag.save(tmp_path / "a.json")
+    assert Evaluation.load(tmp_path / "a.json").base_measure == bag.base_measure
+    assert len(compare({"a": bag, "b": cells})) == 2
+    expected = r"got a mass given the total for 'a' and a mass for 'b': what is given the total leaves out what the to"
+    with pytest.raises(ValueError, match=expected):
+        compare({"a": bag, "b": plain})
+    tree = to_arviz(vae, source.test[:5], num_samples=30, seed=0, progress=False)
+    assert tree["posterior"].attrs["base_measure"] == bag.base_measure
+    assert elpd(vae, source.test[:5], num_samples=30, seed=0, progress=False).base_measure == bag.base_measure
+
+
+def test_missing_counts_are_left_out_and_train():
+    source = counted().hide(0.3, seed=0)
+    for leaf in (Multinomial, partial(Poisson, exposure="total")):
+        _, result = scored(leaf, source)
+        assert result.per_datum[["elbo", "log_px"]].notna().all(axis=None)
+
+
+def test_a_known_frequency_is_learned_from_rows_of_any_total():
+    """With a constant decoder the multinomial's optimum is the pooled frequency."""
+    source = counted()
+    x = source.train.x
+    share = x.sum(0) / x.sum()
+    best = Multinomial(2, (GENES,), lambda i, o: Constant(share.log()[None]))
+    other = Multinomial(2, (GENES,), lambda i, o: Constant(torch.zeros(1, GENES)))
+    z = torch.zeros(len(x), 2)
+    gain = best.given(z, x=x).log_prob(x).sum() - other.given(z, x=x).log_prob(x).sum()
+    assert_close(gain, (x * (share * GENES).log()).sum(), rtol=1e-4, atol=1e-3)
+
+
+class Constant(torch.nn.Module):
+    """A decoder of the same parameters for every z."""
+
+    def __init__(self, params):
+        super().__init__()
+        self.params = params
+
+    def forward(self, z, *context):
+        return self.params.expand(*z.shape[:-1], *self.params.shape)
+
+
+def test_counts_are_the_domain_and_the_error_names_the_fix():
+    x = torch.rand(40, 3).numpy()
+    for leaf in (Poisson, Multinomial):
+        with pytest.raises(ValueError, match=r"expects data of kind 'counts', got 'unit'; convert them"):
+            built(leaf, data.from_arrays(x, domain=Domain("unit")))
+        vae = built(leaf)
+        with pytest.raises(ValueError, match=r"counts x in \{0, 1, 2, ...\}, got values in .*raw counts, or use"):
+            evaluate(vae, torch.rand(4, GENES), num_samples=2, progress=False)
+
+
+def test_likelihoods_without_an_exposure_never_see_x():
+    assert not any(leaf(2, (GENES,), SMALL).sees_x for leaf in COUNTS)
+    assert not Likelihood.sees_x

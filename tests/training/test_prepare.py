@@ -1,0 +1,121 @@
+"""New data are prepared as the training data were."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+
+from ppl_vae import Bernoulli, Domain, Gaussian, build, data, fit, load
+from ppl_vae.data import from_arrays, from_frame
+
+RNG = np.random.default_rng(0)
+
+
+def run_of(prepared, folder, **parts):
+    vae = build(prepared, latent_dim=2, seed=0, **parts)
+    fit(vae, prepared, epochs=1, seed=0, progress=False, run=folder)
+    return load(folder)
+
+
+def assert_same(made, split):
+    torch.testing.assert_close(made.x, split.x, rtol=1e-6, atol=1e-6)
+    assert made.domain == split.domain
+    assert (made.mask is None) == (split.mask is None) or torch.equal(made.observed, split.observed)
+    assert len(made.context) == len(split.context)
+    for a, b in zip(made.context, split.context, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.fixture
+def frame():
+    n = np.arange(60)
+    return pd.DataFrame(
+        {
+            "a": RNG.normal(3, 4, 60),
+            "b": np.where(n % 7, RNG.normal(900, 50, 60), np.nan),
+            "site": np.where(n % 3, "here", "there"),
+            "kind": np.where(n % 2, "odd", "even"),
+            "id": n,
+        }
+    )
+
+
+def test_a_frame(frame, tmp_path):
+    made = from_frame(frame, {"id": "skip"}, label="kind", context=["site"]).standardize().condition_on_labels()
+    run = run_of(made, tmp_path / "run")
+    rows = frame.iloc[made.test.index.numpy()]
+    assert_same(run.prepare(rows), made.test)
+    assert_same(run.prepare(rows.drop(columns="id")), made.test)
+    labels = rows["kind"]
+    assert_same(run.prepare(rows.assign(kind=labels.astype("category"))), made.test)
+    with pytest.raises(ValueError, match=r"'site' expects one of here, there, got moon \(row 1\), which the training"):
+        run.prepare(rows.assign(site=["moon" if i == 1 else "here" for i in range(len(rows))]))
+    with pytest.raises(ValueError, match="labels among even, odd, as in training, got prime"):
+        run.prepare(rows.assign(kind="prime"))
+    with pytest.raises(ValueError, match="expects a label for each datum, got none"):
+        run.prepare(rows.drop(columns="kind"))
+    with pytest.raises(ValueError, match="the columns a, b, got none for b; add them, of NaN"):
+        run.prepare(rows.drop(columns="b"))
+    with pytest.raises(ValueError, match="columns of the training data, got others, more; leave them out"):
+        run.prepare(rows.assign(more=1))
+    with pytest.raises(ValueError, match="expects a frame with the columns a, b, got ndarray"):
+        run.prepare(rows[["a", "b"]].to_numpy())
+
+
+def test_arrays_with_context(tmp_path):
+    x, age = RNG.normal(size=(60, 3)), RNG.normal(40, 9, 60)
+    x[5, 1] = np.nan
+    made = from_arrays(x, context=(age, np.where(x[:, 0] > 0, "up", "down"))).standardize()
+    run = run_of(made, tmp_path / "run")
+    rows = made.train.index.numpy()
+    context = (age[rows], np.where(x[:, 0] > 0, "up", "down")[rows])
+    assert_same(run.prepare(x[rows], context=context), made.train)
+    assert_same(run.prepare({"x": x[rows], "context": context}), made.train)
+    with pytest.raises(ValueError, match="expects 2 contexts, as in training, got 0"):
+        run.prepare(x)
+    with pytest.raises(ValueError, match=r"expects x of shape \(n, 3\), as in training, got \(60, 2\)"):
+        run.prepare(x[:, :2], context=(age, context[1][np.zeros(60, dtype=int)]))
+
+
+@pytest.mark.parametrize("step", ["threshold", "static", "dequantize"])
+def test_pictures(tmp_path, step):
+    x = RNG.integers(0, 256, (60, 1, 4, 4)).astype(np.uint8)
+    grey = from_arrays(x)
+    if step == "dequantize":
+        made, likelihood = grey.dequantize(seed=1).standardize(), Gaussian
+    else:
+        made, likelihood = grey.binarize(step, seed=1), Bernoulli
+    run = run_of(made, tmp_path / "run", likelihood=likelihood)
+    rows = made.test.index.numpy()
+    found = run.prepare(x[rows], seed=3)
+    assert found.domain == made.domain
+    assert not found.pending
+    assert torch.equal(found.x, run.prepare(x[rows], seed=3).x)
+    if step == "threshold":
+        assert torch.equal(found.x, made.test.x)
+    if step == "dequantize":
+        assert torch.equal((found.domain.raw(found.x)).floor().byte(), torch.from_numpy(x[rows]))
+        return
+    as_floats = x[rows].astype(float)
+    with pytest.raises(ValueError, match=r"grey values to binarize in \[0, 1\], or of 8 or 16 bits, got values up to"):
+        run.prepare(as_floats)
+    assert torch.equal(found.x, run.prepare(as_floats, domain=Domain("levels", 256), seed=3).x)
+
+
+def test_sparse_counts(tmp_path):
+    x = RNG.poisson(1.0, (60, 7))
+    made = from_arrays(scipy.sparse.csr_matrix(x))
+    run = run_of(made, tmp_path / "run")
+    assert torch.equal(run.prepare(scipy.sparse.csr_matrix(x[:5])).x.dense(), torch.from_numpy(x[:5]).float())
+    assert torch.equal(run.prepare(x[:5]).x, torch.from_numpy(x[:5]).float())
+    with pytest.raises(ValueError, match=r"prepare expects counts values .*, got values from 0.5 to 0.5"):
+        run.prepare(np.full((3, 7), 0.5))
+
+
+def test_a_run_of_data_without_steps_is_refused(tmp_path):
+    x = torch.from_numpy(RNG.normal(size=(30, 3))).float()
+    vae = build(data.from_arrays(x), latent_dim=2, seed=0)
+    fit(vae, x, epochs=1, progress=False, run=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"prepare expects a run of a VAE that build made, on data of ppl_vae.data"):
+        load(tmp_path / "run").prepare(x)
