@@ -18,6 +18,7 @@ from ppl_vae.find_plates import find_plates
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.support import measure
 
 __all__ = ["Draws", "by_datum", "chunks", "draws", "encoded", "score"]
 
@@ -35,8 +36,8 @@ class Draws:
     log_likelihood
         log p(x | z), (S, n), in nats.
     measure
-        What log p(x | z) is the log of: a ``"mass"`` or a ``"density"``; ``"mass given the total"`` where an observed
-        site says, in `infer={"given": "the total"}`, what it leaves out the cost of.
+        What log p(x | z) is the log of: a ``"mass"`` or a ``"density"``, of mixed columns which is which; ``"mass given
+        the total"`` where an observed site says, in `infer={"given": "the total"}`, what it leaves out the cost of.
     discrete_q
         Whether all of q is a mass; a density otherwise.
     singular, improper
@@ -209,8 +210,9 @@ def score(
 
 def _measure(sites: list[traces.Site]) -> str:
     given = dict.fromkeys(site["infer"]["given"] for site in sites if site["infer"].get("given"))
-    measure = "mass" if all(map(traces.discrete, sites)) else "density"
-    return f"{measure} given {' and '.join(given)}" if given else measure
+    each = {measure(site["fn"]) for site in sites}
+    found = each.pop() if len(each) == 1 else "density"
+    return f"{found} given {' and '.join(given)}" if given else found
 
 
 @dataclass(frozen=True)

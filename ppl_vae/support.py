@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -12,10 +12,61 @@ from torch import Tensor
 from torch.distributions import constraints, transform_to
 from torch.distributions.constraints import Constraint
 
-__all__ = ["check_draw", "check_shape", "check_values", "element_mask", "filled", "layers", "unwrapped"]
+__all__ = [
+    "EachColumn",
+    "check_draw",
+    "check_shape",
+    "check_values",
+    "element_mask",
+    "filled",
+    "layers",
+    "measure",
+    "unwrapped",
+]
 
 Site = Mapping[str, Any]
 _BATCHES = (dist.Independent, MaskedDistribution, ExpandedDistribution)
+
+
+class EachColumn(Constraint):
+    """A support for each column of x, its last dimension; a mass where all of them are.
+
+    Parameters
+    ----------
+    parts
+        The support of each group of columns.
+    columns
+        The columns of each group; together 0, ..., d - 1, each once.
+    """
+
+    def __init__(self, parts: Sequence[Constraint], columns: Sequence[Sequence[int]]) -> None:
+        self.parts, self.columns = tuple(parts), tuple(map(tuple, columns))
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        """Whether the values of every column are countable."""
+        return all(part.is_discrete for part in self.parts)
+
+    @property
+    def discrete(self) -> tuple[bool, ...]:
+        """Whether the values of each column are countable."""
+        found = {j: bool(p.is_discrete) for p, columns in zip(self.parts, self.columns, strict=True) for j in columns}
+        return tuple(found[j] for j in range(len(found)))
+
+    def split(self, value: Tensor) -> list[Tensor]:
+        """The columns of each group, (*leading, columns of the group)."""
+        return [value[..., list(columns)] for columns in self.columns]
+
+    def joined(self, parts: Sequence[Tensor]) -> Tensor:
+        """The columns in their order, (*leading, d), from those of each group; leading dimensions broadcast."""
+        leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        values = torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)
+        order = [j for columns in self.columns for j in columns]
+        return values if order == sorted(order) else values[..., sorted(range(len(order)), key=order.__getitem__)]
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each element lies in the support of its column."""
+        return self.joined([p.check(v) for p, v in zip(self.parts, self.split(value), strict=True)])
 
 
 def layers(fn: Any) -> Iterator[Any]:
@@ -36,6 +87,22 @@ def element_mask(fn: Any) -> Tensor | bool:
     return True if masked is None else masked._mask.reshape(*masked._mask.shape, *(1 for _ in masked.event_shape))
 
 
+def measure(fn: Any) -> str:
+    """What `log_prob` is the log of: ``"mass"`` or ``"density"``; of mixed columns which is which.
+
+    A distribution that names no support counts as a density.
+    """
+    try:
+        support = unwrapped(fn).support
+    except NotImplementedError:
+        return "density"
+    each = support.discrete if isinstance(support, EachColumn) else (bool(support.is_discrete),)
+    if len(set(each)) == 1:
+        return "mass" if each[0] else "density"
+    named = [" ".join(str(j) for j, discrete in enumerate(each) if discrete == wanted) for wanted in (True, False)]
+    return f"mixed (mass in columns {named[0]}, density in {named[1]})"
+
+
 def filled(x: Tensor, mask: Tensor | bool, fn: Any) -> Tensor:
     """x with missing elements replaced by a value in the interior of the support of `fn`.
 
@@ -47,6 +114,9 @@ def filled(x: Tensor, mask: Tensor | bool, fn: Any) -> Tensor:
 
 
 def _inside(support: Constraint, like: Tensor) -> Tensor:
+    if isinstance(support, EachColumn):
+        parts = zip(support.parts, support.split(like), strict=True)
+        return support.joined([_inside(part, x).expand(x.shape) for part, x in parts])
     if support.is_discrete:
         return torch.as_tensor(getattr(support, "lower_bound", 0), dtype=like.dtype, device=like.device)
     inside: Tensor = transform_to(support)(torch.zeros_like(like))
@@ -102,11 +172,13 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
         Naming the support, what came, and what to do.
     """
     base = unwrapped(fn)
+    if isinstance(base.support, EachColumn):
+        return _check_columns(base, x, mask)
     inside = base.support.check(x)
     if isinstance(mask, Tensor):
         inside = inside | ~(mask.flatten(-len(base.event_shape) - 1) if base.event_shape else mask)
     if bool(inside.all()):
-        return
+        return None
     if isinstance(mask, Tensor) and mask.shape[mask.dim() - x.dim() :] == x.shape:
         x = x.expand(mask.shape)[mask]
     name = type(getattr(base, "components", base)).__name__  # of a mixture, those of its components
@@ -115,6 +187,19 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
     if x.isnan().any():
         fix = "fill them, or mark them missing with mask="
     raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
+
+
+def _check_columns(fn: Any, x: Tensor, mask: Tensor | bool) -> None:
+    """`check_values` of each column of a distribution, named in the message."""
+    support = fn.support
+    outside = ~support.check(x) & torch.as_tensor(mask, device=x.device)
+    wrong = set(outside.flatten(0, -2).any(0).nonzero().flatten().tolist())
+    for part, columns, some, bad in zip(fn.parts, support.columns, *map(support.split, (x, outside)), strict=True):
+        if named := sorted(wrong.intersection(columns)):
+            try:
+                check_values(part, some, bad)
+            except ValueError as error:
+                raise ValueError(f"column {', '.join(map(str, named))}: {error}") from None
 
 
 def check_draw(q: Site, p: Site) -> None:

@@ -105,6 +105,11 @@ class Data:
         return tuple(tuple(c.shape[1:]) for c in self.train.context)
 
     @property
+    def masked(self) -> bool:
+        """Whether elements of the training data are missing."""
+        return self.train.mask is not None and not bool(self.train.mask.all())
+
+    @property
     def checksum(self) -> str:
         """SHA-256 over the splits and their pending random preprocessing."""
         parts = [(split.checksum, split.pending) for split in self.splits.values()]
@@ -173,11 +178,10 @@ class Data:
         ValueError
             For data that are not grey levels.
         """
-        levels = steps.levels_of(
-            self.domain, "dequantize", "leave out this step, or give raw values as Domain('levels', 256)"
-        )
-        domain = self.domain.rescaled(0.0, float(levels), kind="unit")
+        fix = "leave out this step, or give raw values as Domain('levels', 256)"
+        levels = steps.levels_of(self.domain, "dequantize", fix)
         record = {"transform": "dequantize", "levels": levels, "seed": seed}
+        domain = self.domain.rescaled(0.0, float(levels), kind="unit")
         return self._through(Dequantize(levels), domain, record, per_batch=("train",), seed=seed)
 
     def as_counts(self) -> Data:
@@ -218,8 +222,7 @@ class Data:
         Raises
         ------
         ValueError
-            For discrete data, on which a density is unbounded, for constant data, for ``"column"`` of data that are no
-            table, and for ``"all"`` of a table of different kinds.
+            For discrete or constant data, for ``"column"`` of no table, and for ``"all"`` of columns of several kinds.
         """
         per = per or ("column" if len(self.x_shape) == 1 else "all")
         found = (steps.by_column if per == "column" else steps.over_all)(self.train, self.domain, seed)
@@ -318,9 +321,8 @@ class Data:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"hide expects a fraction in (0, 1), got {fraction}; leave out this step to hide nothing")
-        return self._each(
-            {"transform": "hide", "fraction": fraction, "seed": seed}, partial(steps.hidden, fraction, seed)
-        )
+        record = {"transform": "hide", "fraction": fraction, "seed": seed}
+        return self._each(record, partial(steps.hidden, fraction, seed))
 
     def _each(self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None) -> Data:
         splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}

@@ -3,6 +3,7 @@
 from ppl_vae.distributions.autoregressive_flow import AutoregressiveFlow
 from ppl_vae.distributions.bernoulli import Bernoulli
 from ppl_vae.distributions.beta import Beta
+from ppl_vae.distributions.by_column import ByColumn
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from ppl_vae.distributions.correlated_normal import CorrelatedNormal, LowRankNormal
 from ppl_vae.distributions.diagonal_normal import DiagonalNormal
@@ -24,6 +25,7 @@ __all__ = [
     "AutoregressiveFlow",
     "Bernoulli",
     "Beta",
+    "ByColumn",
     "ContinuousBernoulli",
     "CorrelatedNormal",
     "DiagonalNormal",

@@ -5,6 +5,7 @@ from ppl_vae.evaluation.disentanglement import disentanglement
 from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
 from ppl_vae.evaluation.image_quality import image_quality
+from ppl_vae.evaluation.per_column import per_column
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.evaluation.units import kl_per_unit
 
@@ -17,4 +18,5 @@ __all__ = [
     "factor_scores",
     "image_quality",
     "kl_per_unit",
+    "per_column",
 ]

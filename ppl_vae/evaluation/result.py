@@ -58,8 +58,8 @@ class Evaluation:
     num_samples, seed
         How many draws a datum, from which seed.
     base_measure
-        ``"mass"``, ``"density"``, or ``"mass given the total"`` of a row, which leaves out what the total costs; they
-        may not be compared with each other.
+        ``"mass"``, ``"density"``, of mixed columns which is which, or ``"mass given the total"`` of a row, which leaves
+        out what the total costs; they may not be compared with each other.
     data
         `identity`, `checksum` and `provenance` of the data.
     formula
@@ -216,10 +216,8 @@ class Evaluation:
             names = [name for name in cls.__dataclass_fields__ if name not in ("per_datum", "unit_variance")]
             rest = {name: _TYPES.get(name, _as_it_is)(content[name]) for name in names}
             found = cls(per_datum=table.set_index("obs"), unit_variance=units, **rest)
-            if (
-                found.base_measure.split(" given ")[0] not in ("mass", "density")
-                or not {"identity", "checksum"} <= found.data.keys()
-            ):
+            known = found.base_measure.split(" ")[0] in ("mass", "density", "mixed")
+            if not known or not {"identity", "checksum"} <= found.data.keys():
                 raise TypeError(f"base measure {found.base_measure!r} of data {sorted(found.data)}")
             found.data["provenance"].get("name")
         if not has_seal:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae import distributions
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood
+from ppl_vae.likelihoods.marginals import frequencies, mean_and_variance, root
 
 __all__ = ["Bernoulli", "Beta", "ContinuousBernoulli"]
 
@@ -27,6 +29,10 @@ class Bernoulli(Likelihood):
     def elementwise(self, logits: Tensor) -> TorchDistribution:
         """From logits."""
         return distributions.Bernoulli(logits)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The logit of the share of ones."""
+        return frequencies(x, mask, 2)[1:].logit()
 
 
 class ContinuousBernoulli(Likelihood):
@@ -48,6 +54,11 @@ class ContinuousBernoulli(Likelihood):
     def elementwise(self, logits: Tensor) -> TorchDistribution:
         """From logits."""
         return distributions.ContinuousBernoulli(logits)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The logit at which the mean is that of the data, the maximum of the likelihood."""
+        mean, _ = mean_and_variance(x, mask)
+        return root(lambda logits: self.elementwise(logits).mean - mean, mean, -1e3, 1e3).unsqueeze(0)
 
 
 class Beta(Likelihood):
@@ -72,3 +83,10 @@ class Beta(Likelihood):
     def elementwise(self, raw_a: Tensor, raw_b: Tensor) -> TorchDistribution:
         """From unconstrained a and b."""
         return distributions.Beta(positive(raw_a), positive(raw_b))
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The a and b that give mean and variance of the data."""
+        mean, variance = mean_and_variance(x, mask)
+        mean = mean.clamp(1e-3, 1 - 1e-3)
+        total = (mean * (1 - mean) / variance - 1).clamp_min(0.1)
+        return torch.stack([unconstrained(mean * total), unconstrained((1 - mean) * total)])

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
-from ppl_vae.distributions import log_shares, positive
+from ppl_vae.distributions import log_shares, positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape
+from ppl_vae.likelihoods.marginals import mean_and_variance
 from ppl_vae.nets import MLP
 
 __all__ = ["Multinomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
@@ -67,6 +68,18 @@ class _Counts(Likelihood):
         if self.exposure:
             return positive(raw) * context[0].reshape(*context[0].shape[:-1], *[1] * dims)
         return positive(raw)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The mean of the data, over that of their exposures; of shares of a total their logarithm."""
+        mean, _ = mean_and_variance(x, mask)
+        mean = mean.clamp_min(0.5 / len(x))
+        if self.exposure == "total":
+            return mean.log().unsqueeze(0)
+        if self.exposure:
+            e = context[0].reshape(-1, *[1] * len(self.x_shape)).to(x).expand(x.shape)
+            exposed, _ = mean_and_variance(e, mask)
+            mean = mean / exposed.where(exposed > 0, 1)
+        return unconstrained(mean).unsqueeze(0)
 
     def learn_from(self, x: Tensor, mask: Tensor | bool = True) -> None:
         """The median total of the training data, for what is drawn or decoded without data."""
@@ -172,6 +185,17 @@ class NegativeBinomial(_Counts):
             raw, context = self.raw_concentration, list(rest)
         return distributions.NegativeBinomial(self.mean_of(raw_mean, tuple(context), x, mask), positive(raw))
 
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The mean of the data, and the r that gives their variance."""
+        mean, variance = mean_and_variance(x, mask)
+        r = unconstrained((mean.square() / (variance - mean).clamp_min(1e-3 * mean.clamp_min(1e-3))).clamp(1e-2, 1e3))
+        raw_mean = super().start_from(x, mask, *context)
+        if self.dispersion == "decoder":
+            return torch.cat([raw_mean, r.unsqueeze(0)])
+        with torch.no_grad():
+            self.raw_concentration.copy_(r if self.dispersion == "elementwise" else r.median())
+        return raw_mean
+
     def settings(self) -> str:
         """What `formula` adds."""
         own = "" if self.dispersion == "decoder" else f"dispersion={self.dispersion}"
@@ -203,6 +227,11 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     ) -> TorchDistribution:
         """From logits of w, and what a negative binomial is made of."""
         return distributions.ZeroInflated(super().elementwise(*rest, **seen), logits)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """A negative binomial with few zeros more, w = 0.02."""
+        others = super().start_from(x, mask, *context)
+        return torch.cat([torch.full_like(others[:1], -4.0), others])
 
 
 @checked
@@ -250,6 +279,11 @@ class Multinomial(Rowwise):
     def learn_from(self, x: Tensor, mask: Tensor | bool = True) -> None:
         """The median total of the training data, for what is drawn or decoded without data."""
         self.typical_total.copy_(_median_total(x, mask))
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Log shares of the elements."""
+        mean, _ = mean_and_variance(x, mask)
+        return mean.clamp_min(0.5 / len(x)).log().unsqueeze(0)
 
     def standardize(self, x: Tensor) -> Tensor:
         """log(1 + x)."""

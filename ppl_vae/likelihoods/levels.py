@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from ppl_vae.arguments import Count, Name, Range, checked
 from ppl_vae.conditional import Net
 from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Shape
+from ppl_vae.likelihoods.marginals import frequencies, mean_and_variance
 from ppl_vae.nets import MLP
 
 __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture", "OrderedLogistic"]
@@ -76,6 +78,13 @@ class DiscretizedLogistic(_OnLevels):
     def elementwise(self, raw_loc: Tensor, raw_scale: Tensor) -> TorchDistribution:
         """From locations, with -1 and 1 the lowest and highest level, and unconstrained scales."""
         return _logistic(raw_loc, raw_scale, self.levels)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The logistic with the mean and variance of the data."""
+        mean, variance = mean_and_variance(x, mask)
+        scale = (3 * variance).sqrt() / math.pi
+        raw_loc = mean * 2 / max(self.levels - 1, 1) - 1
+        return torch.stack([raw_loc, unconstrained((scale - 0.5) * (16 / self.levels))])
 
 
 @checked
@@ -184,6 +193,14 @@ class OrderedLogistic(_OnLevels):
         between = inner[..., 1:] + below[..., :-1] + (-torch.expm1(-gaps)).log()
         return distributions.Levels(torch.cat([inner[..., :1], between, below[..., -1:]], -1))
 
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Cutpoints with the frequencies of the data at m_i = 0."""
+        cutpoints = frequencies(x, mask, self.levels).cumsum(0)[:-1].logit()
+        with torch.no_grad():
+            self.first.copy_(cutpoints[0])
+            self.raw_gaps.copy_(unconstrained(cutpoints.diff(dim=0)).movedim(0, -1))
+        return torch.zeros_like(cutpoints[:1])
+
 
 @checked
 class Categorical(_OnLevels):
@@ -243,6 +260,10 @@ class Categorical(_OnLevels):
     def standardize(self, x: Tensor) -> Tensor:
         """Levels scaled to [0, 1]."""
         return x / self.top
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Log frequencies."""
+        return frequencies(x, mask, self.levels).log()
 
 
 def _logistic(raw_loc: Tensor, raw_scale: Tensor, levels: int) -> distributions.DiscretizedLogistic:

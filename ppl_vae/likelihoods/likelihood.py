@@ -44,8 +44,8 @@ class Likelihood(Amortized):
     kinds: ClassVar[tuple[str, ...]]
     """Kinds of `Domain` it is a distribution on, the default first."""
 
-    base_measure: ClassVar[Literal["mass", "density"]]
-    """``"mass"`` or ``"density"``; masses and densities cannot be compared."""
+    base_measure: Literal["mass", "density", "mixed"]
+    """``"mass"``, ``"density"``, or mixed where columns differ; masses and densities cannot be compared."""
 
     sees_x: bool = False
     """Whether `elementwise` is also given what will be scored, as `x=` and `mask=`; `x` is `None` where that is not
@@ -110,9 +110,26 @@ class Likelihood(Amortized):
     def learn_from(self, x: Tensor, mask: Tensor | bool = True) -> None:
         """Record what the leaf needs of training data (n, *x_shape), which `build` gives it; nothing by default."""
 
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor | None:
+        """Start at the marginals of training data x (n, *x_shape), float64, observed where `mask`, with their context.
+
+        Sets scales of its own, and returns what a decoder that does not look at z would put out, (k, *x_shape): the
+        parameters of the best p(x_i), for each element. `None`, the default, leaves all as it is.
+        """
+        return None
+
     def standardize(self, x: Tensor) -> Tensor:
-        """x as an encoder should see it, in about [-1, 1]."""
+        """x (*leading, *x_shape) as an encoder should see it, in about [-1, 1]; (*leading, *seen_shape)."""
         return x
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Shape of what `standardize` makes of a datum: by default `x_shape`."""
+        return self.x_shape
+
+    def seen_mask(self, mask: Tensor) -> Tensor:
+        """Where what `standardize` gives is of an observed element of x: by default the `mask` of x."""
+        return mask
 
 
 class Rowwise(Likelihood):

@@ -7,8 +7,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae import distributions
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood
+from ppl_vae.likelihoods.marginals import mean_and_variance
 from ppl_vae.likelihoods.scales import Scaled
 
 __all__ = ["Gamma", "LogNormal"]
@@ -38,6 +39,10 @@ class LogNormal(Scaled):
         """From means of log x, and unconstrained scales where the decoder computes them."""
         return distributions.LogNormal(loc, self.scale_of(loc, *raw))
 
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Mean and standard deviation of log x."""
+        return super().start_from(_log(x), mask, *context)
+
     def standardize(self, x: Tensor) -> Tensor:
         """log x."""
         return _log(x)
@@ -65,6 +70,11 @@ class Gamma(Likelihood):
         """From unconstrained means and concentrations."""
         concentration = positive(raw_concentration)
         return distributions.Gamma(concentration, concentration / positive(raw_mean))
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """The mean of the data, and the concentration that gives their variance."""
+        mean, variance = mean_and_variance(x, mask)
+        return torch.stack([unconstrained(mean), unconstrained(mean.square() / variance)])
 
     def standardize(self, x: Tensor) -> Tensor:
         """log x."""

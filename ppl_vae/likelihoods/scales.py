@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Name, Positive, checked
 from ppl_vae.conditional import Net
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Shape
+from ppl_vae.likelihoods.marginals import mean_and_variance
 from ppl_vae.nets import MLP
 
 __all__ = ["Scale", "Scaled"]
@@ -60,6 +61,17 @@ class Scaled(Likelihood):
         if raw:
             return positive(raw[0])
         return loc.new_tensor(self.scale) if isinstance(self.scale, int | float) else positive(self.raw_scale)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Mean and standard deviation of each element; the one scale of all is that of the mean variance."""
+        mean, variance = mean_and_variance(x, mask)
+        if self.scale == "decoder":
+            return torch.stack([mean, unconstrained(variance.sqrt())])
+        if self.scale in ("learned", "elementwise"):
+            with torch.no_grad():
+                each = variance if self.scale == "elementwise" else variance.mean()
+                self.raw_scale.copy_(unconstrained(each.sqrt()))
+        return mean.unsqueeze(0)
 
     def settings(self) -> str:
         """What `formula` adds."""

@@ -223,6 +223,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             encoder=self._network(self.hidden_dims),
             decoder=self._network(self.hidden_dims[::-1]),
             corruption=self.corruption,
+            start=None,
             seed=seed,
         ).double()
 

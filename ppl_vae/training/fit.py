@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from pyro.infer import ELBO, Trace_ELBO
@@ -68,7 +69,26 @@ class Fit:
             f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum"
             + "".join(f", perplexity of {name.removeprefix('perplexity_')} {best[name]:.1f}" for name in reported)
             + ")"
+            + (_still_rising(self.history[which], which.replace("_", " ")) if self.stopped == "epochs" else "")
         )
+
+
+def _still_rising(curve: pd.Series, name: str) -> str:
+    """A hint where the last epochs rise by more than twice their noise, the standard deviation about their line."""
+    last = curve.to_numpy()[-_LAST:]
+    if len(last) < _LAST or not np.isfinite(last).all():
+        return ""
+    slope, start = np.polyfit(np.arange(_LAST), last, 1)
+    gain, noise = slope * (_LAST - 1), (last - start - slope * np.arange(_LAST)).std(ddof=2)
+    if not gain > 2 * noise:
+        return ""
+    return (
+        f"\n  still improving: in the last {_LAST} epochs the {name} rose by {gain:.3g} nats per datum, with noise of "
+        f"{noise:.2g} about this line; train for more epochs"
+    )
+
+
+_LAST = 10
 
 
 @verb

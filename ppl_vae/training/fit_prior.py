@@ -119,9 +119,9 @@ def fit_prior(
     train, validation = Split.of(getattr(x, "train", x), *context, mask=mask), getattr(x, "validation", None)
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     settings |= {"patience": patience, "seed": seed}
-    z, encoded = _encoded(vae, train, seed)
+    z, encoded, missing = _encoded(vae, train, seed)
     with isolated(vae, seed):
-        made = with_prior(vae, prior, z, *encoded)
+        made = with_prior(vae, prior, z, *encoded, mask=missing)
         rows: list[dict[Any, float]] = []
         with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
             _check(made, z, *encoded)
@@ -135,14 +135,14 @@ def fit_prior(
     return made
 
 
-def _encoded(vae: VAE, train: Split, seed: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Codes (n, latent_dim) of some of the data, and what they are codes of: (x, *context)."""
+def _encoded(vae: VAE, train: Split, seed: int) -> tuple[Tensor, tuple[Tensor, ...], Tensor | bool]:
+    """Codes (n, latent_dim) of some of the data, what they are codes of, (x, *context), and the mask of x."""
     with evaluating(vae, seed):
         (some, *rest), missing = arguments(vae, train[:_MOST].fixed(seed))
         z = vae.posterior_draw(some, *rest, mask=missing)
-        if isinstance(missing, Tensor):  # a place holder, as pseudo-inputs
+        if isinstance(missing, Tensor):
             some = some.masked_fill(~missing, 0.0)
-    return z, (some, *rest)
+    return z, (some, *rest), missing
 
 
 def _fit_alone(

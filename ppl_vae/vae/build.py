@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ppl_vae.likelihoods import (
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
+    Heterogeneous,
     Likelihood,
     LogNormal,
     NegativeBinomial,
@@ -33,6 +34,8 @@ from ppl_vae.rows import dense
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
+from ppl_vae.vae.seen import encoder_input, seen_shape, training_data
+from ppl_vae.vae.start import start_decoder
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
@@ -59,6 +62,8 @@ def build(
     encoder: Factory = MLP,
     decoder: Factory = MLP,
     corruption: Factory | None = None,
+    mask_input: bool | None = None,
+    start: Literal["auto", "marginals"] | None = "auto",
     seed: Seed | None = None,
 ) -> VAE:
     """A VAE for some data, with the sizes of its parts set and the parts connected.
@@ -86,6 +91,14 @@ def build(
         context; the prior's networks are settings of its own, as in `partial(ConditionalNormal, net=...)`.
     corruption
         Corruption of the encoder's input in training, for a denoising VAE; `None` for none.
+    mask_input
+        Whether the encoder is given the mask beside x; by default where elements of the training data are missing, and
+        the formula then says q(z | x, mask). What is missing is 0 in x as the encoder sees it, either way.
+    start
+        Whether the decoder starts at the marginals of the training data: the bias of its last layer, and a learned
+        scale, are those of the best p(x_i) without z, and that layer's weights a tenth of what is drawn. ``"auto"``
+        does that for tables, x_shape of one dimension, where it can be done; ``"marginals"`` for any data, or it is an
+        error; `None` leaves the weights as they are drawn.
     seed
         Seed of the weights. If `None`, uses torch's global generator, as any torch module does, and advances it.
 
@@ -99,7 +112,8 @@ def build(
     TypeError
         If a part is no class, or partial of one.
     ValueError
-        If the likelihood is no distribution on the data's domain, latent_dim is below 1, or lists differ in length.
+        If the likelihood is no distribution on the data's domain, latent_dim is below 1, lists differ in length, or
+        the decoder cannot start at the marginals and ``start="marginals"``.
 
     Warns
     -----
@@ -124,25 +138,26 @@ def build(
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return build(data, latent_dim=latent_dim, likelihood=likelihood, **parts)
+            parts |= {"likelihood": likelihood, "mask_input": mask_input, "start": start}
+            return build(data, latent_dim=latent_dim, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
-    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
-    _check_kind(chosen, data.domain)
+    chosen = _chosen(data, likelihood)
     warn_of_scales(data)
     x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
-    known: Known = {"x_shape": lambda: x_shape, "context": lambda: context}
-    if set(data.domain.kinds) <= {"binary", "levels", "categories"}:
-        known["levels"] = lambda: _levels(data.domain)
+    known: Known = {"x_shape": lambda: x_shape, "context": lambda: context, **_of_domain(data.domain)}
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
     likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
     _show(likelihood_made, data)
+    masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
+    known["x_shape"] = lambda: seen_shape(likelihood_made, masked)
     posteriors = [_posterior(level, known, encoder) for level in levels]
-    corruption_made = None if corruption is None else _make(corruption, known, Corruption)
-    known["pseudo_inputs"] = lambda: _training_data(data, likelihood_made)
+    corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
+    known["pseudo_inputs"] = lambda: training_data(data, likelihood_made, masked)
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
-    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corruption_made)
-    vae.recipe = recipe(data, likelihood=chosen, **{**parts, **as_given(levels)})
+    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corrupted, mask_input=masked)
+    start_decoder(likelihood_made, data, start)
+    vae.recipe = recipe(data, mask_input=masked, likelihood=chosen, **{**parts, **as_given(levels)})
     return vae
 
 
@@ -163,14 +178,14 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     """
     described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
-    # older recipes have no corruption
+    # older recipes have no corruption and no mask
     made: dict[str, Any] = {
         name: parts_of(stored[name], name, classes) for name in names if stored.get(name) is not None
     }
-    return build(described, latent_dim=stored["latent_dim"], **made)
+    return build(described, latent_dim=stored["latent_dim"], mask_input=stored.get("mask_input", False), **made)
 
 
-def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor) -> VAE:
+def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> VAE:
     """A copy of a VAE with a prior of another kind, also in its recipe.
 
     Parameters
@@ -182,6 +197,8 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     z, x, *context
         Latents (n, latent_dim), data (n, *x_shape) and context they go with: for sizes, and pseudo-inputs to start
         from.
+    mask
+        False where an element of x is missing.
 
     Raises
     ------
@@ -191,16 +208,33 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor)
     _check_parts("fit_prior", prior=prior)
     made = copy.deepcopy(vae)
     known: Known = {
-        "x_shape": lambda: tuple(x.shape[1:]),
+        "x_shape": lambda: seen_shape(vae.likelihood, vae.mask_input),
         "latent_dim": lambda: z.shape[-1],
         "context": lambda: tuple(tuple(c.shape[1:]) for c in context),
         "posterior": lambda: made.posterior,
-        "pseudo_inputs": lambda: made.likelihood.standardize(x),
+        "pseudo_inputs": lambda: encoder_input(made.likelihood, x, mask, vae.mask_input),
         "site": lambda: vae.prior.site,
     }
     made.prior = _make(prior, known, Prior).to(z)
     made.recipe = None if vae.recipe is None else plain({**vae.recipe, "prior": entry(prior)})
     return made
+
+
+def _chosen(data: Described, likelihood: Factory | None) -> Factory:
+    """The likelihood that was given, the data were prepared for, or is the usual one; with the names of the columns."""
+    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
+    _check_kind(chosen, data.domain)
+    columns = getattr(data, "columns", None)
+    if getattr(chosen, "func", chosen) is not Heterogeneous or not columns:
+        return chosen
+    return partial(chosen, **{"names": [column.name for column in columns], **getattr(chosen, "keywords", {})})
+
+
+def _of_domain(domain: Domain) -> Known:
+    """What a likelihood may ask for: the domain, and the number of levels where it has one."""
+    if not set(domain.kinds) <= {"binary", "levels", "categories"}:
+        return {"domain": lambda: domain}
+    return {"domain": lambda: domain, "levels": lambda: _levels(domain)}
 
 
 def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
@@ -281,11 +315,6 @@ def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
         likelihood.learn_from(dense(few.x), True if mask is None else mask)
 
 
-def _training_data(data: Described, likelihood: Likelihood, most: int = 5000) -> Tensor | None:
-    train = getattr(data, "train", None)
-    return None if train is None else likelihood.standardize(dense(train[:most].fixed().x))
-
-
 def _levels(domain: Domain) -> Any:
     """Number of levels of x, or a tuple of those of its columns where they differ."""
     if (number := domain.num_columns) is None:
@@ -303,10 +332,13 @@ def _usual(domain: Domain) -> type[Likelihood]:
     ValueError
         For columns of several kinds, or kinds that no likelihood is the usual one of.
     """
-    usual = _USUAL.get(domain.kinds[0]) if len(domain.kinds) == 1 else None
+    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind == "categories":
+        return Heterogeneous
+    usual = _USUAL.get(domain.kinds[0])
     if usual is None:
         raise ValueError(
-            f"build expects data that one likelihood scores, got {domain.described}; give likelihood= of this kind"
+            f"build expects a likelihood of {domain.described} data, got none, and there is no usual one; give "
+            "likelihood="
         )
     return usual
 

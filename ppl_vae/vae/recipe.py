@@ -33,7 +33,10 @@ COMPONENTS: dict[str, dict[str, Any]] = {
 
 
 class Described(Protocol):
-    """The attributes of data that `build` reads; every data set of `ppl_vae.data` has them."""
+    """The attributes of data that `build` reads; every data set of `ppl_vae.data` has them.
+
+    Data may also have `train`, a `Split` to start from, and `masked`, whether elements of it are missing.
+    """
 
     @property
     def x_shape(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -56,6 +59,8 @@ class DataSpec:
         The values x takes.
     context_shapes
         Shapes of the context of one datum.
+    masked
+        Whether elements of the training data are missing.
 
     Raises
     ------
@@ -71,6 +76,7 @@ class DataSpec:
     x_shape: tuple[Count, ...]
     domain: Domain
     context_shapes: tuple[tuple[Count, ...], ...] = ()
+    masked: bool = False
 
     def __post_init__(self) -> None:
         if self.domain.num_columns is not None:
@@ -87,7 +93,7 @@ def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> F
     ValueError
         If it is neither one of `ppl_vae` nor among `classes`.
     """
-    args = {name: part(value, role, classes) if _is_entry(value) else value for name, value in entry["args"].items()}
+    args = {name: _given(value, role, classes) for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
     known: dict[str, Any] = {c.__name__: c for c in classes}
     if ours:
@@ -101,6 +107,13 @@ def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> F
     return partial(known[name], **args)
 
 
+def _given(value: Any, role: str, classes: Sequence[type]) -> Any:
+    """An argument: a class for an entry, and for a mapping of entries one of classes."""
+    if _is_entry(value):
+        return part(value, role, classes)
+    return {k: _given(v, role, classes) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
 def _is_entry(value: Any) -> bool:
     return isinstance(value, Mapping) and value.keys() == {"class", "module", "args"}
 
@@ -112,7 +125,9 @@ def parts_of(
     return [part(e, role, classes) for e in entries] if isinstance(entries, Sequence) else part(entries, role, classes)
 
 
-def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | Levels | None) -> dict[str, Any] | None:
+def recipe(
+    data: Described, latent_dim: int | Sequence[int], mask_input: bool, **parts: Factory | Levels | None
+) -> dict[str, Any] | None:
     """The arguments of `build` as JSON values; `None` if they cannot be expressed so."""
     said = {
         "x_shape": list(data.x_shape),
@@ -120,6 +135,7 @@ def recipe(data: Described, latent_dim: int | Sequence[int], **parts: Factory | 
         "domain": vars(data.domain) | {},
         "latent_dim": latent_dim,
         **{name: None if factory is None else entry(factory) for name, factory in parts.items()},
+        **({"mask_input": True} if mask_input else {}),
     }
     return plain(said)
 
@@ -139,7 +155,14 @@ def entry(factory: Factory | Levels) -> Any:
         return [entry(level) for level in factory]
     made_of = factory.func if isinstance(factory, partial) else factory
     keywords = factory.keywords if isinstance(factory, partial) else {}
-    args = {name: entry(value) if callable(value) else value for name, value in keywords.items()}
+    args = {name: _said(value) for name, value in keywords.items()}
     if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
     return {"class": made_of.__name__, "module": made_of.__module__.partition(".")[0], "args": args}
+
+
+def _said(value: Any) -> Any:
+    """An argument as JSON holds it: classes, also in mappings, by name."""
+    if isinstance(value, Mapping):
+        return {k: _said(v) for k, v in value.items()}
+    return entry(value) if callable(value) else value

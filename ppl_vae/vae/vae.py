@@ -24,6 +24,7 @@ from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
 from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
+from ppl_vae.vae.seen import encoder_input
 
 __all__ = ["VAE", "formula_of"]
 
@@ -46,6 +47,9 @@ class VAE(nn.Module):
     corruption
         Corruption of x in `guide` in train mode, for a denoising VAE. The model scores the clean x, and in eval mode
         the guide is given the clean x.
+    mask_input
+        Whether the posterior is given the mask beside x, 1 where an element is missing: it is built for twice the size
+        of x along the first dimension of a datum.
 
     Attributes
     ----------
@@ -69,6 +73,8 @@ class VAE(nn.Module):
         likelihood: Likelihood,
         posterior: Posterior | Chain | Module,
         corruption: Corruption | None = None,
+        *,
+        mask_input: bool = False,
     ) -> None:
         super().__init__()
         parts = [part for part in (prior, likelihood, posterior) if isinstance(part, Conditional | Chain)]
@@ -78,6 +84,7 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.posterior: Any = posterior
         self.corruption = corruption
+        self.mask_input = mask_input
 
     def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """p(x, z | context): x (batch, *x_shape), each context (batch, ...).
@@ -100,11 +107,8 @@ class VAE(nn.Module):
         """
         self._check_shapes(x, context)
         self._register()
-        seen = self._seen(x, mask)
-        if self.corruption is not None:
-            seen = torch.where(torch.as_tensor(mask, device=x.device), self.corruption(seen), seen)
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
-            self.posterior(seen, *context)
+            self.posterior(self._seen(x, mask, self.corruption), *context)
 
     @query
     def encode(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
@@ -247,16 +251,17 @@ class VAE(nn.Module):
         prior = self.prior.formula(*context)
         likelihood = self.likelihood.formula(self.prior.sites[-1], *context)
         x = self.likelihood.site
-        seen, corrupted = x, ""
+        shown, corrupted = x, ""
         if self.corruption is not None:
-            seen = f"{x}~"
-            corrupted = f", {seen} = {self.corruption.formula(x)} in training"
+            shown = f"{x}~"
+            corrupted = f", {shown} = {self.corruption.formula(x)} in training"
+        given_to_q = (shown, *(("mask",) if self.mask_input else ()), *context)
         if isinstance(self.posterior, Chain):
-            posterior = self.posterior.formula(seen, *context)
+            posterior = self.posterior.formula(*given_to_q)
         else:  # any module that samples the sites
             settings = self.posterior.settings() if isinstance(self.posterior, Conditional) else ""
             posterior = type(self.posterior).__name__ + (f"({settings})" if settings else "")
-        q_given = ", ".join((seen, *context))
+        q_given = ", ".join(given_to_q)
         return f"p({x}, {latents}{given}) = {prior} {likelihood}\nq({latents} | {q_given}) = {posterior}{corrupted}"
 
     def __repr__(self) -> str:
@@ -308,13 +313,9 @@ class VAE(nn.Module):
                 f"{[tuple(c.shape) for c in context]}; give each after x or z, labels one-hot (condition_on_labels)"
             )
 
-    def _seen(self, x: Tensor, mask: Tensor | bool) -> Tensor:
-        """x as the encoder sees it: standardized, and 0 where it is missing."""
-        if mask is True:
-            return self.likelihood.standardize(x)
-        observed = torch.as_tensor(mask, device=x.device)
-        seen = self.likelihood.standardize(torch.where(observed, x, torch.zeros_like(x)))
-        return torch.where(observed, seen, torch.zeros_like(seen))
+    def _seen(self, x: Tensor, mask: Tensor | bool, corruption: Corruption | None = None) -> Tensor:
+        """x as the encoder is given it."""
+        return encoder_input(self.likelihood, x, mask, self.mask_input, corruption)
 
     def _real(self, values: Tensor) -> Tensor:
         """Values on the device and in the precision of the parameters."""

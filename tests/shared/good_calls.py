@@ -260,6 +260,7 @@ def of_leaf(leaf: Any) -> dict[str, Any]:
 GOOD: dict[str, dict[str, Any]] = {
     **{name: DRAWN | options for name, options in VERBS.items()},
     "ppl_vae.evaluation.kl_per_unit": {"program": Made(vae), "x": Made(x), "seed": 0},
+    "ppl_vae.evaluation.per_column": DRAWN | {"num_samples": 30},
     "ppl_vae.evaluation.disentanglement": {"program": Made(vae), "x": Made(split), "seed": 0},
     "ppl_vae.fit": {"program": Made(vae), "data": Made(arrays), "epochs": 1, "progress": False},
     "ppl_vae.fit_prior": {

@@ -48,7 +48,8 @@ def _options(parser: Parser) -> None:
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
     parser.component(Prior, "prior", skip=Prior.linked)
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), "levels"], usual=usual)
+    of_data = ["levels", "domain", "columns", "names"]
+    parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), *of_data], usual=usual)
     parser.component(Posterior, "posterior", skip=parameters(Posterior))
     parser.component(Network, "encoder", skip=Network.linked)
     parser.component(Network, "decoder", skip=Network.linked)

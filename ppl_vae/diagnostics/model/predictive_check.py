@@ -197,7 +197,7 @@ def _pictures(level: Level, split: Split, made: Tensor) -> dict[str, xr.Dataset]
     group = "prior_predictive" if level == "population" else "posterior_predictive"
     return {
         group: of_draws({"x": made[None]}, ("chain", "draw", "obs"), obs, is_data=True),
-        "observed_data": of_draws({"x": split.x}, ("obs",), obs, is_data=True),
+        "observed_data": of_draws({"x": split.x.masked_fill(~split.observed, 0)}, ("obs",), obs, is_data=True),
     }
 
 

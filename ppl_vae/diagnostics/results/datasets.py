@@ -14,7 +14,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of
 
-__all__ = ["attributes", "narrow", "of_draws", "with_units"]
+__all__ = ["attributes", "narrow", "of_draws", "with_columns", "with_units"]
 
 
 def attributes(program: Modelled, split: Split, seed: int, **more: Any) -> dict[str, Any]:
@@ -73,6 +73,20 @@ def of_draws(
     ]
     attrs = {"renamed": "; ".join(said) + ": a variable and a dimension need two names"} if said else {}
     return dataset.assign_coords({**numbered, **coords}).assign_attrs(attrs)
+
+
+def with_columns(datasets: Mapping[str, xr.Dataset], program: Modelled) -> dict[str, xr.Dataset]:
+    """Groups of a tree in which the columns of x are the dimension ``column``, with the names that a likelihood has."""
+    likelihood = getattr(program, "likelihood", None)
+    names = getattr(likelihood, "names", None)
+    if names is None:
+        return dict(datasets)
+    made = {}
+    for group, dataset in datasets.items():
+        held = [v for v in (getattr(likelihood, "site", "x"), "mask") if v in dataset and group != "diagnostics"]
+        renamed = dataset.rename({str(dataset[v].dims[-1]): "column" for v in held})
+        made[group] = renamed.assign_coords(column=list(names)) if held else dataset
+    return made
 
 
 def _variable_names(sites: Iterable[str]) -> dict[str, str]:

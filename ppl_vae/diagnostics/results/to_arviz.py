@@ -18,7 +18,7 @@ from ppl_vae.arguments import Count, Seed, Whole
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.results.arviz_io import to_tree
-from ppl_vae.diagnostics.results.datasets import attributes, of_draws
+from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_columns
 from ppl_vae.draws import Draws, by_datum, draws
 from ppl_vae.evaluation.evaluate import per_datum
 from ppl_vae.find_plates import find_plates
@@ -104,7 +104,7 @@ def to_arviz(
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": drawn.measure}
     attrs |= attributes(program, split, used, num_samples=num_samples)
-    datasets = {**_by_obs(parts, split), **prior, **_constant(split)}
+    datasets = with_columns({**_by_obs(parts, split), **prior, **_constant(split)}, program)
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
 
 

@@ -1,0 +1,122 @@
+"""How well each column of a table is predicted from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
+from ppl_vae.evaluation.evaluate import evaluate
+from ppl_vae.modelled import Modelled
+from ppl_vae.split import Split
+
+__all__ = ["column_names", "per_column"]
+
+
+@verb
+def per_column(
+    program: Modelled,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    columns: Sequence[str | int] | None = None,
+    num_samples: Count = 1000,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """NLL of each column given the other columns of its row: -log p(x_j | x_-j) = log p(x_-j) - log p(x).
+
+    Both terms are log p of what was observed, by importance sampling (see `evaluate`); in the first column j is
+    missing. What comes out is a proper score of each column in its raw units, which a model of independent columns has
+    for its NLL. The scores of all columns are no parts of -log p(x): their sum is minus a pseudo-likelihood (Besag
+    1975). It takes an evaluation for each column and one more.
+
+    Parameters
+    ----------
+    program, x, *context, mask, num_samples, seed, max_rows, progress
+        See `evaluate`. x is (n, *, d), its columns the last dimension.
+    columns
+        Names or positions of those to score; all if `None`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by `column`: `observed`, the number of rows in which it was observed; the mean `nll` over these with its
+        standard error `nll_se`; `nll_mcse`, the part of the error that more samples reduce, all in nats per datum;
+        `unreliable`, the share of these rows in which the k-hat of a term is too high; and its `base_measure`.
+        ``.attrs["units"]`` are those of the columns.
+
+    Raises
+    ------
+    ValueError
+        For data that are no tables, for columns that there are not, and for all that `evaluate` refuses.
+
+    References
+    ----------
+    Besag 1975, doi:10.2307/2987782.
+    """
+    split = Split.of(x, *context, mask=mask)
+    names = column_names(program, split)
+    options: Any = {"num_samples": num_samples, "max_rows": max_rows, "progress": progress}
+    whole = evaluate(program, split, seed=seed, **options)
+    split = split.fixed(whole.seed)
+    rows = {}
+    for j in _positions(columns, names):
+        hidden = split.observed.clone()
+        hidden[..., j] = False
+        without = evaluate(program, replace(split, mask=hidden), seed=whole.seed, **options)
+        seen = split.observed[..., j].reshape(len(split), -1).any(1).cpu().numpy()
+        nll = (without.per_datum["log_px"] - whole.per_datum["log_px"])[seen]
+        errors = np.hypot(without.per_datum["log_px_mcse"], whole.per_datum["log_px_mcse"])[seen]
+        off = [(e.per_datum["pareto_k"] > e.good_k).to_numpy()[seen] for e in (without, whole)]
+        rows[names[j]] = {
+            "observed": len(nll),
+            "nll": nll.mean(),
+            "nll_se": nll.std(ddof=1) / np.sqrt(len(nll)),
+            "nll_mcse": np.sqrt((errors**2).sum()) / max(len(nll), 1),
+            "unreliable": np.mean(off[0] | off[1]) if len(nll) else np.nan,
+            "base_measure": _measure(split, j, whole.base_measure),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
+    table.attrs["units"] = dict.fromkeys(("nll", "nll_se", "nll_mcse"), "nats per datum") | {"unreliable": "share"}
+    return table
+
+
+def column_names(program: Modelled, split: Split) -> tuple[str, ...]:
+    """Names of the last dimension of x: those of the likelihood, where it has some, else ``"0"``, ``"1"``, ...
+
+    Raises
+    ------
+    ValueError
+        For x of shape (n,).
+    """
+    if split.x.dim() < 2:
+        raise ValueError(f"columns are those of x of shape (n, d), got {tuple(split.x.shape)}; give x[:, None]")
+    numbered = tuple(map(str, range(split.x.shape[-1])))
+    return tuple(getattr(getattr(program, "likelihood", None), "names", numbered))
+
+
+def _measure(split: Split, column: int, of_all: str) -> str:
+    """Whether the score of a column is the log of a mass or of a density."""
+    if split.domain is None:
+        return of_all
+    return "mass" if split.domain.columns(split.x.shape[-1])[column].discrete else "density"
+
+
+def _positions(columns: Sequence[str | int] | None, names: tuple[str, ...]) -> list[int]:
+    if columns is None:
+        return list(range(len(names)))
+    unknown = [c for c in columns if c not in names and c not in range(len(names))]
+    if unknown or not len(columns):
+        raise ValueError(
+            f"per_column expects columns among {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}, or their "
+            f"positions, got {unknown or 'none'}; correct them, or leave them out to score all"
+        )
+    return [names.index(c) if isinstance(c, str) else c for c in columns]

@@ -1,0 +1,53 @@
+"""What an encoder sees of x: it standardized, 0 where it is missing, and beside it the mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ppl_vae.corruptions import Corruption
+from ppl_vae.likelihoods import Likelihood
+from ppl_vae.rows import dense
+from ppl_vae.vae.recipe import Described
+
+__all__ = ["encoder_input", "seen_shape", "training_data"]
+
+
+def encoder_input(
+    likelihood: Likelihood, x: Tensor, mask: Tensor | bool, mask_input: bool, corruption: Corruption | None = None
+) -> Tensor:
+    """x (batch, *x_shape) as an encoder is given it: standardized by its likelihood, corrupted, 0 where it is missing.
+
+    With `mask_input` it is followed along its first dimension (along the last, where columns are seen one-hot) by 1
+    where x is missing and 0 where it is not: complete data then add nothing.
+    """
+    observed = torch.as_tensor(mask, device=x.device)
+    filled = x if mask is True else torch.where(observed, x, torch.zeros_like(x))
+    clean = likelihood.standardize(filled)
+    seen = clean if corruption is None else corruption(clean)
+    if mask is not True:
+        seen = torch.where(likelihood.seen_mask(observed.expand(x.shape)), seen, torch.zeros_like(seen))
+    if not mask_input:
+        return seen
+    along = 1 if seen.shape[2:] == x.shape[2:] else -1  # one-hot columns are more
+    return torch.cat([seen, (~observed).expand(x.shape).to(seen.dtype)], along)
+
+
+def seen_shape(likelihood: Likelihood, mask_input: bool) -> tuple[int, ...]:
+    """Shape of a datum as an encoder of x sees it, with or without a mask."""
+    shape, x_shape = likelihood.seen_shape, likelihood.x_shape
+    if not mask_input:
+        return shape
+    if shape[1:] == x_shape[1:]:
+        return shape[0] + x_shape[0], *shape[1:]
+    return *shape[:-1], shape[-1] + x_shape[-1]
+
+
+def training_data(data: Described, likelihood: Likelihood, mask_input: bool, most: int = 5000) -> Tensor | None:
+    """Training data as the encoder sees them; `None` where there are none."""
+    train = getattr(data, "train", None)
+    if train is None:
+        return None
+    some = train[:most].fixed()
+    mask = getattr(some, "mask", None)
+    return encoder_input(likelihood, dense(some.x), True if mask is None else mask, mask_input)
