@@ -88,8 +88,7 @@ def test_a_mixture_has_several_likely_levels():
 
 def test_categories_are_a_domain():
     source = answers(6, "categories")
-    vae = build(source, latent_dim=2, encoder=SMALL, decoder=SMALL, seed=0)
-    assert isinstance(vae.likelihood, Categorical)
+    vae = built(Categorical, source)
     assert vae.likelihood.levels == 6
     assert_close(vae.likelihood.standardize(torch.tensor([0.0, 5.0])), torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match=r"OrderedLogistic expects data.*'levels', got 'categories'.*choose Cat"):
