@@ -50,8 +50,9 @@ def from_file(
     ----------
     path
         A ``.csv``, ``.tsv`` or ``.parquet`` file of a table (see `from_frame`), apart by commas, semicolons or tabs,
-        with the names of the columns in its first line, unless that holds numbers alone; a ``.npy`` file with x; a
-        ``.npz`` file with x and what else `from_arrays` takes, under the names x, y, mask, context, x_validation, ...,
+        with the names of the columns in its first line, unless that holds numbers alone; a ``.npy`` file with x,
+        which stays on disk above a gibibyte; a ``.npz`` file with x and what else `from_arrays` takes, under the names
+        x, y, mask, context, x_validation, ...,
         with one array of any name, or with a sparse matrix of scipy; a ``.h5ad`` file of cells (see `from_anndata`);
         or a folder of pictures of one size, whose subfolders are the labels, or else train, test and maybe validation,
         beside which other subfolders are left out. Nothing is unpickled.

@@ -18,6 +18,9 @@ from ppl_vae.files import regular, written
 
 __all__ = ["Arrays", "Format", "Made", "OneArray", "Parquet", "Text", "damaged"]
 
+MOST_IN_MEMORY = 2**30
+"""Bytes of an array above which it is not read at once."""
+
 Made: TypeAlias = "pd.DataFrame | Mapping[str, np.ndarray]"
 """What is written: a frame, or arrays (n, ...) by name, the most important one first."""
 
@@ -103,8 +106,8 @@ class OneArray(Format):
     endings = (".npy",)
 
     def read(self, path: Path) -> dict[str, Any]:
-        """The array as x."""
-        return {"x": _loaded(path)}
+        """The array as x; one of more than a gibibyte stays on disk, and is read a batch at a time."""
+        return {"x": _loaded(path, mapped=path.stat().st_size > MOST_IN_MEMORY)}
 
     def write(self, path: Path, made: Made, source: Path) -> str:
         """The first array alone."""
@@ -140,8 +143,10 @@ class Arrays(Format):
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path, mapped: bool = False) -> Any:
     try:
+        if mapped:
+            return np.load(regular(path), mmap_mode="r", allow_pickle=False)
         with regular(path).open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return dict(loaded) if path.suffix.lower() == ".npz" else loaded

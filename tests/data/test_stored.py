@@ -103,6 +103,16 @@ def test_files_of_sparse_and_mapped_arrays(tmp_path, counts):
     assert isinstance(mapped.test[2:].x, Rows)
 
 
+def test_a_large_file_stays_on_disk(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, 3)))
+    in_memory = load(tmp_path / "x.npy")
+    monkeypatch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", 100)
+    mapped = load(tmp_path / "x.npy")
+    assert isinstance(mapped.train.x, MappedRows)
+    assert torch.equal(mapped.train.x.dense(), in_memory.train.x)
+    assert again(json.loads(json.dumps(mapped.provenance))).checksum == mapped.checksum
+
+
 def test_pending_preprocessing_is_applied_batch_by_batch(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (90, 1, 4, 4)).astype(np.uint8)
     np.save(tmp_path / "x.npy", x)
