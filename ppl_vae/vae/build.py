@@ -179,9 +179,7 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     described = DataSpec(tuple(stored["x_shape"]), Domain(**stored["domain"]), tuple(map(tuple, stored["context"])))
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
     # older recipes have no corruption and no mask
-    made: dict[str, Any] = {
-        name: parts_of(stored[name], name, classes) for name in names if stored.get(name) is not None
-    }
+    made: dict[str, Any] = {n: parts_of(stored[n], n, classes) for n in names if stored.get(n) is not None}
     return build(described, latent_dim=stored["latent_dim"], mask_input=stored.get("mask_input", False), **made)
 
 
@@ -311,8 +309,7 @@ def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
     """Let the likelihood learn from training data, where there are any: their first 5,000."""
     if (train := getattr(data, "train", None)) is not None:
         few = train[:most].fixed()
-        mask = getattr(few, "mask", None)
-        likelihood.learn_from(dense(few.x), True if mask is None else mask)
+        likelihood.learn_from(dense(few.x), True if (mask := getattr(few, "mask", None)) is None else mask)
 
 
 def _levels(domain: Domain) -> Any:
