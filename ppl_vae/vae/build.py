@@ -322,7 +322,7 @@ def _usual(domain: Domain) -> type[Likelihood]:
     ValueError
         For columns of several kinds, or kinds that no likelihood is the usual one of.
     """
-    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind == "categories":
+    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple):
         return Heterogeneous
     usual = _USUAL.get(domain.kinds[0])
     if usual is None:

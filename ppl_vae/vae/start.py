@@ -54,7 +54,7 @@ def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
     some = train[:_ROWS].fixed()
     observed = getattr(some, "mask", None)
     mask = torch.ones_like(some.x, dtype=torch.bool) if observed is None else observed
-    params = likelihood.start_from(in_float64(some.x), mask, *map(in_float64, some.context))
+    params = likelihood.start_from(in_float64(some.x).contiguous(), mask.contiguous(), *map(in_float64, some.context))
     if params is None:
         return False
     with torch.no_grad():

@@ -168,7 +168,6 @@ def test_build_takes_it_for_mixed_columns():
     assert first.endswith(
         "Heterogeneous(x | z; Gaussian: 0, 3, 6; Categorical: 1; NegativeBinomial: 2; Bernoulli: 4; OrderedLogistic: 5)"
     )
-    assert type(small(DataSpec((2,), Domain("categories", 3))).likelihood) is Heterogeneous
     assert type(small(DataSpec((2,), Domain("levels", (3, 4)))).likelihood) is Heterogeneous
     assert type(small(DataSpec((2,), Domain("real", span=(1.0, 2.0)))).likelihood) is Gaussian
 
