@@ -36,14 +36,14 @@ def test_training_and_evaluation_are_those_of_dense_data(counts):
     found = []
     for x in (scipy.sparse.csr_array(counts), counts):
         data = from_arrays(x)
-        vae = build(data, latent_dim=2, seed=0)
+        vae = build(data, latent_dim=2, start=None, seed=0)  # moments of sparse rows are rounded otherwise
         history = fit(vae, data, epochs=2, batch_size=32, seed=0, progress=False).history
         table = evaluate(vae, data.test, num_samples=30, seed=0, progress=False).per_datum
         found.append(
             (history.filter(like="elbo").to_numpy(), table.to_numpy(), vae.encode(data.test.x).mean.detach().numpy())
         )
     for sparse, dense in zip(*found, strict=True):
-        assert np.allclose(sparse, dense, rtol=1e-5, atol=1e-5, equal_nan=True)  # moments are summed in another order
+        assert np.array_equal(sparse, dense, equal_nan=True)
 
 
 def test_rows_are_used_as_a_tensor(counts):
