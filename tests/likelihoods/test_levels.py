@@ -91,7 +91,7 @@ def test_categories_are_a_domain():
     vae = built(Categorical, source)
     assert vae.likelihood.levels == 6
     assert_close(vae.likelihood.standardize(torch.tensor([0.0, 5.0])), torch.tensor([0.0, 1.0]))
-    with pytest.raises(ValueError, match=r"OrderedLogistic expects data.*'levels', got 'categories'.*choose Cat"):
+    with pytest.raises(ValueError, match=r"OrderedLogistic expects data.*'levels', got 'categories'.*choose Het"):
         built(OrderedLogistic, DataSpec((5,), Domain("categories", levels=6)))
 
 
