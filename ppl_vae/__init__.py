@@ -5,7 +5,7 @@ from ppl_vae.conditional import Amortized, Chain, Conditional
 from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
 from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
 from ppl_vae.domain import Domain
-from ppl_vae.evaluation import Evaluation, compare, evaluate
+from ppl_vae.evaluation import Evaluation, Imputation, compare, evaluate, impute
 from ppl_vae.likelihoods import (
     Bernoulli,
     Beta,
@@ -76,6 +76,7 @@ __all__ = [
     "GaussianMixture",
     "GaussianNoise",
     "Heterogeneous",
+    "Imputation",
     "Laplace",
     "Likelihood",
     "LogNormal",
@@ -107,6 +108,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_prior",
+    "impute",
     "likelihoods",
     "load",
     "manifold",

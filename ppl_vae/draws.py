@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
@@ -20,7 +21,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "by_datum", "chunks", "draws", "encoded", "score"]
+__all__ = ["Draws", "by_datum", "check_observed", "chunks", "draws", "encoded", "replayed", "score"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Draws:
     ----------
     z
         Values by site, (S, n, *event_shape).
+    values
+        The same in the batch shapes of their sites, as `replayed` takes them.
     log_q, log_p
         log q(z | x) and log p(z) by site, (S, n), in nats; scales removed, masks kept.
     log_likelihood
@@ -57,6 +60,7 @@ class Draws:
     """
 
     z: dict[str, Tensor]
+    values: dict[str, Tensor]
     log_q: dict[str, Tensor]
     log_p: dict[str, Tensor]
     log_likelihood: Tensor
@@ -179,12 +183,9 @@ def score(
     with traces.particles(num_samples, where.depth):
         guide = poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
     q = traces.latents(guide)
+    values = {name: site["value"] for name, site in q.items()}
     parts = []
-    for some in chunks(num_samples, where.size, max_rows):
-        values = {name: site["value"][some] for name, site in q.items()}
-        conditioned = poutine.condition(program.model, data=values)
-        with traces.particles(some.stop - some.start, where.depth):
-            model = poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
+    for some, model in replayed(program, args, mask, values, max_rows, where):
         seen = {name: site for name, site in traces.observed(model).items() if name not in q}
         if some.start == 0:
             for site in seen.values():
@@ -193,6 +194,7 @@ def score(
         parts.append(_score_some(p, seen, where, some.stop - some.start, max(0, num_predictive - some.start)))
     return Draws(
         z={name: by_datum(site["value"], site, where) for name, site in q.items()},
+        values=values,
         log_q={name: traces.log_prob(site, where, num_samples) for name, site in q.items()},
         log_p={name: torch.cat([part.log_p[name] for part in parts]) for name in q},
         log_likelihood=torch.cat([part.log_likelihood for part in parts]),
@@ -206,6 +208,40 @@ def score(
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={name: _num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
     )
+
+
+def replayed(
+    program: Modelled,
+    args: tuple[Tensor, ...],
+    mask: Tensor | bool,
+    values: Mapping[str, Tensor],
+    max_rows: int,
+    where: traces.Plates,
+) -> Iterator[tuple[slice, Trace]]:
+    """The model at draws of its latents, (draws, ...) in the batch shapes of their sites, some of them at a time."""
+    num_draws = len(next(iter(values.values())))
+    for some in chunks(num_draws, where.size, max_rows):
+        conditioned = poutine.condition(program.model, data={name: value[some] for name, value in values.items()})
+        with traces.particles(some.stop - some.start, where.depth):
+            yield some, poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
+
+
+def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
+    """The site at which a model observes x, unchanged at all elements that are not missing.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such site, or another observed site.
+    """
+    name, *others = observed
+    was, x = observed[name], data.x.to(observed[name])
+    if others or was.shape != x.shape or not ((was == x) | ~data.observed.to(was.device)).all():
+        raise ValueError(
+            f"draws of x expect a model that observes x as it came, at a single site, got {list(observed)}; give "
+            "obs=x to one site, and let the likelihood do whatever else is done to x"
+        )
+    return name
 
 
 def _measure(sites: list[traces.Site]) -> str:

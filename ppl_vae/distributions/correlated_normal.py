@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -11,6 +12,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ppl_vae.distributions.row import Row
+from ppl_vae.precision import has_float64
 
 __all__ = ["CorrelatedNormal", "LowRankNormal"]
 
@@ -59,6 +61,22 @@ class _Normal(Row):
         shared = self.factor.square().sum(-1)
         return self._whole(shared if self.scale is None else shared + self.scale.square())
 
+    def given_seen(self, drawn: Tensor, x: Tensor) -> Tensor:
+        """A draw or the mean, moved to those of the normal of missing elements given the others (Matheron's rule).
+
+        With the covariance C, missing elements move by C_mo C_oo^-1 (x_o - drawn_o).
+        """
+        if self.seen is None:
+            return x.expand(drawn.shape)
+        precise = torch.float64 if has_float64(drawn.device) else drawn.dtype
+        flat, known = self._flat(drawn).to(precise), self._flat(x).to(precise)
+        gap = torch.where(self.seen, known - flat, 0.0)
+        return self._whole(torch.where(self.seen, known, flat + self._gain(gap))).to(drawn.dtype)
+
+    @abc.abstractmethod
+    def _gain(self, gap: Tensor) -> Tensor:
+        """C_mo C_oo^-1 gap_o at the missing elements, (..., d), for a gap that is 0 at these."""
+
     def _constant(self, x: Tensor) -> Tensor:
         """log(2 pi) / 2 for each element that is scored."""
         number = x.new_tensor(x.shape[-1]) if self.seen is None else self.seen.sum(-1).to(x.dtype)
@@ -91,6 +109,15 @@ class CorrelatedNormal(_Normal):
 
     def __init__(self, loc: Tensor, scale_tril: Tensor, event_dim: int = 1, validate_args: bool | None = None) -> None:
         super().__init__(loc, scale_tril, None, event_dim, validate_args)
+
+    def _gain(self, gap: Tensor) -> Tensor:
+        assert self.seen is not None
+        factor = self.factor.to(gap.dtype)
+        covariance = factor @ factor.mT
+        both = self.seen.unsqueeze(-1) & self.seen.unsqueeze(-2)
+        eye = torch.eye(gap.shape[-1], dtype=gap.dtype, device=gap.device)
+        solved = torch.linalg.solve(torch.where(both, covariance, eye), gap.unsqueeze(-1))
+        return (covariance @ solved).squeeze(-1)
 
     def _log_density(self, x: Tensor) -> Tensor:
         lower, difference = self.factor.to(x.dtype), self._from_mean(x)
@@ -135,6 +162,15 @@ class LowRankNormal(_Normal):
         self, loc: Tensor, factor: Tensor, scale: Tensor, event_dim: int = 1, validate_args: bool | None = None
     ) -> None:
         super().__init__(loc, factor, scale, event_dim, validate_args)
+
+    def _gain(self, gap: Tensor) -> Tensor:
+        assert self.seen is not None
+        assert self.scale is not None
+        factor, scale = self.factor.to(gap.dtype), self.scale.to(gap.dtype)
+        weights = torch.where(self.seen.unsqueeze(-1), factor / scale.unsqueeze(-1), 0.0)
+        eye = torch.eye(factor.shape[-1], dtype=gap.dtype, device=gap.device)
+        u = torch.linalg.solve(eye + weights.mT @ weights, weights.mT @ (gap / scale).unsqueeze(-1))
+        return (factor @ u).squeeze(-1)
 
     def _log_density(self, x: Tensor) -> Tensor:
         assert self.scale is not None

@@ -44,6 +44,13 @@ class Row(TorchDistribution, abc.ABC):
         new.seen = self._flat(torch.as_tensor(mask).expand(*self._leading(torch.as_tensor(mask)), *self.event_shape))
         return new
 
+    def given_seen(self, drawn: Tensor, x: Tensor) -> Tensor:
+        """What a draw or the mean, (*batch, *x_shape), becomes where the elements that are seen are those of x.
+
+        By default what it was: missing elements do not depend on the others.
+        """
+        return drawn
+
     def expand(self: R, batch_shape: Shape, _instance: TorchDistribution | None = None) -> R:
         """Expanded to `batch_shape`; the parameters are not copied."""
         new = copy.copy(self)

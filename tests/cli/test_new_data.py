@@ -1,11 +1,13 @@
-"""encode, reconstruct and score: new data in, results out in the format of the new data."""
+"""encode, reconstruct, impute and score: new data in, results out in the format of the new data."""
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
 
-from ppl_vae import build, evaluate, fit, load
+from ppl_vae import Categorical, build, evaluate, fit, impute, load
 from ppl_vae.cli.main import main
 from ppl_vae.data import from_arrays
 from ppl_vae.data.files import from_file
@@ -97,3 +99,50 @@ def test_what_is_written_is_what_was_read(tmp_path, table, capsys):
     with pytest.raises(AssertionError):
         carry_out("encode", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "table.csv")
     assert "another file than that of the new data" in capsys.readouterr().err
+
+
+def test_gaps_of_a_table_are_filled_and_nothing_else_changes(tmp_path, table, capsys):
+    frame = table.assign(note=[f"row {i}" for i in range(50)])
+    frame.loc[1::9, "day"] = pd.NaT
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    run = run_of(from_file(tmp_path / "table.csv", kinds={"note": "skip"}).standardize(), tmp_path / "run")
+    words = tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "out.csv", "--num-samples", 30
+    carry_out("impute", *words, "--num-draws", 2, "--seed", 1)
+    said = capsys.readouterr().out
+    assert "12 of them" in said or "13 of them" in said
+    before = pd.read_csv(tmp_path / "table.csv", parse_dates=["day"])
+    found, first, second = (
+        pd.read_csv(tmp_path / f"out{number}.csv", parse_dates=["day"]) for number in ("", "_1", "_2")
+    )
+    imputed = impute(run.vae, run.prepare(before), num_draws=2, num_samples=30, seed=1, progress=False)
+    for made, expected in [(found, imputed.raw.mean), (first, imputed.raw.draws[0]), (second, imputed.raw.draws[1])]:
+        assert list(made) == list(before)
+        assert made.notna().all(axis=None)
+        there = before.notna()
+        pd.testing.assert_frame_equal(made.where(there), before.where(there))
+        np.testing.assert_allclose(made["b"][~there["b"]], expected[:, 1][~there["b"].to_numpy()], rtol=1e-6)
+    assert not first.equals(second)
+
+
+def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
+    x = RNG.integers(0, 2, (40, 1, 4, 4)).astype(np.float32)
+    x[RNG.random(x.shape) < 0.2] = np.nan
+    run_of(from_arrays(x), tmp_path / "run")
+    np.savez(tmp_path / "new.npz", x=x[:7])
+    words = tmp_path / "run", tmp_path / "new.npz", "--out", tmp_path / "out.npz", "--num-samples", 30
+    carry_out("impute", *words, "--num-draws", 3)
+    found = np.load(tmp_path / "out.npz")
+    shapes = {"x": (7, 1, 4, 4), "pareto_k": (7,), "ess": (7,), "draws": (3, 7, 1, 4, 4)}
+    assert {name: found[name].shape for name in found} == shapes
+    there = ~np.isnan(x[:7])
+    np.testing.assert_array_equal(found["x"][there], x[:7][there])
+    assert np.isfinite(found["x"]).all()
+    assert set(np.unique(found["draws"])) == {0, 1}
+    frame = pd.DataFrame({c: RNG.choice(["a", "b", "c"], 40) for c in ("one", "two")}).mask(RNG.random((40, 2)) < 0.2)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    data = from_file(tmp_path / "table.csv")
+    run_of(data, tmp_path / "codes", likelihood=partial(Categorical, levels=3))
+    carry_out("impute", tmp_path / "codes", tmp_path / "table.csv", "--out", tmp_path / "out.csv", "--num-samples", 30)
+    made = pd.read_csv(tmp_path / "out.csv")
+    assert set(made.to_numpy().ravel()) == {"a", "b", "c"}
+    assert made.where(frame.notna()).equals(frame)

@@ -92,5 +92,5 @@ def test_the_table_is_long_and_names_everything_public():
     left = [name for name, value in public().items() if id(value) not in tried]
     assert not left, f"every public name expects an entry in tests/bad_inputs.py, got none for {left}; add bad calls"
     verbs = {"train", "evaluate", "diagnose", "sample", "fit-prior", "compare", "manifold", "demo"}
-    verbs |= {"encode", "reconstruct", "score"}
+    verbs |= {"encode", "reconstruct", "impute", "score"}
     assert verbs <= {command.argv[0] for command in COMMANDS}

@@ -108,6 +108,12 @@ def evaluated() -> Any:
 
 
 @functools.cache
+def imputed() -> Any:
+    """What `impute` found."""
+    return evaluation.impute(vae(), arrays().hide(0.3).test, num_samples=30, num_draws=40, seed=0, progress=False)
+
+
+@functools.cache
 def check() -> Any:
     """What `check_guide` found."""
     return diagnostics.check_guide(vae(), split(), num_samples=30, seed=0, progress=False)
@@ -170,7 +176,7 @@ def history() -> pd.DataFrame:
     return pd.DataFrame({"train_elbo": [-3.0, -2.0], "validation_elbo": [-3.0, -2.5]}, index=[1, 2])
 
 
-SHARED = (arrays, grey, vae, conditional, evaluated, check, elpd, tree, calibrated)
+SHARED = (arrays, grey, vae, conditional, evaluated, imputed, check, elpd, tree, calibrated)
 """What is made once."""
 PICTURES = np.linspace(0, 1, 6 * 64).reshape(6, 1, 8, 8)
 TILES = np.linspace(0, 1, 6 * 64).reshape(2, 3, 1, 8, 8)
@@ -222,6 +228,7 @@ OF_Z: dict[str, Any] = {"latent_dim": 2, "x_shape": (1, 4, 4), "net": SMALL}
 VERBS: dict[str, dict[str, Any]] = {
     "ppl_vae.evaluate": {"num_samples": 30},
     "ppl_vae.check_guide": {"num_samples": 30},
+    "ppl_vae.impute": {"num_samples": 30, "num_draws": 3},
     "ppl_vae.diagnose": {"num_samples": 30},
     "ppl_vae.to_arviz": {"num_samples": 30},
     "ppl_vae.diagnostics.active_units": {"num_samples": 30},
@@ -325,6 +332,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.diagnostics.open_tree": {"path": Made(partial(at, "broken.nc"))},
     "ppl_vae.diagnostics.simultaneous_band": {"num_values": 20, "num_points": 3},
     "ppl_vae.evaluation.factor_scores": {"codes": Z, "factors": Z},
+    "ppl_vae.evaluation.imputation_scores": {"imputed": Made(imputed), "truth": Made(split)},
     "ppl_vae.evaluation.image_quality": {"x": PICTURES, "x_hat": PICTURES, "data_range": 1.0},
     "ppl_vae.manifold.benchmark": {
         "data": Made(arrays),

@@ -8,6 +8,7 @@ from ppl_vae.cli.commands import (
     encode,
     evaluate,
     fit_prior,
+    impute,
     manifold,
     reconstruct,
     sample,
@@ -19,6 +20,19 @@ __all__ = ["COMMANDS"]
 
 COMMANDS: dict[str, Command] = {
     module.COMMAND.name: module.COMMAND
-    for module in (train, evaluate, diagnose, sample, encode, reconstruct, score, fit_prior, compare, demo, manifold)
+    for module in (
+        train,
+        evaluate,
+        diagnose,
+        sample,
+        encode,
+        reconstruct,
+        impute,
+        score,
+        fit_prior,
+        compare,
+        demo,
+        manifold,
+    )
 }
 """By name, in the order of the overview."""

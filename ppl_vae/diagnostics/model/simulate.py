@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
-from ppl_vae.draws import by_datum, chunks
+from ppl_vae.draws import by_datum, check_observed, chunks
 from ppl_vae.find_plates import find_plates
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
-__all__ = ["check_observed", "simulated"]
+__all__ = ["simulated"]
 
 
 def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_000) -> tuple[dict[str, Tensor], Split]:
@@ -54,24 +53,6 @@ def simulated(program: Modelled, split: Split, num: int, *, max_rows: int = 10_0
     x = torch.cat([x for _, x in parts])
     index = torch.arange(num, device=split.index.device)
     return values, replace(like, x=x, index=index, y=None, pending=(), provenance={})
-
-
-def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
-    """The site at which a model observes x, unchanged at all elements that are not missing.
-
-    Raises
-    ------
-    ValueError
-        Where there is no such site, or another observed site.
-    """
-    name, *others = observed
-    was, x = observed[name], data.x.to(observed[name])
-    if others or was.shape != x.shape or not ((was == x) | ~data.observed.to(was.device)).all():
-        raise ValueError(
-            f"simulated data expect a model that observes x as it came, at a single site, got {list(observed)}; give "
-            "obs=x to one site, and let the likelihood do whatever else is done to x"
-        )
-    return name
 
 
 def _simulated(program: Modelled, like: Split, where: traces.Plates) -> tuple[dict[str, Tensor], Tensor]:

@@ -1,0 +1,71 @@
+"""Missing values of new data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
+from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
+from ppl_vae.data.coding import in_text
+from ppl_vae.data.known_formats import format_of
+from ppl_vae.evaluation import Imputation, impute
+
+__all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    add_new_data_options(parser)
+    parser.option("--num-samples", type=PositiveInt, default=1000, help="draws from q a datum")
+    about = "besides the means, so many imputations drawn at random: of a table to OUT_1, OUT_2, ..., of arrays in OUT"
+    parser.option("--num-draws", type=NonNegativeInt, default=0, help=about)
+
+
+def _impute(options: Namespace) -> None:
+    """Write the data with their missing values replaced by E[x_missing | x_observed], and draws of them."""
+    vae, split = opened_with(options)
+    num_draws = max(options.num_draws, 1)
+    found = impute(
+        vae,
+        split,
+        num_draws=num_draws,
+        num_samples=options.num_samples,
+        seed=options.seed,
+        max_rows=options.max_rows,
+        max_bytes=2**62,
+    )
+    print(found)
+    if "columns" not in split.provenance:
+        raw = found.raw
+        arrays = {"x": raw.mean, "pareto_k": found.pareto_k, "ess": found.ess}
+        arrays |= {"draws": raw.draws} if options.num_draws else {}
+        return write(options, {name: values.numpy() for name, values in arrays.items()})
+    source, out = Path(options.file).expanduser(), Path(options.out)
+    before = in_text(pd.DataFrame(format_of(source).read(source)))
+    _write_table(options, before, found, None)
+    for draw in range(options.num_draws):
+        numbered = out.with_name(f"{out.stem}_{draw + 1}{out.suffix}")
+        _write_table(Namespace(file=options.file, out=str(numbered)), before, found, draw)
+    return None
+
+
+def _write_table(options: Namespace, before: pd.DataFrame, found: Imputation, draw: int | None) -> None:
+    """Write the table as it was read, with its gaps filled; other columns stay."""
+    made = found.to_frame(draw)
+    if rounded := made.attrs.get("rounded"):
+        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+    made.index = before.index
+    filled = {name: made[name].where(before[name].isna(), before[name]).astype(made[name].dtype) for name in made}
+    write(options, before.assign(**filled))
+
+
+COMMAND = Command(
+    name="impute",
+    about="missing values of new data from p(x_missing | x_observed)",
+    parser=_options,
+    run=_impute,
+)

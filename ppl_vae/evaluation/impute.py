@@ -1,0 +1,346 @@
+"""Missing elements of x from p(x_missing | x_observed), by importance sampling with q."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+from tqdm import tqdm
+
+from ppl_vae import traces
+from ppl_vae.arguments import Count, Seed
+from ppl_vae.calls import verb
+from ppl_vae.casting import arguments
+from ppl_vae.domain import Domain
+from ppl_vae.draws import Draws, by_datum, check_observed, chunks, replayed, score
+from ppl_vae.evaluation.imputation import Imputation
+from ppl_vae.find_plates import find_plates
+from ppl_vae.importance import FEWEST, log_marginal, psis
+from ppl_vae.isolation import evaluating
+from ppl_vae.modelled import Modelled
+from ppl_vae.precision import in_float64
+from ppl_vae.rows import dense
+from ppl_vae.split import Split
+from ppl_vae.support import unwrapped
+from ppl_vae.vae.vae import formula_of
+
+__all__ = ["impute"]
+
+
+@verb
+def impute(
+    program: Modelled,
+    x: Tensor | Split,
+    *context: Tensor,
+    mask: Tensor | bool = True,
+    num_draws: Count = 100,
+    num_samples: Count = 1000,
+    seed: Seed | None = None,
+    max_rows: Count = 10_000,
+    max_bytes: Count = 2**30,
+    progress: bool = True,
+) -> Imputation:
+    """Missing elements of x: their mean E[x_missing | x_observed], and draws of them, for each datum.
+
+    z_1, ..., z_S are drawn from q(z | x_observed), with weights w_s proportional to p(x_observed, z_s) / q(z_s | x),
+    Pareto-smoothed where k-hat can be fitted. The mean is sum_s w_s E[x_missing | z_s]. Each imputation draws one z of
+    the S by its weight and x_missing from p(x_missing | z), given x_observed too where the elements are not independent
+    given z (`CorrelatedGaussian`). The error of both is that of q and S, and `Imputation.pareto_k` judges it; modes of
+    p(z | x_observed) that q never visits are missing, unseen by k-hat. Whether the model is right is not judged: that
+    is what coverage of values that were hidden on purpose shows (`imputation_scores`).
+
+    Observed elements stay as they are. A datum without a missing element has no k-hat and no ESS. A datum of which all
+    is missing is drawn from the prior, z ~ p(z), whatever q: its weights are equal. Categories without an order have no
+    mean, and get the most probable one, where `Domain` says which elements they are; other elements without a finite
+    mean get the median of their draws. A distribution that has no formula for its mean is drawn from, once for each z.
+
+    Parameters
+    ----------
+    program
+        A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
+    x
+        Data, (n, *x_shape), or a `Split`, such as those of `data.from_frame` or `load(run).prepare`, where NaN is a
+        missing value.
+    *context
+        What the data are conditioned on, each (n, ...).
+    mask
+        False where an element of x is missing.
+    num_draws
+        Number of imputations; a 95 % interval needs 39.
+    num_samples
+        Draws S from q a datum; k-hat needs 25 and is steady from 1,000 on.
+    seed
+        Seed of all draws; fresh entropy, recorded in the result, if `None`.
+    max_rows
+        Pairs of draw and datum decoded at once; bounds the memory.
+    max_bytes
+        Largest size of the result.
+    progress
+        Show a progress bar, where there is a terminal.
+
+    Returns
+    -------
+    Imputation
+        In the units of x; `Imputation.raw` has the original ones.
+
+    Raises
+    ------
+    ValueError
+        For a point mass, one code a datum (VectorQuantized) or an improper prior, which give no weights; for a p(x | z)
+        whose elements are neither independent given z nor `Rowwise`, or that cannot be drawn from; for a model that
+        does not observe x, unchanged, at a single site; for a result above `max_bytes`; and for whatever `evaluate`
+        refuses.
+    TypeError
+        For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
+
+    References
+    ----------
+    Mattei & Frellsen 2019, arXiv:1812.02633, section 4 (the weights); Vehtari et al. 2024, arXiv:1507.02646 (k-hat).
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data
+    >>> digits = data.load("digits").binarize("threshold").hide(0.3)
+    >>> imputed = impute(build(digits, latent_dim=2, seed=0), digits.test[:50], num_samples=100, seed=0)
+    >>> imputed.mean.shape, imputed.draws.shape
+    (torch.Size([50, 1, 8, 8]), torch.Size([100, 50, 1, 8, 8]))
+    """
+    split = Split.of(x, *context, mask=mask)
+    with evaluating(program, seed) as used:
+        split = split.fixed(used)
+        _check_bytes(split, num_draws, max_bytes)
+        sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows)
+        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+            found = _filled(split, sampler, bar)
+    return Imputation(
+        mean=found.mean,
+        draws=found.draws,
+        observed=split.observed.cpu(),
+        pareto_k=found.k,
+        ess=found.ess,
+        index=split.index.cpu(),
+        num_samples=num_samples,
+        seed=used,
+        domain=_domain(program, split),
+        provenance=split.provenance,
+        formula=formula_of(program),
+    )
+
+
+def _filled(split: Split, sampler: _Sampler, bar: Any) -> _Found:
+    """All data, of which those with a missing element are given to the sampler, some at a time."""
+    known = dense(split.x).cpu()
+    known = known if known.is_floating_point() else known.double()
+    mean, draws = known.clone(), known.repeat(sampler.num_draws, *[1] * known.dim())
+    k, ess = torch.full((2, len(split)), math.nan, dtype=torch.float64)
+    gaps = (~split.observed).reshape(len(split), -1).any(1).nonzero().flatten().cpu()
+    bar.update(len(split) - len(gaps))
+    for rows in chunks(len(gaps), max(sampler.num_samples, sampler.num_draws), sampler.max_rows):
+        where, part = gaps[rows], split[gaps[rows].to(split.index.device)]
+        found = sampler(part)
+        seen = part.observed.cpu()
+        mean[where] = torch.where(seen, mean[where], found.mean.to(mean))
+        draws[:, where] = torch.where(seen, draws[:, where], found.draws.to(draws))
+        k[where], ess[where] = found.k.cpu(), found.ess.cpu()
+        bar.update(len(where))
+    return _Found(mean, draws, k, ess)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """`mean` (n, *x_shape), `draws` (num_draws, n, *x_shape), `k` and `ess` (n,)."""
+
+    mean: Tensor
+    draws: Tensor
+    k: Tensor
+    ess: Tensor
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """Imputes some data at a time; `categories`: where elements have no order, and how many levels they have."""
+
+    program: Modelled
+    where: traces.Plates
+    num_samples: int
+    num_draws: int
+    max_rows: int
+    categories: Tensor | None
+
+    @classmethod
+    def of(cls, program: Modelled, data: Split, num_samples: int, num_draws: int, max_rows: int) -> _Sampler:
+        """Found from runs on a few of the data, which check them as well."""
+        where = find_plates(program, data)
+        return cls(program, where, num_samples, num_draws, where.rows(max_rows), _levels(program, data))
+
+    def __call__(self, data: Split) -> _Found:
+        """Impute the missing elements; what is observed is not put back."""
+        args, mask = arguments(self.program, data)
+        drawn = score(self.program, args, mask, self.num_samples, 0, self.max_rows, self.where)
+        _check_weights(drawn)
+        site = check_observed(drawn.observed, data)
+        empty = (data.elements == 0).to(drawn.log_likelihood.device)
+        values, log_w = drawn.values, in_float64(drawn.log_weights)
+        if empty.any():
+            values = self._from_prior(args, mask, values, empty)
+            log_w = torch.where(empty.to(log_w.device), 0.0, log_w)
+        log_w, k, ess = _smoothed(log_w, not drawn.discrete_q)
+        chosen = torch.multinomial(log_w.exp().T, self.num_draws, replacement=True).T  # (num_draws, n)
+        taken = {name: torch.take_along_dim(v, self._aligned(chosen, v).to(v.device), 0) for name, v in values.items()}
+        mean = self._mean(site, args, mask, values, log_w.exp())
+        draws = [
+            by_datum(_drawn(model.nodes[site]), model.nodes[site], self.where)
+            for _, model in replayed(self.program, args, mask, taken, self.max_rows, self.where.of(len(data)))
+        ]
+        sampled = torch.cat(draws)
+        middle = in_float64(sampled).nanmedian(0).values if not mean.isfinite().all() else mean
+        return _Found(torch.where(mean.isfinite(), mean, middle).cpu(), sampled.cpu(), k, ess)
+
+    def _from_prior(
+        self, args: tuple[Tensor, ...], mask: Tensor | bool, values: Mapping[str, Tensor], empty: Tensor
+    ) -> dict[str, Tensor]:
+        """Draws of the latents, those of data that are `empty` from p(z)."""
+        with traces.particles(self.num_samples, self.where.depth):
+            stopped = traces.up_to(self.program.model, values)
+            trace = poutine.trace(stopped).get_trace(*args, **traces.model_kwargs(mask))
+        return {
+            name: torch.where(self._aligned(empty[None], value), trace.nodes[name]["value"], value)
+            for name, value in values.items()
+        }
+
+    def _aligned(self, each: Tensor, value: Tensor) -> Tensor:
+        """Numbers (..., n) in the dimensions of values (draws, ...) in the batch shape of their site."""
+        depth = self.where.depth
+        plates = [each.shape[-1] if d == self.where.data else 1 for d in range(-depth, 0)]
+        return each.reshape(*each.shape[:-1], *plates, *[1] * (value.dim() - 1 - depth))
+
+    def _mean(
+        self, name: str, args: tuple[Tensor, ...], mask: Tensor | bool, values: Mapping[str, Tensor], weights: Tensor
+    ) -> Tensor:
+        """sum_s w_s E[x | z_s], (n, *x_shape), in float64; of categories the most probable one."""
+        where = self.where.of(len(args[0]))
+        total, shares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for some, model in replayed(self.program, args, mask, values, self.max_rows, where):
+            site = model.nodes[name]
+            total = total + _weighted(weights[some], by_datum(_expected(site), site, where))
+            if self.categories is not None:
+                levels = self.categories.to(site["value"].device)
+                each = [_weighted(weights[some], by_datum(p, site, where)) for p in _probabilities(site, levels)]
+                shares = shares + torch.stack(each)
+        if self.categories is None:
+            return total
+        return torch.where(self.categories.to(total.device) > 0, in_float64(shares.argmax(0)), total)
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """sum_s w_s v_s of weights (s, n) and values (s, n, ...), (n, ...)."""
+    values = in_float64(values)
+    return (weights.reshape(*weights.shape, *[1] * (values.dim() - 2)) * values).sum(0)
+
+
+def _smoothed(log_w: Tensor, has_tail: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalized log weights (S, n), Pareto-smoothed where they have a tail, k-hat and ESS (n,)."""
+    ess = log_marginal(log_w).ess
+    if has_tail and len(log_w) >= FEWEST:
+        return *psis(log_w), ess
+    return log_w.log_softmax(0), torch.full_like(ess, math.nan), ess
+
+
+def _domain(program: Modelled, data: Split) -> Domain | None:
+    """That of the data, else that of the data that a VAE was built for."""
+    recipe = getattr(program, "recipe", None)
+    return data.domain or (Domain(**recipe["domain"]) if recipe else None)
+
+
+def _levels(program: Modelled, data: Split) -> Tensor | None:
+    """Number of levels of each category in the last dimension of x, 0 of other elements; `None` where there is none."""
+    domain = _domain(program, data)
+    if domain is None or "categories" not in domain.kinds:
+        return None
+    columns = domain.columns(data.x.shape[-1] if data.x.dim() > 1 else 1)
+    return torch.tensor([c.levels if c.kind == "categories" else 0 for c in columns])
+
+
+def _probabilities(site: traces.Site, levels: Tensor) -> Iterator[Tensor]:
+    """P(x_i = k | z) for k = 0, 1, ..., in the batch and event shape of a site; 0 above the levels of an element."""
+    fn = _elements(site)
+    inside = site["value"]
+    for k in range(int(levels.max())):
+        p = fn.log_prob(torch.where(levels > k, float(k), inside)).exp()
+        shape = site["fn"].batch_shape + site["fn"].event_shape
+        yield torch.where(levels > k, p, 0.0).expand(shape)
+
+
+def _elements(site: traces.Site) -> Any:
+    """The distribution of single elements of x, or of a whole row that knows which are missing.
+
+    Raises
+    ------
+    ValueError
+        For another joint distribution of elements.
+    """
+    fn = unwrapped(site["fn"])
+    if fn.event_shape and not hasattr(fn, "given_seen"):
+        raise ValueError(
+            f"impute expects a p(x | z) whose elements are independent given z, or a Rowwise likelihood, got "
+            f"{type(fn).__name__}, of which it does not know p(x_missing | x_observed, z); use one of these"
+        )
+    return fn
+
+
+def _expected(site: traces.Site) -> Tensor:
+    """E[x | z, x_observed] of a site; a draw where that has no formula."""
+    fn = _elements(site)
+    try:
+        mean: Tensor = site["fn"].mean
+    except NotImplementedError:
+        return _drawn(site)
+    return _completed(fn, mean, site)
+
+
+def _drawn(site: traces.Site) -> Tensor:
+    """x ~ p(x | z, x_observed) of a site."""
+    fn = _elements(site)
+    try:
+        x: Tensor = site["fn"].sample()
+    except NotImplementedError as error:
+        raise ValueError(
+            f"impute expects a p(x | z) that can be drawn from, got {type(fn).__name__}, which has no sample; give it "
+            "one, or use another likelihood"
+        ) from error
+    return _completed(fn, x, site)
+
+
+def _completed(fn: Any, x: Tensor, site: traces.Site) -> Tensor:
+    """x (draws, n, *x_shape) given the observed elements, where these say more of the others than z does."""
+    completed: Tensor = fn.given_seen(x, site["value"]) if fn.event_shape else x
+    return completed
+
+
+def _check_weights(drawn: Draws) -> None:
+    if drawn.singular or drawn.improper:
+        raise ValueError(
+            "impute expects a posterior and a prior with densities, got a point mass (Point) or an improper prior "
+            "(Flat), whose draws have no weights; use another posterior and prior, or VAE.reconstruct"
+        )
+    if drawn.quantized:
+        raise ValueError(
+            "impute expects a posterior with a spread, got one code a datum (VectorQuantized), whose draws say nothing "
+            "of the rest of p(z | x); use another posterior, or VAE.reconstruct"
+        )
+
+
+def _check_bytes(split: Split, num_draws: int, max_bytes: int) -> None:
+    size = 4 if split.x.dtype in (torch.float32, torch.float16, torch.bfloat16) else 8
+    needed = (num_draws + 1) * split.x.numel() * size
+    if needed > max_bytes:
+        raise ValueError(
+            f"impute expects a result of at most {max_bytes / 2**30:.2f} GiB (max_bytes), got {num_draws} imputations "
+            f"of {len(split)} data of {split.x[:1].numel()} elements, {needed / 2**30:.2f} GiB; give a smaller "
+            "num_draws, a part of the data, or max_bytes"
+        )
