@@ -165,8 +165,8 @@ class Domain:
         if not others:
             return x * first.span + first.shift
         x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-        span, shift = (self._along(x, [getattr(one, name) for one in self._each]) for name in ("span", "shift"))
-        return x * span.to(x.dtype) + shift.to(x.dtype)
+        span, shift = (self._along(x, [getattr(one, n) for one in self._each], x.dtype) for n in ("span", "shift"))
+        return x * span + shift
 
     @checked
     def rescaled(
@@ -193,11 +193,11 @@ class Domain:
             )
         return self._each if self.num_columns else self._each * num
 
-    def _along(self, x: Tensor, values: list[Any]) -> Tensor:
+    def _along(self, x: Tensor, values: list[Any], dtype: torch.dtype | None = None) -> Tensor:
         """A value for each column as a tensor that broadcasts against x."""
         if self.num_columns is not None:
             self._of(x.shape[-1] if x.dim() else 1)
-        found = torch.tensor(values, device=x.device)
+        found = torch.tensor(values, dtype=dtype, device=x.device)
         return found if self.num_columns else found[0]
 
 

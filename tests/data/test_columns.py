@@ -174,3 +174,9 @@ def test_columns_on_different_scales_are_warned_of():
         warnings.simplefilter("error")
         build(x.standardize(), latent_dim=2)
         build(from_arrays(table() * [1.0, 0.5, 0.0], domain=Domain("real")), latent_dim=2)
+
+
+def test_raw_values_of_columns_keep_the_precision_of_x():
+    domain = Domain("real", shift=(0.1, 0.2), span=(1 / 3, 2 / 3))
+    x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    assert domain.raw(x).tolist() == [[1 / 3 + 0.1, 2.0 * (2 / 3) + 0.2]]
