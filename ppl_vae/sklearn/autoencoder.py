@@ -19,7 +19,8 @@ from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import Point
 from ppl_vae.priors import Flat
-from ppl_vae.sklearn.estimator import Factory, LatentTransformer
+from ppl_vae.sklearn.estimator import Factory
+from ppl_vae.sklearn.latent_transformer import LatentTransformer
 from ppl_vae.vae import VAE
 
 __all__ = ["Autoencoder"]

@@ -18,9 +18,9 @@ __all__ = ["Columns"]
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """x = (X - mean) / span: each column centered and all of them divided by one span, which keeps distances.
+    """x = (X - mean) / span: each column centered and divided by one span for all, which keeps distances, or its own.
 
-    Only real X are transformed; binary, whole or unit-interval X are unchanged.
+    Only real X are transformed; binary, whole or unit-interval X are unchanged. NaN is missing.
 
     Parameters
     ----------
@@ -37,15 +37,20 @@ class Columns:
     domain: Domain
 
     @classmethod
-    def of(cls, table: np.ndarray, likelihood: Callable[..., Any]) -> Columns:
-        """Learned from X (n_samples, n_features), for a likelihood class or a partial of one."""
+    def of(cls, table: np.ndarray, likelihood: Callable[..., Any], *, each: bool = False) -> Columns:
+        """Learned from X (n_samples, n_features), for a likelihood class or a partial of one.
+
+        With `each` every column of real X has a span of its own, the standard deviation of its known values.
+        """
         made_of = getattr(likelihood, "func", likelihood)
         kind: Any = getattr(made_of, "kinds", ("real",))[0]
         name = getattr(made_of, "__name__", repr(made_of))
         if kind == "real":
-            mean = table.mean(0)
-            return cls(name, mean, Domain("real", span=_span(table, mean)))
-        top = getattr(likelihood, "keywords", {}).get("levels", int(max(table.max(), 1)) + 1)
+            mean = np.nanmean(table, 0)
+            columns = (table[:, [j]] for j in range(table.shape[1]))
+            spans = tuple(_span(x, m) for x, m in zip(columns, mean, strict=True)) if each else _span(table, mean)
+            return cls(name, mean, Domain("real", span=spans))
+        top = getattr(likelihood, "keywords", {}).get("levels", int(max(np.nanmax(table), 1)) + 1)
         levels = top if kind in ("levels", "categories") else None
         return cls(name, np.zeros(table.shape[1]), Domain(kind, levels=levels))
 
@@ -57,15 +62,18 @@ class Columns:
         ValueError
             For X outside the likelihood's support.
         """
-        x = torch.from_numpy((table - self.mean) / self.domain.span)
-        if not self.domain.contains(x):
+        there = ~np.isnan(table)
+        x = torch.from_numpy(np.where(there, (table - self.mean) / np.asarray(self.domain.span), 0.0))
+        mask = None if there.all() else torch.from_numpy(there)
+        if not self.domain.contains(x, mask):
             expected, fix = _SUPPORTS[self.domain.kinds[0]]
             top = f" to {levels - 1}" if isinstance(levels := self.domain.levels, int) else ""
             raise ValueError(
-                f"{self.likelihood} expects X {expected}{top}, got values in [{table.min():g}, {table.max():g}] with "
-                f"{len(np.unique(table))} distinct ones; {fix.format(self.likelihood)}"
+                f"{self.likelihood} expects X {expected}{top}, got values in "
+                f"[{np.nanmin(table):g}, {np.nanmax(table):g}] with {len(np.unique(table[there]))} distinct ones; "
+                f"{fix.format(self.likelihood)}"
             )
-        return Split(x, torch.arange(len(x)), self.domain)
+        return Split(x, torch.arange(len(x)), self.domain, mask=mask)
 
     def raw(self, x: Tensor) -> np.ndarray:
         """Data x (n_samples, n_features) in the units of X."""
@@ -75,10 +83,10 @@ class Columns:
 
 def _span(table: np.ndarray, mean: np.ndarray) -> float:
     """Root of the mean variance of the columns; 1 for columns that are constant but for rounding."""
-    largest = np.abs(table - mean).max()
+    largest = np.nanmax(np.abs(table - mean))
     if largest <= 10 * np.finfo(float).eps * np.abs(mean).max():
         return 1.0
-    return float(largest * np.sqrt((((table - mean) / largest) ** 2).mean()))  # squares of at most 1 do not overflow
+    return float(largest * np.sqrt(np.nanmean(((table - mean) / largest) ** 2)))  # squares of at most 1
 
 
 _SUPPORTS = {

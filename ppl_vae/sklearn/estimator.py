@@ -1,4 +1,4 @@
-"""The base of the estimators: builds a VAE for the columns of X, trains it, and maps X to codes and back."""
+"""The base of the estimators: builds a VAE for the columns of X, and trains it."""
 
 # ruff: noqa: N803, X is scikit-learn's name
 from __future__ import annotations
@@ -18,16 +18,16 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from pyro.infer import ELBO
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 from torch.optim import Adam
 
 from ppl_vae import traces, training
 from ppl_vae.calls import method
 from ppl_vae.domain import Domain
+from ppl_vae.importance import FEWEST
 from ppl_vae.sklearn import rowwise
 from ppl_vae.sklearn.columns import Columns
 from ppl_vae.sklearn.networks import check_widths, network
@@ -36,16 +36,13 @@ from ppl_vae.tensors import missing_in
 from ppl_vae.training.device import chosen_device
 from ppl_vae.vae import VAE, build
 
-__all__ = ["LatentTransformer"]
+__all__ = ["Factory", "TableEstimator", "check_complete", "check_density", "check_weights"]
 
 Factory = Callable[..., Any]
 
 
-class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, abc.ABC):
-    """X to codes z and back, by a VAE; the base of the estimators.
-
-    In float64, in which a row's code does not depend on the rows it is computed with.
-    """
+class TableEstimator(BaseEstimator, abc.ABC):
+    """A VAE of the columns of X, in float64; the base of the estimators."""
 
     n_components: int
     prior: Factory
@@ -99,11 +96,10 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             For a sparse X, and for settings of another type.
         """
         self._check_settings()
-        _check_complete(X)
-        table: np.ndarray = validate_data(self, X, dtype=np.float64, ensure_min_samples=max(2, self.n_components))
+        table = self._checked(X, ensure_min_samples=max(2, self.n_components))
         random = check_random_state(self.random_state)
         weights_seed, fit_seed, self._seed = random.randint(2**31 - 1, size=3).tolist()
-        columns = Columns.of(table, self.likelihood)
+        columns = self._columns(table)
         train, held_out = self._divided(columns.split(table), random)
         vae = self._built(train, columns.domain, weights_seed)
         with _without_shapes():
@@ -123,60 +119,26 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             )
         self.vae_, self.columns_ = vae.eval(), columns
         self.history_, self.n_iter_ = result.history, len(result.history)
-        self._n_features_out = self.n_components
+        self._after_fit(columns.split(table))
         return self
 
-    @method
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Codes of X: the mean of q(z | x).
+    def _after_fit(self, data: Split) -> None:
+        """What else is learned from the rows of X; nothing by default."""
 
-        Where it has no formula (IAF) it is the mean of 100 draws, the same noise for every row and every call.
+    def _checked(self, X: ArrayLike, **settings: Any) -> np.ndarray:
+        """X as a table of finite numbers in float64, by scikit-learn's checks."""
+        check_complete(X)
+        table: np.ndarray = validate_data(self, X, dtype=np.float64, **settings)
+        return table
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Data.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components)
-            Codes.
-        """
-        return self._codes(self._data(X)).cpu().numpy()
-
-    @method
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Decoded data E[x | z], in the units of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Data.
-        """
-        check_is_fitted(self)
-        _check_complete(X)
-        codes = check_array(X, dtype=np.float64)
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X has {codes.shape[1]} features, but {type(self).__name__}.inverse_transform is expecting "
-                f"{self._n_features_out} codes as input; give what transform returned"
-            )
-        with torch.no_grad():
-            return self.columns_.raw(self.vae_.decode(torch.tensor(codes)).mean)
+    def _columns(self, table: np.ndarray) -> Columns:
+        """How X is made data of a likelihood."""
+        return Columns.of(table, self.likelihood)
 
     def _data(self, X: ArrayLike) -> Split:
         """X as the fitted VAE takes it."""
         check_is_fitted(self)
-        _check_complete(X)
-        return self.columns_.split(validate_data(self, X, dtype=np.float64, reset=False))
-
-    def _codes(self, data: Split) -> Tensor:
-        return rowwise.codes(self.vae_, data, 100, self._seed)
+        return self.columns_.split(self._checked(X, reset=False))
 
     def _check_settings(self) -> None:
         for name in ("n_components", "epochs", "batch_size"):
@@ -218,7 +180,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             _Described(train, tuple(train.x.shape[1:]), domain),
             latent_dim=int(self.n_components),
             prior=self.prior,
-            likelihood=self.likelihood,
+            likelihood=self._likelihood,
             posterior=self.posterior,
             encoder=self._network(self.hidden_dims),
             decoder=self._network(self.hidden_dims[::-1]),
@@ -227,18 +189,55 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             seed=seed,
         ).double()
 
+    @property
+    def _likelihood(self) -> Factory:
+        """What `build` makes the likelihood of."""
+        return self.likelihood
+
     def _network(self, hidden_dims: Sequence[int]) -> Factory:
         settings = {"hidden_dims": tuple(map(int, hidden_dims)), "activation": self.activation}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         return network(self.net, settings, defaults)
 
 
-def _check_complete(X: Any) -> None:
+def check_complete(X: Any) -> None:
     """Refuse a masked array, whose mask scikit-learn drops."""
     if missing_in(X) is not None:
         raise ValueError(
             "an estimator expects a complete X, got a masked array with missing values; fill them (X.filled(), "
             "sklearn.impute), or train with ppl_vae.fit, which takes them as missing"
+        )
+
+
+def check_density(name: str, vae: VAE, q: Sequence[traces.Site]) -> None:
+    """Refuse a posterior without a density.
+
+    Raises
+    ------
+    ValueError
+        For a point mass.
+    """
+    if any(map(traces.singular, q)):
+        raise ValueError(
+            f"{name} expects a posterior with a density, got {type(vae.posterior).__name__}, a point: log p(x) could "
+            "not be estimated; use Autoencoder"
+        )
+
+
+def check_weights(name: str, vae: VAE, q: Sequence[traces.Site], num_samples: Any) -> None:
+    """Refuse what gives no k-hat: too few draws, and a posterior without a density, or of codes.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 25 draws, a point mass, and a discrete posterior.
+    """
+    check_scalar(num_samples, "num_samples", Integral, min_val=FEWEST)
+    check_density(name, vae, q)
+    if any(map(traces.discrete, q)):
+        raise ValueError(
+            f"{name} expects a posterior with a density, got {type(vae.posterior).__name__}, of codes, whose weights "
+            "have no k-hat; use DiagonalNormal"
         )
 
 

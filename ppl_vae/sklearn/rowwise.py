@@ -18,7 +18,7 @@ from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["codes", "log_px", "posterior_sites"]
+__all__ = ["codes", "log_px", "log_weights", "posterior_sites"]
 
 _ROW = traces.Plates(size=1, data=-1, depth=1)
 
@@ -39,14 +39,18 @@ def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
 
 def log_px(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     """log p(x) by importance sampling with `num_samples` draws from q, (n,), in nats and in the raw data's units."""
+    return log_marginal(log_weights(vae, data, num_samples, seed)).estimate.cpu() - data.log_volume
 
-    def log_weights(x: Tensor) -> Tensor:
+
+def log_weights(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
+    """log p(x, z) - log q(z | x) of `num_samples` draws from q, (num_samples, n), in nats and the units of x."""
+
+    def of_one(x: Tensor) -> Tensor:
         with traces.particles(num_samples, _ROW.depth):
             model, guide = traces.pair(vae, x)
         return traces.log_weights(model, guide, _ROW, num_samples)[:, 0]
 
-    log_w = _each(log_weights, vae, data, num_samples, seed)
-    return log_marginal(log_w.T).estimate.cpu() - data.log_volume
+    return _each(of_one, vae, data, num_samples, seed).T
 
 
 def posterior_sites(vae: VAE, data: Split) -> list[traces.Site]:

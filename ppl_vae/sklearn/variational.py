@@ -21,7 +21,8 @@ from ppl_vae.objectives import BetaSchedule
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn import rowwise
-from ppl_vae.sklearn.estimator import Factory, LatentTransformer
+from ppl_vae.sklearn.estimator import Factory, check_density
+from ppl_vae.sklearn.latent_transformer import LatentTransformer
 from ppl_vae.vae import VAE
 
 __all__ = ["VariationalAutoencoder"]
@@ -221,9 +222,5 @@ class VariationalAutoencoder(LatentTransformer):
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.num_samples, "num_samples", Integral, min_val=1)
         check_scalar(self.beta, "beta", (Real, BetaSchedule))
-        if any(map(traces.singular, q)):
-            raise ValueError(
-                f"VariationalAutoencoder expects a posterior with a density, got {type(vae.posterior).__name__}, "
-                "a point: log p(x) could not be estimated; use Autoencoder"
-            )
+        check_density("VariationalAutoencoder", vae, q)
         return {"beta": float(self.beta) if isinstance(self.beta, Real) else self.beta}

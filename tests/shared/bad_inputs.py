@@ -831,7 +831,7 @@ def _trained() -> Any:
     return sklearn.VariationalAutoencoder(2, epochs=1, hidden_dims=(4,), random_state=0).fit(ROWS)
 
 
-ESTIMATORS = {"Autoencoder": sklearn.Autoencoder, "VariationalAutoencoder": sklearn.VariationalAutoencoder}
+ESTIMATORS: dict[str, Any] = {name: getattr(sklearn, name) for name in sklearn.__all__}
 
 CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("ppl_vae.Prior", "site=3", lambda: OwnPrior(site=3)),
@@ -1003,7 +1003,11 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
             "hidden_dims=('a',)": {"hidden_dims": ("a",)},
             "activation='rely'": {"activation": "rely"},
             "activation=3": {"activation": 3},
-            "corruption='noise'": {"corruption": "noise"},
+            **(
+                {"corruption='noise'": {"corruption": "noise"}}
+                if "corruption" in inspect.signature(cls).parameters
+                else {}
+            ),
             "objective=None": {"objective": None},
             "objective='elbo'": {"objective": "elbo"},
             "epochs=0": {"epochs": 0},
@@ -1040,6 +1044,29 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
             "objects": np.array([[None, object()]], dtype=object),
         }.items()
     ),
+    *(
+        (f"ppl_vae.sklearn.{name}", what, _estimator(cls, **settings))
+        for name, cls in ESTIMATORS.items()
+        if name in ("Imputer", "OutlierDetector")
+        for what, settings in {
+            "num_samples=24": {"num_samples": 24},
+            "num_samples=1.5": {"num_samples": 1.5},
+            "a point": {"posterior": ppl_vae.Point},
+            "codes": {"posterior": ppl_vae.VectorQuantized, "prior": ppl_vae.CodePrior},
+        }.items()
+    ),
+    ("ppl_vae.sklearn.Imputer", "sample_posterior='yes'", _estimator(sklearn.Imputer, sample_posterior="yes")),
+    ("ppl_vae.sklearn.Imputer", "an empty column", _with_x(sklearn.Imputer, np.c_[ROWS, np.full(40, np.nan)])),
+    ("ppl_vae.sklearn.Imputer", "not fitted", lambda: sklearn.Imputer().transform(ROWS)),
+    ("ppl_vae.sklearn.OutlierDetector", "contamination=0", _estimator(sklearn.OutlierDetector, contamination=0.0)),
+    ("ppl_vae.sklearn.OutlierDetector", "contamination=1", _estimator(sklearn.OutlierDetector, contamination=1.0)),
+    (
+        "ppl_vae.sklearn.OutlierDetector",
+        "contamination='auto'",
+        _estimator(sklearn.OutlierDetector, contamination="auto"),
+    ),
+    ("ppl_vae.sklearn.OutlierDetector", "NaN", _with_x(sklearn.OutlierDetector, np.where(ROWS > 0, ROWS, np.nan))),
+    ("ppl_vae.sklearn.OutlierDetector", "not fitted", lambda: sklearn.OutlierDetector().predict(ROWS)),
     ("ppl_vae.sklearn.VariationalAutoencoder", "beta=-1", _estimator(sklearn.VariationalAutoencoder, beta=-1.0)),
     ("ppl_vae.sklearn.VariationalAutoencoder", "beta='a'", _estimator(sklearn.VariationalAutoencoder, beta="a")),
     (

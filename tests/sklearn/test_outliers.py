@@ -1,0 +1,121 @@
+"""The outlier detector keeps scikit-learn's contract, and calls no row an outlier by a number that may be wrong."""
+
+import inspect
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from ppl_vae import evaluate, posteriors, priors
+from ppl_vae.sklearn import OutlierDetector
+
+SMALL = {"epochs": 2, "hidden_dims": (8,), "num_samples": 50}
+IRIS = load_iris().data
+
+
+@pytest.mark.filterwarnings("ignore:.* and a k-hat above:UserWarning")
+@parametrize_with_checks([OutlierDetector(**SMALL)])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """With linear networks: its density is a normal one."""
+    return OutlierDetector(2, hidden_dims=(), epochs=60, learning_rate=0.02, random_state=0).fit(IRIS)
+
+
+def test_log_px_is_the_exact_density_of_a_linear_model(detector):
+    likelihood, columns = detector.vae_.likelihood, detector.columns_
+    (layer,) = likelihood.net.layers
+    W, b = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    noise = likelihood.elementwise(layer.bias.detach()).variance.detach().numpy()
+    span = np.array(columns.domain.span)
+    covariance = span[:, None] * (W @ W.T + np.diag(noise)) * span
+    exact = stats.multivariate_normal(IRIS.mean(0) + span * b, covariance).logpdf(IRIS)
+    found = evaluate(detector.vae_, columns.split(IRIS), num_samples=1000, seed=1, progress=False).per_datum
+    good = detector.pareto_k(IRIS) <= detector.good_k_
+    assert good.mean() > 0.5
+    assert (np.abs(detector.log_px(IRIS) - exact) < 5 * found.log_px_mcse + 1e-6)[good].all()
+    np.testing.assert_allclose(columns.raw(columns.split(IRIS).x), IRIS)
+
+
+def test_rows_that_cannot_be_believed_are_not_judged(detector):
+    log_px, k, scores = detector.log_px(IRIS), detector.pareto_k(IRIS), detector.score_samples(IRIS)
+    low, believed = log_px < detector.offset_, k <= detector.good_k_
+    assert low.sum() == 15
+    assert np.array_equal(detector.not_judged_, low & ~believed)
+    assert np.array_equal(scores, np.where(low & ~believed, detector.offset_, log_px))
+    assert np.array_equal(detector.decision_function(IRIS), scores - detector.offset_)
+    strict = clone(detector)
+    strict.__dict__ |= detector.__dict__ | {"good_k_": -1.0}
+    with pytest.warns(UserWarning, match=r"15 of 150 rows have a log p\(x\) below the threshold and a k-hat above -1"):
+        assert (strict.predict(IRIS) == 1).all()
+    assert (strict.decision_function(IRIS) >= 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:.* and a k-hat above:UserWarning")
+def test_planted_outliers_are_found():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 5)) + 0.1 * rng.normal(size=(200, 5))
+    planted = np.arange(200) < 10
+    X[planted] = rng.permuted(X, axis=0)[planted] * [1, 1, -1, 1, 1]
+    detector = OutlierDetector(contamination=0.05, hidden_dims=(), epochs=60, learning_rate=0.02, random_state=0)
+    detector.fit(X * [1, 10, 100, 1e3, 1e-3] + 7)
+    assert roc_auc_score(planted, detector.decision_scores_) > 0.9
+    assert roc_auc_score(planted, -detector.log_px(X * [1, 10, 100, 1e3, 1e-3] + 7)) > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:.* and a k-hat above:UserWarning")
+def test_pyods_attributes_and_scikit_learns_methods(detector):
+    assert detector.labels_.tolist() == (detector.decision_scores_ > detector.threshold_).astype(int).tolist()
+    assert np.array_equal(detector.decision_scores_, -detector.score_samples(IRIS))
+    assert np.array_equal(detector.predict(IRIS), 1 - 2 * detector.labels_)
+    assert np.array_equal(clone(detector).fit_predict(IRIS), detector.predict(IRIS))
+    pipeline = make_pipeline(StandardScaler(), OutlierDetector(random_state=0, **SMALL)).fit(IRIS)
+    assert set(pipeline.predict(IRIS)) <= {-1, 1}
+
+
+def test_pyod_reads_it(detector, capsys):
+    """PyOD's own functions on detectors that are fitted."""
+    pytest.importorskip("pyod")
+    from pyod.utils.data import evaluate_print
+    from pyod.utils.utility import get_label_n, precision_n_scores
+
+    truth = detector.labels_
+    evaluate_print("VAE", truth, detector.decision_scores_)
+    assert "ROC:1.0" in capsys.readouterr().out
+    assert get_label_n(truth, detector.decision_scores_).sum() == truth.sum()
+    assert precision_n_scores(truth, detector.decision_scores_) == 1
+
+
+def test_refusals():
+    for settings, says in [
+        ({"contamination": 0}, "contamination == 0, must be > 0"),
+        ({"contamination": 0.6}, "contamination == 0.6, must be <= 0.5"),
+        ({"num_samples": 10}, "num_samples == 10, must be >= 25"),
+        ({"posterior": posteriors.Point}, "OutlierDetector expects a posterior with a density, got Point, a point"),
+        ({"posterior": posteriors.VectorQuantized, "prior": priors.CodePrior}, "of codes, whose weights have no k-hat"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            OutlierDetector(**{**SMALL, **settings}).fit(IRIS)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        OutlierDetector(**SMALL).fit(np.where(IRIS > 5, np.nan, IRIS))
+
+
+def test_rows_so_far_away_that_squares_overflow(detector):
+    X = np.r_[IRIS[:2], [[1e200, 0, 0, 0]]]
+    assert detector.predict(X).tolist() == [1, 1, -1]
+    assert np.isfinite(detector.score_samples(X)).all()
+
+
+def test_its_parameters_and_attributes_are_documented():
+    attributes = ["offset_", "not_judged_", "good_k_", "decision_scores_", "threshold_", "labels_", "vae_", "columns_"]
+    names = [*inspect.signature(OutlierDetector).parameters, *attributes]
+    assert not [name for name in names if f"    {name} : " not in OutlierDetector.__doc__]
