@@ -56,6 +56,11 @@ def _fresh(request):
     torch.set_default_dtype(DTYPE)
 
 
+def pytest_runtest_setup(item):
+    if SHIFT and item.get_closest_marker("own_seeds"):
+        pytest.skip("its other processes have seeds that are not shifted")
+
+
 def pytest_make_parametrize_id(val):
     """No addresses: processes that share the tests must give them the same names."""
     text = repr(val)

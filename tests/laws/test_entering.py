@@ -118,7 +118,7 @@ def test_factors_and_deterministic_sites_are_let_be():
 # missing values
 
 
-class LogNormal(Likelihood):
+class OwnLogNormal(Likelihood):
     kinds, base_measure, fn = ("real",), "density", dist.LogNormal
 
     def param_shape(self, x_shape):
@@ -128,41 +128,41 @@ class LogNormal(Likelihood):
         return dist.LogNormal(loc, positive(raw))
 
 
-class Weibull(LogNormal):
+class Weibull(OwnLogNormal):
     def elementwise(self, a, b):
         return dist.Weibull(positive(a), positive(b))
 
 
-class InverseGamma(LogNormal):
+class InverseGamma(OwnLogNormal):
     def elementwise(self, a, b):
         return dist.InverseGamma(positive(a) + 1, positive(b))
 
 
-class Beta(LogNormal):
+class OwnBeta(OwnLogNormal):
     kinds = ("unit",)
 
     def elementwise(self, a, b):  # a density that is infinite at 0
         return dist.Beta(0.5 * positive(a), 0.5 * positive(b))
 
 
-class Poisson(LogNormal):
+class OwnPoisson(OwnLogNormal):
     kinds, base_measure = ("counts",), "mass"
 
     def elementwise(self, a, b):
         return dist.Poisson(positive(a) + 0 * b)
 
 
-class Between(LogNormal):
+class Between(OwnLogNormal):
     def elementwise(self, a, b):  # a support of its own for every element
         return dist.Uniform(2.0 - positive(a), 3.0 + positive(b))
 
 
 VALUES = {
-    LogNormal: np.exp,
+    OwnLogNormal: np.exp,
     Weibull: np.exp,
     InverseGamma: np.exp,
-    Beta: lambda x: 1 / (1 + np.exp(-x)),
-    Poisson: lambda x: np.floor(np.exp(x)),
+    OwnBeta: lambda x: 1 / (1 + np.exp(-x)),
+    OwnPoisson: lambda x: np.floor(np.exp(x)),
     Between: lambda x: 2 + 1 / (1 + np.exp(-x)),
 }
 
@@ -196,7 +196,7 @@ def test_what_is_missing_is_filled_inside_the_support(likelihood):
 
 @pytest.mark.float32
 def test_the_encoder_sees_0_for_what_is_missing():
-    class Logarithmic(LogNormal):
+    class Logarithmic(OwnLogNormal):
         def standardize(self, x):
             return x.log()
 

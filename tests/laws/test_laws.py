@@ -56,12 +56,16 @@ def test_shapes_under_plates(case):
 
 @every_case
 def test_gradient_reaches_every_parameter(case):
-    vae, args = make(case)
-    trained = {n: p for n, p in vae.named_parameters() if p.requires_grad}
-    gradients = torch.autograd.grad(loss(vae, args), list(trained.values()))
-    for name, gradient in zip(trained, gradients, strict=True):
-        assert gradient.isfinite().all(), name
-        assert gradient.any(), name
+    unreached = None
+    for seed in range(3):  # a small flow may start with units that no draw activates
+        vae, args = make(case, seed=seed)
+        trained = {n: p for n, p in vae.named_parameters() if p.requires_grad}
+        gradients = dict(zip(trained, torch.autograd.grad(loss(vae, args), list(trained.values())), strict=True))
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+        unreached = {n for n, gradient in gradients.items() if not gradient.any()} & (unreached or trained.keys())
+        if not unreached:
+            return
+    raise AssertionError(f"no gradient reached {unreached}")
 
 
 @every_case
@@ -249,7 +253,8 @@ def test_latent_densities_integrate_to_one(case):
         draws = fn.sample((2000,))  # (draws, 2, LATENT)
         assert fn.log_prob(draws).isfinite().all()
         if traces.discrete({"fn": fn}):
-            assert_close(fn.log_prob(draws[:, 0].unique(dim=0)[:, None]).exp().sum(0), torch.ones(2).double())
+            masses = fn.log_prob(draws[:, 0].unique(dim=0)[:, None]).exp().sum(0)
+            assert_close(masses, torch.ones(2).double(), rtol=0, atol=0.01)  # a rare code may not be among 2,000 draws
             continue
         points, volume = cells(fn)
         assert_close(fn.log_prob(points).exp().sum(0) * volume, torch.ones(2).double(), rtol=0, atol=2e-3)

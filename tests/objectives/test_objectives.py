@@ -138,7 +138,7 @@ def test_iwae_rises_to_log_p_and_stays_below():
     vae, x, log_p = pca(DiagonalNormal)
     bounds = [-loss(vae, [x.repeat(500, 1)], IWAE(num)).item() / (500 * N) for num in (1, 5, 25, 125)]
     assert bounds == sorted(bounds)
-    assert bounds[0] < closed_elbo(vae, x).mean() + 0.3
+    assert bounds[0] < closed_elbo(vae, x).mean() + 0.6  # 2,000 draws
     assert bounds[-1] < log_p.mean() + 0.01
 
 
@@ -277,12 +277,12 @@ UNFIT = [
     (
         dist.LogNormal(0.0, 1.0),
         X1,
-        r"LogNormal expects x in GreaterThan\(lower_bound=0.0\), got values in \[-1, 1\]",
+        r"LogNormal expects x above 0, got values in \[-1, 1\]",
     ),
     (
         dist.Poisson(1.0),
         X1.abs(),
-        r"Poisson expects x in Integer.*convert the data, or choose another likelihood",
+        r"Poisson expects counts x in \{0, 1, 2, ...\}, got values.*give the raw counts, or use Gaussian",
     ),
 ]
 

@@ -142,6 +142,7 @@ def test_pipelines_grids_and_clones(Estimator):
     assert unsupervised.best_params_ == {"learning_rate": 1e-2}
 
 
+@pytest.mark.own_seeds
 def test_other_processes_find_the_same_codes():
     estimators = [Autoencoder(**SEEDED), VariationalAutoencoder(**SEEDED)]
     jobs = joblib.Parallel(n_jobs=2)(joblib.delayed(clone(e).fit_transform)(IRIS) for e in estimators)

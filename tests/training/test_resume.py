@@ -155,6 +155,7 @@ def assert_same(a, b):
 KILLS = [{"killed_at": k} for k in sorted(random.Random(0).sample(range(1, 9), 2))]
 
 
+@pytest.mark.own_seeds
 @pytest.mark.float32
 @pytest.mark.parametrize("name", ["memory", "loader"])
 def test_killed_and_resumed_in_new_processes(name, tmp_path):
