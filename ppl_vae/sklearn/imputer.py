@@ -114,14 +114,12 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.impute import SimpleImputer
     >>> X = load_iris().data
-    >>> hidden = np.random.default_rng(0).random(X.shape) < 0.2
-    >>> Y = np.where(hidden, np.nan, X)
-    >>> imputer = Imputer(hidden_dims=(32,), learning_rate=0.01, epochs=100, random_state=0)
-    >>> def error(imputer):
-    ...     return ((imputer.fit_transform(Y) - X)[hidden] ** 2).mean()
-    >>> bool(error(imputer) < 0.5 * error(SimpleImputer()))
+    >>> gaps = X.copy()
+    >>> gaps[::10, 2] = np.nan
+    >>> imputer = Imputer(n_components=1, hidden_dims=(32,), learning_rate=0.01, epochs=50, random_state=0)
+    >>> errors = np.abs(imputer.fit_transform(gaps) - X)[::10, 2]
+    >>> bool(errors.mean() < 0.3 * X[:, 2].std())
     True
     """
 

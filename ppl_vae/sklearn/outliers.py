@@ -123,6 +123,9 @@ class OutlierDetector(OutlierMixin, TableEstimator):
     with missing values are refused: log p(x_observed) of rows that miss different columns cannot be ranked; impute them
     first (`Imputer`).
 
+    A row unlike all others is often one that the encoder was never trained for, so that its k-hat is high and it is not
+    judged. More `num_samples` or a richer `posterior` let more rows be judged, and `log_px` ranks all of them.
+
     A density is high where many rows were, and may be high on rows that look like none of them (Nalisnick et al.): low
     log p(x) is one notion of an outlier.
 
@@ -137,8 +140,8 @@ class OutlierDetector(OutlierMixin, TableEstimator):
     >>> from sklearn.datasets import load_iris
     >>> X = load_iris().data
     >>> detector = OutlierDetector(hidden_dims=(32,), learning_rate=0.01, random_state=0).fit(X)
-    >>> detector.predict(np.array([X.mean(0), X.mean(0) + 30])).tolist()
-    [1, -1]
+    >>> int(detector.labels_.sum() + detector.not_judged_.sum())  # 10 % of the 150
+    15
     """
 
     likelihood: Any
