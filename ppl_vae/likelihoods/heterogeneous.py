@@ -23,6 +23,7 @@ from ppl_vae.likelihoods.levels import Categorical, OrderedLogistic
 from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape
 from ppl_vae.likelihoods.positive import LogNormal
 from ppl_vae.nets import MLP
+from ppl_vae.support import unwrapped
 
 __all__ = ["Heterogeneous"]
 
@@ -113,7 +114,7 @@ class Heterogeneous(Likelihood):
         chosen = [_chosen(name, one, columns or {}) for name, one in zip(self.names, each, strict=False)]
         _check_names(self.names, num, domain, columns or {})
         keys = [
-            (one.kinds[0], one.levels if one.discrete else None, repr(factory))
+            (one.kinds[0], one.levels if one.discrete else None, _said(factory))
             for one, factory in zip(each, chosen, strict=True)
         ]
         discrete = {one.discrete for one in each}
@@ -162,6 +163,12 @@ class Heterogeneous(Likelihood):
             params = leaf.start_from(x[..., list(group.columns)], mask[..., list(group.columns)], *context)
             found.append(x.new_zeros(size) if params is None else params.flatten())
         return torch.cat(found)
+
+    def typical(self, fn: TorchDistribution) -> Tensor:
+        """The means of the columns, of categories the most probable one."""
+        each = unwrapped(fn)
+        parts = zip(each.parts, self.groups, strict=True)
+        return each.support.joined([p.logits.argmax(-1).to(p.logits) if g.one_hot else p.mean for p, g in parts])
 
     def standardize(self, x: Tensor) -> Tensor:
         """Columns as their likelihoods standardize them, categories one-hot, (*leading, *seen_shape)."""
@@ -214,6 +221,12 @@ def _chosen(name: str, domain: Domain, columns: Mapping[str, Factory]) -> Factor
             f"{' or '.join(kinds) or 'none'}; choose another, or give the column another domain"
         )
     return factory
+
+
+def _said(factory: Factory) -> str:
+    """Of a class, and of a partial of it without settings, the same: a recipe that was read back has partials."""
+    made_of, settings = getattr(factory, "func", factory), getattr(factory, "keywords", {})
+    return repr((made_of, getattr(factory, "args", ()), sorted((k, _said(v)) for k, v in settings.items())))
 
 
 def _check_names(names: Sequence[str], num: int, domain: Domain, columns: Mapping[str, Factory]) -> None:

@@ -107,6 +107,11 @@ class Likelihood(Amortized):
         """What `elementwise` made, as one event of which only the elements where `mask` is True count."""
         return fn.mask(mask).to_event(len(self.x_shape))
 
+    def typical(self, fn: TorchDistribution) -> Tensor:
+        """What stands for all of p(x | z), made by `given`: its mean, of categories without order the most probable."""
+        mean: Tensor = fn.mean
+        return mean
+
     def learn_from(self, x: Tensor, mask: Tensor | bool = True) -> None:
         """Record what the leaf needs of training data (n, *x_shape), which `build` gives it; nothing by default."""
 

@@ -180,10 +180,14 @@ class VAE(nn.Module):
     def reconstruct(
         self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True, seed: Seed | None = None
     ) -> Tensor:
-        """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape). Data and errors as for `encode`."""
+        """E[x' | z] for one draw z ~ q(z | x), in x's units; (batch, *x_shape). Data and errors as for `encode`.
+
+        In a `Heterogeneous` table categories have no mean: there it is the most probable one.
+        """
         with evaluating(self, seed):
             args, seen = self._entered(x, context, mask)
-            return self.scored(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:]).mean
+            fn = self.scored(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:])
+            return self.likelihood.typical(fn)
 
     @verb
     def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
@@ -198,7 +202,7 @@ class VAE(nn.Module):
         seed
             Seed of the draws; fresh entropy if `None`.
         mean
-            Give E[x | z] for z ~ p(z), as papers show it, instead of x ~ p(x | z).
+            Give E[x | z] for z ~ p(z), as papers show it, instead of x ~ p(x | z); of categories as in `reconstruct`.
 
         Raises
         ------
@@ -219,7 +223,7 @@ class VAE(nn.Module):
             with pyro.plate("data", n, dim=-1):
                 z = self.prior(*given)
             x = self.likelihood.given(z, *given)
-            return x.mean if mean else x.sample()
+            return self.likelihood.typical(x) if mean else x.sample()
 
     @query
     def posterior_draw(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Tensor:

@@ -189,6 +189,17 @@ def test_columns_are_chosen_by_name_or_kind():
     assert loss(again, [x]) == loss(vae, [x]) == loss(copy.deepcopy(vae), [x])
 
 
+def test_a_recipe_keeps_the_groups_where_the_usual_likelihood_is_given_by_name():
+    domain = Domain(("binary", "real", "binary"))
+    likelihood = partial(Heterogeneous, names=("a", "b", "c"), columns={"c": Bernoulli, "b": partial(Gaussian)})
+    vae = small(DataSpec((3,), domain), likelihood=likelihood)
+    again = rebuild(json.loads(json.dumps(vae.recipe)))
+    assert [g.columns for g in again.likelihood.groups] == [g.columns for g in vae.likelihood.groups] == [(0, 2), (1,)]
+    again.load_state_dict(vae.state_dict())
+    z = torch.randn(4, 2)
+    assert again.decode(z).mean.equal(vae.decode(z).mean)
+
+
 def test_every_parameter_has_a_gradient():
     vae, x = small(DataSpec((7,), MIXED)), torch.from_numpy(rows(30))
     loss(vae, [x]).backward()
@@ -229,6 +240,19 @@ def test_values_outside_a_support_are_named_by_column():
     x[0, 3] = math.nan
     with pytest.raises(ValueError, match="column 3: Normal expects real x, got NaN; fill them"):
         check_values(fn, x, mask)
+
+
+def test_a_reconstruction_has_the_most_probable_category_and_the_mean_of_the_rest():
+    data = table(missing=0.2)
+    vae = small(data)
+    with torch.no_grad():
+        bias = [m for m in vae.likelihood.net.modules() if isinstance(m, torch.nn.Linear)][-1].bias
+        start = vae.likelihood._sizes[0]  # the categories are the second group
+        bias[start : start + 3] = torch.tensor([9.0, 0.0, 9.9])  # the mean code is about 1, the least probable
+    assert (vae.reconstruct(data.test, seed=0)[:, 1] == 2).all()
+    drawn = vae.sample(20, seed=0, mean=True)
+    assert (drawn[:, 1] == 2).all()
+    assert not (drawn[:, 5] == drawn[:, 5].round()).all()  # levels have an order, and a mean
 
 
 def test_results_name_the_columns(tmp_path):
