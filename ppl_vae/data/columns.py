@@ -17,7 +17,7 @@ Kind = Literal["binary", "levels", "unit", "real", "positive", "counts", "catego
 
 LIKELIHOODS = {
     "binary": "Bernoulli",
-    "levels": "Ordinal",
+    "levels": "OrderedLogistic",
     "unit": "ContinuousBernoulli",
     "real": "Gaussian",
     "positive": "LogNormal",

@@ -220,9 +220,10 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor,
 
 def _chosen(data: Described, likelihood: Factory | None) -> Factory:
     """The likelihood that was given, the data were prepared for, or is the usual one; with the names of the columns."""
-    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain)
+    columns: Any = getattr(data, "columns", None)
+    graded = columns and data.domain.kinds == ("levels",)  # no grey levels
+    chosen = likelihood or getattr(data, "likelihood", None) or (Heterogeneous if graded else _usual(data.domain))
     _check_kind(chosen, data.domain)
-    columns = getattr(data, "columns", None)
     if getattr(chosen, "func", chosen) is not Heterogeneous or not columns:
         return chosen
     return partial(chosen, **{"names": [column.name for column in columns], **getattr(chosen, "keywords", {})})

@@ -398,6 +398,20 @@ def test_tables_are_standardized(tmp_path, monkeypatch, capsys):
     assert run("compare", "o", "raw") == 0
 
 
+def test_levels_and_shares_of_a_table_are_not_binarized(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = zip(rng.choice(["low", "high", "top"], 40), rng.choice(["low", "high", "top"], 40), strict=True)
+    Path("grades.csv").write_text("\n".join(["a,b", *map(",".join, rows)]))
+    Path("grades.yaml").write_text("a: [low, high, top]\nb: [low, high, top]\n")
+    assert run("train", *TINY, "--data", "grades.csv", "--kinds", "grades.yaml", "--run", "g") == 0
+    assert "Heterogeneous(x | z; OrderedLogistic: a, b)" in capsys.readouterr().out
+    Path("shares.csv").write_text("\n".join(["a,b", *(f"{a},{b}" for a, b in rng.random((40, 2)))]))
+    Path("shares.yaml").write_text("a: unit\nb: unit\n")
+    assert run("train", *TINY, "--data", "shares.csv", "--kinds", "shares.yaml", "--run", "s") == 0
+    assert "ContinuousBernoulli(x | z)" in capsys.readouterr().out
+
+
 def test_samples_are_in_raw_units(trained):
     folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
     assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0

@@ -6,12 +6,13 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
 from ppl_vae import DataSpec, Domain, Gaussian, build, compare, evaluate
-from ppl_vae.data import Split, again, from_arrays, load
+from ppl_vae.data import Split, again, from_arrays, from_frame, load
 from ppl_vae.vae.build import rebuild
 
 MIXED = Domain(
@@ -180,3 +181,10 @@ def test_raw_values_of_columns_keep_the_precision_of_x():
     domain = Domain("real", shift=(0.1, 0.2), span=(1 / 3, 2 / 3))
     x = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
     assert domain.raw(x).tolist() == [[1 / 3 + 0.1, 2.0 * (2 / 3) + 0.2]]
+
+
+def test_levels_of_a_frame_are_grades_and_no_grey_levels():
+    grades = pd.Categorical(["no", "yes", "maybe"] * 10, ["no", "maybe", "yes"], ordered=True)
+    data = from_frame(pd.DataFrame({"a": grades, "b": grades[::-1]}))
+    assert list(data.columns.table["likelihood"]) == ["OrderedLogistic"] * 2
+    assert build(data, latent_dim=1).likelihood.settings() == "OrderedLogistic: a, b"

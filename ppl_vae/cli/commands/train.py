@@ -149,7 +149,8 @@ def _prepared(options: Namespace) -> data.Data:
     )
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)
-    usual = Bernoulli if loaded.domain.kind in ("binary", "levels", "unit") else None
+    grey = loaded.columns is None and loaded.domain.kind in ("binary", "levels", "unit")
+    usual = Bernoulli if grey else None
     if (chosen := part(options.likelihood) or usual) is not None:
         loaded = loaded.suit(chosen, seed=options.data_seed)
     loaded = loaded.condition_on_labels() if options.conditional else loaded
