@@ -56,7 +56,8 @@ def per_column(
     Raises
     ------
     ValueError
-        For data that are no tables, for columns that there are not, and for all that `evaluate` refuses.
+        For data that are no tables, for columns that there are not, for a likelihood given the total of a row, which
+        another row without the column has, and for all that `evaluate` refuses.
 
     References
     ----------
@@ -66,6 +67,7 @@ def per_column(
     names = column_names(program, split)
     options: Any = {"num_samples": num_samples, "max_rows": max_rows, "progress": progress}
     whole = evaluate(program, split, seed=seed, **options)
+    _refuse_given(whole.base_measure)
     split = split.fixed(whole.seed)
     rows = {}
     for j in _positions(columns, names):
@@ -101,6 +103,14 @@ def column_names(program: Modelled, split: Split) -> tuple[str, ...]:
         raise ValueError(f"columns are those of x of shape (n, d), got {tuple(split.x.shape)}; give x[:, None]")
     numbered = tuple(map(str, range(split.x.shape[-1])))
     return tuple(getattr(getattr(program, "likelihood", None), "names", numbered))
+
+
+def _refuse_given(base_measure: str) -> None:
+    if " given " in base_measure:
+        raise ValueError(
+            f"per_column expects log p(x) that is given nothing of x, got a {base_measure}, which changes with the "
+            "column left out; give the model no exposure, or one as a context"
+        )
 
 
 def _measure(split: Split, column: int, of_all: str) -> str:

@@ -26,6 +26,7 @@ from ppl_vae import (
 )
 from ppl_vae.diagnostics import elpd
 from ppl_vae.distributions import ZeroInflated
+from ppl_vae.evaluation import per_column
 from ppl_vae.likelihoods import Likelihood
 
 GENES = 6
@@ -218,3 +219,9 @@ def test_counts_are_the_domain_and_the_error_names_the_fix():
 def test_likelihoods_without_an_exposure_never_see_x():
     assert not any(leaf(2, (GENES,), SMALL).sees_x for leaf in COUNTS)
     assert not Likelihood.sees_x
+
+
+def test_columns_of_rows_given_their_total_have_no_score_of_their_own():
+    source = counted()
+    with pytest.raises(ValueError, match="given nothing of x, got a mass given the total, which changes with the"):
+        per_column(built(Multinomial, source), source.test, num_samples=30, progress=False)
