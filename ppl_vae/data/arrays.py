@@ -62,7 +62,7 @@ def from_arrays(
     mask, mask_validation, mask_test
         True where an element was observed, of the shape of x. Without one, NaN is what was not observed, and so is what
         a masked array of numpy hides. It becomes 0, a place holder that nothing scores. A datum without any observed
-        element is kept: log p of nothing is 0. In a table, a column without any is refused.
+        element is kept: log p of nothing is 0. In a table, a column of x without any is refused.
     context, context_validation, context_test
         What the model is conditioned on: an array (n, ...), or a tuple of several.
     standardize_context
@@ -109,7 +109,7 @@ def from_arrays(
     Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
     """
     dtype = dtype_of(x) if is_stored(x) else as_tensor("x", x).dtype
-    given = {"train": read("x", x, mask)}
+    given = {"train": read("x", x, mask, every_column=True)}
     others: dict[str, Any] = {"validation": (x_validation, mask_validation), "test": (x_test, mask_test)}
     given |= {role: read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
     conditions = {"train": context, "validation": context_validation, "test": context_test}
@@ -129,8 +129,11 @@ def from_arrays(
     return collect(name, **given, domain=known, classes=classes, **source)
 
 
-def read(name: str, x: Any, mask: Any = None) -> Split:
-    """An array as a split in float32, NaN without a mask being what was not observed; see `from_arrays`."""
+def read(name: str, x: Any, mask: Any = None, *, every_column: bool = False) -> Split:
+    """An array as a split in float32, NaN without a mask being what was not observed; see `from_arrays`.
+
+    With `every_column`, a table whose NaN leave nothing of a column is refused.
+    """
     if is_stored(x):
         return split_of_stored(name, x, mask)
     values, missing = as_tensor(name, x).detach().cpu(), missing_in(x)
@@ -145,7 +148,7 @@ def read(name: str, x: Any, mask: Any = None) -> Split:
         gaps = gaps | torch.from_numpy(missing)
     if gaps.any():
         observed = ~gaps if observed is None else ~gaps & observed
-    if gaps.any() and values.dim() == 2 and observed is not None and not observed.any(0).all():
+    if every_column and gaps.any() and values.dim() == 2 and observed is not None and not observed.any(0).all():
         column = int(observed.any(0).int().argmin())
         raise ValueError(
             f"{name} expects an observed value in every column, got none in column {column}; leave it out: "

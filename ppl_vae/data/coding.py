@@ -93,6 +93,8 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
 
 
 def _days(values: pd.Series, column: Column) -> np.ndarray:
+    if values.isna().all():  # of no dtype that says so
+        return np.full(len(values), np.nan)
     if not types.is_datetime64_any_dtype(values):
         raise TypeError(f"column {column.name!r} expects dates, got {values.dtype}; convert it: pd.to_datetime")
     origin, zone = pd.Timestamp(column.origin), values.dt.tz

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api import types
 from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
@@ -88,6 +90,11 @@ def from_frame(
         For names that the frame does not have, a column without an observed value in the training data, text of too
         many different values to be categories, values that a kind does not allow, and all that `from_arrays` refuses.
 
+    Warns
+    -----
+    UserWarning
+        Where whole numbers become others in float32, which has all of them up to 2^24.
+
     Examples
     --------
     >>> people = pd.DataFrame({"age": [31, 44, None, 27] * 10, "job": ["cook", "clerk", "cook", None] * 10})
@@ -128,6 +135,7 @@ def _given(
     """What `from_arrays` is given."""
     values, there = encoded(frame, columns)
     _all_seen(columns, there[roles == "train"])
+    _warn_of_large(columns, values)
     given = _by_role(roles, x=np.where(there, values, 0.0), mask=there)
     for one in context:
         given |= {key: (*given.get(key, ()), value) for key, value in _by_role(roles, context=one).items()}
@@ -164,6 +172,20 @@ def _all_seen(columns: Columns, there: np.ndarray) -> None:
             f"column {empty[0]!r} expects at least one observed value in the training data, got none; leave it out: "
             f"kinds={{{empty[0]!r}: 'skip'}}"
         )
+
+
+def _warn_of_large(columns: Columns, values: np.ndarray) -> None:
+    """Warn of whole numbers that float32 does not hold."""
+    for column, x in zip(columns, values.T, strict=True):
+        whole = column.kind == "counts" or types.is_integer_dtype(pd.api.types.pandas_dtype(column.dtype))
+        if whole and (other := np.abs(x) > 2**24).any() and (other := (x.astype(np.float32) != x) & ~np.isnan(x)).any():
+            first = x[other][0]
+            warnings.warn(
+                f"column {column.name!r} is rounded to float32, in which {int(other.sum())} whole numbers become "
+                f"others, {first:.0f} {float(np.float32(first)):.0f} for one; leave out what only names a row, "
+                f"kinds={{{column.name!r}: 'skip'}}, or divide by a larger unit",
+                stacklevel=5,
+            )
 
 
 def _labels(values: pd.Series) -> np.ndarray:

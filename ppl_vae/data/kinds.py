@@ -27,12 +27,13 @@ _HI_VAE = {"real": "real", "pos": "positive", "count": "counts", "cat": "categor
 
 
 class Told(NamedTuple):
-    """What is said of a column: its kind, its values in order, or that zeros of it are to be shifted away."""
+    """What is said of a column: kind, values in order, that zeros are to be shifted away; or a column like it."""
 
     kind: str | None = None
     values: tuple[Any, ...] | None = None
     number: int | None = None
     shifted: bool = False
+    like: Column | None = None
 
 
 NOTHING = Told()
@@ -59,7 +60,7 @@ def told(kinds: Kinds | None, names: Sequence[str]) -> dict[str, Told]:
         said = _of_file(Path(kinds).expanduser(), names)
     elif isinstance(kinds, Sequence):
         columns: Sequence[Any] = kinds
-        said = {c.name: Told(c.kind, c.categories, shifted=c.shift != 0) for c in columns}
+        said = {c.name: Told(c.kind, c.categories, like=c) for c in columns}
         said = dict.fromkeys(names, Told(SKIP)) | said
     else:
         said = {str(name): _of_value(str(name), value) for name, value in (kinds or {}).items()}
@@ -137,7 +138,8 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
             f"leave it out: kinds={{{name!r}: 'skip'}}"
         )
     found: dict[str, Any] = {"name": name, "dtype": str(values.dtype), "missing": float(values.isna().mean())}
-    return Column(**found, **read(values, there, say))
+    found |= read(values, there, say)
+    return Column(**found | ({} if say.like is None else {"origin": say.like.origin, "shift": say.like.shift}))
 
 
 def _came(there: pd.Series) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ppl_vae.data import Domain, again, from_arrays, from_file, from_frame, load, to_frame
+from ppl_vae.data.coding import encoded
 from ppl_vae.data.columns import Column, Columns
 
 
@@ -285,3 +286,30 @@ def test_options_of_tables_are_for_tables(tmp_path, table):
         load("digits", nonsense=3)
     with pytest.raises(ValueError, match="domain: expected another file for this"):
         from_file(table, domain=Domain("real"))
+
+
+def test_other_data_are_read_alike(tmp_path):
+    """Dates count from the same day, and zeros that were shifted away are so too, where none of them are left."""
+    (tmp_path / "types.csv").write_text("type,dim,nclass\nreal,1,\npos,1,\n")
+    one = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=20), "size": np.arange(20.0)})
+    columns = from_frame(one, kinds=tmp_path / "types.csv").columns
+    later = pd.DataFrame({"day": pd.date_range("2020-03-01", periods=20), "size": np.arange(1.0, 21.0)})
+    data = from_frame(later, kinds=columns)
+    assert [(c.kind, c.origin, c.shift) for c in data.columns] == [(c.kind, c.origin, c.shift) for c in columns]
+    x = data.train.x[data.train.index.argsort()]
+    rows = data.train.index.sort().values
+    assert x.equal(torch.stack([rows + 60.0, rows + 2.0], 1))
+
+
+def test_whole_numbers_beyond_float32_are_warned_of():
+    frame = pd.DataFrame({"id": 2**24 + 1 + 1001 * np.arange(30), "count": np.arange(30)})
+    with pytest.warns(UserWarning, match=r"'id' is rounded .* 15 whole numbers become others, 16777217 16777216 for"):
+        from_frame(frame)
+    from_frame(frame.assign(id=frame["id"] // 2 * 2))  # all of them are held
+
+
+def test_new_data_may_lack_dates(mixed):
+    columns = Columns.of(from_frame(mixed).provenance["columns"])
+    rows = mixed.head(2).assign(**{c.name: None for c in columns if c.origin})
+    _, there = encoded(rows, columns)
+    assert not there[:, [bool(c.origin) for c in columns]].any()

@@ -221,3 +221,13 @@ def test_masked_runs_are_stored_and_loaded(tmp_path):
     stored = load(tmp_path / "run").vae
     assert stored.mask_input
     assert stored.reconstruct(data.test, seed=0).equal(vae.reconstruct(data.test, seed=0))
+
+
+def test_test_data_may_lack_a_column():
+    rng = np.random.default_rng(0)
+    x, x_test = rng.normal(size=(40, 3)), rng.normal(size=(5, 3))
+    x_test[:, 1] = np.nan
+    data = from_arrays(x, x_test=x_test)
+    assert data.test.observed.all(0).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match="an observed value in every column, got none in column 1"):
+        from_arrays(x_test, x_test=x)
