@@ -211,7 +211,9 @@ def _coded(values: pd.Series, say: Told, found: tuple[Any, ...], usual: str) -> 
     kind = say.kind or ("binary" if len(own) == 2 and usual == "categories" else usual)
     fewest, most = 2, 2 if kind == "binary" else say.number or len(own)
     if not fewest <= len(own) <= most:
-        expected = "two values" if most == 2 else f"{fewest} to {most} values"
+        expected = (
+            "two values or more" if most < fewest else "two values" if most == 2 else f"{fewest} to {most} values"
+        )
         raise ValueError(
             f"column {values.name!r} expects {expected} as {kind}, got {len(own)}, {own[0]!r} for one; leave it out, "
             f"kinds={{{str(values.name)!r}: 'skip'}}, or give another kind"

@@ -92,7 +92,7 @@ def per_column(
 
 
 def column_names(program: Modelled, split: Split) -> tuple[str, ...]:
-    """Names of the last dimension of x: those of the likelihood, where it has some, else ``"0"``, ``"1"``, ...
+    """Names of the last dimension of x: those of the likelihood or of the frame, if any, else ``"0"``, ``"1"``, ...
 
     Raises
     ------
@@ -101,8 +101,9 @@ def column_names(program: Modelled, split: Split) -> tuple[str, ...]:
     """
     if split.x.dim() < 2:
         raise ValueError(f"columns are those of x of shape (n, d), got {tuple(split.x.shape)}; give x[:, None]")
-    numbered = tuple(map(str, range(split.x.shape[-1])))
-    return tuple(getattr(getattr(program, "likelihood", None), "names", numbered))
+    framed = [column["name"] for column in split.provenance.get("columns", [])]
+    names = framed if len(framed) == split.x.shape[-1] else map(str, range(split.x.shape[-1]))
+    return tuple(getattr(getattr(program, "likelihood", None), "names", names))
 
 
 def _refuse_given(base_measure: str) -> None:

@@ -25,9 +25,9 @@ def warn_of_scales(data: Described) -> None:
         Where the ranges of its real, unit and positive columns differ by a factor above 100.
     """
     train = getattr(data, "train", None)
-    if train is None or len(data.x_shape) != 1:
+    if train is None or len(data.x_shape) != 1 or data.domain.discrete:
         return
-    split = train[:_ROWS].fixed()
+    split = train[: max(1, min(_ROWS, 2**24 // data.x_shape[0]))].fixed()
     x, seen = in_float64(split.x), split.observed
     continuous = torch.tensor([not one.discrete for one in data.domain.columns(x.shape[1])])
     span = (x.where(seen, -math.inf).amax(0) - x.where(seen, math.inf).amin(0)).cpu()

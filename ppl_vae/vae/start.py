@@ -17,6 +17,8 @@ from ppl_vae.vae.recipe import Described
 __all__ = ["start_decoder"]
 
 _ROWS = 5000
+_ELEMENTS = 2**24
+"""Of the training data, at most; in float64 they take 128 MiB, of which some copies are made."""
 
 
 def start_decoder(likelihood: Likelihood, data: Described, start: str | None) -> None:
@@ -52,7 +54,7 @@ def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
     last = _last_layer(likelihood)
     if last is None:
         return False
-    some = train[:_ROWS].fixed()
+    some = train[: max(1, min(_ROWS, _ELEMENTS // math.prod(train.x.shape[1:])))].fixed()
     x, observed = dense(some.x), getattr(some, "mask", None)
     mask = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     params = likelihood.start_from(in_float64(x), mask, *map(in_float64, some.context))

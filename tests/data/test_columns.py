@@ -13,6 +13,7 @@ from scipy import stats
 
 from ppl_vae import DataSpec, Domain, Gaussian, build, compare, evaluate
 from ppl_vae.data import Split, again, from_arrays, from_frame, load
+from ppl_vae.evaluation.per_column import column_names
 from ppl_vae.vae.build import rebuild
 
 MIXED = Domain(
@@ -188,3 +189,9 @@ def test_levels_of_a_frame_are_grades_and_no_grey_levels():
     data = from_frame(pd.DataFrame({"a": grades, "b": grades[::-1]}))
     assert list(data.columns.table["likelihood"]) == ["OrderedLogistic"] * 2
     assert build(data, latent_dim=1).likelihood.settings() == "OrderedLogistic: a, b"
+
+
+def test_scores_of_a_frame_are_named_by_its_columns():
+    data = from_frame(pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"]))
+    assert column_names(build(data, latent_dim=1), data.test) == ("a", "b")
+    assert column_names(build(data, latent_dim=1), Split.of(data.test.x)) == ("0", "1")

@@ -155,7 +155,7 @@ def test_labels_context_and_a_split_by_column():
         ({"a": pd.to_timedelta(range(9), "D")}, {}, "column 'a' expects numbers, .* got timedelta64"),
         ({"a": [1.0, np.inf] * 5}, {}, "column 'a' expects finite numbers, got infinity"),
         ({"name": [f"n{i}" for i in range(90)]}, {}, "text of a few categories, got 90 different ones in 90"),
-        ({"a": ["b"] * 9}, {}, "column 'a' expects 2 to 1 values|expects .* as categories, got 1, 'b'"),
+        ({"a": ["b"] * 9}, {}, "column 'a' expects two values or more as categories, got 1, 'b'"),
         ({"a": range(9)}, {"kinds": {"b": "real"}}, "kinds expect columns of the frame, a, got b"),
         ({"a": range(9)}, {"kinds": {"a": "ordinal"}}, "kinds expect one of binary, .* got 'ordinal' for column 'a'"),
         ({"a": list("xyz") * 3}, {"kinds": {"a": "levels"}}, "expects the order of its levels, got text without one"),

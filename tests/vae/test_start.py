@@ -166,3 +166,13 @@ def test_images_start_as_drawn_unless_asked():
         build(data, latent_dim=2, decoder=ConvDecoder, start="marginals")
     with pytest.raises(ValueError, match="and no training data"):
         build(DataSpec((4,), Domain("binary")), latent_dim=2, start="marginals")
+
+
+def test_wide_tables_start_from_fewer_rows(monkeypatch):
+    data = from_arrays(np.random.default_rng(0).poisson(3, (200, 4)), seed=0)
+    monkeypatch.setattr("ppl_vae.vae.start._ELEMENTS", 40)
+    found = build(data, latent_dim=1, decoder=SMALL, encoder=SMALL, likelihood=likelihoods.Poisson, seed=0)
+    monkeypatch.undo()
+    few = build(data.take(10), latent_dim=1, decoder=SMALL, encoder=SMALL, likelihood=likelihoods.Poisson, seed=0)
+    for a, b in zip(found.parameters(), few.parameters(), strict=True):
+        assert_close(a, b, rtol=0, atol=0)
