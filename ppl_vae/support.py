@@ -176,7 +176,7 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
         return _check_columns(base, x, mask)
     inside = base.support.check(x)
     if isinstance(mask, Tensor):
-        inside = inside | ~(mask.flatten(-len(base.event_shape) - 1) if base.event_shape else mask)
+        inside = inside | ~(mask.flatten(-len(base.event_shape)).any(-1) if base.event_shape else mask)
     if bool(inside.all()):
         return None
     if isinstance(mask, Tensor) and mask.shape[mask.dim() - x.dim() :] == x.shape:

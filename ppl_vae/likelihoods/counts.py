@@ -76,7 +76,7 @@ class _Counts(Likelihood):
         if self.exposure == "total":
             return mean.log().unsqueeze(0)
         if self.exposure:
-            e = context[0].reshape(-1, *[1] * len(self.x_shape)).to(x).expand(x.shape)
+            e = _exposures(context[0]).reshape(-1, *[1] * len(self.x_shape)).to(x).expand(x.shape)
             exposed, _ = mean_and_variance(e, mask)
             mean = mean / exposed.where(exposed > 0, 1)
         return unconstrained(mean).unsqueeze(0)
@@ -296,6 +296,16 @@ def _total(x: Tensor | None, mask: Tensor | bool, typical: Tensor, dims: int) ->
         return typical
     seen = x if mask is True else torch.where(torch.as_tensor(mask, device=x.device), x, 0.0)
     return seen.flatten(-dims).sum(-1).to(typical.dtype)
+
+
+def _exposures(context: Tensor) -> Tensor:
+    if bool((context <= 0).any()):
+        raise ValueError(
+            f"an exposure expects a context above 0, got values from {float(context.min()):g} (standardized numbers "
+            "are negative in part); say that they are positive, kinds={'exposure': 'positive'}, or leave them as they "
+            "are: from_arrays(..., standardize_context=False)"
+        )
+    return context
 
 
 def _one_each(x_shape: Shape) -> Tensor:

@@ -225,3 +225,22 @@ def test_columns_of_rows_given_their_total_have_no_score_of_their_own():
     source = counted()
     with pytest.raises(ValueError, match="given nothing of x, got a mass given the total, which changes with the"):
         per_column(built(Multinomial, source), source.test, num_samples=30, progress=False)
+
+
+def test_an_exposure_that_was_standardized_is_refused():
+    x, hours = np.random.default_rng(0).poisson(3, (40, 2)), np.linspace(1, 9, 40)
+    exposed = partial(Poisson, exposure=True)
+    with pytest.raises(ValueError, match=r"a context above 0, got values from -1\.\d* \(standardized numbers"):
+        built(exposed, data.from_arrays(x, context=hours))
+    built(exposed, data.from_arrays(x, context=hours, standardize_context=False))
+
+
+@pytest.mark.parametrize("leaf", [Multinomial, partial(Poisson, exposure="total")])
+def test_rows_with_missing_elements_are_encoded_and_reconstructed(leaf):
+    source = counted().hide(0.3)
+    vae = built(leaf, source)
+    assert vae.encode(source.test).mean.shape == (len(source.test), 2)
+    assert vae.reconstruct(source.test, seed=0).isfinite().all()
+    lacking = source.test.x.masked_fill(source.test.observed, -1)  # what is observed is checked all the same
+    with pytest.raises(ValueError, match="counts x in"):
+        vae.encode(lacking, mask=source.test.observed)
