@@ -13,8 +13,9 @@ from torch import Tensor
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, Positive, checked
 from ppl_vae.conditional import Net
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Rowwise, Shape
+from ppl_vae.likelihoods.marginals import mean_and_variance
 from ppl_vae.likelihoods.scales import Scaled
 from ppl_vae.nets import MLP
 
@@ -139,6 +140,13 @@ class CorrelatedGaussian(Rowwise):
         scale = positive(matrix.diagonal(dim1=-2, dim2=-1))
         unit = matrix.tril(-1) + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
         return distributions.CorrelatedNormal(loc, scale.unsqueeze(-1) * unit, dims)
+
+    def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
+        """Mean and standard deviation of each element, and no correlations."""
+        mean, variance = mean_and_variance(x, mask)
+        raw = unconstrained(variance.sqrt()).flatten()
+        scale = raw.diag() if self.covariance == "full" else torch.stack([raw, *[raw * 0] * self.covariance])
+        return torch.cat([mean.unsqueeze(0), scale.reshape(-1, *self.x_shape)])
 
     def settings(self) -> str:
         """What `formula` adds."""

@@ -46,6 +46,8 @@ LEAVES = {
     "ContinuousBernoulli": (ContinuousBernoulli, "unit"),
     "Gaussian": (Gaussian, "real"),
     "Gaussian elementwise": (partial(Gaussian, scale="elementwise"), "real"),
+    "CorrelatedGaussian": (likelihoods.CorrelatedGaussian, "real"),
+    "CorrelatedGaussian low rank": (partial(likelihoods.CorrelatedGaussian, covariance=2), "real"),
     "Gaussian decoder": (partial(Gaussian, scale="decoder"), "real"),
     "Categorical": (Categorical, "levels"),
     "DiscretizedLogistic": (DiscretizedLogistic, "levels"),
@@ -72,7 +74,7 @@ def table(kind, seed=0):
 def at_marginals(vae, x):
     """log p(x) per datum where the decoder puts out its bias alone."""
     params = vae.likelihood.net.layers[-1].bias.reshape(vae.likelihood.param_shape(vae.likelihood.x_shape))
-    return vae.likelihood.distribution(params.expand(len(x), *params.shape)).log_prob(x).sum(-1)
+    return vae.likelihood.distribution(params.expand(len(x), *params.shape)).log_prob(x).reshape(len(x), -1).sum(-1)
 
 
 @pytest.mark.parametrize("name", LEAVES)
