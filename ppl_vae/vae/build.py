@@ -221,8 +221,7 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor,
 def _chosen(data: Described, likelihood: Factory | None) -> Factory:
     """The likelihood that was given, the data were prepared for, or is the usual one; with the names of the columns."""
     columns: Any = getattr(data, "columns", None)
-    graded = columns and data.domain.kinds == ("levels",)  # no grey levels
-    chosen = likelihood or getattr(data, "likelihood", None) or (Heterogeneous if graded else _usual(data.domain))
+    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain, bool(columns))
     _check_kind(chosen, data.domain)
     if getattr(chosen, "func", chosen) is not Heterogeneous or not columns:
         return chosen
@@ -322,15 +321,15 @@ def _levels(domain: Domain) -> Any:
     return found[0] if len(set(found)) == 1 else found
 
 
-def _usual(domain: Domain) -> type[Likelihood]:
-    """The likelihood to take where none is chosen.
+def _usual(domain: Domain, framed: bool = False) -> type[Likelihood]:
+    """The likelihood to take where none is chosen; levels of a column of a frame are grades, no grey levels.
 
     Raises
     ------
     ValueError
         For columns of several kinds, or kinds that no likelihood is the usual one of.
     """
-    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind == "categories":
+    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind in ("categories", framed and "levels"):
         return Heterogeneous
     usual = _USUAL.get(domain.kinds[0])
     if usual is None:
