@@ -181,9 +181,9 @@ class Amortized(Conditional):
         """`distribution` as a function of the parameters alone."""
         return (lambda params: self._seeing(params, context)) if self.sees_context else self.distribution
 
-    def _seeing(self, params: Tensor, context: tuple[Tensor, ...]) -> TorchDistribution:
+    def _seeing(self, params: Tensor, context: tuple[Tensor, ...], **seen: Any) -> TorchDistribution:
         try:
-            return self.distribution(params, *context)
+            return self.distribution(params, *context, **seen)
         except TypeError as error:
             if "required positional argument" not in str(error):
                 raise

@@ -100,7 +100,8 @@ class Likelihood(Amortized):
         `x` is what will be scored, (batch, *x_shape), for a leaf that `sees_x`; `None` where that is not known.
         """
         seen = {"x": x, "mask": mask} if self.sees_x else {}
-        fn = self.distribution(self.net(*context), *(context if self.sees_context else ()), **seen)
+        params = self.net(*context)
+        fn = self._seeing(params, context, **seen) if self.sees_context else self.distribution(params, **seen)
         return self.of_observed(fn, mask)
 
     def of_observed(self, fn: TorchDistribution, mask: Tensor | bool) -> TorchDistribution:
