@@ -39,8 +39,7 @@ def elbo(vae, split):
 def marginal(vae, data, steps=400):
     """Log p(x) of each held-out datum, the same density fitted with parameters for each pixel and no z."""
     train, test = data.train.fixed(seed=1).x, data.test.fixed(seed=1).x
-    rows = vae.likelihood.net(torch.zeros(1, 3)).shape[1]
-    params = torch.zeros(1, rows, *data.x_shape, requires_grad=True)
+    params = torch.zeros_like(vae.likelihood.net(torch.zeros(1, 3))).requires_grad_()
     others = [p for name, p in vae.likelihood.named_parameters() if not name.startswith("net.")]
     optimizer = Adam([params, *others], lr=0.05)
     for _ in range(steps):
