@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ppl_vae import corruptions, likelihoods, nets, objectives, posteriors, priors
+from ppl_vae import corruptions, data, likelihoods, nets, objectives, posteriors, priors
 from ppl_vae.cli import commands, main
 from ppl_vae.diagnostics import groups, open_tree
 from ppl_vae.vae.recipe import COMPONENTS
@@ -141,7 +141,7 @@ def test_a_run_from_training_to_figures(trained, capsys):
 def test_a_full_diagnosis(trained, capsys):
     folder = trained("full")
     capsys.readouterr()
-    small = ("--num-samples", 30, "--take", 20, "--subset", 4, "--length", 50)
+    small = ("--num-samples", 30, "--take", 20, "--subset", 2, "--length", 50)
     assert run("diagnose", folder, "--full", *small) == 0
     said = capsys.readouterr().out
     assert "left out" not in said
@@ -439,11 +439,13 @@ def test_help_and_mistakes(capsys):
     assert "load expects a run folder" in capsys.readouterr().err
 
 
-def test_the_demo_prints_one_table_per_likelihood(tmp_path, capsys):
+def test_the_demo_prints_one_table_per_likelihood(tmp_path, capsys, monkeypatch):
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda *args, **kwargs: load(*args, **kwargs).take(150, 30, 40))
     assert run("demo", "--out", tmp_path, "--epochs", 2, "--num-samples", 30) == 0
     shown = capsys.readouterr().out
-    assert "Bernoulli, a mass, 300 test data" in shown
-    assert "Gaussian, a density, 300 test data" in shown
+    assert "Bernoulli, a mass, 40 test data" in shown
+    assert "Gaussian, a density, 40 test data" in shown
     assert "may not be ranked against each other" in shown
     assert len(list(tmp_path.glob("*/posterior.nc"))) == 4
 

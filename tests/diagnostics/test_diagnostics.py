@@ -74,7 +74,7 @@ def test_runs_on_every_kind_of_program(make, name):
 @pytest.mark.parametrize("make", [conditional, hierarchy, two_sites])
 def test_one_call_for_all_of_them(make, tmp_path):
     case = make(8)
-    call = {"full": True, "num_samples": 100, "subset": 3, "length": 50, "seed": 0, "mask": case.mask}
+    call = {"full": True, "num_samples": 100, "subset": 2, "length": 50, "seed": 0, "mask": case.mask}
     found = diagnose(case.program, case.x, *case.context, **call)
     assert found.left_out == {}
     text = found.report({"compare_posteriors": ["figures/posteriors.png"]})
@@ -103,7 +103,7 @@ def test_the_verdict_brings_together_what_each_is_blind_to():
     assert "chains of HMC disagree" in verdict
     assert re.search("modes that q never visits.* Yes: log p", found.in_short())
     exact = ppca(n=30)
-    good = diagnose(exact.vae, exact.x, full=True, num_samples=400, subset=10, length=150, seed=0)
+    good = diagnose(exact.vae, exact.x, full=True, num_samples=400, subset=5, length=100, seed=0)
     assert "no evidence against it" in str(good.in_short()).splitlines()[0]
     assert "next to no gap to explain" in good.report()
     assert "No sign that it is not" in good.report()

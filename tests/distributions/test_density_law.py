@@ -784,6 +784,7 @@ def test_flat_is_no_distribution_and_says_so():
 
 ELSEWHERE = {"CodePrior", "VectorQuantized", "Point", "TopK", "Flat"}  # the tests above
 ELSEWHERE |= {"CorrelatedGaussian", "Multinomial"}  # test_rows.py
+ELSEWHERE |= {"Heterogeneous"}  # test_heterogeneous.py, column by column
 
 
 def made_by(leaf):

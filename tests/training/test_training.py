@@ -230,7 +230,7 @@ MASKS = [
         ({"data": 3}, TypeError, "tensors or an iterable"),
         ({"data": generator()}, ValueError, "passed over once only"),
         ({"data": Endless(X).__iter__()}, ValueError, "passed over once only"),
-        ({"data": [{"x": X}]}, TypeError, "collate_fn"),
+        ({"data": [{"image": X}]}, TypeError, "collate_fn"),
         ({"data": []}, ValueError, "at least one batch"),
         ({"data": X[:0]}, ValueError, "at least one datum"),
         ({"data": X.masked_fill(X > 0, torch.nan)}, ValueError, "mask="),

@@ -88,7 +88,7 @@ def test_pyros_example_through_everything(tmp_path):
     assert set(groups(open_tree(tmp_path / "posterior.nc"))) == set(groups(tree))
     assert len(arviz.summary(tree.sel(obs=3), var_names=["latent"], kind="stats")) == 3
     assert "How far is q?" in check_guide(vae, x, num_samples=50, seed=0, progress=False).report()
-    found = diagnose(vae, x, full=True, num_samples=50, subset=4, length=50, seed=0, progress=False)
+    found = diagnose(vae, x, num_samples=50, seed=0, progress=False)
     assert "simulation_based_calibration" in found.left_out  # x is a picture, what is observed a row of it
     assert "Left out:" in found.in_short()
     found.to_arviz().to_netcdf(str(tmp_path / "all.nc"))
