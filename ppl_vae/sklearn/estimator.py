@@ -28,6 +28,7 @@ from ppl_vae import traces, training
 from ppl_vae.calls import method
 from ppl_vae.domain import Domain
 from ppl_vae.importance import FEWEST
+from ppl_vae.likelihoods import Gaussian
 from ppl_vae.sklearn import rowwise
 from ppl_vae.sklearn.columns import Columns
 from ppl_vae.sklearn.networks import check_widths, network
@@ -36,7 +37,7 @@ from ppl_vae.tensors import missing_in
 from ppl_vae.training.device import chosen_device
 from ppl_vae.vae import VAE, build
 
-__all__ = ["Factory", "TableEstimator", "check_complete", "check_density", "check_weights"]
+__all__ = ["ColumnwiseEstimator", "Factory", "TableEstimator", "check_complete", "check_density", "check_weights"]
 
 Factory = Callable[..., Any]
 
@@ -198,6 +199,21 @@ class TableEstimator(BaseEstimator, abc.ABC):
         settings = {"hidden_dims": tuple(map(int, hidden_dims)), "activation": self.activation}
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         return network(self.net, settings, defaults)
+
+
+class ColumnwiseEstimator(TableEstimator):
+    """One whose real columns are scaled each by itself, with a scale of its own in the Gaussian taken by default."""
+
+    likelihood: Any
+    corruption = None
+    num_samples: int
+
+    def _columns(self, table: np.ndarray) -> Columns:
+        return Columns.of(table, self._likelihood, each=True)
+
+    @property
+    def _likelihood(self) -> Factory:
+        return partial(Gaussian, scale="elementwise") if self.likelihood is None else self.likelihood
 
 
 def check_complete(X: Any) -> None:

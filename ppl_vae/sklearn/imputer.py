@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 from ppl_vae import traces
 from ppl_vae.calls import method
 from ppl_vae.evaluation import Imputation, impute
-from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
-from ppl_vae.sklearn.columns import Columns
-from ppl_vae.sklearn.estimator import Factory, TableEstimator, check_weights
+from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
 from ppl_vae.split import Split
 from ppl_vae.tensors import missing_in
 from ppl_vae.vae import VAE
@@ -31,7 +28,7 @@ from ppl_vae.vae import VAE
 __all__ = ["Imputer"]
 
 
-class Imputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):
+class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
     """Missing values of X from p(x_missing | x_observed) of a VAE that is trained on what was observed.
 
     Parameters
@@ -123,10 +120,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):
     True
     """
 
-    likelihood: Any
-    corruption = None
     sample_posterior: bool
-    num_samples: int
 
     def __init__(
         self,
@@ -224,13 +218,6 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):
                 "out"
             )
         return table
-
-    def _columns(self, table: np.ndarray) -> Columns:
-        return Columns.of(table, self._likelihood, each=True)
-
-    @property
-    def _likelihood(self) -> Factory:
-        return partial(Gaussian, scale="elementwise") if self.likelihood is None else self.likelihood
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.sample_posterior, "sample_posterior", (bool, np.bool_))

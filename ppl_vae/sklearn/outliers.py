@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -18,13 +17,11 @@ from sklearn.utils import check_scalar
 from ppl_vae import traces
 from ppl_vae.calls import method
 from ppl_vae.importance import good_k, log_marginal, psis
-from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn import rowwise
-from ppl_vae.sklearn.columns import Columns
-from ppl_vae.sklearn.estimator import Factory, TableEstimator, check_weights
+from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
@@ -33,7 +30,7 @@ __all__ = ["OutlierDetector"]
 _LARGE = 1e300
 
 
-class OutlierDetector(OutlierMixin, TableEstimator):
+class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     """Rows with a low log p(x) under a VAE of X, where that estimate can be believed.
 
     A row is an outlier, -1, if its log p(x) is below `offset_` and its k-hat is at most `good_k_`. log p(x) is
@@ -144,10 +141,7 @@ class OutlierDetector(OutlierMixin, TableEstimator):
     15
     """
 
-    likelihood: Any
-    corruption = None
     contamination: float
-    num_samples: int
 
     def __init__(
         self,
@@ -292,13 +286,6 @@ class OutlierDetector(OutlierMixin, TableEstimator):
         """Scores, and which rows are not judged, (n_samples,)."""
         doubtful = (log_px < self.offset_) & (k > self.good_k_)
         return np.where(doubtful, self.offset_, log_px), doubtful
-
-    def _columns(self, table: np.ndarray) -> Columns:
-        return Columns.of(table, self._likelihood, each=True)
-
-    @property
-    def _likelihood(self) -> Factory:
-        return partial(Gaussian, scale="elementwise") if self.likelihood is None else self.likelihood
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.contamination, "contamination", Real, min_val=0, max_val=0.5, include_boundaries="right")

@@ -30,11 +30,10 @@ from ppl_vae.likelihoods import (
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
-from ppl_vae.rows import dense
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
-from ppl_vae.vae.seen import encoder_input, seen_shape, training_data
+from ppl_vae.vae.seen import encoder_input, first_rows, seen_shape, training_data
 from ppl_vae.vae.start import start_decoder
 from ppl_vae.vae.vae import VAE
 
@@ -147,8 +146,7 @@ def build(
     x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
     known: Known = {"x_shape": lambda: x_shape, "context": lambda: context, **_of_domain(data.domain)}
     of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
-    likelihood_made: Likelihood = _make(chosen, of_x, Likelihood)
-    _show(likelihood_made, data)
+    likelihood_made = _taught(_make(chosen, of_x, Likelihood), data)
     masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
     known["x_shape"] = lambda: seen_shape(likelihood_made, masked)
     posteriors = [_posterior(level, known, encoder) for level in levels]
@@ -305,11 +303,11 @@ def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> Ty
     )
 
 
-def _show(likelihood: Likelihood, data: Described, most: int = 5000) -> None:
-    """Let the likelihood learn from training data, where there are any: their first 5,000."""
-    if (train := getattr(data, "train", None)) is not None:
-        few = train[:most].fixed()
-        likelihood.learn_from(dense(few.x), True if (mask := getattr(few, "mask", None)) is None else mask)
+def _taught(likelihood: Likelihood, data: Described) -> Likelihood:
+    """The likelihood, once it has learned from the first training data, where there are any."""
+    if (rows := first_rows(data)) is not None:
+        likelihood.learn_from(*rows)
+    return likelihood
 
 
 def _levels(domain: Domain) -> Any:

@@ -10,7 +10,7 @@ from ppl_vae.likelihoods import Likelihood
 from ppl_vae.rows import dense
 from ppl_vae.vae.recipe import Described
 
-__all__ = ["encoder_input", "seen_shape", "training_data"]
+__all__ = ["encoder_input", "first_rows", "seen_shape", "training_data"]
 
 
 def encoder_input(
@@ -45,9 +45,15 @@ def seen_shape(likelihood: Likelihood, mask_input: bool) -> tuple[int, ...]:
 
 def training_data(data: Described, likelihood: Likelihood, mask_input: bool, most: int = 5000) -> Tensor | None:
     """Training data as the encoder sees them; `None` where there are none."""
+    rows = first_rows(data, most)
+    return None if rows is None else encoder_input(likelihood, *rows, mask_input)
+
+
+def first_rows(data: Described, most: int = 5000) -> tuple[Tensor, Tensor | bool] | None:
+    """The first training data x (n, *x_shape) and their mask, drawn once; `None` where there are none."""
     train = getattr(data, "train", None)
     if train is None:
         return None
     some = train[:most].fixed()
     mask = getattr(some, "mask", None)
-    return encoder_input(likelihood, dense(some.x), True if mask is None else mask, mask_input)
+    return dense(some.x), True if mask is None else mask
