@@ -1,6 +1,9 @@
 """Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
 
-from ppl_vae import corruptions, data, diagnostics, likelihoods, manifold, objectives, sklearn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ppl_vae import corruptions, data, diagnostics, likelihoods, objectives
 from ppl_vae.conditional import Amortized, Chain, Conditional
 from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
 from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
@@ -118,3 +121,13 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ppl_vae import manifold, sklearn
+else:
+
+    def __getattr__(name: str) -> Any:
+        """The modules that need scikit-learn, imported at their first use."""
+        if name in ("manifold", "sklearn"):
+            return import_module(f"ppl_vae.{name}")
+        raise AttributeError(f"module 'ppl_vae' has no attribute {name!r}")

@@ -9,10 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import pandas as pd
-import scipy.sparse
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
@@ -21,6 +18,7 @@ from ppl_vae.data.data import Data
 from ppl_vae.data.formats import Format, Made, damaged
 from ppl_vae.domain import Domain
 from ppl_vae.files import regular, written
+from ppl_vae.libraries import h5py, pd, sparse
 
 __all__ = ["Cells", "H5ad", "from_anndata", "genes", "matrix"]
 
@@ -188,7 +186,7 @@ def matrix(adata: Any, layer: str | None) -> Any:
     x = adata.X if layer is None else adata.layers[layer]
     if x is None:
         raise ValueError("from_anndata expects values in adata.X, got none; give the layer= that holds them")
-    return x if scipy.sparse.issparse(x) else np.asarray(x)
+    return x if sparse.issparse(x) else np.asarray(x)
 
 
 def genes(adata: Any) -> str:
@@ -198,14 +196,14 @@ def genes(adata: Any) -> str:
 
 def _domain(x: Any) -> Domain | None:
     """Counts, where all values are whole numbers from 0 on: AnnData holds them as floats."""
-    values = x.data if scipy.sparse.issparse(x) else x
+    values = x.data if sparse.issparse(x) else x
     return Domain("counts") if bool((values >= 0).all() and (values == np.rint(values)).all()) else None
 
 
 def _matrix(stored: Any) -> Any:
     if isinstance(stored, h5py.Dataset):
         return stored[:]
-    kind = {"csr_matrix": scipy.sparse.csr_matrix, "csc_matrix": scipy.sparse.csc_matrix}
+    kind = {"csr_matrix": sparse.csr_matrix, "csc_matrix": sparse.csc_matrix}
     parts = tuple(stored[part][:] for part in ("data", "indices", "indptr"))
     return kind[stored.attrs["encoding-type"]](parts, shape=tuple(stored.attrs["shape"]))
 

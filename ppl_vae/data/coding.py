@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from pandas.api import types
 
 from ppl_vae.data.columns import Column, Columns
+from ppl_vae.libraries import pd
 
 __all__ = ["decoded", "encoded", "in_text"]
 
@@ -95,7 +94,7 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
 def _days(values: pd.Series, column: Column) -> np.ndarray:
     if values.isna().all():  # of no dtype that says so
         return np.full(len(values), np.nan)
-    if not types.is_datetime64_any_dtype(values):
+    if not pd.api.types.is_datetime64_any_dtype(values):
         raise TypeError(f"column {column.name!r} expects dates, got {values.dtype}; convert it: pd.to_datetime")
     origin, zone = pd.Timestamp(column.origin), values.dt.tz
     if zone is not None:
@@ -128,7 +127,7 @@ def _column(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
         dtype = pd.api.types.pandas_dtype(column.dtype)
     except TypeError:  # a dtype of a library that is not there
         return pd.Series(x), ""
-    if not types.is_integer_dtype(dtype):
+    if not pd.api.types.is_integer_dtype(dtype):
         return pd.Series(x).astype(dtype), ""
     whole = np.rint(x)
     limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))

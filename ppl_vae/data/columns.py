@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-import pandas as pd
-
 from ppl_vae.arguments import Count, checked
 from ppl_vae.domain import Domain
+from ppl_vae.libraries import pd
 
 __all__ = ["LIKELIHOODS", "Column", "Columns"]
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from ppl_vae.data.coding import encoded
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.kinds import NOTHING, Told, decided
+from ppl_vae.libraries import pd
 from ppl_vae.tensors import as_tensor
 
 __all__ = ["conditions", "contexts", "tensors"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.data.arrays import from_arrays
@@ -22,6 +21,7 @@ from ppl_vae.data.known_formats import format_of
 from ppl_vae.data.store import md5_of
 from ppl_vae.domain import Domain
 from ppl_vae.files import regular
+from ppl_vae.libraries import pd
 
 __all__ = ["from_file"]
 

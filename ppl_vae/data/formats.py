@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
-from pandas.api import types
 
 from ppl_vae.files import regular, written
+from ppl_vae.libraries import pd
 
 __all__ = ["Arrays", "Format", "Made", "OneArray", "Parquet", "Text", "damaged"]
 
@@ -170,7 +169,11 @@ def _needs_pyarrow() -> None:
 
 def _with_dates(values: pd.Series) -> pd.Series:
     there = values.dropna()
-    if types.is_numeric_dtype(values) or not len(there) or not there.map(lambda v: bool(_DATE.match(str(v)))).all():
+    if (
+        pd.api.types.is_numeric_dtype(values)
+        or not len(there)
+        or not there.map(lambda v: bool(_DATE.match(str(v)))).all()
+    ):
         return values
     try:
         return pd.to_datetime(values, format="ISO8601")

@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from pandas.api import types
 from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
@@ -21,6 +19,7 @@ from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
 from ppl_vae.data.steps import ROLES
+from ppl_vae.libraries import pd
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_tensor
 
@@ -177,7 +176,7 @@ def _all_seen(columns: Columns, there: np.ndarray) -> None:
 def _warn_of_large(columns: Columns, values: np.ndarray) -> None:
     """Warn of whole numbers that float32 does not hold."""
     for column, x in zip(columns, values.T, strict=True):
-        whole = column.kind == "counts" or types.is_integer_dtype(pd.api.types.pandas_dtype(column.dtype))
+        whole = column.kind == "counts" or pd.api.types.is_integer_dtype(pd.api.types.pandas_dtype(column.dtype))
         if whole and (other := np.abs(x) > 2**24).any() and (other := (x.astype(np.float32) != x) & ~np.isnan(x)).any():
             first = x[other][0]
             warnings.warn(

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import yaml
-from pandas.api import types
 
 from ppl_vae.data.columns import LIKELIHOODS, Column
 from ppl_vae.files import regular
+from ppl_vae.libraries import pd
 
 __all__ = ["NOTHING", "SKIP", "Kinds", "Told", "decided", "told"]
 
@@ -143,7 +142,7 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
 
 
 def _came(there: pd.Series) -> str:
-    return f"{there.dtype} of {types.infer_dtype(there)}" if there.dtype == object else str(there.dtype)
+    return f"{there.dtype} of {pd.api.types.infer_dtype(there)}" if there.dtype == object else str(there.dtype)
 
 
 def _of_booleans(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
@@ -185,7 +184,7 @@ def _of_numbers(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any
         )
     whole = bool((numbers == numbers.round()).all())
     low, high = float(numbers.min()), float(numbers.max())
-    discrete = whole and (types.is_integer_dtype(values) or len(there) < len(values))
+    discrete = whole and (pd.api.types.is_integer_dtype(values) or len(there) < len(values))
     if say.kind in ("categories", "levels") or say.values or (say.kind == "binary" and not {low, high} <= {0.0, 1.0}):
         found = tuple(sorted(set(map(int, numbers) if whole else numbers.tolist())))
         return _coded(values, say, _numbered(found, say.number), "categories")
@@ -236,14 +235,14 @@ def _plain(category: Any) -> Any:
 
 
 def _is_text(there: pd.Series) -> bool:
-    return types.infer_dtype(there) == "string"
+    return pd.api.types.infer_dtype(there) == "string"
 
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "integer-na")  # of objects, too
 _READERS: list[tuple[Callable[[pd.Series], bool], Callable[[pd.Series, pd.Series, Told], dict[str, Any]]]] = [
-    (lambda there: types.infer_dtype(there) == "boolean", _of_booleans),
+    (lambda there: pd.api.types.infer_dtype(there) == "boolean", _of_booleans),
     (lambda there: isinstance(there.dtype, pd.CategoricalDtype), _of_categories),
-    (types.is_datetime64_any_dtype, _of_dates),
-    (lambda there: types.infer_dtype(there) in _NUMBERS, _of_numbers),
+    (lambda there: pd.api.types.is_datetime64_any_dtype(there), _of_dates),
+    (lambda there: pd.api.types.infer_dtype(there) in _NUMBERS, _of_numbers),
     (_is_text, _of_text),
 ]

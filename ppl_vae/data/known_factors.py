@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn.datasets
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from ppl_vae.data.data import Data
 from ppl_vae.data.parts import collect, whole
 from ppl_vae.data.sprites import SHAPES, draw
 from ppl_vae.domain import Domain
+from ppl_vae.libraries import datasets
 from ppl_vae.split import Split
 
 __all__ = ["s_curve", "sprites", "swiss_roll"]
@@ -39,7 +39,7 @@ def swiss_roll(root: Path, *, download: bool, seed: Seed) -> Data:
     ----------
     Tenenbaum, de Silva and Langford (2000), doi:10.1126/science.290.5500.2319.
     """
-    return _sheet("swiss_roll", sklearn.datasets.make_swiss_roll, spiral_length, seed)
+    return _sheet("swiss_roll", datasets.make_swiss_roll, spiral_length, seed)
 
 
 @checked
@@ -48,7 +48,7 @@ def s_curve(root: Path, *, download: bool, seed: Seed) -> Data:
 
     Factors: arc length along the S and height, of the point before its noise.
     """
-    return _sheet("s_curve", sklearn.datasets.make_s_curve, s_length, seed)
+    return _sheet("s_curve", datasets.make_s_curve, s_length, seed)
 
 
 def spiral_length(t: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from ppl_vae.data.context import tensors
 from ppl_vae.data.parts import whole
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
+from ppl_vae.libraries import pd
 from ppl_vae.rows import Rows
 from ppl_vae.split import Split
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-import sklearn.datasets
 import torch
 
 from ppl_vae._torchvision import torchvision
@@ -15,6 +13,7 @@ from ppl_vae.data.data import Data
 from ppl_vae.data.parts import collect, cut, whole
 from ppl_vae.data.store import checked, fetch
 from ppl_vae.domain import Domain
+from ppl_vae.libraries import datasets, io
 from ppl_vae.split import Split
 
 __all__ = ["caltech101_silhouettes", "digits", "frey_faces", "omniglot"]
@@ -29,7 +28,7 @@ _URL = {
 
 def digits(root: Path, *, download: bool, seed: int) -> Data:
     """The digits that come with scikit-learn: 1,197 + 300 + 300, 1 x 8 x 8, 17 levels, split at random."""
-    x, y = sklearn.datasets.load_digits(return_X_y=True)
+    x, y = datasets.load_digits(return_X_y=True)
     split = whole(torch.from_numpy(x).reshape(-1, 1, 8, 8), torch.from_numpy(y))
     return collect(
         "digits",
@@ -122,4 +121,4 @@ def _mat(name: str, root: Path, file: str, download: bool) -> tuple[dict[str, An
         "by data_dir or $PPL_VAE_DATA"
     )
     md5 = checked(root, file, advice=advice)
-    return scipy.io.loadmat(path), {path.name: md5}
+    return io.loadmat(path), {path.name: md5}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
 
-import xarray as xr
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
@@ -31,6 +30,7 @@ from ppl_vae.diagnostics.posterior import HMC, QUADRATURE_POSTERIOR
 from ppl_vae.diagnostics.report import markdown, overall, short
 from ppl_vae.diagnostics.results import is_tree, to_arviz, with_results
 from ppl_vae.isolation import isolated
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

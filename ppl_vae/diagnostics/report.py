@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import xarray as xr
-
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.guide import GuideCheck
 from ppl_vae.diagnostics.results import group, groups
+from ppl_vae.libraries import xr
 
 __all__ = ["markdown", "overall", "short"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from ppl_vae.arguments import checked
 from ppl_vae.evaluation.result import Evaluation
+from ppl_vae.libraries import pd
 
 __all__ = ["MANY", "UNITS", "Comparable", "caution", "check_comparable", "compare", "named", "printed", "warning"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import evaluating
+from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split

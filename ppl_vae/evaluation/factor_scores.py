@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ppl_vae.arguments import Count, Numbers, Seed, Whole, checked
 from ppl_vae.evaluation.factor_tables import FactorTables, Given
+from ppl_vae.libraries import pd
 
 __all__ = ["FactorScores", "factor_scores"]
 

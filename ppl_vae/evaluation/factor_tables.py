@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy.stats import entropy
-from sklearn.metrics import mutual_info_score, r2_score, recall_score
+
+from ppl_vae.libraries import metrics, pd, stats
 
 __all__ = ["FactorTables", "Given"]
 
@@ -41,7 +40,8 @@ class FactorTables:
         shares, singly, importance, together = [], [], [], []
         for factor, categorical in zip(given.factors.T, given.categorical, strict=True):
             values = _binned(factor[rows], num_bins)
-            shares.append([mutual_info_score(values, code) / mutual_info_score(values, values) for code in codes])
+            entropy, *shared = [metrics.mutual_info_score(values, code) for code in [values, *codes]]
+            shares.append([information / entropy for information in shared])
             singly.append(
                 [_accuracy_by_unit(unit, factor, train, test) for unit in given.codes.T]
                 if categorical
@@ -49,7 +49,7 @@ class FactorTables:
             )
             forest = _forest(categorical, num_trees, seed).fit(given.codes[train], factor[train])
             importance.append(forest.feature_importances_)
-            measure = _above_chance if categorical else r2_score
+            measure = _above_chance if categorical else metrics.r2_score
             together.append(measure(factor[test], forest.predict(given.codes[test])))
         return cls(np.array(shares).T, np.array(singly).T, np.array(importance).T, np.array(together))
 
@@ -99,7 +99,7 @@ def _accuracy_by_unit(unit: np.ndarray, factor: np.ndarray, train: np.ndarray, t
 
 def _accuracy(v: np.ndarray, guess: np.ndarray) -> float:
     """Balanced over the values there are, without the warning about others."""
-    return float(recall_score(v, guess, labels=np.unique(v), average="macro"))
+    return float(metrics.recall_score(v, guess, labels=np.unique(v), average="macro"))
 
 
 def _above_chance(v: np.ndarray, guess: np.ndarray) -> float:
@@ -126,5 +126,5 @@ def _concentration(weights: np.ndarray) -> np.ndarray:
     """Of each row, one less its entropy, as a share of the largest there can be; 0 for a row of zeros."""
     total = weights.sum(1, keepdims=True)
     share = np.divide(weights, total, out=np.full_like(weights, 1 / weights.shape[1]), where=total > 0)
-    uneven: np.ndarray = 1 - entropy(share, base=weights.shape[1], axis=1)
+    uneven: np.ndarray = 1 - stats.entropy(share, base=weights.shape[1], axis=1)
     return uneven

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import Numbers, Positive, checked
+from ppl_vae.libraries import pd
 from ppl_vae.tensors import as_tensor, missing_in
 
 __all__ = ["image_quality"]

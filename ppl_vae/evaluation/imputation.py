@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ppl_vae.data import to_frame
 from ppl_vae.domain import Domain
 from ppl_vae.evaluation.wording import data, plural
 from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.libraries import pd
 from ppl_vae.split import Split
 
 __all__ = ["Imputation", "is_category"]

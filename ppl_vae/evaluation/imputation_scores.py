@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from ppl_vae.arguments import Fraction, checked
 from ppl_vae.domain import Domain
 from ppl_vae.evaluation.imputation import Imputation
+from ppl_vae.libraries import pd
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_tensor

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ppl_vae.arguments import checked
 from ppl_vae.checksums import sealed, unsealed
 from ppl_vae.evaluation.wording import data
 from ppl_vae.files import interpreted, written
 from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.libraries import pd
 
 __all__ = ["Evaluation", "doubtful"]
 

@@ -8,7 +8,6 @@ import numpy as np
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from scipy.stats import gaussian_kde
 from torch import Tensor
 
 from ppl_vae import traces
@@ -18,6 +17,7 @@ from ppl_vae.casting import arguments
 from ppl_vae.draws import by_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
+from ppl_vae.libraries import stats
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
@@ -138,7 +138,7 @@ def kernel_log_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
     """
     return np.stack(
         [
-            gaussian_kde(s).logpdf(a) if np.ptp(s) > 0 else np.full(len(a), np.nan)
+            stats.gaussian_kde(s).logpdf(a) if np.ptp(s) > 0 else np.full(len(a), np.nan)
             for s, a in zip(sample.T, at.T, strict=True)
         ],
         -1,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.calls import verb
+from ppl_vae.libraries import pd
 from ppl_vae.manifold.distance_correlation import distance_correlation
 from ppl_vae.manifold.methods import Method, methods
 from ppl_vae.manifold.scores import continuity, neighbours_right, rmse, trustworthiness

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import sklearn.manifold
 from numpy.typing import ArrayLike
 from sklearn.neighbors import KNeighborsClassifier
 
 from ppl_vae.arguments import Count, Numbers, as_array, checked
+from ppl_vae.libraries import pd
 
 __all__ = ["continuity", "neighbours_right", "rmse", "trustworthiness"]
 

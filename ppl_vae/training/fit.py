@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ppl_vae.arguments import Count, Positive, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
+from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule, Constant
 from ppl_vae.training.batches import Batches, batches, loader_of, split_of

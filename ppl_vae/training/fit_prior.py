@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import eval_mode, evaluating, frozen, isolated
+from ppl_vae.libraries import pd
 from ppl_vae.priors import Prior
 from ppl_vae.split import Split
 from ppl_vae.training.fit import fit

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from ppl_vae.checksums import changed
 from ppl_vae.data.prepare import prepared
 from ppl_vae.domain import Domain
 from ppl_vae.files import interpreted
+from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.training.device import chosen_device

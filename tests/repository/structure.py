@@ -37,7 +37,7 @@ LAYERS = {  # from the top
     "traces, weights, calls": "traces importance calls checksums",
     "conditionals": "conditional nets distributions domain corruptions codebook",
     "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
-    "what verbs take": "modelled",
+    "what verbs take, libraries": "modelled libraries",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data, mean_and_error, plural, told
 from ppl_vae.importance import log_marginal, tail_error
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

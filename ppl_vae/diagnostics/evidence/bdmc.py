@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from ppl_vae.diagnostics.posterior import log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.importance import log_marginal
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

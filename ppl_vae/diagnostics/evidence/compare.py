@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from ppl_vae.arguments import checked
 from ppl_vae.diagnostics.evidence.elpd import Elpd, is_training
 from ppl_vae.diagnostics.results import arviz_io
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.evaluation.compare import MANY, check_comparable, named
+from ppl_vae.libraries import pd
 
 __all__ = ["compare"]
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-import xarray as xr
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
@@ -20,6 +18,7 @@ from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.evaluation.result import doubtful
 from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.libraries import pd, xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of

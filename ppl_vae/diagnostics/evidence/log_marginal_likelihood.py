@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any
 
 import torch
-import xarray as xr
 from pyro import poutine
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from ppl_vae.draws import chunks, draws
 from ppl_vae.enumeration import enumerate_latents
 from ppl_vae.evaluation.evaluate import errors, per_datum, reliability, summed
 from ppl_vae.find_plates import find_plates
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split

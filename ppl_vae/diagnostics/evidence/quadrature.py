@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -12,6 +11,7 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.posterior import Grid, adaptive_grid, log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

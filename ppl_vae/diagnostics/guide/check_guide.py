@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
@@ -15,6 +14,7 @@ from ppl_vae.diagnostics.results import with_units
 from ppl_vae.evaluation import Evaluation, evaluate
 from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
 from ppl_vae.diagnostics.guide.differences import BY_DATUM, BY_UNIT, differences
 from ppl_vae.diagnostics.results import group, groups, with_units
 from ppl_vae.evaluation.wording import spread
+from ppl_vae.libraries import xr
 
 __all__ = ["COMPARE_POSTERIORS", "REFERENCES", "compare_posteriors", "panel", "reference"]
 

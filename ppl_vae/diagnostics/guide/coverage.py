@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from ppl_vae.arguments import checked
 from ppl_vae.diagnostics.diagnostic import Diagnostic
 from ppl_vae.diagnostics.guide.ranks import by_quantity
 from ppl_vae.diagnostics.results import group, groups, with_units
+from ppl_vae.libraries import xr
 
 __all__ = ["COVERAGE_REAL", "COVERAGE_SIMULATED", "coverage"]
 

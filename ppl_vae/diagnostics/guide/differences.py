@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import xarray as xr
-from scipy.spatial.distance import cdist, pdist, squareform
-from scipy.stats import ks_2samp, kstwobign, wasserstein_distance
 
 from ppl_vae.diagnostics.results import ess, rhat
+from ppl_vae.libraries import distance, stats, xr
 
 __all__ = ["BY_DATUM", "BY_UNIT", "differences"]
 
@@ -79,9 +77,9 @@ def _distributions(q: np.ndarray, r: np.ndarray, ess_r: np.ndarray) -> dict[str,
     spread = (np.diff(np.sort(r, 0), axis=0) * np.sqrt(level * (1 - level))).sum(0)
     pairs = list(zip(q.T, r.T, strict=True))
     return {
-        "ks": np.array([ks_2samp(a, b, method="asymp").statistic for a, b in pairs]),
-        "ks_null": kstwobign.median() * noise,
-        "wasserstein": np.array([wasserstein_distance(a, b) for a, b in pairs]),
+        "ks": np.array([stats.ks_2samp(a, b, method="asymp").statistic for a, b in pairs]),
+        "ks_null": stats.kstwobign.median() * noise,
+        "wasserstein": np.array([stats.wasserstein_distance(a, b) for a, b in pairs]),
         "wasserstein_null": np.sqrt(2 / np.pi) * spread * noise,
     }
 
@@ -92,13 +90,13 @@ def _energy(q: np.ndarray, r: np.ndarray) -> dict[str, np.ndarray]:
     The latter is that of a degenerate U-statistic: sqrt(2) (1/n + 1/m) times the root mean square of its kernel, the
     distances within the reference centred by row and column.
     """
-    within = pdist(r)
-    apart = squareform(within)
+    within = distance.pdist(r)
+    apart = distance.squareform(within)
     centred = apart - apart.mean(0) - apart.mean(1, keepdims=True) + apart.mean()
     np.fill_diagonal(centred, 0)
     rms = np.sqrt(np.square(centred).sum() / (len(r) * (len(r) - 1)))
     return {
-        "energy_distance": 2 * cdist(q, r).mean() - pdist(q).mean() - within.mean(),
+        "energy_distance": 2 * distance.cdist(q, r).mean() - distance.pdist(q).mean() - within.mean(),
         "energy_distance_null_sd": np.sqrt(2) * (1 / len(q) + 1 / len(r)) * rms,
     }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from ppl_vae.arguments import Count, Fraction, Seed, checked
+from ppl_vae.libraries import stats
 
 __all__ = ["simultaneous_band"]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,6 +22,7 @@ from ppl_vae.evaluation.wording import data, mean_and_error, told
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split

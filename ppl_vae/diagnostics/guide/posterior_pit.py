@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
-from scipy import stats
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Seed, checked
@@ -19,6 +17,7 @@ from ppl_vae.diagnostics.guide.coverage import coverage
 from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
 from ppl_vae.diagnostics.guide.sbc import coverage_panel, narrow, shares
 from ppl_vae.diagnostics.results import group, groups, to_tree, with_units
+from ppl_vae.libraries import stats, xr
 
 __all__ = ["POSTERIOR_PIT", "posterior_pit"]
 

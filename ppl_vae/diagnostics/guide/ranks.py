@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 import torch
-import xarray as xr
 from torch import Tensor
 
+from ppl_vae.libraries import xr
 from ppl_vae.precision import in_float64
 
 __all__ = ["by_quantity", "pit"]

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
-from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,6 +21,7 @@ from ppl_vae.diagnostics.posterior import log_joints
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data, p_value, spread
+from ppl_vae.libraries import stats, xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +20,7 @@ from ppl_vae.draws import encoded
 from ppl_vae.evaluation.units import kl_of_data
 from ppl_vae.evaluation.wording import plural
 from ppl_vae.importance import FEWEST
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

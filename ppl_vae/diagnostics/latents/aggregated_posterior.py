@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,6 +25,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import p_value
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

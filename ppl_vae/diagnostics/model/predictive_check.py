@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,6 +19,7 @@ from ppl_vae.diagnostics.model.statistics import Measure, Statistic
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import plural
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from ppl_vae.arguments import checked
+from ppl_vae.libraries import pd, xr
 
 __all__ = ["compare", "elpd_data", "ess", "group", "groups", "is_tree", "open_tree", "plot_compare", "rhat", "to_tree"]
 

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-import xarray as xr
 from pyro import poutine
 from torch import Tensor
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from ppl_vae.evaluation.evaluate import per_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
+from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.results.arviz_io import group, groups, to_tree
+from ppl_vae.libraries import xr
 
 __all__ = ["with_results"]
 

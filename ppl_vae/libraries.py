@@ -1,0 +1,42 @@
+"""Libraries that are imported at their first use: `import ppl_vae` waits for torch and Pyro alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["datasets", "distance", "h5py", "io", "metrics", "pd", "sparse", "stats", "xr"]
+
+
+class _AtFirstUse(ModuleType):
+    """A module that is imported when a name of it is first asked for."""
+
+    def __init__(self, load: Callable[[], ModuleType]) -> None:
+        super().__init__("imported at first use")
+        self._load = load
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked for by inspect, doctest and pickle of every module they meet
+            raise AttributeError(name)
+        return getattr(self._load(), name)
+
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
+    import xarray as xr
+    from scipy import io, sparse, stats
+    from scipy.spatial import distance
+    from sklearn import datasets, metrics
+else:
+    h5py = _AtFirstUse(lambda: import_module("h5py"))
+    pd = _AtFirstUse(lambda: import_module("pandas"))
+    xr = _AtFirstUse(lambda: import_module("xarray"))
+    io = _AtFirstUse(lambda: import_module("scipy.io"))
+    sparse = _AtFirstUse(lambda: import_module("scipy.sparse"))
+    stats = _AtFirstUse(lambda: import_module("scipy.stats"))
+    distance = _AtFirstUse(lambda: import_module("scipy.spatial.distance"))
+    datasets = _AtFirstUse(lambda: import_module("sklearn.datasets"))
+    metrics = _AtFirstUse(lambda: import_module("sklearn.metrics"))
