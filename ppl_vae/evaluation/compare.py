@@ -58,8 +58,8 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
         If a folder or path holds no evaluation.
     ValueError
         If the results are of different data, or of a mass and a density, or one is given the total of each row and
-        another is not, or if one has no log p(x); if a file is no
-        evaluation, or was changed since it was written.
+        another is not, or only as an exposure, or if one has no log p(x); if a file is no evaluation, or was changed
+        since it was written.
     """
     if not results:
         raise ValueError("compare expects one evaluation or more, got none; give {name: evaluation}")
@@ -125,7 +125,7 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
     ------
     ValueError
         If they are of different data, or of a mass and a density, or one is given the total of each row and another is
-        not, or if one has no log p(x).
+        not, or only as an exposure, or if one has no log p(x).
     """
     (first_name, first), *others = results.items()
     for name, result in results.items():
@@ -159,6 +159,8 @@ def _why(a: str, b: str) -> str:
     """Why two base measures have no common scale."""
     if a.split()[0] != b.split()[0]:
         return "a probability and a density have no common scale"
+    if " given " in a and " given " in b:
+        return "a mass given the total adds up to 1 over the rows of that total, the other over rows of any"
     given = max(a, b, key=len).partition(" given ")[2]
     return f"what is given {given} leaves out what {given} costs"
 

@@ -58,8 +58,9 @@ class Evaluation:
     num_samples, seed
         How many draws a datum, from which seed.
     base_measure
-        ``"mass"``, ``"density"``, of mixed columns which is which, or ``"mass given the total"`` of a row, which leaves
-        out what the total costs; they may not be compared with each other.
+        ``"mass"``, ``"density"``, of mixed columns which is which, or of a row ``"mass given the total"`` or ``"mass
+        given the total as an exposure"``, which leave out what the total costs; they may not be compared with each
+        other.
     data
         `identity`, `checksum` and `provenance` of the data.
     formula

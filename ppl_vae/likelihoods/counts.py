@@ -52,7 +52,8 @@ class _Counts(Likelihood):
                 "of each row (exposure='total')"
             )
         self.exposure = exposure
-        self.sees_x = self.given_total = exposure == "total"
+        self.sees_x = exposure == "total"
+        self.given_total = "exposure" if self.sees_x else False
         super().__init__(latent_dim, x_shape, net, context=context, site=site)
         if self.given_total:
             self.register_buffer("typical_total", _one_each(x_shape))
@@ -109,9 +110,10 @@ class Poisson(_Counts):
         n = sum_i x_i times the softmax of what the decoder gives, as in scVI. The encoder sees log(1 + x), from which n
         follows; the decoder does not see n.
 
-        Given the total, masses may be ranked only against others given the total (`Evaluation.base_measure` is
-        ``"mass given the total"``): what n costs is left out. The mass of other x with the same total adds up to less
-        than 1, as x may have any total, so that it is a bound of a mass on the rows of total n. Where elements are
+        With a total as exposure masses may be ranked only against others with it (`Evaluation.base_measure` is ``"mass
+        given the total as an exposure"``): part of what n costs is left out. The mass of the x of total n adds up to
+        less than 1, as x may have any total, so that it is a lower bound of a mass on the rows of total n, and is not
+        ranked against a `Multinomial`, which is one. Where elements are
         missing, n is the total of the others, and the softmax is over them. A decoded or drawn x has the total
         `typical_total`, the median of the training data that `build` was given, or one count an element; assign
         another (`vae.likelihood.typical_total.fill_(500)`). `reconstruct` and predictions of data take the total of
@@ -238,8 +240,8 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
 class Multinomial(Rowwise):
     """p(x | z, n) = Multinomial(x; n, softmax(logits)), the mass of a row of counts given its total n: a bag of words.
 
-    Rows may have any totals. What a total costs is left out, so that results may be ranked only against others given
-    the total (`Evaluation.base_measure` is ``"mass given the total"``). Where elements are missing, it is the mass of
+    Rows may have any totals. What a total costs is left out, so that results may be ranked only against others that add
+    up to 1 over the rows of a total (`Evaluation.base_measure` is ``"mass given the total"``). Where elements are missing, it is the mass of
     the others given their total. A decoded or drawn x has the total `typical_total`; see `exposure` of `Poisson`.
 
     Parameters

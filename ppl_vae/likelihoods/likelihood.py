@@ -51,8 +51,9 @@ class Likelihood(Amortized):
     """Whether `elementwise` is also given what will be scored, as `x=` and `mask=`; `x` is `None` where that is not
     known, as in `VAE.decode` and `VAE.sample`."""
 
-    given_total: bool = False
-    """Whether x is scored given its total, so that it may not be ranked against what is not."""
+    given_total: Literal[False, True, "exposure"] = False
+    """Whether x is scored given its total, so that it may not be ranked against what is not: `True` for a mass that
+    adds up to 1 over the x of that total, ``"exposure"`` for one that adds up to 1 over x of any total."""
 
     def __init__(
         self,

@@ -97,7 +97,8 @@ class VAE(nn.Module):
             with poutine.scale(scale=beta):
                 z = self.prior(*context)
             fn = self.scored(x, mask, z, *context)
-            infer = {"given": "the total"} if self.likelihood.given_total else {}
+            given = {True: "the total", "exposure": "the total as an exposure"}.get(self.likelihood.given_total)
+            infer = {"given": given} if given else {}
             pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn), infer=infer)
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:

@@ -1,5 +1,6 @@
 """Likelihoods of counts: parametrizations, exposures, totals and what may be ranked."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -161,19 +162,39 @@ def test_what_is_given_the_total_is_ranked_only_with_its_like(tmp_path):
     source = counted()
     vae, bag = scored(Multinomial, source)
     _, cells = scored(partial(NegativeBinomial, exposure="total"), source)
+    _, poisson = scored(partial(Poisson, exposure="total"), source)
     _, plain = scored(NegativeBinomial, source)
-    assert bag.base_measure == cells.base_measure == "mass given the total"
+    assert bag.base_measure == "mass given the total"
+    assert cells.base_measure == poisson.base_measure == "mass given the total as an exposure"
     assert plain.base_measure == "mass"
     assert "mass given the total" in repr(bag)
     bag.save(tmp_path / "a.json")
     assert Evaluation.load(tmp_path / "a.json").base_measure == bag.base_measure
-    assert len(compare({"a": bag, "b": cells})) == 2
-    expected = r"got a mass given the total for 'a' and a mass for 'b': what is given the total leaves out what the to"
-    with pytest.raises(ValueError, match=expected):
-        compare({"a": bag, "b": plain})
+    assert len(compare({"a": cells, "b": poisson})) == 2
+    for other, why in (
+        (plain, "a mass for 'b': what is given the total leaves out what the total costs"),
+        (cells, "a mass given the total as an exposure for 'b': a mass given the total adds up to 1 over the rows of"),
+    ):
+        with pytest.raises(ValueError, match=f"got a mass given the total for 'a' and {why}"):
+            compare({"a": bag, "b": other})
     tree = to_arviz(vae, source.test[:5], num_samples=30, seed=0, progress=False)
     assert tree["posterior"].attrs["base_measure"] == bag.base_measure
     assert elpd(vae, source.test[:5], num_samples=30, seed=0, progress=False).base_measure == bag.base_measure
+
+
+def test_only_the_multinomial_adds_up_to_one_over_the_rows_of_a_total():
+    """All x of 3 elements and total 6, by enumeration."""
+    rows = torch.tensor([(i, j, 6 - i - j) for i in range(7) for j in range(7 - i)]).double()
+    source = data.from_arrays(np.random.default_rng(0).poisson(2, (40, 3)), domain=Domain("counts"))
+    sums = {}
+    for leaf in (Multinomial, partial(Poisson, exposure="total"), partial(NegativeBinomial, exposure="total")):
+        likelihood = built(leaf, source).double().likelihood
+        z = torch.tensor([0.3, -1.0]).double().expand(len(rows), 2)
+        sums[likelihood.given_total, type(likelihood)] = likelihood.given(z, x=rows).log_prob(rows).exp().sum().item()
+    assert sums[True, Multinomial] == pytest.approx(1, abs=1e-9)
+    poisson = math.exp(6 * math.log(6) - 6 - math.lgamma(7))  # the total is Poisson(6)
+    assert sums["exposure", Poisson] == pytest.approx(poisson, abs=1e-6)
+    assert sums["exposure", NegativeBinomial] < poisson
 
 
 def test_missing_counts_are_left_out_and_train():

@@ -120,7 +120,7 @@ class Elpd:
     held_out
         Whether the data are declared to be held out.
     base_measure
-        ``"mass"``, ``"density"`` or ``"mass given the total"``, which cannot be compared with each other.
+        As of `Evaluation`: ``"mass"`` or ``"density"``, say, which cannot be compared with each other.
     data
         `identity`, `checksum` and `provenance` of the data.
     formula
