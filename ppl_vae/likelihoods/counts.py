@@ -241,8 +241,9 @@ class Multinomial(Rowwise):
     """p(x | z, n) = Multinomial(x; n, softmax(logits)), the mass of a row of counts given its total n: a bag of words.
 
     Rows may have any totals. What a total costs is left out, so that results may be ranked only against others that add
-    up to 1 over the rows of a total (`Evaluation.base_measure` is ``"mass given the total"``). Where elements are missing, it is the mass of
-    the others given their total. A decoded or drawn x has the total `typical_total`; see `exposure` of `Poisson`.
+    up to 1 over the rows of a total (`Evaluation.base_measure` is ``"mass given the total"``). Where elements are
+    missing, it is the mass of the others given their total. A decoded or drawn x has the total `typical_total`; see
+    `exposure` of `Poisson`.
 
     Parameters
     ----------
