@@ -48,8 +48,8 @@ class _Counts(Likelihood):
         if exposure in (True, "context") and [tuple(shape) for shape in context[:1]] != [(1,)]:
             raise ValueError(
                 f"{type(self).__name__} expects an exposure to be the first context, of shape (1,), got contexts "
-                f"{list(context)}; give the data a context (n, 1), leave out exposure={exposure!r}, or take the total "
-                "of each row (exposure='total')"
+                f"{list(context)}; give the data a context (n, 1) that goes to the decoder, leave out "
+                f"exposure={exposure!r}, or take the total of each row (exposure='total')"
             )
         self.exposure = exposure
         self.sees_x = exposure == "total"

@@ -222,7 +222,7 @@ def _quantiles(codes: Tensor, levels: Tensor) -> Tensor:
 def _prior_quantiles(vae: VAE, levels: Tensor, context: tuple[Tensor, ...], seed: int) -> Tensor:
     """Quantiles (levels, latent_dim) of every unit of the prior."""
     like = next(vae.parameters())
-    one, many = ([c.expand(size, *c.shape) for c in context] for size in (1, NUM_DRAWS))
+    one, many = ([c.expand(size, *c.shape) for c in vae.given_to("prior", context)] for size in (1, NUM_DRAWS))
     with evaluating(vae, seed), pyro.plate("data", NUM_DRAWS, dim=-1):
         try:
             prior = None if isinstance(vae.prior, Chain) else vae.prior.given(*one)

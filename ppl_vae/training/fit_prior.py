@@ -177,7 +177,7 @@ def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
     """Refuse a prior whose likelihood at the codes z (n, latent_dim) does not exist, or has no maximum."""
     few = [t[:3] for t in (x, *context)]
     with torch.no_grad():
-        if traces.improper({"fn": vae.prior.given(*few[1:])}):
+        if traces.improper({"fn": vae.prior.given(*vae.given_to("prior", few[1:]))}):
             raise ValueError(
                 "fit_prior expects a proper prior, got Flat, which has nothing to fit; fit GaussianMixture or "
                 "another proper prior"

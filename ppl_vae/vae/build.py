@@ -16,38 +16,20 @@ from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
-from ppl_vae.likelihoods import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    DiscretizedLogistic,
-    Gaussian,
-    Heterogeneous,
-    Likelihood,
-    LogNormal,
-    NegativeBinomial,
-)
+from ppl_vae.likelihoods import Likelihood
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
 from ppl_vae.vae.column_scales import warn_of_scales
+from ppl_vae.vae.context_to import ContextTo, Part, check_use, parts_given
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
 from ppl_vae.vae.seen import encoder_input, first_rows, seen_shape, training_data
 from ppl_vae.vae.start import start_decoder
+from ppl_vae.vae.usual import chosen, of_domain
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
-
-_USUAL: dict[str, type[Likelihood]] = {
-    "binary": Bernoulli,
-    "unit": ContinuousBernoulli,
-    "real": Gaussian,
-    "levels": DiscretizedLogistic,
-    "counts": NegativeBinomial,
-    "positive": LogNormal,
-    "categories": Categorical,
-}
 
 
 @verb
@@ -62,6 +44,7 @@ def build(
     decoder: Factory = MLP,
     corruption: Factory | None = None,
     mask_input: bool | None = None,
+    context_to: ContextTo | None = None,
     start: Literal["auto", "marginals"] | None = "auto",
     seed: Seed | None = None,
 ) -> VAE:
@@ -93,6 +76,10 @@ def build(
     mask_input
         Whether the encoder is given the mask beside x; by default where elements of the training data are missing, and
         the formula then says q(z | x, mask). What is missing is 0 in x as the encoder sees it, either way.
+    context_to
+        What is given the context of the data: ``"prior"``, ``"encoder"``, ``"decoder"``, or several of them; all by
+        default. The batch of a cell goes to the decoder, as in scVI's default, so that q(z | x) is of the cell alone;
+        an exposure that is a context is of the decoder, too.
     start
         Whether the decoder starts at the marginals of the training data: the bias of its last layer, and a learned
         scale, are those of the best p(x_i) without z, and that layer's weights a tenth of what is drawn. ``"auto"``
@@ -111,8 +98,9 @@ def build(
     TypeError
         If a part is no class, or partial of one.
     ValueError
-        If the likelihood is no distribution on the data's domain, latent_dim is below 1, lists differ in length, or
-        the decoder cannot start at the marginals and ``start="marginals"``.
+        If the likelihood is no distribution on the data's domain, latent_dim is below 1, lists differ in length, the
+        decoder cannot start at the marginals and ``start="marginals"``, or nothing could use the context as
+        `context_to` says.
 
     Warns
     -----
@@ -132,30 +120,30 @@ def build(
     q(z2, z1 | x) = DiagonalNormal(z2 | x) DiagonalNormal(z1 | z2, x)
     VAE(...
     """
-    parts: dict[str, Any] = {"prior": prior, "posterior": posterior}
-    parts |= {"encoder": encoder, "decoder": decoder, "corruption": corruption}
+    nets = {"encoder": encoder, "decoder": decoder}
+    parts: dict[str, Any] = {"prior": prior, "posterior": posterior, "corruption": corruption, **nets}
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            parts |= {"likelihood": likelihood, "mask_input": mask_input, "start": start}
+            parts |= {"likelihood": likelihood, "mask_input": mask_input, "start": start, "context_to": context_to}
             return build(data, latent_dim=latent_dim, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
     levels = levels_of(latent_dim, prior, posterior)
-    chosen = _chosen(data, likelihood)
+    described = chosen(data, likelihood)
     warn_of_scales(data)
-    x_shape, context = tuple(data.x_shape), tuple(map(tuple, data.context_shapes))
-    known: Known = {"x_shape": lambda: x_shape, "context": lambda: context, **_of_domain(data.domain)}
-    of_x: Known = {**known, "latent_dim": lambda: levels[-1].latent_dim, "net": lambda: decoder}
-    likelihood_made = _taught(_make(chosen, of_x, Likelihood), data)
+    to = parts_given(data, context_to)
+    likelihood_made = _likelihood(described, data, levels[-1], decoder, to)
     masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
-    known["x_shape"] = lambda: seen_shape(likelihood_made, masked)
+    known = _of_data(data, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
     posteriors = [_posterior(level, known, encoder) for level in levels]
     corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
-    known["pseudo_inputs"] = lambda: training_data(data, likelihood_made, masked)
+    inputs: Known = {"pseudo_inputs": lambda: training_data(data, likelihood_made, masked)}
+    known |= {**inputs, "context": _of_data(data, "prior", to)["context"]}
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
-    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corrupted, mask_input=masked)
+    check_use(levels[0].prior, priors[0], to)
+    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corrupted, mask_input=masked, context_to=to)
     start_decoder(likelihood_made, data, start)
-    vae.recipe = recipe(data, mask_input=masked, likelihood=chosen, **{**parts, **as_given(levels)})
+    vae.recipe = recipe(data, mask_input=masked, context_to=to, **{**parts, **as_given(levels)}, likelihood=described)
     return vae
 
 
@@ -178,7 +166,8 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     names = ("prior", "likelihood", "posterior", "encoder", "decoder", "corruption")
     # older recipes have no corruption and no mask
     made: dict[str, Any] = {n: parts_of(stored[n], n, classes) for n in names if stored.get(n) is not None}
-    return build(described, latent_dim=stored["latent_dim"], mask_input=stored.get("mask_input", False), **made)
+    made |= {"mask_input": stored.get("mask_input", False), "context_to": stored.get("context_to")}
+    return build(described, latent_dim=stored["latent_dim"], **made)
 
 
 def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> VAE:
@@ -206,31 +195,30 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor,
     known: Known = {
         "x_shape": lambda: seen_shape(vae.likelihood, vae.mask_input),
         "latent_dim": lambda: z.shape[-1],
-        "context": lambda: tuple(tuple(c.shape[1:]) for c in context),
+        "context": lambda: tuple(tuple(c.shape[1:]) for c in vae.given_to("prior", context)),
         "posterior": lambda: made.posterior,
         "pseudo_inputs": lambda: encoder_input(made.likelihood, x, mask, vae.mask_input),
         "site": lambda: vae.prior.site,
     }
     made.prior = _make(prior, known, Prior).to(z)
+    check_use(prior, made.prior, vae.context_to)
     made.recipe = None if vae.recipe is None else plain({**vae.recipe, "prior": entry(prior)})
     return made
 
 
-def _chosen(data: Described, likelihood: Factory | None) -> Factory:
-    """The likelihood that was given, the data were prepared for, or is the usual one; with the names of the columns."""
-    columns: Any = getattr(data, "columns", None)
-    chosen = likelihood or getattr(data, "likelihood", None) or _usual(data.domain, bool(columns))
-    _check_kind(chosen, data.domain)
-    if getattr(chosen, "func", chosen) is not Heterogeneous or not columns:
-        return chosen
-    return partial(chosen, **{"names": [column.name for column in columns], **getattr(chosen, "keywords", {})})
+def _of_data(data: Described, part: Part, context_to: Sequence[Part]) -> Known:
+    """What a part may ask for of data; the shapes of their context where it is given that, none else."""
+    given = tuple(map(tuple, data.context_shapes)) if part in context_to else ()
+    return {"x_shape": lambda: tuple(data.x_shape), "context": lambda: given, **of_domain(data.domain)}
 
 
-def _of_domain(domain: Domain) -> Known:
-    """What a likelihood may ask for: the domain, and the number of levels where it has one."""
-    if not set(domain.kinds) <= {"binary", "levels", "categories"}:
-        return {"domain": lambda: domain}
-    return {"domain": lambda: domain, "levels": lambda: _levels(domain)}
+def _likelihood(chosen: Factory, data: Described, bottom: Level, decoder: Factory, to: Sequence[Part]) -> Likelihood:
+    """p(x | z), once it has learned from the first training data, where there are any."""
+    known: Known = {**_of_data(data, "decoder", to), "latent_dim": lambda: bottom.latent_dim, "net": lambda: decoder}
+    made: Likelihood = _make(chosen, known, Likelihood)
+    if (rows := first_rows(data)) is not None:
+        made.learn_from(*rows)
+    return made
 
 
 def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
@@ -301,48 +289,3 @@ def _of_another_kind(name: str, factory: Factory, kinds: tuple[type, ...]) -> Ty
     return TypeError(
         f"a part of a VAE expects a class that makes a {expected} here, got {name} of {factory!r}; give another class"
     )
-
-
-def _taught(likelihood: Likelihood, data: Described) -> Likelihood:
-    """The likelihood, once it has learned from the first training data, where there are any."""
-    if (rows := first_rows(data)) is not None:
-        likelihood.learn_from(*rows)
-    return likelihood
-
-
-def _levels(domain: Domain) -> Any:
-    """Number of levels of x, or a tuple of those of its columns where they differ."""
-    if (number := domain.num_columns) is None:
-        return 2 if domain.kind == "binary" else domain.levels
-    columns = [v if isinstance(v, tuple) else (v,) * number for v in (domain.kind, domain.levels)]
-    found = tuple(2 if kind == "binary" else levels for kind, levels in zip(*columns, strict=True))
-    return found[0] if len(set(found)) == 1 else found
-
-
-def _usual(domain: Domain, framed: bool = False) -> type[Likelihood]:
-    """The likelihood to take where none is chosen; levels of a column of a frame are grades, no grey levels.
-
-    Raises
-    ------
-    ValueError
-        For columns of several kinds, or kinds that no likelihood is the usual one of.
-    """
-    if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind in ("categories", framed and "levels"):
-        return Heterogeneous
-    usual = _USUAL.get(domain.kinds[0])
-    if usual is None:
-        raise ValueError(
-            f"build expects a likelihood of {domain.described} data, got none, and there is no usual one; give "
-            "likelihood="
-        )
-    return usual
-
-
-def _check_kind(likelihood: Factory, domain: Domain) -> None:
-    kinds = getattr(getattr(likelihood, "func", likelihood), "kinds", None)
-    if kinds is not None and not set(domain.kinds) <= set(kinds):
-        name = getattr(likelihood, "func", likelihood).__name__
-        raise ValueError(
-            f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {', '.join(map(repr, domain.kinds))}; "
-            f"convert them (data.suit({name})), or choose {_usual(domain).__name__}"
-        )

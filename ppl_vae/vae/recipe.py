@@ -126,7 +126,11 @@ def parts_of(
 
 
 def recipe(
-    data: Described, latent_dim: int | Sequence[int], mask_input: bool, **parts: Factory | Levels | None
+    data: Described,
+    latent_dim: int | Sequence[int],
+    mask_input: bool,
+    context_to: Sequence[str],
+    **parts: Factory | Levels | None,
 ) -> dict[str, Any] | None:
     """The arguments of `build` as JSON values; `None` if they cannot be expressed so."""
     said = {
@@ -136,6 +140,7 @@ def recipe(
         "latent_dim": latent_dim,
         **{name: None if factory is None else entry(factory) for name, factory in parts.items()},
         **({"mask_input": True} if mask_input else {}),
+        **({"context_to": list(context_to)} if len(context_to) < 3 else {}),
     }
     return plain(said)
 

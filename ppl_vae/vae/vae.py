@@ -24,6 +24,8 @@ from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
 from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
+from ppl_vae.vae.context_to import EVERY_PART, ContextTo, Part, in_order
+from ppl_vae.vae.formula import formula
 from ppl_vae.vae.seen import encoder_input
 
 __all__ = ["VAE", "formula_of"]
@@ -50,6 +52,9 @@ class VAE(nn.Module):
     mask_input
         Whether the posterior is given the mask beside x, 1 where an element is missing: it is built for twice the size
         of x along the first dimension of a datum.
+    context_to
+        What is given the context: ``"prior"``, ``"encoder"`` (the posterior), ``"decoder"`` (the likelihood), or
+        several of them; all by default. Every method takes the whole context.
 
     Attributes
     ----------
@@ -75,6 +80,7 @@ class VAE(nn.Module):
         corruption: Corruption | None = None,
         *,
         mask_input: bool = False,
+        context_to: ContextTo = EVERY_PART,
     ) -> None:
         super().__init__()
         parts = [part for part in (prior, likelihood, posterior) if isinstance(part, Conditional | Chain)]
@@ -85,6 +91,7 @@ class VAE(nn.Module):
         self.posterior: Any = posterior
         self.corruption = corruption
         self.mask_input = mask_input
+        self.context_to = in_order(context_to)
 
     def model(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """p(x, z | context): x (batch, *x_shape), each context (batch, ...).
@@ -95,7 +102,7 @@ class VAE(nn.Module):
         self._register()
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
-                z = self.prior(*context)
+                z = self.prior(*self.given_to("prior", context))
             fn = self.scored(x, mask, z, *context)
             given = {True: "the total", "exposure": "the total as an exposure"}.get(self.likelihood.given_total)
             infer = {"given": given} if given else {}
@@ -109,7 +116,7 @@ class VAE(nn.Module):
         self._check_shapes(x, context)
         self._register()
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
-            self.posterior(self._seen(x, mask, self.corruption), *context)
+            self.posterior(self._seen(x, mask, self.corruption), *self.given_to("encoder", context))
 
     @query
     def encode(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
@@ -140,7 +147,7 @@ class VAE(nn.Module):
             )
         with eval_mode(self):
             (x, *given), seen = self._entered(x, context, mask)
-            return self.posterior.given(self._seen(x, seen), *given)
+            return self.posterior.given(self._seen(x, seen), *self.given_to("encoder", given))
 
     @query
     def decode(self, z: Tensor, *context: Tensor) -> TorchDistribution:
@@ -171,7 +178,7 @@ class VAE(nn.Module):
         check_precision("z", codes, self._like().dtype)
         given = self._context(context)
         with eval_mode(self):
-            return self.likelihood.given(self._real(codes), *given)
+            return self.likelihood.given(self._real(codes), *self.given_to("decoder", given))
 
     def raw(self, x: Tensor) -> Tensor:
         """Values x in raw units; for a VAE without a recipe x itself."""
@@ -222,8 +229,8 @@ class VAE(nn.Module):
         given = self._context(context)
         with evaluating(self, seed):
             with pyro.plate("data", n, dim=-1):
-                z = self.prior(*given)
-            x = self.likelihood.given(z, *given)
+                z = self.prior(*self.given_to("prior", given))
+            x = self.likelihood.given(z, *self.given_to("decoder", given))
             return self.likelihood.typical(x) if mean else x.sample()
 
     @query
@@ -240,34 +247,21 @@ class VAE(nn.Module):
     def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """`posterior_draw` for checked data, in the current mode of the networks."""
         with pyro.plate("data", len(x), dim=-1):
-            guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *context)
-            return poutine.replay(self.prior, trace=guide)(*context)
+            guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *self.given_to("encoder", context))
+            return poutine.replay(self.prior, trace=guide)(*self.given_to("prior", context))
 
     def scored(self, x: Tensor, mask: Tensor | bool, z: Tensor, *context: Tensor) -> TorchDistribution:
         """p(x | z, context) for scoring checked data x: a likelihood that `sees_x` is given it, unlike in `decode`."""
         known = {"x": x} if self.likelihood.sees_x else {}
-        return self.likelihood.given(z, *context, mask=mask, **known)
+        return self.likelihood.given(z, *self.given_to("decoder", context), mask=mask, **known)
+
+    def given_to(self, part: Part, context: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The context that a part is given: all of it, or none (`context_to`)."""
+        return tuple(context) if part in self.context_to else ()
 
     def formula(self) -> str:
         """p(x, z) and q(z | x) as a paper writes them, a line each; `repr` shows the modules below it."""
-        context = ("c",) if (self.recipe or {}).get("context") else ()
-        given = f" | {context[0]}" if context else ""
-        latents = ", ".join(self.prior.sites)
-        prior = self.prior.formula(*context)
-        likelihood = self.likelihood.formula(self.prior.sites[-1], *context)
-        x = self.likelihood.site
-        shown, corrupted = x, ""
-        if self.corruption is not None:
-            shown = f"{x}~"
-            corrupted = f", {shown} = {self.corruption.formula(x)} in training"
-        given_to_q = (shown, *(("mask",) if self.mask_input else ()), *context)
-        if isinstance(self.posterior, Chain):
-            posterior = self.posterior.formula(*given_to_q)
-        else:  # any module that samples the sites
-            settings = self.posterior.settings() if isinstance(self.posterior, Conditional) else ""
-            posterior = type(self.posterior).__name__ + (f"({settings})" if settings else "")
-        q_given = ", ".join(given_to_q)
-        return f"p({x}, {latents}{given}) = {prior} {likelihood}\nq({latents} | {q_given}) = {posterior}{corrupted}"
+        return formula(self, context=bool((self.recipe or {}).get("context")))
 
     def __repr__(self) -> str:
         return f"{self.formula()}\n{super().__repr__()}"
@@ -286,7 +280,7 @@ class VAE(nn.Module):
         if self.corruption is None:  # else it was trained on what lies outside, too
             z = x.new_zeros(1, *self.likelihood.in_shape)
             with torch.no_grad():
-                check_values(self.likelihood.given(z, *(c[:1] for c in given)), x, seen)
+                check_values(self.likelihood.given(z, *(c[:1] for c in self.given_to("decoder", given))), x, seen)
         return (x, *given), seen
 
     def _context(self, context: tuple[Any, ...]) -> tuple[Tensor, ...]:

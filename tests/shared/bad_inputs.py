@@ -498,6 +498,12 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.build", "start=1", {"start": 1}),
     ("ppl_vae.build", "mask_input=text", {"mask_input": "yes"}),
     ("ppl_vae.VAE", "mask_input=text", {"mask_input": "yes"}),
+    *(
+        (name, f"context_to={given!r}", {"context_to": given})
+        for name in ("ppl_vae.build", "ppl_vae.VAE")
+        for given in ("likelihood", [], ["encoder", "everything"], 1)
+    ),
+    ("ppl_vae.build", "context_to of no context", {"context_to": "decoder"}),
     ("ppl_vae.DataSpec", "x_shape=3", {"x_shape": 3}),
     ("ppl_vae.DataSpec", "x_shape=(0,)", {"x_shape": (0,)}),
     ("ppl_vae.DataSpec", "domain=text", {"domain": "binary"}),

@@ -26,6 +26,7 @@ from ppl_vae.priors import Prior
 from ppl_vae.training import OneCycle, fit
 from ppl_vae.training.run_folder import folder_path
 from ppl_vae.vae import VAE, build
+from ppl_vae.vae.context_to import Part
 
 __all__ = ["COMMAND"]
 
@@ -81,6 +82,8 @@ def _table_options(parser: Parser) -> None:
     parser.option(
         "--context", type=str, nargs="+", default=[], help="columns of a table, or of obs, that the model is given"
     )
+    about = "what is given the context: prior, encoder, decoder, or several (all)"
+    parser.option("--context-to", type=Part, nargs="+", help=about)
     parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
@@ -103,6 +106,7 @@ def _train(options: Namespace) -> None:
         encoder=part(options.encoder),
         decoder=part(options.decoder),
         corruption=part(options.corruption),
+        context_to=options.context_to,
         seed=options.seed,
     )
     print("\n".join([f"{_columns(loaded)}{loaded}; {_steps(loaded)}", vae.formula()]))
