@@ -27,7 +27,12 @@ def add_new_data_options(parser: Parser) -> None:
     parser.import_option()
     parser.add_argument("run", help="run folder")
     parser.add_argument("file", help="new data, in the format of the training data or another of that kind")
-    parser.option("--out", type=str, required=True, help="file to write, with the ending of FILE (.npz for pictures)")
+    parser.option(
+        "--out",
+        type=str,
+        required=True,
+        help="file to write, with the ending of FILE (.npz for pictures and documents)",
+    )
     parser.option("--levels", type=PositiveInt | None, help="number of grey levels, where they are not 256")
     parser.option("--seed", type=int, default=0, help="of the draws")
     parser.option("--max-rows", type=PositiveInt, default=10_000, help="pairs of draw and datum decoded at once")
@@ -37,17 +42,25 @@ def add_new_data_options(parser: Parser) -> None:
 def opened_with(options: Namespace) -> tuple[VAE, Split]:
     """The VAE of a run, and the new data prepared for it."""
     source, out = Path(options.file).expanduser(), Path(options.out)
-    expected = ".npz" if source.is_dir() else source.suffix.lower()
     if not source.exists():
         raise FileNotFoundError(f"expected new data at {source}, got nothing there; correct the path")
+    expected = ".npz" if source.is_dir() else format_of(source).made_as or source.suffix.lower()
     if out.suffix.lower() != expected:
-        raise ValueError(f"--out expects a file that ends in {expected}, as the new data do, got {out}; change it")
+        raise ValueError(
+            f"--out expects a file that ends in {expected}, for new data in {source.name}, got {out}; change it"
+        )
     if out.exists() and out.samefile(source):
         raise ValueError(f"--out expects another file than that of the new data, got {out} for both; change it")
     run, vae = loaded(options)
-    raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else format_of(source).read(source)
+    raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else _read(source, run)
     domain = None if options.levels is None else Domain("levels", options.levels)
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
+
+
+def _read(source: Path, run: Run) -> Any:
+    how = format_of(source)
+    (found,) = how.alike([how.read(source)], width=run.config["recipe"]["x_shape"][-1])
+    return found
 
 
 def _size(run: Run) -> tuple[int, int] | None:

@@ -54,8 +54,9 @@ def from_file(
         which stays on disk above a gibibyte; a ``.npz`` file with x and what else `from_arrays` takes, under the names
         x, y, mask, context, x_validation, ...,
         with one array of any name, or with a sparse matrix of scipy; a ``.h5ad`` file of cells (see `from_anndata`);
-        or a folder of pictures of one size, whose subfolders are the labels, or else train, test and maybe validation,
-        beside which other subfolders are left out. Nothing is unpickled.
+        a ``.feat``, ``.svm`` or ``.libsvm`` file of documents, one a line, a label and ``word:count`` with words from
+        1 on; or a folder of pictures of one size, whose subfolders are the labels, or else train, test and maybe
+        validation, beside which other subfolders are left out. Nothing is unpickled.
     domain, seed, fractions
         As for `from_arrays`. Pictures have 256 levels by default, 65,536 those of 16 bits.
     background
@@ -123,7 +124,8 @@ def _of_pictures(
 
 def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, Any], given: dict[str, Any]) -> Data:
     """Data of a table, of cells, or of arrays; `options` are those that were given."""
-    path, found = files[0], [format_of(files[0]).read(file) for file in files]
+    path, read = files[0], format_of(files[0])
+    found = read.alike([read.read(file) for file in files])
     if isinstance(found[0], pd.DataFrame):
         _refuse(path, {"layer": options.get("layer"), "domain": domain})
         return from_frame(found[0], test=found[1] if len(found) > 1 else None, **given, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,9 +31,12 @@ class Format(abc.ABC):
     ----------
     endings
         Of its files.
+    made_as
+        Ending of a file that holds what was made of such a file; its own if `None`.
     """
 
     endings: tuple[str, ...] = ()
+    made_as: str | None = None
 
     @abc.abstractmethod
     def read(self, path: Path) -> pd.DataFrame | dict[str, Any]:
@@ -48,6 +51,10 @@ class Format(abc.ABC):
     @abc.abstractmethod
     def write(self, path: Path, made: Made, source: Path) -> str:
         """Write to a path what was made of the file `source`; what was left out, in words."""
+
+    def alike(self, found: Sequence[Any], width: int = 0) -> list[Any]:
+        """What was read of several files that belong together, and to data of some `width`; by default as it is."""
+        return list(found)
 
 
 class Text(Format):

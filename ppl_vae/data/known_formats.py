@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppl_vae.data.cells import H5ad
+from ppl_vae.data.documents import WordCounts
 from ppl_vae.data.formats import Arrays, Format, OneArray, Parquet, Text
 
 __all__ = ["ENDINGS", "format_of"]
 
-FORMATS: tuple[Format, ...] = (Text(), Parquet(), OneArray(), Arrays(), H5ad())
+FORMATS: tuple[Format, ...] = (Text(), Parquet(), OneArray(), Arrays(), H5ad(), WordCounts())
 ENDINGS = tuple(ending for one in FORMATS for ending in one.endings)
 """Of files that are read."""
 

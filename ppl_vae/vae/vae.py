@@ -24,6 +24,7 @@ from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
 from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
+from ppl_vae.vae.asked import check_number, rows_of_total
 from ppl_vae.vae.context_to import EVERY_PART, ContextTo, Part, in_order
 from ppl_vae.vae.formula import formula
 from ppl_vae.vae.seen import encoder_input
@@ -198,7 +199,9 @@ class VAE(nn.Module):
             return self.likelihood.typical(fn)
 
     @verb
-    def sample(self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False) -> Tensor:
+    def sample(
+        self, n: Count, *context: Tensor, seed: Seed | None = None, mean: bool = False, total: Any = None
+    ) -> Tensor:
         """n draws of x ~ p(x), or of its mean given z; (n, *x_shape).
 
         Parameters
@@ -211,26 +214,25 @@ class VAE(nn.Module):
             Seed of the draws; fresh entropy if `None`.
         mean
             Give E[x | z] for z ~ p(z), as papers show it, instead of x ~ p(x | z); of categories as in `reconstruct`.
+        total
+            What each row adds up to, a number or (n,), for a likelihood given the total of a row (`Multinomial`,
+            ``exposure="total"``): the lengths of documents. By default all have its `typical_total`.
 
         Raises
         ------
         TypeError
             For context that is no numbers.
         ValueError
-            For no draws, a context that is not one row a draw or of another width than the VAE's, and an improper
-            prior.
+            For no draws, a context that is not one row a draw or of another width than the VAE's, an improper prior,
+            and a total that is below 0 or not for this likelihood.
         """
-        lengths = [len(c) if getattr(c, "shape", (1,)) else 1 for c in context]
-        if n < 1 or any(length != n for length in lengths):
-            raise ValueError(
-                f"sample expects one draw or more and a context for each, got n={n} and contexts of lengths "
-                f"{lengths}; give {n if n > 0 else 'n >= 1'} of each"
-            )
+        check_number(n, context)
         given = self._context(context)
+        known = {} if total is None else {"x": self._real(rows_of_total(self.likelihood, n, total))}
         with evaluating(self, seed):
             with pyro.plate("data", n, dim=-1):
                 z = self.prior(*self.given_to("prior", given))
-            x = self.likelihood.given(z, *self.given_to("decoder", given))
+            x = self.likelihood.given(z, *self.given_to("decoder", given), **known)
             return self.likelihood.typical(x) if mean else x.sample()
 
     @query

@@ -9,7 +9,7 @@ import scipy.sparse
 
 from ppl_vae import Categorical, build, evaluate, fit, impute, load
 from ppl_vae.cli.main import main
-from ppl_vae.data import from_arrays
+from ppl_vae.data import from_arrays, to_frame
 from ppl_vae.data.files import from_file
 
 RNG = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_what_is_written_is_what_was_read(tmp_path, table, capsys):
     run_of(from_file(tmp_path / "table.csv", kinds={"day": "skip"}).standardize(), tmp_path / "run")
     with pytest.raises(AssertionError):
         carry_out("encode", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "out.npz")
-    assert "--out expects a file that ends in .csv, as the new data do" in capsys.readouterr().err
+    assert "--out expects a file that ends in .csv, for new data in table.csv" in capsys.readouterr().err
     with pytest.raises(AssertionError):
         carry_out("encode", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "table.csv")
     assert "another file than that of the new data" in capsys.readouterr().err
@@ -146,3 +146,40 @@ def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
     made = pd.read_csv(tmp_path / "out.csv")
     assert set(made.to_numpy().ravel()) == {"a", "b", "c"}
     assert made.where(frame.notna()).equals(frame)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".npz", ".npy"])
+def test_draws_of_a_table_have_its_columns_and_categories(tmp_path, ending, capsys):
+    n = np.arange(50)
+    frame = pd.DataFrame({"a": n / 7, "job": np.where(n % 3, "cook", "clerk"), "rooms": n % 5})
+    frame = frame.assign(day=pd.date_range("2024-02-01", periods=50))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    run = run_of(from_file(tmp_path / "table.csv").standardize(), tmp_path / "run")
+    out = tmp_path / f"made{ending}"
+    carry_out("sample", tmp_path / "run", "--num", 9, "--out", out, "--seed", 3)
+    expected = to_frame(run.vae.sample(9, seed=3), from_file(tmp_path / "table.csv").standardize())
+    if ending == ".npy":
+        assert np.allclose(np.load(out), run.vae.raw(run.vae.sample(9, seed=3)))
+        return
+    if ending == ".npz":
+        found = pd.DataFrame(dict(np.load(out)))
+    elif ending == ".parquet":
+        found = pd.read_parquet(out)
+    else:
+        found = pd.read_csv(out, sep="\t" if ending == ".tsv" else ",", parse_dates=["day"])
+    assert list(found) == list(frame)
+    assert set(found["job"]) <= {"cook", "clerk"}
+    assert found["job"].tolist() == expected["job"].tolist()
+    assert found["rooms"].tolist() == expected["rooms"].tolist()
+    assert (pd.to_datetime(found["day"]) == pd.to_datetime(expected["day"])).all()
+    assert np.allclose(found["a"], expected["a"])
+
+
+def test_draws_of_a_table_are_csv_where_no_file_is_named(tmp_path, table, capsys):
+    run_of(from_file(tmp_path / "table.csv").standardize(), tmp_path / "run")
+    carry_out("sample", tmp_path / "run", "--num", 4)
+    assert pd.read_csv(tmp_path / "run" / "samples.csv").shape == (4, 3)
+    assert main(["sample", str(tmp_path / "run"), "--out", str(tmp_path / "x.png")]) == 1
+    assert "--out expects a file that ends in .csv, .tsv, .parquet, .npz, .npy, got" in capsys.readouterr().err
+    assert main(["sample", str(tmp_path / "run"), "--total", "3"]) == 1
+    assert "sample expects total= with a likelihood given the total of a row" in capsys.readouterr().err

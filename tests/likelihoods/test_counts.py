@@ -142,6 +142,22 @@ def test_what_is_drawn_without_data_has_the_median_total_of_the_training_data(le
     assert again.likelihood.typical_total == 10
 
 
+@pytest.mark.parametrize("leaf", [partial(Poisson, exposure="total"), Multinomial])
+def test_rows_of_given_totals_are_drawn(leaf):
+    vae = built(leaf)
+    totals = torch.tensor([0.0, 7.0, 400.0])
+    mean = vae.sample(3, seed=0, mean=True, total=totals)
+    assert_close(mean.sum(1), totals, rtol=1e-4, atol=1e-4)
+    assert_close(vae.sample(3, seed=0, mean=True, total=7)[1:], mean[1:] * (7 / totals[1:, None]))
+    if leaf is Multinomial:
+        assert vae.sample(3, seed=0, total=totals).sum(1).tolist() == totals.tolist()
+    for total in (-1, torch.tensor([1.0, 2.0]), torch.nan):
+        with pytest.raises(ValueError, match="sample expects a total of 0 or more, or one for each of 3 draws, got"):
+            vae.sample(3, total=total)
+    with pytest.raises(ValueError, match=r"expects total= with a likelihood given the total of a row, got Poisson"):
+        built(Poisson).sample(3, total=5)
+
+
 def test_a_row_of_nothing_and_one_of_which_nothing_was_seen_are_certain():
     for leaf in (*(partial(c, exposure="total") for c in COUNTS), Multinomial):
         vae = built(leaf)

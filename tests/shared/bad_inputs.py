@@ -981,6 +981,8 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("ppl_vae.VAE", "sample(True)", lambda: vae().sample(True)),
     ("ppl_vae.VAE", "sample(seed=-1)", lambda: vae().sample(3, seed=-1)),
     ("ppl_vae.VAE", "sample(mean=3)", lambda: vae().sample(3, mean=3)),
+    ("ppl_vae.VAE", "sample(total=10) of no counts", lambda: vae().sample(3, total=10)),
+    ("ppl_vae.VAE", "sample(total='10')", lambda: vae().sample(3, total="10")),
     ("ppl_vae.VAE", "sample with a context too many", lambda: vae().sample(3, torch.zeros(3, 3))),
     ("ppl_vae.VAE", "sample without its context", lambda: conditional()[0].sample(3)),
     ("ppl_vae.VAE", "sample with a short context", lambda: conditional()[0].sample(3, torch.zeros(2, 3))),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat
 from torch import Tensor
 
 from ppl_vae.checksums import record
@@ -15,9 +18,15 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.figures import draw, raw, save
 from ppl_vae.cli.stored_run import add_run_options, at_least_one, loaded, locked_run, split_of
+from ppl_vae.data import Domain, to_frame
+from ppl_vae.data.known_formats import format_of
+from ppl_vae.split import Split
 from ppl_vae.training import Run
 
 __all__ = ["COMMAND"]
+
+_FORMATS = (".csv", ".tsv", ".parquet", ".npz", ".npy")
+"""Of arrays and tables; what else is asked for is a picture."""
 
 
 def _options(parser: Parser) -> None:
@@ -26,10 +35,9 @@ def _options(parser: Parser) -> None:
     parser.option("--mean", type=bool, default=False, help="E[x | z] instead of draws of x")
     parser.option("--label", type=int | None, help="label to condition on, for a conditional run")
     parser.option(
-        "--out",
-        type=str | None,
-        help="file to write (RUN/samples.png, or .npy where the data are no images)",
+        "--total", type=PositiveFloat | None, help="what each row adds up to, for a run given totals (median)"
     )
+    parser.option("--out", type=str | None, help=f"file to write: {', '.join(_FORMATS)}, or a picture")
 
 
 def _sample(options: Namespace) -> None:
@@ -43,16 +51,37 @@ def _sampled(options: Namespace) -> Path:
     run, vae = loaded(options)
     device = next(vae.parameters()).device
     context = (c.to(device) for c in _condition(run, options))
-    x = raw(vae, vae.sample(options.num, *context, seed=options.seed, mean=options.mean))
-    out = Path(options.out or run.path / ("samples.png" if x.dim() == 4 else "samples.npy"))
-    if out.suffix == ".npy":
+    x = vae.sample(options.num, *context, seed=options.seed, mean=options.mean, total=options.total).cpu()
+    columns = (run.config["data"][0] or {}).get("columns")
+    out = Path(
+        options.out or run.path / ("samples.png" if x.dim() == 4 else "samples.csv" if columns else "samples.npy")
+    )
+    if out.suffix in _FORMATS:
         out.parent.mkdir(parents=True, exist_ok=True)
-        np.save(out, x.numpy(), allow_pickle=False)
+        made = _frame(x, run) if columns and out.suffix != ".npy" else {"x": raw(vae, x).numpy()}
+        format_of(out).write(out, _plain(made) if out.suffix == ".npz" else made, out)
+    elif x.dim() == 4:
+        save(draw("samples", raw(vae, x)), out)
     else:
-        save(draw("samples", x), out)
+        raise ValueError(f"--out expects a file that ends in {', '.join(_FORMATS)}, got {out}; change its ending")
     if options.out is None:
         record(run.path, [out.name])
     return out
+
+
+def _frame(x: Tensor, run: Run) -> pd.DataFrame:
+    """Draws as the table that the run was trained on has its rows: with its columns, categories and dates."""
+    domain = Domain(**run.config["recipe"]["domain"])
+    made = to_frame(x, Split(x, torch.arange(len(x)), domain=domain, provenance=run.config["data"][0]))
+    if rounded := made.attrs.get("rounded"):
+        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+    return made
+
+
+def _plain(made: pd.DataFrame | dict[str, Any]) -> dict[str, Any]:
+    """Arrays that are stored without pickling: categories as text."""
+    arrays = {str(name): np.asarray(made[name]) for name in made}
+    return {name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
 
 
 def _condition(run: Run, options: Namespace) -> list[Tensor]:

@@ -30,7 +30,7 @@ from ppl_vae.vae.context_to import Part
 
 __all__ = ["COMMAND"]
 
-_FILES = "table (.csv, .tsv, .parquet), .npy, .npz, .h5ad or folder of pictures"
+_FILES = "table (.csv, .tsv, .parquet), .npy, .npz, .h5ad, documents (.feat, .svm) or folder of pictures"
 
 
 def _options(parser: Parser) -> None:

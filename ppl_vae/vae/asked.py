@@ -1,0 +1,54 @@
+"""What `VAE.sample` is asked for: how many draws, given what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ppl_vae.likelihoods import Likelihood
+from ppl_vae.tensors import as_tensor
+
+__all__ = ["check_number", "rows_of_total"]
+
+
+def check_number(n: int, context: Sequence[Any]) -> None:
+    """Check that there are draws, and a context for each.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    lengths = [len(c) if getattr(c, "shape", (1,)) else 1 for c in context]
+    if n < 1 or any(length != n for length in lengths):
+        raise ValueError(
+            f"sample expects one draw or more and a context for each, got n={n} and contexts of lengths "
+            f"{lengths}; give {n if n > 0 else 'n >= 1'} of each"
+        )
+
+
+def rows_of_total(likelihood: Likelihood, n: int, total: Any) -> Tensor:
+    """Rows (n, *x_shape) of some totals, which are all that a likelihood given the total of a row reads of it.
+
+    Raises
+    ------
+    ValueError
+        For another likelihood, and for totals that are below 0, not finite, or neither one nor n.
+    """
+    if not likelihood.given_total:
+        raise ValueError(
+            f"sample expects total= with a likelihood given the total of a row, got {type(likelihood).__name__}; leave "
+            "it out, or build with Multinomial, or a count with exposure='total'"
+        )
+    totals = as_tensor("total", total).double()
+    if tuple(totals.shape) not in ((), (n,)) or not bool(((totals >= 0) & totals.isfinite()).all()):
+        raise ValueError(
+            f"sample expects a total of 0 or more, or one for each of {n} draws, got {total}; give one number, or an "
+            f"array ({n},)"
+        )
+    x = totals.new_zeros(n, math.prod(likelihood.x_shape))
+    x[:, 0] = totals
+    return x.reshape(n, *likelihood.x_shape)
