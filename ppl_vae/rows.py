@@ -5,16 +5,21 @@ from __future__ import annotations
 import abc
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["MappedRows", "Rows", "SparseRows", "dense"]
+from ppl_vae.tensors import as_tensor
+
+__all__ = ["MappedRows", "Observed", "Rows", "SparseRows", "dense"]
 
 _MOST_BYTES = 2**30
+_CHUNK_BYTES = 2**22
+BUFFER = 2**28
+"""Bytes of dense rows within which data on disk are shuffled."""
 _ADVICE = "take a part of the data, split[:1000], or give a smaller batch"
 
 
@@ -22,7 +27,7 @@ class Rows(abc.ABC):
     """Rows of stored data, used as the tensor x (n, *x_shape) of a `Split`, in float32 on the CPU.
 
     ``rows[positions]`` are other rows and copies nothing; `dense` makes the tensor. Wherever a tensor is needed it is
-    made by itself, up to a gibibyte.
+    made by itself, up to a gibibyte. A stored NaN is a missing element: it becomes 0, and `observed` is False there.
 
     Parameters
     ----------
@@ -30,27 +35,40 @@ class Rows(abc.ABC):
         All rows.
     shape
         (n, *x_shape) of all rows.
-    positions
-        Which rows these are, (n,); by default all.
+    gaps
+        Whether elements may be missing.
     """
 
     dtype = torch.float32
+    _numpy: Any = np.float32
     device = torch.device("cpu")
     layout = torch.strided
     requires_grad = False
 
-    def __init__(self, stored: Any, shape: Sequence[int], positions: Tensor | None = None) -> None:
-        self._stored = stored
-        self._positions = torch.arange(shape[0]) if positions is None else positions
-        self.shape = torch.Size((len(self._positions), *shape[1:]))
+    def __init__(self, stored: Any, shape: Sequence[int], *, gaps: bool = False) -> None:
+        self._stored, self.gaps = stored, gaps
+        self._positions = torch.arange(shape[0])
+        self._steps: tuple[Callable[[Tensor], Tensor], ...] = ()
+        self.shape = torch.Size(shape)
 
     @abc.abstractmethod
-    def _gathered(self, positions: np.ndarray) -> np.ndarray:
-        """Some rows as a dense array."""
+    def gathered(self, positions: Tensor) -> np.ndarray:
+        """The rows stored at some positions, as a dense array."""
 
-    @abc.abstractmethod
-    def parts(self, most: int = 2**24) -> Any:
-        """The values of these rows in arrays of some size, zeros of sparse rows left out: for checks and checksums."""
+    def chunks_of(self, positions: Tensor) -> Tensor | None:
+        """Which chunk of the file a row lies in, (n,), for positions in it; `None` for rows in memory."""
+        return None
+
+    def parts(self, most: int = 2**24) -> Iterator[np.ndarray]:
+        """The stored values of these rows in arrays of some size, zeros of sparse rows left out."""
+        for some in self.pieces(most):
+            yield self.gathered(some._positions)
+
+    def pieces(self, most: int = 2**24) -> Iterator[Self]:
+        """These rows in order, some at a time, each of about so many elements."""
+        step = max(1, most // max(1, math.prod(self.shape[1:])))
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -76,8 +94,49 @@ class Rows(abc.ABC):
                 f"x of shape {tuple(self.shape)} is stored and expects to be used a few rows at a time, got a call "
                 f"that needs {self.nbytes / 2**30:.1f} GiB at once; {_ADVICE}"
             )
-        array = self._gathered(self._positions.numpy())
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).reshape(self.shape)
+        with np.errstate(over="ignore"):  # such values are refused where the data are read
+            array = np.ascontiguousarray(self.gathered(self._positions), dtype=self._numpy)
+        x = torch.from_numpy(array).reshape(self.shape)
+        missing = x.isnan() if self.gaps else None
+        x = x if missing is None else x.masked_fill(missing, 0.0)
+        for step in self._steps:
+            x = step(x)
+        return x if missing is None else x.masked_fill(missing, 0.0)
+
+    def then(self, step: Callable[[Tensor], Tensor]) -> Self:
+        """These rows after a step that maps each element alike whenever it is made dense, such as `Standardize`."""
+        made = self[:]
+        made._steps = (*self._steps, step)
+        return made
+
+    @property
+    def observed(self) -> Observed | None:
+        """True where an element was observed, as rows; `None` where all were."""
+        return Observed(self, self.shape) if self.gaps else None
+
+    def shuffled(self) -> Tensor:
+        """A random order of the rows, (n,), by torch's global generator.
+
+        Every order is as likely for rows in memory, and for those that fit into `BUFFER`. Others are read by chunks of
+        the file: the chunks are visited in random order, and within as many of them as fit into `BUFFER`, one at least,
+        rows are shuffled.
+        """
+        chunks = None if self.nbytes <= BUFFER else self.chunks_of(self._positions)
+        if chunks is None:
+            return torch.randperm(len(self))
+        _, sizes = chunks.unique(return_counts=True)
+        by_chunk = chunks.argsort(stable=True).split(sizes.tolist())
+        order: list[Tensor] = []
+        buffer: list[Tensor] = []
+        held = 0
+        for number in torch.randperm(len(by_chunk)).tolist():
+            size = len(by_chunk[number]) * (self.nbytes // len(self))
+            if buffer and held + size > BUFFER:
+                order.append(_mixed(buffer))
+                buffer, held = [], 0
+            buffer.append(by_chunk[number])
+            held += size
+        return torch.cat([*order, _mixed(buffer)])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """These rows, which stay where they are."""
@@ -104,14 +163,17 @@ class Rows(abc.ABC):
         """False."""
         return False
 
-    def all(self, holds: Callable[[Tensor], bool]) -> bool:
-        """Whether something holds of all values, zeros of sparse rows left out."""
-        return all(holds(torch.from_numpy(part)) for part in self.parts())
+    def all(self, holds: Callable[[Tensor, Tensor | None], bool]) -> bool:
+        """Whether something holds of all values and their mask; zeros of sparse rows are left out where they stay 0."""
+        if self._steps:
+            return all(holds(some.dense(), dense(some.observed)) for some in self.pieces())
+        parts = (as_tensor("x", part) for part in self.parts())
+        return all(holds(part, ~part.isnan() if self.gaps else None) for part in parts)
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the values, as they are stored."""
-        digest = hashlib.sha256(repr((type(self).__name__, tuple(self.shape))).encode())
+        """SHA-256 of the values, as they are stored, and of what is done to them."""
+        digest = hashlib.sha256(repr((type(self).__name__, tuple(self.shape), *self._steps)).encode())
         for part in self.parts():
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
@@ -133,45 +195,78 @@ class Rows(abc.ABC):
 
 
 class SparseRows(Rows):
-    """Rows of a matrix of scipy in CSR format."""
+    """Rows of a matrix of scipy in CSR format; what is not stored is an observed 0."""
 
-    def _gathered(self, positions: np.ndarray) -> np.ndarray:
-        array: np.ndarray = self._stored[positions].toarray()
+    def gathered(self, positions: Tensor) -> np.ndarray:
+        """Dense rows."""
+        array: np.ndarray = self._stored[positions.numpy()].toarray()
         return array
 
-    def parts(self, most: int = 2**24) -> Any:
-        """Values that are stored, and where, of some rows at a time."""
-        for positions in self._positions.split(max(1, most // max(1, self.shape[1]))):
-            some = self._stored[positions.numpy()]
-            yield some.data
+    def parts(self, most: int = 2**24) -> Iterator[np.ndarray]:
+        """Values that are stored, of some rows at a time."""
+        for some in self.pieces(most):
+            yield self._stored[some._positions.numpy()].data
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the values and where they are."""
-        some = self._stored[self._positions.numpy()]
-        digest = hashlib.sha256(repr(tuple(self.shape)).encode())
-        for part in (some.data, some.indices.astype(np.int64), some.indptr.astype(np.int64)):
+        """SHA-256 of the values, where they are, and what is done to them."""
+        digest = hashlib.sha256("".join(map(repr, (tuple(self.shape), *self._steps))).encode())
+        for part in self.parts():
             digest.update(part.tobytes())
+        ends = [np.zeros(1, dtype=np.int64)]
+        for some in self.pieces():
+            matrix = self._stored[some._positions.numpy()]
+            digest.update(matrix.indices.astype(np.int64).tobytes())
+            ends.append(ends[-1][-1] + matrix.indptr[1:].astype(np.int64))
+        digest.update(np.concatenate(ends).tobytes())
         return digest.hexdigest()
 
 
 class MappedRows(Rows):
     """Rows of an array on disk that is mapped into memory."""
 
-    def _gathered(self, positions: np.ndarray) -> np.ndarray:
-        array: np.ndarray = self._stored[positions]
+    def gathered(self, positions: Tensor) -> np.ndarray:
+        """Rows read from the file."""
+        array: np.ndarray = self._stored[positions.numpy()]
         return array
 
-    def parts(self, most: int = 2**24) -> Any:
-        """Values of some rows at a time."""
-        for positions in self._positions.split(max(1, most // max(1, math.prod(self.shape[1:])))):
-            yield self._stored[positions.numpy()]
+    def chunks_of(self, positions: Tensor) -> Tensor:
+        """Pieces of some megabytes."""
+        rows: int = max(1, _CHUNK_BYTES // max(1, self._stored[:1].nbytes))
+        return positions // rows
 
 
-def dense(x: Tensor | Rows) -> Tensor:
-    """A tensor of x, made where it is stored otherwise."""
+class Observed(Rows):
+    """Where elements of other rows were observed, as booleans."""
+
+    dtype = torch.bool
+    _numpy = bool
+
+    def gathered(self, positions: Tensor) -> np.ndarray:
+        """False where NaN is stored."""
+        rows: Rows = self._stored
+        there: np.ndarray = ~np.isnan(rows.gathered(rows._positions[positions]))
+        return there
+
+
+@overload
+def dense(x: Tensor | Rows) -> Tensor: ...
+
+
+@overload
+def dense(x: Tensor | Rows | None) -> Tensor | None: ...
+
+
+def dense(x: Tensor | Rows | None) -> Tensor | None:
+    """A tensor of x, made where it is stored otherwise; `None` of `None`."""
     return x.dense() if isinstance(x, Rows) else x
 
 
 def _dense_within(value: Any) -> Any:
     return type(value)(map(_dense_within, value)) if type(value) in (tuple, list) else dense(value)
+
+
+def _mixed(buffer: Sequence[Tensor]) -> Tensor:
+    """The rows of some chunks in random order."""
+    rows = torch.cat(list(buffer))
+    return rows[torch.randperm(len(rows))]

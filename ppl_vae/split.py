@@ -30,7 +30,7 @@ class Split:
     Parameters
     ----------
     x
-        Data, (n, *x_shape); `Rows` of data that are sparse or on disk are used as a tensor.
+        Data, (n, *x_shape); `Rows` of data that are sparse or on disk are used as a tensor, with a mask of their own.
     index
         Position of each datum in its data set, (n,); the coordinate `obs` of every result.
     domain
@@ -75,6 +75,7 @@ class Split:
     def __post_init__(self) -> None:
         stored = isinstance(self.x, Rows)
         x, missing = (self.x, None) if stored else (as_tensor("x", self.x), missing_in(self.x))
+        given = isinstance(self.mask, Tensor | Rows)
         if self.index is None:
             raise TypeError("a split expects the index of each datum, got None; give torch.arange(len(x))")
         if x.dim() == 0:
@@ -86,7 +87,7 @@ class Split:
         for name, tensor in [
             ("index", self.index),
             ("y", self.y),
-            ("mask", self.mask if isinstance(self.mask, Tensor) else None),
+            ("mask", self.mask if given else None),
             ("factors", self.factors),
             *((f"context[{i}]", c) for i, c in enumerate(self.context)),
         ]:
@@ -100,12 +101,13 @@ class Split:
             raise ValueError(
                 f"a split needs factors of shape (n, F), got {tuple(self.factors.shape)}; give one column a factor"
             )
-        mask = self.mask if isinstance(self.mask, Tensor) else as_mask("mask", self.mask, x)
+        mask = self.mask if given else as_mask("mask", self.mask, x)
         if missing is not None:
             mask = torch.from_numpy(~missing) & (whole_mask(x) if mask is None else mask)
         _set(self, "mask", mask)
-        if mask is None or mask.dtype != torch.bool or mask.shape != x.shape:  # refused where it is used
+        if stored or mask is None or mask.dtype != torch.bool or mask.shape != x.shape:  # refused where it is used
             return
+        mask = dense(mask)
         if bool((nothing := ~(x.isfinite() | mask.to(x.device))).any()):
             _set(self, "x", x.masked_fill(nothing, 0.0))
 
@@ -135,12 +137,16 @@ class Split:
         Missing elements are 0 afterwards, a placeholder. A `VAE` replaces them by a value in the likelihood's support,
         and its encoder is given 0.
         """
-        x = dense(self.x) if self.pending else self.x
+        x, mask = self.x, self.mask
         for transform in self.pending:
-            x = transform(x)
-        if self.mask is not None and self.pending:
-            x = x.masked_fill(~self.mask, 0.0)
-        return replace(self, x=x, pending=())
+            if isinstance(x, Rows) and getattr(transform, "deterministic", False):
+                x = x.then(transform)
+            else:
+                x = transform(dense(x))
+        if mask is not None and self.pending and not isinstance(x, Rows):
+            mask = dense(mask)
+            x = x.masked_fill(~mask, 0.0)
+        return replace(self, x=x, mask=mask, pending=())
 
     @checked
     def fixed(self, seed: Seed = 0) -> Split:
@@ -179,9 +185,10 @@ class Split:
         return split._checked()
 
     def _checked(self) -> Split:
-        as_mask("mask", self.mask, self.x)
+        if not isinstance(self.mask, Rows):
+            as_mask("mask", self.mask, self.x)
         if not isinstance(self.x, Rows):  # which are checked as they are made
-            check_finite("data", self.x, self.mask)
+            check_finite("data", self.x, dense(self.mask))
         for context in self.context:
             check_finite("context", context, fix=LEAVE)
         return self
@@ -189,14 +196,15 @@ class Split:
     @property
     def observed(self) -> Tensor:
         """Where elements of x were observed, (n, *x_shape)."""
-        return torch.ones_like(self.x, dtype=torch.bool) if self.mask is None else self.mask
+        return whole_mask(self.x) if self.mask is None else dense(self.mask)
 
     @property
     def elements(self) -> Tensor:
         """Number of observed elements of each datum, (n,), in float64."""
         if self.mask is None:
             return torch.full((len(self),), math.prod(self.x.shape[1:]), dtype=torch.float64)
-        return in_float64(self.mask.reshape(len(self), -1).sum(1)).cpu()
+        some = self.mask.pieces() if isinstance(self.mask, Rows) else [self.mask]
+        return torch.cat([in_float64(dense(mask).reshape(len(mask), -1).sum(1)).cpu() for mask in some])
 
     @property
     def log_volume(self) -> Tensor:
@@ -204,7 +212,11 @@ class Split:
         each = self.domain.log_volume if self.domain else 0.0
         if not isinstance(each, tuple):
             return self.elements * each
-        return (in_float64(self.observed).cpu() * torch.tensor(each, dtype=torch.float64)).flatten(1).sum(1)
+        volumes = torch.tensor(each, dtype=torch.float64)
+        if self.mask is None:
+            return volumes.expand(self.x.shape).flatten(1).sum(1)
+        some = self.mask.pieces() if isinstance(self.mask, Rows) else [self.mask]
+        return torch.cat([(in_float64(dense(mask)).cpu() * volumes).flatten(1).sum(1) for mask in some])
 
     @property
     def identity(self) -> str:
@@ -229,7 +241,7 @@ class Split:
             digest.update(self.x.checksum.encode())
         for tensor in (
             *(() if isinstance(self.x, Rows) else (self.x,)),
-            *(() if self.mask is None else (self.mask,)),
+            *(() if self.mask is None or isinstance(self.mask, Rows) else (self.mask,)),  # which the rows say
             *self.context,
         ):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -10,7 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LEAVE", "as_mask", "as_tensor", "check_finite", "check_precision", "is_array", "missing_in", "whole_mask"]
+__all__ = [
+    "LEAVE",
+    "as_mask",
+    "as_tensor",
+    "check_finite",
+    "check_parts",
+    "check_precision",
+    "is_array",
+    "missing_in",
+    "whole_mask",
+]
 
 _SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 _FIX = "convert it: array.astype('float32')"
@@ -119,7 +130,15 @@ def check_finite(
 
 
 def check_precision(name: str, values: Tensor, dtype: torch.dtype, mask: Tensor | None = None) -> None:
-    """Warn if conversion to another precision changes values by more than rounding.
+    """`check_parts` of values that are all in memory."""
+    if _can_lose(values, dtype):
+        check_parts(name, [(values, mask)], dtype, stacklevel=4)
+
+
+def check_parts(
+    name: str, parts: Iterable[tuple[Tensor, Tensor | None]], dtype: torch.dtype, *, stacklevel: int = 3
+) -> None:
+    """Warn once if conversion to another precision changes values, each part with its mask, by more than rounding.
 
     Raises
     ------
@@ -132,23 +151,24 @@ def check_precision(name: str, values: Tensor, dtype: torch.dtype, mask: Tensor 
         Where nonzero values become 0, whole numbers change, or a column varies by no more than a hundred times its
         rounding error.
     """
-    if not _can_lose(values, dtype):
-        return
-    if mask is not None:
-        values = torch.where(mask.to(values.device), values, torch.zeros_like(values))
-    rounded = values.to(dtype)
-    kind = str(dtype).removeprefix("torch.")
-    if bool((too_large := values.isfinite() & ~rounded.isfinite()).any()):
-        raise ValueError(
-            f"{name} expects finite values in {kind}, got {values[too_large][0]:g}, which is infinite there; divide "
-            "x by its scale, or train in float64: vae.double()"
-        )
-    said = _lost(values, rounded)
+    kind, said = str(dtype).removeprefix("torch."), ""
+    for values, mask in parts:
+        if not _can_lose(values, dtype):
+            continue
+        if mask is not None:
+            values = torch.where(mask.to(values.device), values, torch.zeros_like(values))
+        rounded = values.to(dtype)
+        if bool((too_large := values.isfinite() & ~rounded.isfinite()).any()):
+            raise ValueError(
+                f"{name} expects finite values in {kind}, got {values[too_large][0]:g}, which is infinite there; "
+                "divide x by its scale, or train in float64: vae.double()"
+            )
+        said = said or _lost(values, rounded)
     if said:
         warnings.warn(
             f"{name} is rounded to {kind}, in which {said}; subtract the mean and divide by the scale beforehand, or "
             "train in float64: vae.double(), with tensors of float64",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

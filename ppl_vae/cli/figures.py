@@ -17,6 +17,7 @@ from ppl_vae.evaluation import Evaluation
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold import traverse
 from ppl_vae.priors import Prior
+from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
@@ -159,7 +160,7 @@ def _context(split: Split, like: Tensor) -> tuple[Tensor, ...]:
 
 
 def _mask(split: Split, like: Tensor) -> Tensor | bool:
-    return True if split.mask is None else split.mask.to(like.device)
+    return True if split.mask is None else dense(split.mask).to(like.device)
 
 
 _MEANS = {"KL": "KL", "dimension-wise KL": "mismatch KL(q(z_j) || p(z_j)) of all data together"}

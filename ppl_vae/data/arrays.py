@@ -54,7 +54,8 @@ def from_arrays(
     x
         Data, (n, *x_shape); images as (n, channels, height, width), in 8 bits also (n, height, width) of one channel,
         and (n, height, width, 3), whose channels are moved first. A sparse matrix of scipy and a memory map of numpy
-        stay what they are, and become dense a batch at a time.
+        stay what they are, and become dense, in float32, a batch at a time. What a sparse matrix does not store is an
+        observed 0, and NaN that it stores is missing.
     y
         Labels, (n,): whole numbers or strings, numbered in sorted order. `classes` keeps their names.
     x_validation, y_validation, x_test, y_test
@@ -135,7 +136,7 @@ def read(name: str, x: Any, mask: Any = None, *, every_column: bool = False) -> 
     With `every_column`, a table whose NaN leave nothing of a column is refused.
     """
     if is_stored(x):
-        return split_of_stored(name, x, mask)
+        return split_of_stored(name, x, mask, every_column=every_column)
     values, missing = as_tensor(name, x).detach().cpu(), missing_in(x)
     if values.dim() < 2 or not values.numel():
         raise ValueError(

@@ -107,7 +107,7 @@ class Data:
     @property
     def masked(self) -> bool:
         """Whether elements of the training data are missing."""
-        return self.train.mask is not None and not bool(self.train.mask.all())
+        return self.train.mask is not None and bool((self.train.elements < self.train.x[:1].numel()).any())
 
     @property
     def checksum(self) -> str:

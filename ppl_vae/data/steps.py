@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ppl_vae.data import moments
+from ppl_vae.data.moments import Moments
 from ppl_vae.domain import Domain
 from ppl_vae.split import Split
 
@@ -48,7 +50,7 @@ def hidden(fraction: float, seed: int, role: str, split: Split) -> Split:
 def noted(splits: Collection[Split], provenance: Mapping[str, Any]) -> str:
     """What a reader of data should know: the share that is missing, data without any element, a background."""
     masked = [split for split in splits if split.mask is not None]
-    gaps = sum(int((~split.observed).sum()) for split in masked)
+    gaps = sum(split.x.numel() - int(split.elements.sum()) for split in masked)
     empty = sum(int((split.elements == 0).sum()) for split in masked)
     over = provenance.get("background")
     said = [f"{100 * gaps / sum(split.x.numel() for split in splits):.1f} % missing"] if gaps else []
@@ -168,13 +170,12 @@ def over_all(train: Split, domain: Domain, seed: int) -> Standard:
             f"{domain.described}; give per='column'"
         )
     _refuse_discrete(domain)
-    train = train.fixed(seed)
-    x = train.x if train.mask is None else train.x[train.mask]
-    if not len(x) or x.min() == x.max():
-        raise _constant(x)
+    found = moments.of_all(train, seed)
+    if not found.number or found.low == found.high:
+        raise _constant(found)
     if domain.kind == "positive":
-        return Standard(0.0, float(x.double().log().mean().exp()), "positive")
-    return Standard(float(x.mean()), float(x.std(correction=0)), "real")
+        return Standard(0.0, found.geometric, "positive")
+    return Standard(found.mean, found.sd, "real")
 
 
 def by_column(train: Split, domain: Domain, seed: int) -> Standard:
@@ -195,11 +196,10 @@ def by_column(train: Split, domain: Domain, seed: int) -> Standard:
             "per='all', one mean and scale for all elements"
         )
     _refuse_discrete(domain)
-    train = train.fixed(seed).to("cpu")
-    columns = zip(domain.columns(train.x.shape[1]), train.x.double().T, train.observed.T, strict=True)
-    found = [_of_column(one, x[seen]) for one, x, seen in columns]
+    columns = moments.of_columns(train, seed)
+    found = [_of_column(*both) for both in zip(domain.columns(train.x.shape[1]), columns, strict=True)]
     if all(one.left for one in found):
-        raise _constant(train.x[train.observed])
+        raise _constant(next((one for one in columns if one.number), columns[0]))
     alike = {said: [str(j) for j, one in enumerate(found) if one.left == said] for said in _LEFT}
     left = "; ".join(f"{'columns'[: 6 + (len(js) > 1)]} {', '.join(js)} {said}" for said, js in alike.items() if js)
     loc, scale, kind, _ = zip(*found, strict=True)
@@ -209,18 +209,18 @@ def by_column(train: Split, domain: Domain, seed: int) -> Standard:
 _LEFT = ("discrete, as before", "constant, only shifted", "without an observed element, as before")
 
 
-def _of_column(domain: Domain, x: Tensor) -> Standard:
-    """How a column with observed values x (n,) is standardized."""
+def _of_column(domain: Domain, seen: Moments) -> Standard:
+    """How a column is standardized, by the moments of its observed values."""
     kind = domain.kind
     if domain.discrete:
         return Standard(0.0, 1.0, kind, _LEFT[0])
-    if not len(x):
+    if not seen.number:
         return Standard(0.0, 1.0, kind, _LEFT[2])
     if kind == "positive":
-        return Standard(0.0, float(x.log().mean().exp()), kind)
-    if x.min() == x.max():
-        return Standard(float(x[0]), 1.0, "real", _LEFT[1])
-    return Standard(float(x.mean()), float(x.std(correction=0)), "real")
+        return Standard(0.0, seen.geometric, kind)
+    if seen.low == seen.high:
+        return Standard(seen.low, 1.0, "real", _LEFT[1])
+    return Standard(seen.mean, seen.sd, "real")
 
 
 def _refuse_discrete(domain: Domain) -> None:
@@ -232,6 +232,6 @@ def _refuse_discrete(domain: Domain) -> None:
         )
 
 
-def _constant(x: Tensor) -> ValueError:
-    came = f"the value {float(x.flatten()[0])} everywhere" if x.numel() else "no observed element"
+def _constant(seen: Moments) -> ValueError:
+    came = f"the value {seen.low} everywhere" if seen.number else "no observed element"
     return ValueError(f"standardize expects training data that vary, got {came}; leave out this step or check the data")

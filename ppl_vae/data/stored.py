@@ -12,35 +12,44 @@ from ppl_vae.data.parts import whole
 from ppl_vae.domain import Domain
 from ppl_vae.rows import MappedRows, Rows, SparseRows
 from ppl_vae.split import Split
-from ppl_vae.tensors import as_tensor
+from ppl_vae.tensors import as_tensor, check_parts
 
 __all__ = ["check_stored", "dtype_of", "is_stored", "kind_of", "split_of_stored"]
 
+_AT_ONCE = 2**22
+
 
 def is_stored(x: Any) -> bool:
-    """Whether an array stays as it is: a sparse matrix or array of scipy, or a memory map of numpy."""
-    return isinstance(x, np.memmap) or type(x).__module__.startswith("scipy.sparse")
+    """Whether an array stays as it is: a sparse matrix or array of scipy, a memory map of numpy, or rows already."""
+    return isinstance(x, np.memmap | Rows) or type(x).__module__.startswith("scipy.sparse")
 
 
 def dtype_of(x: Any) -> torch.dtype:
-    """The dtype of an array as torch has it; of sparse floats that are all whole numbers that of integers.
+    """The dtype of an array as torch has it; of sparse floats that are all whole numbers, or missing, that of integers.
 
     Counts are often stored as floats where a matrix is sparse.
     """
-    dtype = as_tensor("x", np.empty(0, x.dtype)).dtype
-    if isinstance(x, np.memmap) or not dtype.is_floating_point:
+    dtype = x.dtype if isinstance(x, Rows) else as_tensor("x", np.empty(0, x.dtype)).dtype
+    if isinstance(x, np.memmap | Rows) or not dtype.is_floating_point:
         return dtype
     values = x.tocsr().data
-    return torch.int64 if bool((values == np.rint(values)).all()) else dtype
+    return torch.int64 if bool(((values == np.rint(values)) | np.isnan(values)).all()) else dtype
 
 
-def split_of_stored(name: str, x: Any, mask: Any) -> Split:
-    """The data as a split whose x are rows that become dense a batch at a time.
+def split_of_stored(name: str, x: Any, mask: Any, *, every_column: bool = False) -> Split:
+    """The data as a split whose x are rows that become dense a batch at a time; a stored NaN is a missing element.
+
+    With `every_column`, a table whose NaN leave nothing of a column is refused.
 
     Raises
     ------
     ValueError
-        For no data, values that are not finite, and a mask, which would be as large as the dense data.
+        For no data, infinite values, and a mask, which would be as large as the dense data.
+
+    Warns
+    -----
+    UserWarning
+        Where float32 loses more than rounding.
     """
     if len(x.shape) < 2 or not x.shape[0]:
         raise ValueError(
@@ -49,20 +58,46 @@ def split_of_stored(name: str, x: Any, mask: Any) -> Split:
         )
     if mask is not None:
         raise ValueError(
-            f"{name} expects no mask where it is sparse or on disk, got one, which is as large as the dense data; give "
-            "the part of it that fits into memory as a dense array"
+            f"{name} expects no mask where it is sparse or on disk, got one, which is as large as the dense data; "
+            "store NaN where an element is missing, or give the part that fits into memory as a dense array"
         )
-    rows: Rows = MappedRows(x, x.shape) if isinstance(x, np.memmap) else SparseRows(_csr(x), x.shape)
-    if not rows.all(lambda part: bool(part.isfinite().all())):
+    rows = _rows(name, x)
+    if not rows.all(lambda part, seen: bool((part.isfinite() | part.isnan()).all())):
         raise ValueError(
-            f"{name} expects finite values where it is sparse or on disk, got NaN or infinity; give the part of it "
-            "that fits into memory as a dense array, in which NaN is a missing value"
+            f"{name} expects finite values where it is sparse or on disk, and NaN where an element is missing, got "
+            "infinity; replace it"
         )
-    return whole(rows)  # type: ignore[arg-type]
+    rows.gaps = not rows.all(lambda part, seen: not bool(part.isnan().any()))
+    if every_column and rows.gaps and rows.dim() == 2:
+        _every_column(name, rows)
+    return whole(rows, mask=rows.observed)  # type: ignore[arg-type]
+
+
+def _rows(name: str, x: Any) -> Rows:
+    """Rows of an array that is stored, after a check of what float32 loses of it."""
+    if isinstance(x, Rows):
+        return x
+    rows: Rows = MappedRows(x, x.shape)
+    values = rows.parts() if isinstance(x, np.memmap) else np.array_split(x.tocsr().data, 1 + x.nnz // _AT_ONCE)
+    parts = (as_tensor(name, part) for part in values)
+    check_parts(name, ((part, ~part.isnan()) for part in parts), torch.float32, stacklevel=6)
+    return rows if isinstance(x, np.memmap) else SparseRows(_csr(x), x.shape)
+
+
+def _every_column(name: str, rows: Rows) -> None:
+    assert rows.observed is not None
+    seen = torch.zeros(rows.shape[1], dtype=torch.bool)
+    for some in rows.observed.pieces():
+        seen |= some.dense().any(0)
+    if not seen.all():
+        raise ValueError(
+            f"{name} expects an observed value in every column, got none in column {int(seen.int().argmin())}; leave "
+            "it out"
+        )
 
 
 def kind_of(dtype: torch.dtype, x: Tensor) -> Domain:
-    """The domain that values suggest, or those of rows."""
+    """The domain that values suggest, or the observed ones of rows."""
 
     def holds(domain: Domain) -> bool:
         return x.all(domain.contains) if isinstance(x, Rows) else domain.contains(x)
@@ -87,10 +122,12 @@ def check_stored(role: str, split: Split, domain: Domain) -> None:
         For such values.
     """
     rows: Any = split.x
-    if domain.num_columns is not None or not rows.all(domain.contains):
+    sparse = isinstance(rows, SparseRows)
+    refused = sparse and (domain.num_columns is not None or not domain.contains(torch.zeros(1)))
+    if refused or not rows.all(domain.contains):
         raise ValueError(
-            f"the {role} data expect {domain.described} values, the same in every column where x is sparse or on disk, "
-            "got others; give another domain, or a dense array"
+            f"the {role} data expect {domain.described} values, the same in every column and 0 among them where x is "
+            "sparse, got others; give another domain, or a dense array"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class SampleBinary:
 @checked
 @dataclass(frozen=True)
 class Threshold:
-    """1 where x / top > at, else 0.
+    """1 where x / top > at, else 0; data that are sparse or on disk stay so.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class Threshold:
     top
         The largest value of x.
     """
+
+    deterministic: ClassVar[bool] = True
 
     at: float = 0.5
     top: Positive = 1.0
@@ -80,11 +83,15 @@ class Dequantize:
 class Standardize:
     """(x - loc) / scale, with one loc and scale for all elements, or one for each column, the last dimension of x.
 
+    Data that are sparse or on disk stay so.
+
     Parameters
     ----------
     loc, scale
         Mean and standard deviation, in units of x; tuples for columns.
     """
+
+    deterministic: ClassVar[bool] = True
 
     loc: float | tuple[float, ...]
     scale: Positive | tuple[Positive, ...]

@@ -6,6 +6,7 @@ import abc
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from ppl_vae.rows import dense
+from ppl_vae.rows import Rows, dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision, is_array
 from ppl_vae.training.batch import Batch, as_batch
@@ -94,7 +95,7 @@ class InMemory(Batches):
     device, dtype
         Where the batches go, and their precision.
     shuffle
-        Whether each pass has an order of its own.
+        Whether each pass has an order of its own; see `Rows.shuffled` for data on disk.
     """
 
     def __init__(
@@ -105,8 +106,9 @@ class InMemory(Batches):
         self.joined = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self.split)
-        order = torch.randperm(n) if self.shuffle else torch.arange(n)
+        n, x = len(self.split), self.split.x
+        shuffled = x.shuffled if isinstance(x, Rows) else partial(torch.randperm, n)
+        order = shuffled() if self.shuffle else torch.arange(n)
         order = order.to(self.split.x.device)
         for number in range(len(self)):
             start, last = number * self.batch_size, number == len(self) - 1
@@ -114,7 +116,7 @@ class InMemory(Batches):
             x = dense(self.split.x[rows]).to(self.device, self.dtype)
             for transform in self.split.pending:
                 x = transform(x)
-            mask = True if self.split.mask is None else self.split.mask[rows]
+            mask = True if self.split.mask is None else dense(self.split.mask[rows])
             if isinstance(mask, Tensor) and self.split.pending:
                 x = x.masked_fill(~mask.to(x.device), 0.0)  # as Split.drawn leaves it
             yield Batch(x, tuple(c[rows] for c in self.split.context), mask).to(self.device, self.dtype)

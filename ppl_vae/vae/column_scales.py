@@ -8,6 +8,7 @@ import warnings
 import torch
 
 from ppl_vae.precision import in_float64
+from ppl_vae.rows import dense
 from ppl_vae.vae.recipe import Described
 
 __all__ = ["warn_of_scales"]
@@ -28,7 +29,7 @@ def warn_of_scales(data: Described) -> None:
     if train is None or len(data.x_shape) != 1 or data.domain.discrete:
         return
     split = train[: max(1, min(_ROWS, 2**24 // data.x_shape[0]))].fixed()
-    x, seen = in_float64(split.x), split.observed
+    x, seen = in_float64(dense(split.x)), split.observed
     continuous = torch.tensor([not one.discrete for one in data.domain.columns(x.shape[1])])
     span = (x.where(seen, -math.inf).amax(0) - x.where(seen, math.inf).amin(0)).cpu()
     varies = (continuous & (span > 0)).nonzero().flatten().tolist()

@@ -56,4 +56,4 @@ def first_rows(data: Described, most: int = 5000) -> tuple[Tensor, Tensor | bool
         return None
     some = train[:most].fixed()
     mask = getattr(some, "mask", None)
-    return dense(some.x), True if mask is None else mask
+    return dense(some.x), True if mask is None else dense(mask)

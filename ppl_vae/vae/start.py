@@ -55,7 +55,7 @@ def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
     if last is None:
         return False
     some = train[: max(1, min(_ROWS, _ELEMENTS // math.prod(train.x.shape[1:])))].fixed()
-    x, observed = dense(some.x), getattr(some, "mask", None)
+    x, observed = dense(some.x), dense(getattr(some, "mask", None))
     mask = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     context = some.context if likelihood.context_shapes else ()  # it may go to other parts
     params = likelihood.start_from(in_float64(x), mask, *map(in_float64, context))

@@ -38,6 +38,7 @@ TINY = {
     "--models standard --out out.json",
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
+    "benchmarks/wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
     "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
 }
 TINY_NOTEBOOK = {
@@ -168,6 +169,14 @@ def error_bars(found, printed):
         assert 0.5 < row["log_px"] <= 1  # 60 data bound no more
     assert "0.95 promised" in printed
     assert torch.get_default_dtype() == DTYPE
+
+
+def wide(found, printed):
+    assert max(found["above_the_data_bytes"].values()) < found["bound_bytes"]
+    assert found["sparse_bytes"] < found["dense_bytes"] / 5
+    assert found["splits"] == {"train": 160, "validation": 20, "test": 20}
+    assert math.isfinite(found["elbo"])
+    assert "200 x 13,488 counts" in printed
 
 
 def training_step(found, printed):
