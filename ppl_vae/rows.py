@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl_vae.tensors import as_tensor
-
 __all__ = ["MappedRows", "Observed", "Rows", "SparseRows", "dense"]
 
 _MOST_BYTES = 2**30
@@ -55,9 +53,15 @@ class Rows(abc.ABC):
     def gathered(self, positions: Tensor) -> np.ndarray:
         """The rows stored at some positions, as a dense array."""
 
-    def chunks_of(self, positions: Tensor) -> Tensor | None:
-        """Which chunk of the file a row lies in, (n,), for positions in it; `None` for rows in memory."""
+    @property
+    def chunk_starts(self) -> Tensor | None:
+        """Positions where chunks of the file begin, and that of its end; `None` for rows in memory."""
         return None
+
+    def chunks_of(self, positions: Tensor) -> Tensor:
+        """Which chunk of the file a row lies in, (n,), for positions in it."""
+        assert self.chunk_starts is not None
+        return torch.searchsorted(self.chunk_starts, positions, right=True) - 1
 
     def parts(self, most: int = 2**24) -> Iterator[np.ndarray]:
         """The stored values of these rows in arrays of some size, zeros of sparse rows left out."""
@@ -121,21 +125,22 @@ class Rows(abc.ABC):
         the file: the chunks are visited in random order, and within as many of them as fit into `BUFFER`, one at least,
         rows are shuffled.
         """
-        chunks = None if self.nbytes <= BUFFER else self.chunks_of(self._positions)
-        if chunks is None:
+        starts = self.chunk_starts
+        if starts is None or self.nbytes <= BUFFER:
             return torch.randperm(len(self))
-        _, sizes = chunks.unique(return_counts=True)
+        chunks = self.chunks_of(self._positions)
+        numbers, sizes = chunks.unique(return_counts=True)
+        whole = (starts.diff()[numbers] * (self.nbytes // len(self))).tolist()  # a chunk is read as a whole
         by_chunk = chunks.argsort(stable=True).split(sizes.tolist())
         order: list[Tensor] = []
         buffer: list[Tensor] = []
         held = 0
         for number in torch.randperm(len(by_chunk)).tolist():
-            size = len(by_chunk[number]) * (self.nbytes // len(self))
-            if buffer and held + size > BUFFER:
+            if buffer and held + whole[number] > BUFFER:
                 order.append(_mixed(buffer))
                 buffer, held = [], 0
             buffer.append(by_chunk[number])
-            held += size
+            held += whole[number]
         return torch.cat([*order, _mixed(buffer)])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -167,7 +172,7 @@ class Rows(abc.ABC):
         """Whether something holds of all values and their mask; zeros of sparse rows are left out where they stay 0."""
         if self._steps:
             return all(holds(some.dense(), dense(some.observed)) for some in self.pieces())
-        parts = (as_tensor("x", part) for part in self.parts())
+        parts = map(_tensor, self.parts())
         return all(holds(part, ~part.isnan() if self.gaps else None) for part in parts)
 
     @property
@@ -230,10 +235,11 @@ class MappedRows(Rows):
         array: np.ndarray = self._stored[positions.numpy()]
         return array
 
-    def chunks_of(self, positions: Tensor) -> Tensor:
-        """Pieces of some megabytes."""
-        rows: int = max(1, _CHUNK_BYTES // max(1, self._stored[:1].nbytes))
-        return positions // rows
+    @property
+    def chunk_starts(self) -> Tensor:
+        """Of pieces of some megabytes."""
+        rows, size = max(1, _CHUNK_BYTES // max(1, self._stored[:1].nbytes)), len(self._stored)
+        return torch.cat([torch.arange(0, size, rows), torch.tensor([size])])
 
 
 class Observed(Rows):
@@ -264,6 +270,12 @@ def dense(x: Tensor | Rows | None) -> Tensor | None:
 
 def _dense_within(value: Any) -> Any:
     return type(value)(map(_dense_within, value)) if type(value) in (tuple, list) else dense(value)
+
+
+def _tensor(part: np.ndarray) -> Tensor:
+    """Values in a dtype and byte order that torch calculates with."""
+    dtype = np.dtype(np.int64) if part.dtype.kind in "ui" else part.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(part.astype(dtype, copy=False), requirements=["C", "W"]))
 
 
 def _mixed(buffer: Sequence[Tensor]) -> Tensor:

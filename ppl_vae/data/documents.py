@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from ppl_vae.data.formats import Format, Made, damaged
 from ppl_vae.files import regular
+from ppl_vae.libraries import sparse
 
 __all__ = ["WordCounts"]
 
@@ -47,7 +47,7 @@ class WordCounts(Format):
             came = ValueError(f"{len(labels)} labels for {num} documents")
             raise damaged(path, "a label in every line or in none", came, _FIX)
         parts = (np.array(counts), np.array(words, dtype=np.int64) - 1, np.array(starts))
-        x = scipy.sparse.csr_matrix(parts, shape=(num, max(words, default=0)))
+        x = sparse.csr_matrix(parts, shape=(num, max(words, default=0)))
         return {"x": x} | ({"y": _labels(labels)} if labels else {})
 
     def write(self, path: Path, made: Made, source: Path) -> str:
@@ -82,4 +82,4 @@ def _labels(found: Sequence[str]) -> np.ndarray:
 
 
 def _widened(x: Any, width: int) -> Any:
-    return scipy.sparse.csr_matrix((x.data, x.indices, x.indptr), shape=(x.shape[0], width))
+    return sparse.csr_matrix((x.data, x.indices, x.indptr), shape=(x.shape[0], width))

@@ -18,7 +18,9 @@ from ppl_vae.data.frames import from_frame
 from ppl_vae.data.images import pictures, split_folders
 from ppl_vae.data.kinds import Kinds
 from ppl_vae.data.known_formats import format_of
+from ppl_vae.data.parquet import Table
 from ppl_vae.data.store import md5_of
+from ppl_vae.data.tables import from_tables
 from ppl_vae.domain import Domain
 from ppl_vae.files import regular
 from ppl_vae.libraries import pd
@@ -50,8 +52,9 @@ def from_file(
     ----------
     path
         A ``.csv``, ``.tsv`` or ``.parquet`` file of a table (see `from_frame`), apart by commas, semicolons or tabs,
-        with the names of the columns in its first line, unless that holds numbers alone; a ``.npy`` file with x,
-        which stays on disk above a gibibyte; a ``.npz`` file with x and what else `from_arrays` takes, under the names
+        with the names of the columns in its first line, unless that holds numbers alone; of these a ``.parquet`` file
+        stays on disk where its numbers take more than a gibibyte in float32, and so does a ``.npy`` file with x; a
+        ``.npz`` file with x and what else `from_arrays` takes, under the names
         x, y, mask, context, x_validation, ...,
         with one array of any name, or with a sparse matrix of scipy; a ``.h5ad`` file of cells (see `from_anndata`);
         a ``.feat``, ``.svm`` or ``.libsvm`` file of documents, one a line, a label and ``word:count`` with words from
@@ -126,6 +129,9 @@ def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, A
     """Data of a table, of cells, or of arrays; `options` are those that were given."""
     path, read = files[0], format_of(files[0])
     found = read.alike([read.read(file) for file in files])
+    if any(isinstance(one, Table) for one in found):
+        _refuse(path, {"layer": options.get("layer"), "domain": domain})
+        return from_tables(dict(zip(("train", "test"), map(Table, files), strict=False)), **given, **options)
     if isinstance(found[0], pd.DataFrame):
         _refuse(path, {"layer": options.get("layer"), "domain": domain})
         return from_frame(found[0], test=found[1] if len(found) > 1 else None, **given, **options)

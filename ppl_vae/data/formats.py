@@ -6,12 +6,12 @@ import abc
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ppl_vae.data.parquet import Table, needs_pyarrow
 from ppl_vae.files import regular, written
 from ppl_vae.libraries import pd
 
@@ -39,8 +39,8 @@ class Format(abc.ABC):
     made_as: str | None = None
 
     @abc.abstractmethod
-    def read(self, path: Path) -> pd.DataFrame | dict[str, Any]:
-        """A frame, or arrays by name.
+    def read(self, path: Path) -> pd.DataFrame | Table | dict[str, Any]:
+        """A frame, a table that stays on disk, or arrays by name.
 
         Raises
         ------
@@ -90,17 +90,18 @@ class Parquet(Format):
 
     endings = (".parquet",)
 
-    def read(self, path: Path) -> pd.DataFrame:
-        """A frame."""
-        _needs_pyarrow()
+    def read(self, path: Path) -> pd.DataFrame | Table:
+        """A frame; a table of more than a gibibyte in float32 stays on disk, and is read a row group at a time."""
+        needs_pyarrow()
         try:
-            return pd.read_parquet(path)
+            table = Table(path)
+            return table if table.nbytes > MOST_IN_MEMORY else pd.read_parquet(path)
         except Exception as error:  # of Arrow, whose classes are its own
             raise damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
 
     def write(self, path: Path, made: Made, source: Path) -> str:
         """The same columns and dtypes."""
-        _needs_pyarrow()
+        needs_pyarrow()
         with written(path) as temporary:
             _frame(made).to_parquet(temporary, index=False)
         return ""
@@ -163,15 +164,6 @@ def _loaded(path: Path, mapped: bool = False) -> Any:
 def damaged(path: Path, what: str, error: Exception, fix: str) -> ValueError:
     """The error for a file that does not hold what it should."""
     return ValueError(f"expected {path} to hold {what}, got {type(error).__name__}: {error}; {fix}")
-
-
-def _needs_pyarrow() -> None:
-    try:
-        import_module("pyarrow")
-    except ImportError as error:
-        raise ValueError(
-            "a .parquet file expects pyarrow, got none installed; pip install 'ppl_vae[tables]', or convert it to .csv"
-        ) from error
 
 
 def _with_dates(values: pd.Series) -> pd.Series:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
 from ppl_vae.data.coding import decoded, encoded, in_text
-from ppl_vae.data.columns import Columns
+from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
@@ -23,7 +23,17 @@ from ppl_vae.libraries import pd
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_tensor
 
-__all__ = ["from_frame", "to_frame"]
+__all__ = [
+    "all_seen",
+    "by_role",
+    "check_names",
+    "from_frame",
+    "labels_of",
+    "recorded",
+    "roles_of",
+    "to_frame",
+    "warn_of_large",
+]
 
 _ROLES = {"train": "train", "training": "train", "test": "test"}
 _ROLES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
@@ -112,9 +122,9 @@ def from_frame(
     together = pd.concat(parts.values(), ignore_index=True)
     roles = np.repeat(list(parts), [len(f) for f in parts.values()])
     say = told(kinds, list(together.columns))
-    _known(together, label=[] if label is None else [label], context=context)
+    check_names(list(together.columns), label=[] if label is None else [label], context=context)
     apart = [*context, *([] if label is None else [label])]
-    skipped = [column for column, one in say.items() if one.kind == SKIP]
+    skipped = [column for column, one in say.items() if one.kind == SKIP and column not in apart]
     kept = [column for column in together.columns if column not in (*apart, *skipped)]
     columns = Columns(decided(together[column], say.get(column, NOTHING)) for column in kept)
     records = [conditions(together[[one]], roles == "train", say=say) for one in context]
@@ -122,9 +132,14 @@ def from_frame(
     made = from_arrays(
         **given, domain=columns.domain, standardize_context=False, seed=seed, fractions=fractions, name=name
     )
+    return recorded(made, columns, records, label, [*skipped, *([split] if split else [])])
+
+
+def recorded(made: Data, columns: Columns, records: list[Any], label: str | None, apart: list[str]) -> Data:
+    """Data that say what their columns hold."""
     said: dict[str, Any] = {"columns": columns.plain()}
     said |= {"conditions": records} if records else {}
-    said |= {"label": label, "classes": list(made.classes or ()), "apart": [*skipped, *([split] if split else [])]}
+    said |= {"label": label, "classes": list(made.classes or ()), "apart": apart}
     return replace(made, provenance={**made.provenance, **{k: v for k, v in said.items() if v}})
 
 
@@ -133,39 +148,52 @@ def _given(
 ) -> dict[str, Any]:
     """What `from_arrays` is given."""
     values, there = encoded(frame, columns)
-    _all_seen(columns, there[roles == "train"])
-    _warn_of_large(columns, values)
-    given = _by_role(roles, x=np.where(there, values, 0.0), mask=there)
+    all_seen(columns, there[roles == "train"])
+    warn_of_large(columns, values)
+    given = by_role(roles, x=np.where(there, values, 0.0), mask=there)
     for one in context:
-        given |= {key: (*given.get(key, ()), value) for key, value in _by_role(roles, context=one).items()}
-    return given | ({} if label is None else _by_role(roles, y=_labels(frame[label])))
+        given |= {key: (*given.get(key, ()), value) for key, value in by_role(roles, context=one).items()}
+    return given | ({} if label is None else by_role(roles, y=labels_of(frame[label])))
 
 
 def _parts(parts: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.DataFrame]:
     """The rows of each role, by a column that says so."""
     frame = parts["train"]
-    if len(parts) > 1 or split not in frame:
-        came = f"frames for {', '.join(parts)}" if len(parts) > 1 else f"the columns {', '.join(frame.columns)}"
+    if split not in frame:
+        came = f"the columns {', '.join(frame.columns)}"
         raise ValueError(f"split expects one frame with a column {split!r}, got {came}; give one or the other")
-    said = frame[split].map(lambda v: _ROLES.get(str(v).lower()))
-    if said.isna().any() or not (said == "train").any():
-        values = ", ".join(map(str, frame[split].unique()[:5]))
-        raise ValueError(
-            f"split expects a column that says train, validation or test, got {values} in {split!r}; replace them"
-        )
+    said = roles_of(frame[split], list(parts))
     rest = frame.drop(columns=split)
     return {role: rest[said == role] for role in ROLES if (said == role).any()}
 
 
-def _known(frame: pd.DataFrame, **named: Sequence[str]) -> None:
+def roles_of(values: pd.Series, given: Sequence[str]) -> pd.Series:
+    """The role of each row, by the column that says it, of the only frame that is given."""
+    if len(given) > 1:
+        raise ValueError(
+            f"split expects one frame with a column {values.name!r}, got frames for {', '.join(given)}; give one or "
+            "the other"
+        )
+    said = values.map(lambda v: _ROLES.get(str(v).lower()))
+    if said.isna().any() or not (said == "train").any():
+        came = ", ".join(map(str, values.unique()[:5]))
+        raise ValueError(
+            f"split expects a column that says train, validation or test, got {came} in {values.name!r}; replace them"
+        )
+    return said
+
+
+def check_names(known: Sequence[str], **named: Sequence[str]) -> None:
+    """Refuse names of columns that are not there."""
     for what, names in named.items():
-        if absent := [name for name in names if name not in frame]:
+        if absent := [name for name in names if name not in known]:
             raise ValueError(
-                f"{what} expects columns of the frame, {', '.join(frame.columns)}, got {', '.join(absent)}; correct it"
+                f"{what} expects columns of the frame, {', '.join(known)}, got {', '.join(absent)}; correct it"
             )
 
 
-def _all_seen(columns: Columns, there: np.ndarray) -> None:
+def all_seen(columns: Sequence[Column], there: np.ndarray) -> None:
+    """Refuse columns without an observed value."""
     if empty := [c.name for c, any_seen in zip(columns, np.asarray(there.any(0)), strict=True) if not any_seen]:
         raise ValueError(
             f"column {empty[0]!r} expects at least one observed value in the training data, got none; leave it out: "
@@ -173,7 +201,7 @@ def _all_seen(columns: Columns, there: np.ndarray) -> None:
         )
 
 
-def _warn_of_large(columns: Columns, values: np.ndarray) -> None:
+def warn_of_large(columns: Sequence[Column], values: np.ndarray) -> None:
     """Warn of whole numbers that float32 does not hold."""
     for column, x in zip(columns, values.T, strict=True):
         whole = column.kind == "counts" or pd.api.types.is_integer_dtype(pd.api.types.pandas_dtype(column.dtype))
@@ -187,7 +215,8 @@ def _warn_of_large(columns: Columns, values: np.ndarray) -> None:
             )
 
 
-def _labels(values: pd.Series) -> np.ndarray:
+def labels_of(values: pd.Series) -> np.ndarray:
+    """Labels of a column, numbers or text, none of them missing."""
     if values.isna().any():
         raise ValueError(
             f"labels expect a value for each datum, got {int(values.isna().sum())} missing in {values.name!r}; leave "
@@ -196,7 +225,7 @@ def _labels(values: pd.Series) -> np.ndarray:
     return values.astype(object).map(lambda v: v if isinstance(v, int | float) else str(v)).to_numpy()
 
 
-def _by_role(roles: np.ndarray, **values: Any) -> dict[str, Any]:
+def by_role(roles: np.ndarray, **values: Any) -> dict[str, Any]:
     """Arguments of `from_arrays`, from arrays of all rows."""
     suffixes = {"train": "", "validation": "_validation", "test": "_test"}
     return {

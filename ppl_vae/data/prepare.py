@@ -15,6 +15,7 @@ from ppl_vae.data.cells import genes, matrix
 from ppl_vae.data.coding import encoded, in_text
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.context import tensors
+from ppl_vae.data.parquet import ParquetRows, Table
 from ppl_vae.data.parts import whole
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
@@ -113,23 +114,41 @@ def _check_shape(name: str, values: Any, shape: Sequence[int]) -> None:
 def _of_frame(provenance: Mapping[str, Any], raw: Any) -> tuple[Split, Any]:
     """The split of a frame and its labels, `None` where it has no such column."""
     columns = Columns.of(provenance["columns"])
+    if isinstance(raw, Table):
+        return _of_table(provenance, columns, raw)
     if not isinstance(raw, pd.DataFrame):
         raise ValueError(
             f"prepare expects a frame with the columns {', '.join(columns.names)}, got {type(raw).__name__}; give one"
         )
     frame = in_text(raw, "prepare")
     records = provenance.get("conditions", [])
-    known = {*columns.names, *(one["column"]["name"] for several in records for one in several)}
-    known |= {*provenance.get("apart", []), provenance.get("label")}
-    if strange := [name for name in frame if name not in known]:
-        raise ValueError(
-            f"prepare expects the columns of the training data, got others, {', '.join(strange)}; leave them out: "
-            f"df.drop(columns={strange!r})"
-        )
+    _check_names(provenance, columns, list(frame))
     values, there = encoded(frame, columns)
     x = torch.from_numpy(np.where(there, values, 0.0))
     split = whole(x, mask=None if there.all() else torch.from_numpy(there))
     return replace(split, context=tensors(frame, records)), frame.get(provenance.get("label"))
+
+
+def _of_table(provenance: Mapping[str, Any], columns: Columns, table: Table) -> tuple[Split, Any]:
+    """`_of_frame` of a table that stays on disk."""
+    _check_names(provenance, columns, table.names)
+    records, label = provenance.get("conditions", []), provenance.get("label")
+    apart = [one["column"]["name"] for several in records for one in several]
+    frame = table.frame([*apart, *([label] if label in table.names else [])])
+    rows = ParquetRows(table, Columns(replace(one, missing=1.0) for one in columns))  # as any of them may be here
+    split = whole(rows, mask=rows.observed)  # type: ignore[arg-type]
+    return replace(split, context=tensors(frame, records)), frame.get(label)
+
+
+def _check_names(provenance: Mapping[str, Any], columns: Columns, names: Sequence[str]) -> None:
+    records = provenance.get("conditions", [])
+    known = {*columns.names, *(one["column"]["name"] for several in records for one in several)}
+    known |= {*provenance.get("apart", []), provenance.get("label")}
+    if strange := [name for name in names if name not in known]:
+        raise ValueError(
+            f"prepare expects the columns of the training data, got others, {', '.join(strange)}; leave them out: "
+            f"df.drop(columns={strange!r})"
+        )
 
 
 def _of_cells(provenance: Mapping[str, Any], adata: Any) -> tuple[Split, Any]:

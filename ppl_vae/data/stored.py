@@ -62,6 +62,8 @@ def split_of_stored(name: str, x: Any, mask: Any, *, every_column: bool = False)
             "store NaN where an element is missing, or give the part that fits into memory as a dense array"
         )
     rows = _rows(name, x)
+    if isinstance(x, Rows):  # which were checked as they were made
+        return whole(rows, mask=rows.observed)  # type: ignore[arg-type]
     if not rows.all(lambda part, seen: bool((part.isfinite() | part.isnan()).all())):
         raise ValueError(
             f"{name} expects finite values where it is sparse or on disk, and NaN where an element is missing, got "

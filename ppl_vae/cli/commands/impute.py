@@ -13,6 +13,7 @@ from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
 from ppl_vae.data.coding import in_text
 from ppl_vae.data.known_formats import format_of
+from ppl_vae.data.parquet import Table
 from ppl_vae.evaluation import Imputation, impute
 
 __all__ = ["COMMAND"]
@@ -45,7 +46,8 @@ def _impute(options: Namespace) -> None:
         arrays |= {"draws": raw.draws} if options.num_draws else {}
         return write(options, {name: values.numpy() for name, values in arrays.items()})
     source, out = Path(options.file).expanduser(), Path(options.out)
-    before = in_text(pd.DataFrame(format_of(source).read(source)))
+    read = format_of(source).read(source)
+    before = in_text(read.frame() if isinstance(read, Table) else pd.DataFrame(read))
     _write_table(options, before, found, None)
     for draw in range(options.num_draws):
         numbered = out.with_name(f"{out.stem}_{draw + 1}{out.suffix}")
