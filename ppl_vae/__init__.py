@@ -29,7 +29,16 @@ from ppl_vae.likelihoods import (
     StudentT,
     ZeroInflatedNegativeBinomial,
 )
-from ppl_vae.nets import MLP, ConvDecoder, ConvEncoder, GatedMLP
+from ppl_vae.nets import (
+    MLP,
+    Conv1dDecoder,
+    Conv1dEncoder,
+    ConvDecoder,
+    ConvEncoder,
+    GatedMLP,
+    GRUDecoder,
+    GRUEncoder,
+)
 from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
 from ppl_vae.priors import (
     CodePrior,
@@ -59,6 +68,8 @@ __all__ = [
     "Conditional",
     "ConditionalNormal",
     "ContinuousBernoulli",
+    "Conv1dDecoder",
+    "Conv1dEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "CorrelatedGaussian",
@@ -73,6 +84,8 @@ __all__ = [
     "Flat",
     "FlowPrior",
     "FullRankNormal",
+    "GRUDecoder",
+    "GRUEncoder",
     "Gamma",
     "GatedMLP",
     "Gaussian",

@@ -21,6 +21,15 @@ def small(net, image):
         return partial(net, channels=(4, 6), hidden_dims=(8,)), image, (2, 5)
     if net is nets.ConvDecoder:
         return partial(net, channels=(6, 4), hidden_dims=(8,)), (4,), (2, *image)
+    steps = image[1:] if image[0] > 1 else image[1:2]  # (t, d), or (t,)
+    if net is nets.Conv1dEncoder:
+        return partial(net, channels=(4, 6), hidden_dims=(8,)), steps, (2, 5)
+    if net is nets.GRUEncoder:
+        return partial(net, hidden_dim=4), steps, (2, 5)
+    if net is nets.Conv1dDecoder:
+        return partial(net, channels=(6, 4), hidden_dims=(8,)), (4,), (2, *steps)
+    if net is nets.GRUDecoder:
+        return partial(net, hidden_dim=4), (4,), (2, *steps)
     return partial(net, hidden_dims=(8,)), image, (2, 5)
 
 

@@ -15,6 +15,7 @@ from ppl_vae.data.context import contexts
 from ppl_vae.data.data import Data
 from ppl_vae.data.layout import ask_about_levels, channels_first
 from ppl_vae.data.parts import collect, cut, whole
+from ppl_vae.data.ragged import aligned
 from ppl_vae.data.stored import check_stored, dtype_of, is_stored, kind_of, split_of_stored
 from ppl_vae.domain import Domain
 from ppl_vae.rows import Rows
@@ -55,7 +56,8 @@ def from_arrays(
         Data, (n, *x_shape); images as (n, channels, height, width), in 8 bits also (n, height, width) of one channel,
         and (n, height, width, 3), whose channels are moved first. A sparse matrix of scipy and a memory map of numpy
         stay what they are, and become dense, in float32, a batch at a time. What a sparse matrix does not store is an
-        observed 0, and NaN that it stores is missing.
+        observed 0, and NaN that it stores is missing. A list of sequences (t_i, ...) of different lengths becomes an
+        array (n, t, ...) with NaN after the end of each, which the repr says.
     y
         Labels, (n,): whole numbers or strings, numbered in sorted order. `classes` keeps their names.
     x_validation, y_validation, x_test, y_test
@@ -109,9 +111,11 @@ def from_arrays(
     >>> from_arrays(x > 0, domain=Domain("binary"), fractions=(0.5, 0.2, 0.3))
     Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
     """
-    dtype = dtype_of(x) if is_stored(x) else as_tensor("x", x).dtype
+    arrays, steps = aligned({"x": x, "x_validation": x_validation, "x_test": x_test})
+    x = arrays["x"]
+    dtype = dtype_of(x)
     given = {"train": read("x", x, mask, every_column=True)}
-    others: dict[str, Any] = {"validation": (x_validation, mask_validation), "test": (x_test, mask_test)}
+    others = {"validation": (arrays["x_validation"], mask_validation), "test": (arrays["x_test"], mask_test)}
     given |= {role: read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
     conditions = {"train": context, "validation": context_validation, "test": context_test}
     given, records = _conditioned(given, conditions, standardize_context)
@@ -122,6 +126,7 @@ def from_arrays(
         _check(role, split, given["train"], known, inferred=domain is None)
     source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
     source |= {"rounded": "float64 to float32"} if dtype == torch.float64 else {}
+    source |= steps
     source |= {"conditions": records} if records else {}
     source |= {"channels": "moved first"} if np.ndim(x) == 4 and np.shape(x)[1:] != given["train"].x.shape[1:] else {}
     if len(given) < 3:

@@ -144,7 +144,7 @@ def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, A
         }
         return from_anndata(found[0], **keys, **given)
     _refuse(path, options)
-    arrays = [_known(each, file) for each, file in zip(found, files, strict=True)]
+    arrays = [_known(dict(each), file) for each, file in zip(found, files, strict=True)]
     held_out = {f"{name}_test": value for name, value in arrays[-1].items()} if len(files) > 1 else {}
     return from_arrays(**{**arrays[0], **held_out}, domain=domain, **given)
 

@@ -17,6 +17,7 @@ from ppl_vae.data.columns import Columns
 from ppl_vae.data.context import tensors
 from ppl_vae.data.parquet import ParquetRows, Table
 from ppl_vae.data.parts import whole
+from ppl_vae.data.ragged import is_ragged, padded
 from ppl_vae.data.transforms import Dequantize, SampleBinary, Standardize, Threshold
 from ppl_vae.domain import Domain
 from ppl_vae.libraries import pd
@@ -45,8 +46,8 @@ def prepared(
     recipe
         `VAE.recipe`: shapes and domain of what the model takes.
     raw
-        A frame for data that came from one, else an array (n, *x_shape), in which NaN is missing; or arrays by name, as
-        a ``.npz`` file holds them: x, mask, y, context.
+        A frame for data that came from one, else an array (n, *x_shape), in which NaN is missing, or sequences of at
+        most as many steps as in training; or arrays by name, as a ``.npz`` file holds them: x, mask, y, context.
     y, context
         Labels, as names or codes, where the model was trained on labels; contexts, each (n, ...).
     raw_domain
@@ -62,7 +63,7 @@ def prepared(
     given = {"x": raw, "mask": None, "y": y, "context": context}
     if isinstance(raw, Mapping):
         given |= {k: v for k, v in raw.items() if k in given}
-    split, labels = _as_split(provenance, given)
+    split, labels = _as_split(provenance, given, recipe["x_shape"])
     _check_shape("x", split.x, recipe["x_shape"])
     for record in provenance.get("transforms", []):
         split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"]))
@@ -72,13 +73,15 @@ def prepared(
     return split
 
 
-def _as_split(provenance: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Split, Any]:
+def _as_split(provenance: Mapping[str, Any], given: Mapping[str, Any], x_shape: Sequence[int]) -> tuple[Split, Any]:
     """The raw data as a split, and their labels; `None` for none."""
     raw = given["x"]
     if hasattr(raw, "obs") and hasattr(raw, "var_names"):
         return _of_cells(provenance, raw)
     if "columns" in provenance:
         return _of_frame(provenance, raw)
+    if "padded" in provenance or is_ragged(raw):
+        raw = padded("raw", raw, x_shape[0])
     split = read("raw", raw, given["mask"])
     return replace(split, context=_contexts(provenance, given["context"])), given["y"]
 

@@ -58,6 +58,7 @@ def noted(splits: Collection[Split], provenance: Mapping[str, Any]) -> str:
     if size := provenance.get("read", {}).get("size"):
         said += [f"cropped and scaled to {' x '.join(map(str, size))}"]
     said += [f"without {', '.join(provenance['left_out'])}"] if provenance.get("left_out") else []
+    said += [f"padded to {provenance['padded']} steps"] if provenance.get("padded") else []
     said += ["channels moved first"] if provenance.get("channels") else []
     said += [f"transparent pixels laid on {over}"] if over else []
     return "".join(f", {one}" for one in said)

@@ -29,6 +29,8 @@ def dtype_of(x: Any) -> torch.dtype:
 
     Counts are often stored as floats where a matrix is sparse.
     """
+    if not is_stored(x):
+        return as_tensor("x", x).dtype
     dtype = x.dtype if isinstance(x, Rows) else as_tensor("x", np.empty(0, x.dtype)).dtype
     if isinstance(x, np.memmap | Rows) or not dtype.is_floating_point:
         return dtype

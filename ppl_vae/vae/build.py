@@ -135,7 +135,9 @@ def build(
     likelihood_made = _likelihood(described, data, levels[-1], decoder, to)
     masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
     known = _of_data(data, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
-    posteriors = [_posterior(level, known, encoder) for level in levels]
+    reads_mask = masked and "masked" in getattr(getattr(encoder, "func", encoder), "linked", ())
+    reader = partial(encoder, masked=True) if reads_mask else encoder  # a sequence has its mask at each step
+    posteriors = [_posterior(level, known, reader) for level in levels]
     corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
     inputs: Known = {"pseudo_inputs": lambda: training_data(data, likelihood_made, masked)}
     known |= {**inputs, "context": _of_data(data, "prior", to)["context"]}
