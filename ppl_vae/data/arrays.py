@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -119,15 +120,13 @@ def from_arrays(
     given |= {role: read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
     conditions = {"train": context, "validation": context_validation, "test": context_test}
     given, records = _conditioned(given, conditions, standardize_context)
-    labels = {"train": y, "validation": y_validation, "test": y_test}
-    given, classes = _labelled(given, {role: y for role, y in labels.items() if y is not None})
+    given, classes = _labelled(given, {"train": y, "validation": y_validation, "test": y_test})
     known = domain or _inferred(dtype, given["train"].x)
     for role, split in given.items():
         _check(role, split, given["train"], known, inferred=domain is None)
     source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
     source |= {"rounded": "float64 to float32"} if dtype == torch.float64 else {}
-    source |= steps
-    source |= {"conditions": records} if records else {}
+    source |= steps | ({"conditions": records} if records else {})
     source |= {"channels": "moved first"} if np.ndim(x) == 4 and np.shape(x)[1:] != given["train"].x.shape[1:] else {}
     if len(given) < 3:
         source["split_seed"] = seed
@@ -216,8 +215,9 @@ def _conditioned(
 
 
 def _labelled(
-    given: dict[str, Split], labels: dict[str, ArrayLike | Tensor]
+    given: dict[str, Split], by_role: Mapping[str, ArrayLike | Tensor | None]
 ) -> tuple[dict[str, Split], tuple[str, ...] | None]:
+    labels = {role: y for role, y in by_role.items() if y is not None}
     if not labels:
         return given, None
     if labels.keys() != given.keys():

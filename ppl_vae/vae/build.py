@@ -135,9 +135,7 @@ def build(
     likelihood_made = _likelihood(described, data, levels[-1], decoder, to)
     masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
     known = _of_data(data, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
-    reads_mask = masked and "masked" in getattr(getattr(encoder, "func", encoder), "linked", ())
-    reader = partial(encoder, masked=True) if reads_mask else encoder  # a sequence has its mask at each step
-    posteriors = [_posterior(level, known, reader) for level in levels]
+    posteriors = [_posterior(level, known, _reader(encoder, masked)) for level in levels]
     corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
     inputs: Known = {"pseudo_inputs": lambda: training_data(data, likelihood_made, masked)}
     known |= {**inputs, "context": _of_data(data, "prior", to)["context"]}
@@ -147,6 +145,12 @@ def build(
     start_decoder(likelihood_made, data, start)
     vae.recipe = recipe(data, mask_input=masked, context_to=to, **{**parts, **as_given(levels)}, likelihood=described)
     return vae
+
+
+def _reader(encoder: Any, masked: bool) -> Any:
+    """The encoder, told that it reads a mask where it asks for that: one of sequences reads it step by step."""
+    asks = "masked" in getattr(getattr(encoder, "func", encoder), "linked", ())
+    return partial(encoder, masked=True) if masked and asks else encoder
 
 
 def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
