@@ -9,9 +9,14 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
+import pyro.distributions as dist
 import pytest
 import torch
 from nbclient import NotebookClient
+
+from ppl_vae.data import Column
 
 DTYPE = torch.get_default_dtype()
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -33,6 +38,10 @@ TINY = {
     "--out out.json",
     "disentangle.py": "--betas 1 4 --seeds 0 1 --epochs 1 --train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
     "--figure figure.png --out out.json",
+    "topics.py": "--data-dir data --epochs 2 --latent-dim 3 --hidden-dims 8 --num-samples 30 --words data/words.txt "
+    "--figure figure.png --out out.json",
+    "tables.py": "--data-dir data --epochs 2 --latent-dims 2 3 --hidden-dim 8 --components 2 3 --num-samples 30 "
+    "--scored 20 --figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
@@ -184,6 +193,94 @@ def training_step(found, printed):
     assert "by hand" in printed
 
 
+def documents_in_files():
+    """Forty documents of thirty words for training and twenty for the test, one of each without words."""
+    rng = np.random.default_rng(0)
+    for part, num in (("train", 40), ("test", 20)):
+        counts = rng.poisson(rng.gamma(0.3, 2, size=(num, 30)))
+        counts[3] = 0
+        lines = [" ".join(f"{j + 1}:{c}" for j, c in enumerate(row) if c) for row in counts]
+        text = "".join(f"{i % 3} {line}\n" for i, line in enumerate(lines))
+        Path(f"data/counts/20news_{part}.feat").write_text(text)
+    Path("data/words.txt").write_text("\n".join(f"w{i}" for i in range(30)))
+
+
+def topics(found, printed):
+    script = runpy.run_path(str(EXPERIMENTS / "topics.py"))
+    x = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 4.0]])
+    p = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], dtype=torch.float64)
+    mass = torch.tensor([math.log(3 * 0.5**2 * 0.3), 4 * math.log(0.7)], dtype=torch.float64)  # three orders, and one
+    by_hand = math.exp(-(math.log(0.5 * 0.5 * 0.3) / 3 + math.log(0.7)) / 2)  # of words in their order
+    assert script["perplexity"](mass, x)[0] == pytest.approx(by_hand, rel=1e-12)
+    in_pyro = [dist.Multinomial(int(n), q).log_prob(row) for n, row, q in zip(x.sum(1), x.double(), p, strict=True)]
+    assert script["perplexity"](torch.stack(in_pyro), x)[0] == pytest.approx(by_hand, rel=1e-12)
+    together = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]).double()
+    assert script["npmi"](together[:, :2]) == pytest.approx(1)  # always both or none
+    assert script["npmi"](together[:, 1:]) == -1  # never both
+    assert found["scores"]["test"]["documents"] == 19
+    for scores in found["scores"].values():
+        assert 1 < scores["perplexity_log_px"] <= scores["perplexity_elbo"] < 100
+    assert len(found["topics"]) == 3
+    assert all(len(topic["words"]) == 10 and topic["words"][0].startswith("w") for topic in found["topics"])
+    assert "1 without words left out" in printed
+    assert "GSM 787" in printed
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def adult_in_files():
+    """Two hundred rows like those of Adult, their types, and the places of hidden entries."""
+    rng = np.random.default_rng(0)
+    n = 200
+    of_a_class = {1: 7, 3: 16, 4: 7, 5: 14, 6: 6, 7: 5, 8: 2}
+    columns = {j: rng.integers(1, levels + 1, n) for j, levels in of_a_class.items()}
+    columns |= {0: rng.integers(17, 91, n), 2: rng.integers(10_000, 900_000, n), 11: rng.integers(1, 100, n)}
+    columns |= {j: np.where(rng.random(n) < 0.3, rng.integers(100, 9000, n), 0) for j in (9, 10)}
+    table = pd.DataFrame({j: columns[j] for j in range(12)}).astype(object)
+    table.iloc[5, 1] = "NaN"
+    table.to_csv("data/tables/adult.csv", header=False, index=False)
+    types = "count,1, cat,7,7 pos,1, ordinal,16,16 cat,7,7 cat,14,14 cat,6,6 cat,5,5 cat,2,2 pos,1, pos,1, count,1,"
+    Path("data/tables/adult_types.csv").write_text("\n".join(["type,dim,nclass", *types.split()]))
+    hidden = np.argwhere(rng.random((n, 12)) < 0.3) + 1
+    np.savetxt("data/tables/adult_missing20.csv", hidden, "%d", delimiter=",")
+
+
+def tables(found, printed):
+    assert len(found["nll"]) == len(found["errors"]) == 12
+    assert found["nll"]["fnlwgt"]["base_measure"] == "density"
+    assert {row["base_measure"] for name, row in found["nll"].items() if name != "fnlwgt"} == {"mass"}
+    for name in ("VAE", "mixture", "marginals"):
+        total = sum(row[name] for row in found["nll"].values())
+        assert found["total"]["nll"][name] == pytest.approx(total, rel=1e-6)
+        assert all(math.isfinite(row[name]) for row in found["nll"].values())
+    for row in found["errors"].values():
+        assert row["hidden"] > 0
+        assert 0 <= row["VAE"] < 5
+    assert found["chosen"]["latent_dim"] in (2, 3)
+    assert found["chosen"]["components"] in (2, 3)
+    check_mixture(runpy.run_path(str(EXPERIMENTS / "tables.py"))["Mixture"])
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def check_mixture(mixture):
+    """Its masses add up to one, and its conditional scores are those of enumeration."""
+    columns = [Column("a", "categories", "int64", levels=3, categories=(0, 1, 2)), Column("b", "counts", "int64")]
+    rng = np.random.default_rng(0)
+    x = np.stack([rng.integers(3, size=300), np.where(rng.random(300) < 0.5, 0, rng.poisson(9, 300))], 1).astype(float)
+    fitted = mixture(columns, 2).fit(x, seed=0)
+    every = np.array([(a, b) for a in range(3) for b in range(3000)], dtype=float)
+    mass = np.exp(fitted.log_px(every)).reshape(3, 3000)
+    assert mass.sum() == pytest.approx(1, abs=1e-6)
+    nll = fitted.nll(np.array([[1.0, 8.0], [2.0, np.nan]]))
+    by_enumeration = -np.log([mass[1, 8] / mass[:, 8].sum(), mass[1, 8] / mass[1].sum()])
+    assert nll[0] == pytest.approx(by_enumeration, abs=1e-5)
+    assert nll[1, 0] == pytest.approx(-np.log(mass[2].sum()), abs=1e-5)
+    assert np.isnan(nll[1, 1])
+
+
+FILES = {"topics.py": documents_in_files, "tables.py": adult_in_files}
+"""What writes the files that a script reads."""
+
+
 def kills(found, printed):
     assert found["identical"] == found["killed"] == found["trainings"] == 17
     assert len(found["kinds"]) == 17
@@ -205,6 +302,10 @@ def path(file):
 def test_script(script, tmp_path, monkeypatch, capsys):
     assert path(script) in TINY, f"give {path(script)} tiny settings in TINY, and a check of what it finds"
     monkeypatch.chdir(tmp_path)
+    if path(script) in FILES:
+        for folder in ("counts", "tables"):
+            (tmp_path / "data" / folder).mkdir(parents=True)
+        FILES[path(script)]()
     words = [str(script), *shlex.split(TINY[path(script)])]
     if "os.fork" in script.read_text():  # other tests' threads would not live on in the children
         printed = subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
