@@ -10,7 +10,7 @@ import numpy as np
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.libraries import pd
 
-__all__ = ["decoded", "encoded", "in_text"]
+__all__ = ["as_text", "decoded", "encoded", "in_text"]
 
 
 def in_text(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
@@ -77,7 +77,7 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
     known = {value: float(code) for code, value in enumerate(column.categories)}
     text = all(isinstance(value, str) for value in known)
     plain = values.astype(object)
-    codes = plain.map(lambda v: known.get(str(v) if text else v, -1.0), na_action="ignore").to_numpy(
+    codes = plain.map(lambda v: known.get(as_text(v) if text else v, -1.0), na_action="ignore").to_numpy(
         dtype=float, na_value=np.nan
     )
     if (strange := codes == -1).any():
@@ -89,6 +89,11 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
             "have; correct it, replace it by NaN as missing, or train with it"
         )
     return codes
+
+
+def as_text(value: Any) -> str:
+    """A category as text; a whole number without a point, as which gaps beside it let pandas read it."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _days(values: pd.Series, column: Column) -> np.ndarray:
@@ -143,6 +148,8 @@ def _of_codes(codes: np.ndarray, column: Column) -> pd.Series:
     if column.dtype == "category":
         return pd.Series(made)
     plain = pd.Series(made).astype(object)
+    if column.dtype.startswith("float") and all(type(value) is int for value in column.categories):
+        return plain.astype("Int64")  # floats only for their gaps
     fits = bool((codes >= 0).all()) or not column.dtype.startswith(("bool", "int", "uint"))
     return plain.astype(column.dtype) if fits or column.dtype == "boolean" else plain
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from ppl_vae.data.coding import as_text
 from ppl_vae.data.columns import LIKELIHOODS, Column
 from ppl_vae.files import regular
 from ppl_vae.libraries import pd
@@ -185,6 +186,8 @@ def _of_numbers(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any
     whole = bool((numbers == numbers.round()).all())
     low, high = float(numbers.min()), float(numbers.max())
     discrete = whole and (pd.api.types.is_integer_dtype(values) or len(there) < len(values))
+    if say.like is not None and say.values and all(isinstance(value, str) for value in say.values):
+        return _coded(values, say, tuple(sorted(set(map(as_text, there)))), "categories")  # as text in the other data
     if say.kind in ("categories", "levels") or say.values or (say.kind == "binary" and not {low, high} <= {0.0, 1.0}):
         found = tuple(sorted(set(map(int, numbers) if whole else numbers.tolist())))
         return _coded(values, say, _numbered(found, say.number), "categories")
@@ -231,6 +234,8 @@ def _only(values: pd.Series, say: Told, *allowed: str) -> None:
 def _plain(category: Any) -> Any:
     """A category as JSON holds it: others than numbers, booleans and text by their text."""
     value = category.item() if isinstance(category, np.generic) else category
+    if isinstance(value, float) and value.is_integer():  # as which pandas reads whole numbers with gaps
+        return int(value)
     return value if isinstance(value, str | int | float | bool) else str(value)
 
 

@@ -131,7 +131,7 @@ class Evaluation:
         return math.nan if self.one_code else doubtful(self.per_datum, self.good_k)
 
     def __repr__(self) -> str:
-        lines = [f"{self.formula.splitlines()[0]}: {data(len(self.per_datum))}, {self.base_measure}"]
+        lines = [f"{self.formula.splitlines()[0]}: {data(len(self.per_datum))}, {self.base_measure}, raw units"]
         if "seed" in self.data.get("provenance", {}):
             lines.append(f"  the random preprocessing of x was drawn once, from seed {self.data['provenance']['seed']}")
         for name, (mean, se) in self.summary.drop(index="kl_gap", errors="ignore").iterrows():

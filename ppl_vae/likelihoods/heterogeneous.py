@@ -68,8 +68,9 @@ class Heterogeneous(Likelihood):
         The domains of the columns.
     columns
         Likelihoods, classes or partials of such, by the name of a column, or by a kind of domain for all of its
-        columns; the name goes first. Others get the usual one of their kind: Gaussian and LogNormal with a scale for
-        each column, Bernoulli, Categorical, OrderedLogistic, NegativeBinomial, ContinuousBernoulli.
+        columns; the name goes first, and a column named as a kind is not the kind. Others get the usual one of their
+        kind: Gaussian and LogNormal with a scale for each column, Bernoulli, Categorical, OrderedLogistic,
+        NegativeBinomial, ContinuousBernoulli.
     names
         Names of the columns; ``"0"``, ``"1"``, ... if none are given.
     context, site
@@ -111,7 +112,11 @@ class Heterogeneous(Likelihood):
         num = x_shape[-1]
         self.names = tuple(map(str, range(num))) if names is None else tuple(names)
         each = domain.columns(num)
-        chosen = [_chosen(name, one, columns or {}) for name, one in zip(self.names, each, strict=False)]
+        by_kind = {key: one for key, one in (columns or {}).items() if key not in self.names}
+        chosen = [
+            _chosen(name, one, by_kind | {one.kinds[0]: columns[name]} if columns and name in columns else by_kind)
+            for name, one in zip(self.names, each, strict=False)
+        ]
         _check_names(self.names, num, domain, columns or {})
         keys = [
             (one.kinds[0], one.levels if one.discrete else None, _said(factory))
@@ -204,10 +209,10 @@ class _NoNet(nn.Module):
         super().__init__()
 
 
-def _chosen(name: str, domain: Domain, columns: Mapping[str, Factory]) -> Factory:
-    """The likelihood of a column."""
+def _chosen(name: str, domain: Domain, by_kind: Mapping[str, Factory]) -> Factory:
+    """The likelihood of a column, which is that of its kind."""
     kind = domain.kinds[0]
-    factory = columns.get(name) or columns.get(kind) or _USUAL.get(kind)
+    factory = by_kind.get(kind) or _USUAL.get(kind)
     if factory is None:
         raise ValueError(
             f"Heterogeneous expects a likelihood for column {name!r} of {kind} values, got none; give one: "

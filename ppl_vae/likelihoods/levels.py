@@ -18,6 +18,7 @@ from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Shape
 from ppl_vae.likelihoods.marginals import frequencies, mean_and_variance
 from ppl_vae.nets import MLP
+from ppl_vae.support import unwrapped
 
 __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture", "OrderedLogistic"]
 
@@ -206,7 +207,8 @@ class OrderedLogistic(_OnLevels):
 class Categorical(_OnLevels):
     """p(x_i | z) = Categorical(x_i; softmax(logits_i)), any distribution over the levels 0, ..., levels - 1.
 
-    The levels may have an order or none (categories). The encoder sees them scaled to [0, 1] in either case.
+    The levels may have an order or none (categories). The encoder sees them scaled to [0, 1], or, where they have none,
+    one-hot along the first dimension of a datum; then the most probable one stands for p(x_i | z), not the mean.
 
     Parameters
     ----------
@@ -215,6 +217,8 @@ class Categorical(_OnLevels):
     levels
         Number of levels; or a sequence, the number of levels of each column, the last dimension of x: the levels that a
         column lacks have no mass. The decoder has as many outputs per element as the largest.
+    ordered
+        Whether the levels have an order; `build` says no where some of the data are categories.
     context, site
         See `Likelihood`.
 
@@ -233,10 +237,12 @@ class Categorical(_OnLevels):
         x_shape: Shape,
         net: Net = MLP,
         levels: Count | Sequence[Count] = 256,
+        ordered: bool = True,
         *,
         context: Sequence[Shape] = (),
         site: Name = "x",
     ) -> None:
+        self.ordered = ordered
         each = torch.as_tensor(levels)
         if each.dim() and each.shape != tuple(x_shape)[-1:]:
             raise ValueError(
@@ -258,8 +264,29 @@ class Categorical(_OnLevels):
         return distributions.Levels(stacked if self.lacking is None else stacked.masked_fill(self.lacking, -torch.inf))
 
     def standardize(self, x: Tensor) -> Tensor:
-        """Levels scaled to [0, 1]."""
-        return x / self.top
+        """Levels scaled to [0, 1], or one-hot, (*leading, *seen_shape)."""
+        if self.ordered:
+            return x / self.top
+        dims = len(self.x_shape)
+        one_hot = x.unsqueeze(-dims) == torch.arange(self.levels).to(x).reshape(-1, *[1] * (dims - 1))
+        return one_hot.to(x.dtype).flatten(-dims - 1, -dims)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Of one-hot codes, as many along the first dimension as there are levels."""
+        first, *rest = self.x_shape
+        return self.x_shape if self.ordered else (first * self.levels, *rest)
+
+    def seen_mask(self, mask: Tensor) -> Tensor:
+        """The mask of each element, repeated for its levels."""
+        return mask if self.ordered else mask.repeat_interleave(self.levels, -len(self.x_shape))
+
+    def typical(self, fn: TorchDistribution) -> Tensor:
+        """The mean, or the most probable level where they have no order."""
+        if self.ordered:
+            return super().typical(fn)
+        logits: Tensor = unwrapped(fn).logits
+        return logits.argmax(-1).to(logits)
 
     def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:
         """Log frequencies."""

@@ -44,8 +44,9 @@ class Fit:
     ----------
     history
         Indexed by epoch, from 1; a column `train_` and `validation_` of each of `elbo`, `reconstruction` and
-        `kl_<site>`, in nats per datum, and `beta`, `learning_rate` and `seconds`; and what a part of the program
-        has `reported`, such as the `perplexity_<site>` of a codebook.
+        `kl_<site>`, in nats per datum in the units of x, where `evaluate` has those of the raw data, and `beta`,
+        `learning_rate` and `seconds`; and what a part of the program has `reported`, such as the `perplexity_<site>`
+        of a codebook.
     best_epoch
         The epoch whose weights were kept.
     stopped
@@ -67,7 +68,7 @@ class Fit:
         reported = [name for name in best.index if name.startswith("perplexity_")]
         return (
             f"Fit({len(self.history)} epochs, stopped by {self.stopped}; kept epoch {self.best_epoch}: "
-            f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum"
+            f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum in units of x"
             + "".join(f", perplexity of {name.removeprefix('perplexity_')} {best[name]:.1f}" for name in reported)
             + ")"
             + (_still_rising(self.history[which], which.replace("_", " ")) if self.stopped == "epochs" else "")

@@ -44,10 +44,11 @@ def chosen(data: Described, likelihood: Factory | None) -> Factory:
 
 
 def of_domain(domain: Domain) -> Known:
-    """What a likelihood may ask for: the domain, and the number of levels where it has one."""
+    """What a likelihood may ask for: the domain, and of levels their number and whether they have an order."""
     if not set(domain.kinds) <= {"binary", "levels", "categories"}:
         return {"domain": lambda: domain}
-    return {"domain": lambda: domain, "levels": lambda: _levels(domain)}
+    ordered = "categories" not in domain.kinds
+    return {"domain": lambda: domain, "levels": lambda: _levels(domain), "ordered": lambda: ordered}
 
 
 def _levels(domain: Domain) -> Any:

@@ -313,3 +313,19 @@ def test_new_data_may_lack_dates(mixed):
     rows = mixed.head(2).assign(**{c.name: None for c in columns if c.origin})
     _, there = encoded(rows, columns)
     assert not there[:, [bool(c.origin) for c in columns]].any()
+
+
+def test_whole_categories_with_gaps_are_read_and_written_as_whole_numbers(tmp_path):
+    """pandas reads whole numbers with gaps as floats: a category 1 is no 1.0."""
+    n = np.arange(40)
+    gaps = pd.Series(np.where(n % 5, n % 3 + 1.0, np.nan))
+    data = from_frame(pd.DataFrame({"told": gaps, "category": gaps.astype("category")}), {"told": "categories"})
+    assert [c.categories for c in data.columns] == [(1, 2, 3)] * 2
+    assert "1.0" not in str(data.columns)
+    made = to_frame(torch.tensor([[0.0, 2.0], [torch.nan, 1.0]]), data)
+    made.to_csv(tmp_path / "made.csv", index=False)
+    assert (tmp_path / "made.csv").read_text() == "told,category\n1,3\n,2\n"
+    text = from_frame(pd.DataFrame({"code": ["1", "2", "3", None] * 10}))
+    again = from_frame(pd.DataFrame({"code": [1.0, 2.0, np.nan, 3.0] * 10}), text.columns)
+    assert again.columns[0].categories == ("1", "2", "3")
+    assert set(again.train.x[again.train.observed].tolist()) == {0.0, 1.0, 2.0}

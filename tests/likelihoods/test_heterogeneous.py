@@ -189,6 +189,17 @@ def test_columns_are_chosen_by_name_or_kind():
     assert loss(again, [x]) == loss(vae, [x]) == loss(copy.deepcopy(vae), [x])
 
 
+def test_a_column_named_as_a_kind_is_not_the_kind():
+    table = Domain(("real", "counts", "real"), span=(1.0, 1.0, 2.0))
+    kinds = {"names": ("real", "counts", "income"), "columns": {"real": partial(Gaussian, scale=0.5)}}
+    made = Heterogeneous(2, (3,), SMALL, domain=table, **kinds)
+    scales = {made.names[j]: leaf for g, leaf in zip(made.groups, made.leaves, strict=True) for j in g.columns}
+    assert scales["real"].scale == 0.5
+    assert scales["income"].scale == "elementwise"
+    with pytest.raises(ValueError, match=r"a likelihood of real values for column 'real', got NegativeBinomial"):
+        Heterogeneous(2, (3,), SMALL, domain=table, names=kinds["names"], columns={"real": NegativeBinomial})
+
+
 def test_a_recipe_keeps_the_groups_where_the_usual_likelihood_is_given_by_name():
     domain = Domain(("binary", "real", "binary"))
     likelihood = partial(Heterogeneous, names=("a", "b", "c"), columns={"c": Bernoulli, "b": partial(Gaussian)})

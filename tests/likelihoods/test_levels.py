@@ -19,6 +19,7 @@ from ppl_vae import (
     evaluate,
     fit,
 )
+from ppl_vae.support import unwrapped
 
 
 def answers(levels=4, kind="levels", seed=0):
@@ -90,7 +91,7 @@ def test_categories_are_a_domain():
     source = answers(6, "categories")
     vae = built(Categorical, source)
     assert vae.likelihood.levels == 6
-    assert_close(vae.likelihood.standardize(torch.tensor([0.0, 5.0])), torch.tensor([0.0, 1.0]))
+    assert not vae.likelihood.ordered
     with pytest.raises(ValueError, match=r"OrderedLogistic expects data.*'levels', got 'categories'.*choose Het"):
         built(OrderedLogistic, DataSpec((5,), Domain("categories", levels=6)))
 
@@ -107,6 +108,37 @@ def test_columns_have_their_own_numbers_of_levels():
     fit(vae, source, epochs=1, seed=0, progress=False)
     assert evaluate(vae, source.test, num_samples=30, seed=0, progress=False).per_datum.log_px.notna().all()
     assert (vae.sample(50, seed=0) < torch.tensor(levels)).all()
-    assert_close(vae.likelihood.standardize(torch.tensor([[1.0, 4.0, 1.0]])), torch.tensor([[1.0, 1.0, 0.5]]))
+    ordered = Categorical(2, (3,), SMALL, levels=levels)
+    assert_close(ordered.standardize(torch.tensor([[1.0, 4.0, 1.0]])), torch.tensor([[1.0, 1.0, 0.5]]))
     with pytest.raises(ValueError, match=r"one for each of the 3 columns, got 2; give as many"):
         Categorical(2, (3,), SMALL, levels=(2, 5))
+
+
+@pytest.mark.parametrize("x_shape", [(4,), (2, 3, 5)])
+def test_an_encoder_sees_unordered_categories_one_hot(x_shape):
+    leaf = Categorical(2, x_shape, SMALL, levels=3, ordered=False)
+    x = torch.randint(3, (7, *x_shape), generator=torch.Generator().manual_seed(0)).float()
+    seen = leaf.standardize(x)
+    assert seen.shape == (7, *leaf.seen_shape)
+    each = seen.unflatten(1, (x_shape[0], 3)).movedim(2, -1)  # the levels of an element last
+    assert_close(each, torch.nn.functional.one_hot(x.long(), 3).float())
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    of_each = leaf.seen_mask(mask).unflatten(1, (x_shape[0], 3)).movedim(2, -1)
+    assert torch.equal(of_each, mask[..., None].expand_as(each))
+    ordered = Categorical(2, x_shape, SMALL, levels=3)
+    assert ordered.seen_shape == x_shape
+    assert_close(ordered.standardize(x), x / 2)
+
+
+def test_of_unordered_categories_the_most_probable_one_is_typical():
+    source = answers(6, "categories").hide(0.2, seed=0)
+    vae = built(Categorical, source)
+    fit(vae, source, epochs=1, seed=0, progress=False)
+    z = torch.randn(9, 2)
+    p = vae.decode(z)
+    assert torch.equal(vae.likelihood.typical(vae.decode(z)), unwrapped(p).logits.argmax(-1).float())
+    for made in (vae.reconstruct(source.test, seed=0), vae.sample(20, seed=0, mean=True)):
+        assert torch.equal(made, made.round())
+    levels = built(Categorical, answers(6, "levels"))
+    assert_close(levels.likelihood.typical(levels.decode(z)), levels.decode(z).mean)
+    assert (levels.reconstruct(answers(6, "levels").test, seed=0) % 1).any()

@@ -330,7 +330,8 @@ def test_it_learns_digits_with_most_of_its_codes():
     of_groups, together = perplexity_of(vae, digits().train.fixed(0).x)
     assert together > 10  # of 16; a group needs fewer
     assert history.perplexity_z[result.best_epoch] == pytest.approx(of_groups, rel=0.1)
-    assert f"nats per datum, perplexity of z {history.perplexity_z[result.best_epoch]:.1f})" in repr(result)
+    said = f"nats per datum in units of x, perplexity of z {history.perplexity_z[result.best_epoch]:.1f})"
+    assert said in repr(result)
     assert history.validation_elbo.max() > history.validation_elbo.iloc[0] + 3
     assert history.validation_kl_z.to_numpy() == pytest.approx(4 * math.log(16))
     samples = vae.sample(200, seed=0, mean=True)

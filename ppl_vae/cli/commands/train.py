@@ -49,7 +49,7 @@ def _options(parser: Parser) -> None:
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
     parser.component(Prior, "prior", skip=Prior.linked)
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    of_data = ["levels", "domain", "columns", "names"]
+    of_data = ["levels", "ordered", "domain", "columns", "names"]
     parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), *of_data], usual=usual)
     parser.component(Posterior, "posterior", skip=parameters(Posterior))
     parser.component(Network, "encoder", skip=Network.linked)

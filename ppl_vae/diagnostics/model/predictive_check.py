@@ -30,6 +30,7 @@ Level = Literal["population", "datum"]
 Part = TypeVar("Part", bound=Replicates)
 REALIZED = "-log p(x | z)"
 SEE = "see coordinate units"
+MOST_PANELS = 8
 
 
 @verb
@@ -67,7 +68,8 @@ def posterior_predictive_check(
         ``"population"`` or ``"datum"``.
     statistics
         Functions by name, each of data (n, *x_shape) and their mask, to (n,), NaN where undefined; if `None`, those of
-        `diagnostics.model.statistics` for images, counts or tables.
+        `diagnostics.model.statistics` for images, counts or tables, of which these are the columns, each by itself,
+        where they differ in kind or units.
     num_replicates
         Replicates R of the data set, or of each datum; p-values are multiples of 1 / (2 R + 2).
     num_kept
@@ -244,8 +246,15 @@ def _told_of_each(_: Subject, results: Results) -> list[str]:
 
 
 def _figures(_: Subject, results: Results) -> Iterator[Figure]:
-    """One row of panels for the mean over the data of each statistic, one for its standard deviation."""
+    """One row of panels for the mean over the data of each statistic, one for its standard deviation.
+
+    Of more statistics than there is room for, those of a table with many columns, the ones that fit worst.
+    """
     found = group(results["predictive_check"], "predictive_check")
+    if found.sizes["statistic"] > MOST_PANELS:
+        off = abs(found["p_value"] - 0.5).max("moment").fillna(0)
+        worst = np.sort(np.argsort(-off.values, kind="stable")[:MOST_PANELS])
+        found = found.isel(statistic=worst)
     rows = [[_panel(found, s, m) for s in found["statistic"].values] for m in found["moment"].values]
     yield Figure("predictive_check", rows, (3.6, 3))
 

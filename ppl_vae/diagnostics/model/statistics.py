@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ __all__ = [
     "Discrepancy",
     "Measure",
     "Statistic",
+    "by_column",
     "dispersion",
     "edges",
     "euler",
@@ -29,6 +31,7 @@ __all__ = [
     "zeros",
 ]
 
+MOST = 5  # values of a category that are counted
 AT_ONCE = 500  # data per batch, few enough for the processor's cache
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
@@ -100,7 +103,7 @@ def euler(x: Tensor, mask: Tensor) -> Tensor:
     return (pixels - sum(pairs) + faces).to(x.dtype)
 
 
-def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
+def suited(x: Tensor, domain: Domain | None, columns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Discrepancy]:
     """Default statistics of data (n, *x_shape), by name.
 
     Parameters
@@ -109,7 +112,10 @@ def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
         Data; images are (n, c, h, w).
     domain
         The domain of x; if not known, it is inferred from the values: binary, counts unless x are images, else real.
-        Statistics of mixed columns are those of real values, in the raw units of each column.
+        Where columns differ in their kinds, levels or units, statistics are of each column by itself: its value, whose
+        mean and standard deviation over the data are compared; of a category the share of its most frequent values.
+    columns
+        Of the frame that x came from, as its provenance has them, for their names.
 
     Examples
     --------
@@ -117,6 +123,8 @@ def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
     ['ink', 'edges', 'pieces_less_holes']
     """
     known = domain or next(d for k in ("binary", "counts", "real") if (d := Domain(k)).contains(x))
+    if known.num_columns is not None and x.dim() == 2:
+        return by_column(x, known, columns)
     kind = known.kinds[0] if len(known.kinds) == 1 else "real"
     binary, image = kind == "binary", x.dim() == 4
     units = {"binary": "1", "counts": "counts"}.get(kind, "units of x")
@@ -132,6 +140,32 @@ def suited(x: Tensor, domain: Domain | None) -> dict[str, Discrepancy]:
         return {**{name: Discrepancy(f, units) for name, f in counts.items()}, "zeros": Discrepancy(zeros, "1")}
     table = {"mean": mean, "sd": sd, "smallest": smallest, "largest": largest}
     return {**{name: Discrepancy(f, units) for name, f in table.items()}, "skewness": Discrepancy(skewness, "1")}
+
+
+def by_column(x: Tensor, domain: Domain, columns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Discrepancy]:
+    """Statistics of the columns of a table (n, columns), each by itself: see `suited`."""
+    found: dict[str, Discrepancy] = {}
+    each = domain.columns(x.shape[1])
+    for j, one in enumerate(each):
+        about = columns[j] if len(columns) == len(each) else {}
+        name = str(about.get("name", f"column {j}"))
+        if one.kind != "categories":
+            unit = {"binary": "1", "counts": "counts", "levels": "levels"}.get(one.kinds[0], "raw units")
+            found[name] = Discrepancy(partial(_value, j), "days" if about.get("origin") else unit)
+            continue
+        levels, counts = x[:, j].unique(return_counts=True)
+        for level in levels[counts.argsort(descending=True)][:MOST].sort().values.tolist():
+            called = about["categories"][int(level)] if about.get("categories") else int(level)
+            found[f"{name} = {called}"] = Discrepancy(partial(_is, j, level), "1")
+    return found
+
+
+def _value(column: int, x: Tensor, mask: Tensor) -> Tensor:
+    return x[:, column].masked_fill(~mask[:, column], math.nan)
+
+
+def _is(column: int, level: float, x: Tensor, mask: Tensor) -> Tensor:
+    return (x[:, column] == level).to(x.dtype).masked_fill(~mask[:, column], math.nan)
 
 
 class Measure:
@@ -153,7 +187,8 @@ class Measure:
     def __init__(self, split: Split, statistics: Mapping[str, Statistic] | None) -> None:
         self.split = split
         if statistics is None:
-            self.chosen = suited(split.x.masked_fill(~split.observed, 0), split.domain)
+            x = split.x.masked_fill(~split.observed, 0)
+            self.chosen = suited(x, split.domain, split.provenance.get("columns", ()))
         elif not statistics:
             raise ValueError("a predictive check expects one statistic or more, got none; leave out statistics=")
         else:

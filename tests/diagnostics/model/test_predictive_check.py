@@ -1,6 +1,7 @@
 """Predictive checks: statistics against scipy, p-values against their distribution and against closed forms."""
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -333,3 +334,27 @@ def test_one_datum_and_one_replicate():
     for level in ("population", "datum"):
         result = found(normal(), split, level=level, num_replicates=1, seed=0)
         assert set(np.unique(result["p_value"].values[~np.isnan(result["p_value"].values)])) <= {0.25, 0.75}
+
+
+def test_columns_of_a_table_are_checked_each_by_itself():
+    n = np.arange(200)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"income": rng.normal(40_000, 9_000, 200), "share": rng.uniform(size=200), "rooms": n % 4})
+    frame["job"] = np.array(["cook", "clerk", "judge", "smith", "baker", "miller", "weaver"])[np.minimum(n % 16, 6)]
+    frame.loc[::3, "income"] = None
+    table = data.from_frame(frame, {"rooms": "counts"}).standardize()
+    vae = build(table, latent_dim=2, encoder=SMALL, decoder=SMALL, seed=0)
+    result = found(vae, table.train, num_replicates=30, seed=0)
+    names = result["statistic"].values.tolist()
+    assert names[:3] == ["income", "share", "rooms"]
+    assert len(names) == 3 + 5
+    assert {"job = weaver", "job = cook"} <= set(names)
+    assert result["units"].sel(statistic="rooms").item() == "counts"
+    raw = frame.loc[table.train.index.numpy()]
+    of_income = result["observed"].sel(statistic="income")
+    assert float(of_income.sel(moment="mean")) == pytest.approx(raw["income"].mean(), rel=1e-5)
+    assert float(of_income.sel(moment="sd")) == pytest.approx(raw["income"].std(), rel=1e-5)
+    share = result["observed"].sel(statistic="job = weaver", moment="mean")
+    assert float(share) == pytest.approx((raw["job"] == "weaver").mean())
+    replicated = result["replicated"].sel(statistic="income", moment="mean")  # the marginals it starts at
+    assert abs(float(replicated.mean()) - 40_000) < 3_000
