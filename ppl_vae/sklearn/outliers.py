@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from pyro.infer import ELBO, Trace_ELBO
 from sklearn.base import OutlierMixin
@@ -16,27 +17,27 @@ from sklearn.utils import check_scalar
 
 from ppl_vae import traces
 from ppl_vae.calls import method
-from ppl_vae.importance import good_k, log_marginal, psis
+from ppl_vae.importance import good_k
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
-from ppl_vae.sklearn import rowwise
 from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
+from ppl_vae.sklearn.evidence import evidence
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
 __all__ = ["OutlierDetector"]
-
-_LARGE = 1e300
 
 
 class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     """Rows with a low log p(x) under a VAE of X, where that estimate can be believed.
 
     A row is an outlier, -1, if its log p(x) is below `offset_` and its k-hat is at most `good_k_`. log p(x) is
-    estimated from below: with a high k-hat it may lie far above the estimate. So a row with an estimate below `offset_`
-    and a high k-hat is not judged: its score is `offset_`, its decision 0, and it is predicted as an inlier, 1;
-    `predict` warns how many such rows there are. `log_px` and `pareto_k` give the estimates as they are.
+    estimated by draws from q; where their k-hat is above `good_k_`, by draws around the mode of p(z | x) too, and the
+    estimate with the lower k-hat counts. Either is an estimate from below: with a high k-hat log p(x) may lie far above
+    it, and a low estimate is no evidence of an outlier. So a row with an estimate below `offset_` and a high k-hat is
+    not judged: its score is `offset_`, its decision 0, and it is predicted as an inlier, 1; `predict` warns how many
+    such rows there are. `assess` gives the estimates as they are.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     validation_fraction : float, default=0.0
         Fraction of X held out from training; if above 0, the weights of the best epoch on it are kept.
     num_samples : int, default=1000
-        Draws from q for each row, 25 or more; k-hat is steady from 1,000 on.
+        Draws for each row, 25 or more; k-hat is steady from 1,000 on.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the rows held out, the order of the rows and all draws. With an int a fit is reproduced
         bit for bit on a CPU.
@@ -120,8 +121,10 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     with missing values are refused: log p(x_observed) of rows that miss different columns cannot be ranked; impute them
     first (`Imputer`).
 
-    A row unlike all others is often one that the encoder was never trained for, so that its k-hat is high and it is not
-    judged. More `num_samples` or a richer `posterior` let more rows be judged, and `log_px` ranks all of them.
+    A row unlike all others is often one that the encoder was never trained for, so that q is far from p(z | x) and the
+    first k-hat high. The second draws do not need q: they are from a multivariate Student t at the mode of p(z | x),
+    with the curvature there (Geweke 1989). They do not see other modes, and are not made for latents that are not any
+    real numbers.
 
     A density is high where many rows were, and may be high on rows that look like none of them (Nalisnick et al.): low
     log p(x) is one notion of an outlier.
@@ -130,7 +133,8 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
 
     References
     ----------
-    Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Nalisnick et al. 2019, arXiv:1810.09136.
+    Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Geweke 1989, doi:10.2307/1913710 (the second draws); Nalisnick et
+    al. 2019, arXiv:1810.09136.
 
     Examples
     --------
@@ -183,6 +187,26 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         self.device = device
 
     @method
+    def assess(self, X: ArrayLike) -> pd.DataFrame:
+        """Everything that is known of each row, computed once.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data.
+
+        Returns
+        -------
+        DataFrame
+            One row for each of X, with the index of a frame X: `log_px`, a stochastic lower bound of log p(x) in nats,
+            in the units of X, whatever its k-hat; `pareto_k`, whether it can be believed; `judged`, false where it is
+            below `offset_` with a k-hat above `good_k_`; `score`, `offset_` for rows that are not judged and else
+            `log_px`; and `outlier`, true where that is below `offset_`.
+        """
+        found = self._assessed(*self._evidence(self._data(X)))
+        return found.set_axis(X.index) if isinstance(X, pd.DataFrame) else found
+
+    @method
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """log p(x) of each row; `offset_` where the estimate is below it and k-hat above `good_k_`.
 
@@ -197,7 +221,8 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
             In nats, in the units of X. The draws are the same for every row and every call: a value does not depend
             on what other rows there are.
         """
-        return self._judged(*self._estimates(self._data(X)))[0]
+        scores: np.ndarray = self._assessed(*self._evidence(self._data(X))).score.to_numpy()
+        return scores
 
     @method
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -234,19 +259,19 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         UserWarning
             Of rows that are not judged, with their number.
         """
-        scores, doubtful = self._judged(*self._estimates(self._data(X)))
-        if doubtful.any():
+        found = self._assessed(*self._evidence(self._data(X)))
+        if not found.judged.all():
             warnings.warn(
-                f"{int(doubtful.sum())} of {len(scores)} rows have a log p(x) below the threshold and a k-hat above "
-                f"{self.good_k_:.2f}: log p(x) may be higher, and they are predicted as inliers; give more "
+                f"{int((~found.judged).sum())} of {len(found)} rows have a log p(x) below the threshold and a k-hat "
+                f"above {self.good_k_:.2f}: log p(x) may be higher, and they are predicted as inliers; give more "
                 "num_samples, a posterior such as IAF, or train longer",
                 stacklevel=3,
             )
-        return np.where(scores < self.offset_, -1, 1)
+        return np.where(found.outlier, -1, 1)
 
     @method
     def log_px(self, X: ArrayLike) -> np.ndarray:
-        """log p(x) of each row by importance sampling with q, a stochastic lower bound, whatever its k-hat.
+        """log p(x) of each row by importance sampling, a stochastic lower bound, whatever its k-hat: see `assess`.
 
         Parameters
         ----------
@@ -258,11 +283,11 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         log_px : ndarray of shape (n_samples,)
             In nats, in the units of X.
         """
-        return self._estimates(self._data(X))[0]
+        return self._evidence(self._data(X))[0]
 
     @method
     def pareto_k(self, X: ArrayLike) -> np.ndarray:
-        """k-hat of log p(x) of each row: whether the estimate can be believed.
+        """k-hat of log p(x) of each row, whether the estimate can be believed: see `assess`.
 
         Parameters
         ----------
@@ -274,18 +299,17 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         k : ndarray of shape (n_samples,)
             The shape of the tail of the row's weights.
         """
-        return self._estimates(self._data(X))[1]
+        return self._evidence(self._data(X))[1]
 
-    def _estimates(self, data: Split) -> tuple[np.ndarray, np.ndarray]:
-        """log p(x) in nats, in the units of X, and k-hat, (n_samples,)."""
-        log_w = rowwise.log_weights(self.vae_, data, int(self.num_samples), self._seed).cpu()
-        log_w = log_w.nan_to_num(-_LARGE, -_LARGE, -_LARGE)  # of rows so far away that squares overflow
-        return (log_marginal(log_w).estimate - data.log_volume).numpy(), psis(log_w)[1].numpy()
+    def _evidence(self, data: Split) -> tuple[np.ndarray, np.ndarray]:
+        return evidence(self.vae_, data, int(self.num_samples), self._seed)
 
-    def _judged(self, log_px: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores, and which rows are not judged, (n_samples,)."""
-        doubtful = (log_px < self.offset_) & (k > self.good_k_)
-        return np.where(doubtful, self.offset_, log_px), doubtful
+    def _assessed(self, log_px: np.ndarray, k: np.ndarray) -> pd.DataFrame:
+        """What `assess` returns."""
+        judged = (log_px >= self.offset_) | (k <= self.good_k_)
+        score = np.where(judged, log_px, self.offset_)
+        columns = {"log_px": log_px, "pareto_k": k, "judged": judged, "score": score, "outlier": score < self.offset_}
+        return pd.DataFrame(columns)
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.contamination, "contamination", Real, min_val=0, max_val=0.5, include_boundaries="right")
@@ -293,9 +317,10 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         return {}
 
     def _after_fit(self, data: Split) -> None:
-        log_px, k = self._estimates(data)
         self.good_k_ = good_k(int(self.num_samples))
+        log_px, k = self._evidence(data)
         self.offset_ = float(np.quantile(log_px, self.contamination, method="higher"))
-        scores, self.not_judged_ = self._judged(log_px, k)
-        self.decision_scores_, self.threshold_ = -scores, -self.offset_
-        self.labels_ = (scores < self.offset_).astype(int)
+        found = self._assessed(log_px, k)
+        self.not_judged_ = ~found.judged.to_numpy()
+        self.decision_scores_, self.threshold_ = -found.score.to_numpy(), -self.offset_
+        self.labels_ = found.outlier.to_numpy().astype(int)

@@ -18,9 +18,9 @@ from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["codes", "log_px", "log_weights", "posterior_sites"]
+__all__ = ["ROW", "codes", "each", "log_px", "log_weights", "posterior_sites"]
 
-_ROW = traces.Plates(size=1, data=-1, depth=1)
+ROW = traces.Plates(size=1, data=-1, depth=1)
 
 
 def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
@@ -31,10 +31,10 @@ def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     except (NotImplementedError, TypeError):  # a flow's mean has no formula, a Chain has no single distribution
 
         def mean(x: Tensor) -> Tensor:
-            with traces.particles(num_samples, _ROW.depth):
+            with traces.particles(num_samples, ROW.depth):
                 return vae.latent_draw(x).mean((0, 1))
 
-        return _each(mean, vae, data, num_samples, seed)
+        return each(mean, vae, data, num_samples, seed)
 
 
 def log_px(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
@@ -46,11 +46,11 @@ def log_weights(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     """log p(x, z) - log q(z | x) of `num_samples` draws from q, (num_samples, n), in nats and the units of x."""
 
     def of_one(x: Tensor) -> Tensor:
-        with traces.particles(num_samples, _ROW.depth):
+        with traces.particles(num_samples, ROW.depth):
             model, guide = traces.pair(vae, x)
-        return traces.log_weights(model, guide, _ROW, num_samples)[:, 0]
+        return traces.log_weights(model, guide, ROW, num_samples)[:, 0]
 
-    return _each(of_one, vae, data, num_samples, seed).T
+    return each(of_one, vae, data, num_samples, seed).T
 
 
 def posterior_sites(vae: VAE, data: Split) -> list[traces.Site]:
@@ -64,17 +64,17 @@ def _at_once(vae: VAE, data: Split) -> int:
         return find_plates(vae, data).rows(10_000)
 
 
-def _each(f: Callable[[Tensor], Tensor], vae: VAE, data: Split, rows_each: int, seed: int) -> Tensor:
-    """f of each row (1, *x_shape) separately, with the same random numbers for every row."""
+def each(f: Callable[..., Tensor], vae: VAE, data: Split, rows_each: int, seed: int, *more: Tensor) -> Tensor:
+    """f of each row (1, *x_shape), and of its part of `more`, separately, all with the same random numbers."""
     (x,), _ = arguments(vae, data)
 
-    def of_one(row: Tensor) -> Tensor:
-        return f(row[None])
+    def of_one(row: Tensor, *rest: Tensor) -> Tensor:
+        return f(row[None], *rest)
 
     mapped = torch.vmap(of_one, randomness="same")
     done = []
     for rows in chunks(len(x), rows_each, _at_once(vae, data)):
         # inside vmap no parameter with a gradient can be registered, and validation cannot branch on values
         with evaluating(vae, seed), frozen(vae), pyro.validation_enabled(False):
-            done.append(mapped(x[rows]))
+            done.append(mapped(x[rows], *(part[rows] for part in more)))
     return torch.cat(done)

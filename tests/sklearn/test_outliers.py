@@ -3,6 +3,7 @@
 import inspect
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.base import clone
@@ -13,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ppl_vae import evaluate, posteriors, priors
-from ppl_vae.sklearn import OutlierDetector
+from ppl_vae.importance import psis
+from ppl_vae.sklearn import OutlierDetector, rowwise
 
 SMALL = {"epochs": 2, "hidden_dims": (8,), "num_samples": 50}
 IRIS = load_iris().data
@@ -58,6 +60,26 @@ def test_rows_that_cannot_be_believed_are_not_judged(detector):
     with pytest.warns(UserWarning, match=r"15 of 150 rows have a log p\(x\) below the threshold and a k-hat above -99"):
         assert (strict.predict(IRIS) == 1).all()
     assert (strict.decision_function(IRIS) >= 0).all()
+
+
+def test_all_that_is_known_of_a_row_in_one_frame(detector):
+    X = pd.DataFrame(IRIS[:20], index=[f"flower {i}" for i in range(20)])
+    found = detector.assess(X.to_numpy())
+    assert found.columns.tolist() == ["log_px", "pareto_k", "judged", "score", "outlier"]
+    for column in ("log_px", "pareto_k"):
+        np.testing.assert_allclose(found[column], getattr(detector, column)(IRIS[:20]))
+    np.testing.assert_allclose(found.score, detector.score_samples(IRIS[:20]))
+    assert np.array_equal(found.outlier, detector.predict(IRIS[:20]) == -1)
+    assert found.judged.all()
+    named = OutlierDetector(**SMALL, random_state=0).fit(X)
+    assert named.assess(X).index.equals(X.index)
+
+
+def test_draws_around_the_mode_let_more_rows_be_judged():
+    detector = OutlierDetector(hidden_dims=(16,), epochs=20, learning_rate=0.01, num_samples=200, random_state=0)
+    detector.fit(IRIS)
+    q = psis(rowwise.log_weights(detector.vae_, detector.columns_.split(IRIS), 200, detector._seed))[1].numpy()
+    assert (q > detector.good_k_).sum() > 2 * (detector.pareto_k(IRIS) > detector.good_k_).sum()
 
 
 @pytest.mark.filterwarnings("ignore:.* and a k-hat above:UserWarning")
