@@ -42,6 +42,8 @@ TINY = {
     "--figure figure.png --out out.json",
     "tables.py": "--data-dir data --epochs 2 --latent-dims 2 3 --hidden-dim 8 --components 2 3 --num-samples 30 "
     "--scored 20 --figure figure.png --out out.json",
+    "imputation.py": "--tables wine --seeds 0 1 --take 60 --members 2 --steps 4 --num-samples 50 --particles 2 "
+    "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
@@ -153,6 +155,21 @@ def denoise(found, printed):
             assert method["ssim"] < 1
     psnr = {name: method["psnr"] for name, method in found["noises"]["Gaussian, sd 0.5"].items()}
     assert psnr["noisy"] < min(psnr["Gaussian filter"], psnr["PCA"])
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def imputation(found, printed):
+    each = {(row["seed"], row["method"]): row for row in found["each"]}
+    assert len(each) == 2 * 5
+    means = found["mean and standard error over seeds"]["wine"]
+    for method, scores in means.items():
+        assert scores["mse"] == pytest.approx((each[0, method]["mse"] + each[1, method]["mse"]) / 2)
+        assert scores["mse"] > 0.3  # of 60 rows, half of them hidden
+    ours = means["MIWAE (ppl_vae)"]
+    assert 0.8 < ours["coverage"] <= 1
+    paired = found["ours less theirs, mse, paired by seed"]["IterativeImputer"]["wine"]
+    assert paired["mean"] == pytest.approx(ours["mse"] - means["IterativeImputer"]["mse"])
+    assert found["tables with the smaller error"]["IterativeImputer"] == (paired["mean"] < 0)
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 
