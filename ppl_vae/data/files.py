@@ -128,7 +128,7 @@ def _of_pictures(
 def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, Any], given: dict[str, Any]) -> Data:
     """Data of a table, of cells, or of arrays; `options` are those that were given."""
     path, read = files[0], format_of(files[0])
-    found = read.alike([read.read(file) for file in files])
+    found: list[Any] = read.alike([read.read(file) for file in files])
     if any(isinstance(one, Table) for one in found):
         _refuse(path, {"layer": options.get("layer"), "domain": domain})
         return from_tables(dict(zip(("train", "test"), map(Table, files), strict=False)), **given, **options)
@@ -144,7 +144,7 @@ def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, A
         }
         return from_anndata(found[0], **keys, **given)
     _refuse(path, options)
-    arrays = [_known(dict(each), file) for each, file in zip(found, files, strict=True)]
+    arrays = [_known(each, file) for each, file in zip(found, files, strict=True)]
     held_out = {f"{name}_test": value for name, value in arrays[-1].items()} if len(files) > 1 else {}
     return from_arrays(**{**arrays[0], **held_out}, domain=domain, **given)
 

@@ -49,6 +49,7 @@ TINY = {
     "--models standard --out out.json",
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
+    "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
     "benchmarks/wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
     "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
 }
@@ -195,6 +196,18 @@ def error_bars(found, printed):
         assert 0.5 < row["log_px"] <= 1  # 60 data bound no more
     assert "0.95 promised" in printed
     assert torch.get_default_dtype() == DTYPE
+
+
+def sequences(found, printed):
+    assert set(found["nets"]) == {"dense", "convolutional", "recurrent"}
+    sizes = [net["weights"] for net in found["nets"].values()]
+    assert max(sizes) < 1.2 * min(sizes)
+    for net in found["nets"].values():
+        assert net["above_the_true_model"] > 0
+        assert net["nll"] < net["negative_elbo"]
+        assert net["above_the_true_model"] == pytest.approx(net["nll"] - found["true_model"]["nll"], abs=1e-4)
+        assert net["tried"][str(net["rate"])] == max(net["tried"].values(), key=lambda one: one["validation_elbo"])
+    assert "the model that made them" in printed
 
 
 def wide(found, printed):
