@@ -17,6 +17,7 @@ import ppl_vae
 from ppl_vae import Flat, Laplace, Point, Program, build, diagnostics
 from ppl_vae.diagnostics import check_guide, diagnose, group, groups, open_tree
 from ppl_vae.diagnostics.guide.check_guide import GuideCheck
+from ppl_vae.diagnostics.results.arviz_io import is_tree
 
 DIAGNOSTICS = {
     "active_units": partial(diagnostics.active_units, num_samples=50),
@@ -44,11 +45,11 @@ def numbers(result):
     """Every number of a result, whatever holds it."""
     if isinstance(result, GuideCheck):
         return numbers(result.dataset)
-    if hasattr(result, "dataset"):
-        return numbers(result.dataset)
+    if is_tree(result):  # a DataTree has a dataset of its own, at its root
+        return {f"{g}/{n}": v for g in groups(result) for n, v in numbers(group(result, g)).items()}
     if isinstance(result, xr.Dataset):
         return {str(n): v.values for n, v in result.data_vars.items()}
-    return {f"{g}/{n}": v for g in groups(result) for n, v in numbers(group(result, g)).items()}
+    return numbers(result.dataset)
 
 
 @each
