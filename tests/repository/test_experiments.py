@@ -44,6 +44,9 @@ TINY = {
     "--scored 20 --figure figure.png --out out.json",
     "imputation.py": "--tables wine --seeds 0 1 --take 60 --members 2 --steps 4 --num-samples 50 --particles 2 "
     "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
+    "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
+    "--figure figure.png --out out.json",
+    "benchmarks/scvi_tools.py": "split.npz --epochs 1 --out scvi.npz",  # where it is; else test_cells.py
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
@@ -171,6 +174,18 @@ def imputation(found, printed):
     paired = found["ours less theirs, mse, paired by seed"]["IterativeImputer"]["wine"]
     assert paired["mean"] == pytest.approx(ours["mse"] - means["IterativeImputer"]["mse"])
     assert found["tables with the smaller error"]["IterativeImputer"] == (paired["mean"] < 0)
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def cells(found, printed):
+    assert found["simulated"]["test_cells"] == 40
+    assert 0 <= found["dispersions"]["share_inside_95"] <= 1
+    assert found["nll"]["fitted"]["mean"] - found["nll"]["true"]["mean"] == pytest.approx(
+        found["fitted_minus_true"]["mean"], abs=1e-6
+    )
+    assert found["quadrature"]["its_largest_error"] < 0.1
+    assert found["quadrature"]["largest_difference_of_log_px"] < 1  # of 30 draws
+    assert "share_inside_95" in printed
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -336,6 +351,8 @@ def test_script(script, tmp_path, monkeypatch, capsys):
         for folder in ("counts", "tables"):
             (tmp_path / "data" / folder).mkdir(parents=True)
         FILES[path(script)]()
+    if script.stem == "scvi_tools":
+        pytest.importorskip("scvi")
     words = [str(script), *shlex.split(TINY[path(script)])]
     if "os.fork" in script.read_text():  # other tests' threads would not live on in the children
         printed = subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
