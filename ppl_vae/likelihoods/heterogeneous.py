@@ -112,11 +112,7 @@ class Heterogeneous(Likelihood):
         num = x_shape[-1]
         self.names = tuple(map(str, range(num))) if names is None else tuple(names)
         each = domain.columns(num)
-        by_kind = {key: one for key, one in (columns or {}).items() if key not in self.names}
-        chosen = [
-            _chosen(name, one, by_kind | {one.kinds[0]: columns[name]} if columns and name in columns else by_kind)
-            for name, one in zip(self.names, each, strict=False)
-        ]
+        chosen = [_chosen(name, one, self.names, columns or {}) for name, one in zip(self.names, each, strict=False)]
         _check_names(self.names, num, domain, columns or {})
         keys = [
             (one.kinds[0], one.levels if one.discrete else None, _said(factory))
@@ -209,10 +205,11 @@ class _NoNet(nn.Module):
         super().__init__()
 
 
-def _chosen(name: str, domain: Domain, by_kind: Mapping[str, Factory]) -> Factory:
-    """The likelihood of a column, which is that of its kind."""
+def _chosen(name: str, domain: Domain, names: Sequence[str], columns: Mapping[str, Factory]) -> Factory:
+    """The likelihood of a column: by its name, or by its kind, unless a column has that name."""
     kind = domain.kinds[0]
-    factory = by_kind.get(kind) or _USUAL.get(kind)
+    by_kind = None if kind in names else columns.get(kind)
+    factory = columns.get(name) or by_kind or _USUAL.get(kind)
     if factory is None:
         raise ValueError(
             f"Heterogeneous expects a likelihood for column {name!r} of {kind} values, got none; give one: "
