@@ -57,6 +57,8 @@ class Draws:
         Of the discrete sites, by site: how many states each has; infinite where they cannot be counted.
     enumerated
         Log densities at every state of the latents, where all are discrete and their states can be summed over.
+    empty
+        Of which data nothing was observed, (n,), so that log p(x) is 0; `None` where that is of none.
     """
 
     z: dict[str, Tensor]
@@ -74,6 +76,7 @@ class Draws:
     log_predicted: Tensor
     num_states: dict[str, float]
     enumerated: Enumerated | None = None
+    empty: Tensor | None = None
 
     @property
     def log_weights(self) -> Tensor:
@@ -124,9 +127,12 @@ def draws(
     """
     where = find_plates(program, data)
     max_rows = where.rows(max_rows)
+    empty = data.elements == 0
     for rows in chunks(len(data), num_samples, max_rows):
         args, mask = arguments(program, data[rows])
         drawn = score(program, args, mask, num_samples, num_predictive, max_rows, where)
+        if empty[rows].any():
+            drawn = replace(drawn, empty=empty[rows] & (drawn.log_likelihood == 0).all(0).cpu())
         if drawn.discrete_q and not drawn.quantized:
             here = where.of(len(args[0]))
             drawn = replace(drawn, enumerated=enumerate_latents(program, args, mask, here, max_rows=max_rows))

@@ -126,13 +126,16 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     reconstruction alone. NaN where they are not defined: one draw has no error and no gap, few draws have no k-hat,
     and neither has a discrete q, whose weights have no tail. Where all latents are discrete and have few states, all
     is summed over these, and no error is left; where a state was drawn by none, the error of log p(x) is not known.
-    The draws of a q that is one code count as one: log p(x) is the ELBO then, a bound as always.
+    The draws of a q that is one code count as one: log p(x) is the ELBO then, a bound as always. Where nothing of x was
+    observed, log p(x) is 0, without an error and with a k-hat of 0.
     """
     if drawn.singular or drawn.improper:
         log_likelihood = in_float64(drawn.log_likelihood)
         return {"reconstruction": log_likelihood.mean(0) - log_volume.to(log_likelihood.device)}
     states, num_samples = drawn.enumerated, len(drawn.log_likelihood)
     found = _estimated(drawn) if states is None else summed(states, num_samples)
+    if drawn.empty is not None:
+        found |= _of_nothing(found, drawn.empty.to(found["elbo"].device))
     volume = log_volume.to(found["elbo"].device)
     return {k: v - volume if k in ("elbo", "reconstruction", "log_px") else v for k, v in found.items()}
 
@@ -150,6 +153,13 @@ def _estimated(drawn: Draws) -> dict[str, Tensor]:
         **errors(log_w, unseen),
         **reliability(log_w, not drawn.discrete_q),
     }
+
+
+def _of_nothing(found: dict[str, Tensor], empty: Tensor) -> dict[str, Tensor]:
+    """What is known where nothing of x was observed: log p(x) is 0, and the gap, of q to the prior, minus the ELBO."""
+    known = dict.fromkeys(("log_px", "log_px_mcse", "log_px_bias", "pareto_k"), torch.zeros_like(found["elbo"]))
+    known |= {"kl_gap": -found["elbo"], "kl_gap_mcse": found["elbo_mcse"]}
+    return {name: torch.where(empty, value, found[name]) for name, value in known.items()}
 
 
 def errors(log_w: Tensor, unknown: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,200 @@
+"""Does log p(x) of a VAE find outliers as well as PyOD's VAE and an isolation forest, and can it be believed?
+
+Three tables of scikit-learn, made outlier problems as in the literature (ODDS, Rayana 2016): breast cancer, 357 benign
+tumours and 21 malignant ones drawn at random; wine, the cultivars 1 and 2 and 10 wines of cultivar 0 drawn at random;
+digits, the images of one digit (that of the seed's last figure) and a tenth as many of the others drawn at random.
+
+Two protocols. "contaminated": detectors are fitted to all rows, without labels, and scored on the same rows. "normal":
+they are fitted to half of the inliers, and scored on the other half and the outliers.
+
+The score is the area under the ROC curve (AUROC) of outliers against inliers: 1/2 is chance. Beside ours: PyOD's VAE
+at its defaults, and as in its example (beta=0.8, capacity=0.2), and scikit-learn's IsolationForest at its defaults.
+PyOD's VAE ranks by the distance of a row from its reconstruction; at its default capacity=0 its loss has no KL. Ours
+has the defaults of `OutlierDetector` but for the likelihood of digits, which have levels: DiscretizedLogistic. Nothing
+was tuned.
+
+"log p(x)" ranks rows by the estimate of log p(x) whatever its k-hat; "score" is what the detector stands for: rows that
+it does not judge tie at its threshold. "bad k-hat" is the share of rows whose estimate cannot be believed, by draws
+from q alone and with the draws around the mode.
+
+PyOD is no requirement of ppl_vae (`pip install pyod`); without it its rows are left out.
+
+    python experiments/anomalies.py --cache DIR --figure anomalies.png --out anomalies.json
+"""
+
+import argparse
+import importlib.util
+import json
+import shlex
+import sys
+import time
+import warnings
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from sklearn import datasets
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
+
+import ppl_vae
+from ppl_vae import DiscretizedLogistic
+from ppl_vae.importance import psis
+from ppl_vae.sklearn import OutlierDetector, rowwise
+
+TABLES = ("breast_cancer", "wine", "digits")
+PROTOCOLS = ("contaminated", "normal")
+OURS, RAW, FOREST = "OutlierDetector, score", "OutlierDetector, log p(x)", "IsolationForest"
+PYOD = {"PyOD VAE": {}, "PyOD VAE, as in its example": {"beta": 0.8, "capacity": 0.2}}
+
+
+def main(argv: list[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--epochs", type=int, default=100, help="of OutlierDetector")
+    parser.add_argument("--num-samples", type=int, default=1000, help="of OutlierDetector")
+    parser.add_argument("--pyod-epochs", type=int, default=30)
+    parser.add_argument("--cache", type=Path, help="keep the scores of each table and seed here, and reuse them")
+    parser.add_argument("--figure", type=Path, help="draw the scores here, as PNG")
+    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    args = parser.parse_args(argv)
+
+    found = pd.concat([cached(table, seed, args) for seed in args.seeds for table in args.tables], ignore_index=True)
+    by = found.groupby(["protocol", "table", "method"], sort=False)
+    summary = (
+        by[["auroc", "bad_k_of_q", "bad_k", "not_judged", "seconds"]].mean().join(by.auroc.sem().rename("auroc_se"))
+    )
+    means = found.groupby(["protocol", "method", "seed"], sort=False).auroc.mean().groupby(level=[0, 1], sort=False)
+    overall = means.agg(["mean", "sem"])
+    print("", summary.to_string(float_format="{:.3f}".format), "", "mean over the tables, AUROC", sep="\n")
+    print(overall.to_string(float_format="{:.3f}".format), flush=True)
+    results = {
+        "command": shlex.join(["python", "experiments/anomalies.py", *(sys.argv[1:] if argv is None else argv)]),
+        "units": {"auroc": "area under the ROC curve", "bad_k, not_judged": "share of the rows scored"},
+        "mean over seeds": json.loads(summary.reset_index().to_json(orient="records")),
+        "mean over tables and seeds": json.loads(overall.reset_index().to_json(orient="records")),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "scikit-learn", *(["pyod"] if has_pyod() else []))}
+        | {"ppl_vae": ppl_vae.__version__},
+    }
+    if args.figure:
+        args.figure.parent.mkdir(parents=True, exist_ok=True)
+        picture(summary, args.tables).savefig(args.figure, dpi=100)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def has_pyod() -> bool:
+    return importlib.util.find_spec("pyod") is not None
+
+
+def cached(table: str, seed: int, args: argparse.Namespace) -> pd.DataFrame:
+    """Scores of every method by both protocols, computed once for the same settings."""
+    names = ("epochs", "num_samples", "pyod_epochs")
+    settings = {name: getattr(args, name) for name in names} | {"pyod": has_pyod()}
+    file = args.cache and args.cache / f"{table}_{seed}.json"
+    if file and file.exists() and (stored := json.loads(file.read_text()))["settings"] == settings:
+        return pd.DataFrame(stored["scores"])
+    scores = pd.concat([compared(table, seed, protocol, args) for protocol in PROTOCOLS], ignore_index=True)
+    print("", f"{table}, seed {seed}", scores.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"settings": settings, "scores": json.loads(scores.to_json(orient="records"))}))
+    return scores
+
+
+def problem(table: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, inliers first, and which are outliers."""
+    X, y = getattr(datasets, f"load_{table}")(return_X_y=True)
+    inlier = {"breast_cancer": y == 1, "wine": y != 0, "digits": y == seed % 10}[table]
+    number = {"breast_cancer": 21, "wine": 10, "digits": int(inlier.sum()) // 10}[table]
+    drawn = np.random.default_rng(seed).choice(np.flatnonzero(~inlier), number, replace=False)
+    return np.concatenate([X[inlier], X[drawn]]), np.repeat([False, True], [inlier.sum(), number])
+
+
+def compared(table: str, seed: int, protocol: str, args: argparse.Namespace) -> pd.DataFrame:
+    """One row for each method."""
+    X, outlier = problem(table, seed)
+    fitted = np.ones(len(X), bool)
+    if protocol == "normal":
+        inliers = np.random.default_rng([seed, 1]).permutation(np.flatnonzero(~outlier))
+        fitted = np.isin(np.arange(len(X)), inliers[: len(inliers) // 2])
+    scored = ~fitted if protocol == "normal" else fitted
+    rows = []
+    for method, scores in scorers(table, seed, outlier.mean(), args).items():
+        start = time.perf_counter()
+        found = scores(X[fitted], X[scored])
+        seconds = time.perf_counter() - start
+        for name, score in found.pop("scores", {method: found.get("score")}).items():
+            rows.append({"method": name, "auroc": roc_auc_score(outlier[scored], score), "seconds": seconds})
+            rows[-1] |= {key: value for key, value in found.items() if key != "score"}
+    return pd.DataFrame([{"protocol": protocol, "table": table, "seed": seed, **row} for row in rows])
+
+
+def scorers(table: str, seed: int, contamination: float, args: argparse.Namespace) -> dict:
+    """Functions of rows to fit and rows to score, larger for outliers."""
+
+    def forest(train: np.ndarray, test: np.ndarray) -> dict:
+        return {"score": -IsolationForest(random_state=seed).fit(train).score_samples(test)}
+
+    def pyod(settings: dict, train: np.ndarray, test: np.ndarray) -> dict:
+        from pyod.models.vae import VAE
+
+        detector = VAE(
+            contamination=contamination,
+            epoch_num=args.pyod_epochs,
+            random_state=seed,
+            verbose=0,
+            device=torch.device("cpu"),
+            **settings,
+        )
+        return {"score": detector.fit(train).decision_function(test)}
+
+    def ours(train: np.ndarray, test: np.ndarray) -> dict:
+        detector = OutlierDetector(
+            contamination=contamination,
+            likelihood=partial(DiscretizedLogistic, levels=17) if table == "digits" else None,
+            epochs=args.epochs,
+            num_samples=args.num_samples,
+            random_state=seed,
+        ).fit(train)
+        found = detector.assess(test)
+        by_q = psis(rowwise.log_weights(detector.vae_, detector.columns_.split(test), args.num_samples, seed).cpu())[1]
+        return {
+            "scores": {OURS: -found.score, RAW: -found.log_px},
+            "bad_k_of_q": float((by_q > detector.good_k_).double().mean()),
+            "bad_k": float((found.pareto_k > detector.good_k_).mean()),
+            "not_judged": float((~found.judged).mean()),
+        }
+
+    others = {name: partial(pyod, settings) for name, settings in PYOD.items()} if has_pyod() else {}
+    return {FOREST: forest, **others, OURS: ours}
+
+
+def picture(summary: pd.DataFrame, tables: list[str]) -> Figure:
+    """AUROC of every method with two standard errors, by protocol and table."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for ax, protocol in zip(figure.subplots(1, 2, sharey=True), PROTOCOLS, strict=True):
+        one = summary.loc[protocol]
+        methods = list(dict.fromkeys(one.index.get_level_values("method")))
+        for i, method in enumerate(methods):
+            here = one.xs(method, level="method").loc[tables]
+            places = np.arange(len(tables)) + 0.14 * (i - (len(methods) - 1) / 2)
+            ax.errorbar(places, here.auroc, 2 * here.auroc_se, fmt="o", markersize=4, label=method)
+        ax.set_xticks(range(len(tables)), [t.replace("_", " ") for t in tables])
+        ax.set_title(f"fitted to {'all rows' if protocol == 'contaminated' else 'half of the inliers'}")
+    figure.axes[0].set_ylabel("AUROC of outliers (chance: 0.5)")
+    figure.axes[0].legend(fontsize=8, loc="lower left")
+    return figure
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning, module="pyod")
+    main()
