@@ -16,6 +16,7 @@ __all__ = ["MappedRows", "Observed", "Rows", "SparseRows", "dense"]
 
 _MOST_BYTES = 2**30
 _CHUNK_BYTES = 2**22
+_AT_ONCE = 2**22
 BUFFER = 2**28
 """Bytes of dense rows within which data on disk are shuffled."""
 _ADVICE = "take a part of the data, split[:1000], or give a smaller batch"
@@ -63,12 +64,12 @@ class Rows(abc.ABC):
         assert self.chunk_starts is not None
         return torch.searchsorted(self.chunk_starts, positions, right=True) - 1
 
-    def parts(self, most: int = 2**24) -> Iterator[np.ndarray]:
+    def parts(self, most: int = _AT_ONCE) -> Iterator[np.ndarray]:
         """The stored values of these rows in arrays of some size, zeros of sparse rows left out."""
         for some in self.pieces(most):
             yield self.gathered(some._positions)
 
-    def pieces(self, most: int = 2**24) -> Iterator[Self]:
+    def pieces(self, most: int = _AT_ONCE) -> Iterator[Self]:
         """These rows in order, some at a time, each of about so many elements."""
         step = max(1, most // max(1, math.prod(self.shape[1:])))
         for start in range(0, len(self), step):
@@ -207,7 +208,7 @@ class SparseRows(Rows):
         array: np.ndarray = self._stored[positions.numpy()].toarray()
         return array
 
-    def parts(self, most: int = 2**24) -> Iterator[np.ndarray]:
+    def parts(self, most: int = _AT_ONCE) -> Iterator[np.ndarray]:
         """Values that are stored, of some rows at a time."""
         for some in self.pieces(most):
             yield self._stored[some._positions.numpy()].data
