@@ -113,15 +113,14 @@ def from_arrays(
     Data('arrays', 50 + 20 + 30 data, x_shape=(5,), binary)
     """
     arrays, steps = aligned({"x": x, "x_validation": x_validation, "x_test": x_test})
-    x = arrays["x"]
-    dtype = dtype_of(x)
+    dtype, x = dtype_of(x), arrays["x"]
     given = {"train": read("x", x, mask, every_column=True)}
     others = {"validation": (arrays["x_validation"], mask_validation), "test": (arrays["x_test"], mask_test)}
     given |= {role: read(f"x_{role}", *values) for role, values in others.items() if values[0] is not None}
     conditions = {"train": context, "validation": context_validation, "test": context_test}
     given, records = _conditioned(given, conditions, standardize_context)
     given, classes = _labelled(given, {"train": y, "validation": y_validation, "test": y_test})
-    known = domain or _inferred(dtype, given["train"].x)
+    known = domain or _inferred(dtype, given["train"].x, ask=not steps)
     for role, split in given.items():
         _check(role, split, given["train"], known, inferred=domain is None)
     source: dict[str, Any] = {"sha256": {role: split.checksum for role, split in given.items()}}
@@ -196,8 +195,8 @@ def _check(role: str, split: Split, train: Split, domain: Domain, *, inferred: b
         )
 
 
-def _inferred(dtype: torch.dtype, x: Tensor) -> Domain:
-    if not isinstance(x, Rows):
+def _inferred(dtype: torch.dtype, x: Tensor, *, ask: bool) -> Domain:
+    if ask and not isinstance(x, Rows):
         ask_about_levels("x", dtype, x)
     return kind_of(dtype, x)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.data.parts import whole
+from ppl_vae.data.ragged import is_ragged
 from ppl_vae.domain import Domain
 from ppl_vae.rows import MappedRows, Rows, SparseRows
 from ppl_vae.split import Split
@@ -29,6 +31,8 @@ def dtype_of(x: Any) -> torch.dtype:
 
     Counts are often stored as floats where a matrix is sparse.
     """
+    if is_ragged(x):
+        return reduce(torch.promote_types, (as_tensor("x", one).dtype for one in x))
     if not is_stored(x):
         return as_tensor("x", x).dtype
     dtype = x.dtype if isinstance(x, Rows) else as_tensor("x", np.empty(0, x.dtype)).dtype

@@ -140,6 +140,10 @@ class GRUEncoder(_OfSequences):
         Whether the steps are followed by as many of a mask, 1 where a number is missing; `build` sets it. Without one,
         every step is known.
 
+    Notes
+    -----
+    `torch.vmap` has no rule for recurrent networks, nor for `GRUDecoder`; `torch.func.jvp` and gradients have.
+
     References
     ----------
     Cho et al. 2014, arXiv:1406.1078.

@@ -97,7 +97,7 @@ def test_lists_of_sequences_are_padded(tmp_path):
     rng = np.random.default_rng(0)
     ragged = [rng.poisson(2.0, size=(rng.integers(3, 8), 2)) for _ in range(60)]
     ragged[0] = rng.poisson(2.0, size=(7, 2))
-    data = from_arrays(ragged, x_test=[torch.ones(2, 2), torch.ones(9, 2)], domain=Domain("counts"))
+    data = from_arrays(ragged, x_test=[torch.ones(2, 2), torch.ones(9, 2)])
     missing = 100 * (1 - sum(map(len, ragged), 2 + 9) / (62 * 9))
     assert repr(data) == (
         f"Data('arrays', 54 + 6 + 2 data, x_shape=(9, 2), counts, {missing:.1f} % missing, padded to 9 steps)"
