@@ -66,7 +66,8 @@ TINY_NOTEBOOK = {
     "PPL_VAE_HIGH_DIM": "4",
     "PPL_VAE_RUNS": "runs",
     "PPL_VAE_SUBSET": "4",
-    "PPL_VAE_NUM_STEPS": "150",
+    "PPL_VAE_NUM_STEPS": "100",
+    "PPL_VAE_NUM_SIMULATIONS": "300",
     "PPL_VAE_NUM_TEMPERATURES": "10",
     "OMP_NUM_THREADS": "1",
 }
