@@ -264,8 +264,10 @@ def dispersions(
             scores = torch.cat(
                 [scores_of(made, log_r, cells[i : i + rows], num_draws, device) for i in range(0, len(cells), rows)]
             )
-            information = scores.square().sum(0)
-            step = scores.sum(0) / information
+            information = (
+                scores.square().sum(0).clamp_min(1e-6)
+            )  # of a gene that is nearly Poisson, whose r is open above
+            step = (scores.sum(0) / information).clamp(-0.5, 0.5)
             log_r = log_r + step
             with torch.no_grad():
                 made.likelihood.raw_concentration.copy_(unconstrained(log_r.exp()))
