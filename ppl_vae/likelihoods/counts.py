@@ -113,12 +113,12 @@ class Poisson(_Counts):
         With a total as exposure masses may be ranked only against others with it (`Evaluation.base_measure` is ``"mass
         given the total as an exposure"``): part of what n costs is left out. The mass of the x of total n adds up to
         less than 1, as x may have any total, so that it is a lower bound of a mass on the rows of total n, and is not
-        ranked against a `Multinomial`, which is one. Where elements are
-        missing, n is the total of the others, and the softmax is over them. A decoded or drawn x has the total
-        `typical_total`, the median of the training data that `build` was given, or one count an element; assign
-        another (`vae.likelihood.typical_total.fill_(500)`). `reconstruct` and predictions of data take the total of
-        each datum; data simulated for them (simulation-based calibration) have totals near it, not equal: there
-        the calibration is approximate, and exact where totals are given as a context.
+        ranked against a `Multinomial`, which is one. Where elements are missing, n is the total of the others, and the
+        softmax is over them. A decoded or drawn x has the total `typical_total`, the median of the training data that
+        `build` was given, or one count an element; draw with others by `VAE.sample(n, total=...)`, or assign another
+        (`vae.likelihood.typical_total.fill_(500)`). `reconstruct` and predictions of data take the total of each datum;
+        data simulated for them (simulation-based calibration) have totals near it, not equal: there the calibration is
+        approximate, and exact where totals are given as a context.
     context, site
         See `Likelihood`.
 
