@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> dict:
         "topics": topics,
         "npmi": {"mean": float(np.mean([t["npmi"] for t in topics])), "documents": "training"},
         "formula": vae.formula(),
-        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()},
+        "settings": {k: v for k, v in vars(args).items() if k not in ("data_dir", "words", "figure", "out")},
         "data": {k: data.provenance[k] for k in ("name", "md5", "sizes") if k in data.provenance},
         "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
         "threads": torch.get_num_threads(),
@@ -278,6 +278,7 @@ def drawn(topics: list[dict[str, Any]], scores: dict[str, Any]) -> Figure:
     left.barh(names, values, color=["C7"] * len(PUBLISHED) + ["C0", "C1"])
     left.invert_yaxis()
     left.bar_label(left.containers[0], fmt="%.0f", padding=2)
+    left.margins(x=0.15)
     left.set_xlabel("test perplexity, 20 Newsgroups, 50 units (lower is better)")
     right.hist([t["npmi"] for t in topics], bins=20, color="C0")
     right.set_xlabel(f"NPMI of the top {TOP} words of a topic")
