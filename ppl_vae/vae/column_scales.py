@@ -10,11 +10,11 @@ import torch
 from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
 from ppl_vae.vae.recipe import Described
+from ppl_vae.vae.seen import sampled_rows
 
 __all__ = ["warn_of_scales"]
 
 _MOST = 100.0  # ratio of ranges: a sparse column may have a small standard deviation on the same scale
-_ROWS = 5000
 
 
 def warn_of_scales(data: Described) -> None:
@@ -28,7 +28,7 @@ def warn_of_scales(data: Described) -> None:
     train = getattr(data, "train", None)
     if train is None or len(data.x_shape) != 1 or data.domain.discrete:
         return
-    split = train[: max(1, min(_ROWS, 2**24 // data.x_shape[0]))].fixed()
+    split = sampled_rows(train)
     x, seen = in_float64(dense(split.x)), split.observed
     continuous = torch.tensor([not one.discrete for one in data.domain.columns(x.shape[1])])
     span = (x.where(seen, -math.inf).amax(0) - x.where(seen, math.inf).amin(0)).cpu()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.rows import dense
+from ppl_vae.split import Split
 from ppl_vae.vae.recipe import Described
 
-__all__ = ["encoder_input", "first_rows", "seen_shape", "training_data"]
+__all__ = ["encoder_input", "first_rows", "sampled_rows", "seen_shape", "training_data"]
 
 
 def encoder_input(
@@ -47,6 +50,15 @@ def training_data(data: Described, likelihood: Likelihood, mask_input: bool, mos
     """Training data as the encoder sees them; `None` where there are none."""
     rows = first_rows(data, most)
     return None if rows is None else encoder_input(likelihood, *rows, mask_input)
+
+
+def sampled_rows(train: Split) -> Split:
+    """The first 5,000 training data, fewer where these have over 2^24 elements, drawn once.
+
+    In float64 they take 128 MiB, of which some copies are made.
+    """
+    most: int = max(1, min(5000, 2**24 // math.prod(train.x.shape[1:])))
+    return train[:most].fixed()
 
 
 def first_rows(data: Described, most: int = 5000) -> tuple[Tensor, Tensor | bool] | None:

@@ -13,12 +13,9 @@ from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae.recipe import Described
+from ppl_vae.vae.seen import sampled_rows
 
 __all__ = ["start_decoder"]
-
-_ROWS = 5000
-_ELEMENTS = 2**24
-"""Of the training data, at most; in float64 they take 128 MiB, of which some copies are made."""
 
 
 def start_decoder(likelihood: Likelihood, data: Described, start: str | None) -> None:
@@ -54,7 +51,7 @@ def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
     last = _last_layer(likelihood)
     if last is None:
         return False
-    some = train[: max(1, min(_ROWS, _ELEMENTS // math.prod(train.x.shape[1:])))].fixed()
+    some = sampled_rows(train)
     x, observed = dense(some.x), dense(getattr(some, "mask", None))
     mask = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     context = some.context if likelihood.context_shapes else ()  # it may go to other parts
