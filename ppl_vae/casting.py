@@ -21,4 +21,5 @@ def arguments(program: Modelled, data: Split) -> tuple[tuple[Tensor, ...], Tenso
     like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
     data = data.to(like.device)
     context = (c.to(like.dtype) if c.is_floating_point() else c for c in data.context)
-    return (dense(data.x).to(like.device, like.dtype), *context), True if data.mask is None else dense(data.mask)
+    mask = True if data.mask is None else dense(data.mask).to(like.device)  # rows stay where they are until made dense
+    return (dense(data.x).to(like.device, like.dtype), *context), mask

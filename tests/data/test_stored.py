@@ -9,6 +9,7 @@ import scipy.sparse
 import torch
 
 from ppl_vae import Domain, VampPrior, build, evaluate, fit
+from ppl_vae.casting import arguments
 from ppl_vae.data import Split, again, from_arrays, load
 from ppl_vae.diagnostics import to_arviz
 from ppl_vae.rows import MappedRows, Observed, Rows, SparseRows
@@ -242,3 +243,10 @@ def test_a_resumed_training_on_disk_is_bit_for_bit_the_same(tmp_path, monkeypatc
     assert prepared.x.dtype == data.train.x.dtype == torch.float32  # as the loaders have it
     assert load_run(tmp_path / "run1").prepare(raw).x.dtype == torch.float32
     torch.testing.assert_close(prepared.x.dense(), load_run(tmp_path / "run1").prepare(raw).x)
+
+
+def test_the_mask_goes_where_the_program_is():
+    x = scipy.sparse.csr_matrix([[1.0, 0.0], [np.nan, 2.0]])
+    program = torch.nn.Linear(2, 1, device="meta")
+    (x, *_), mask = arguments(program, from_arrays(x, x_validation=x, x_test=x).train)
+    assert x.device == mask.device == program.weight.device
