@@ -13,6 +13,7 @@ from torch.distributions import constraints
 from torch.func import grad, jacrev
 
 from ppl_vae import traces
+from ppl_vae.casting import arguments
 from ppl_vae.isolation import evaluating
 from ppl_vae.sklearn.rowwise import ROW, each, posterior_sites
 from ppl_vae.split import Split
@@ -52,13 +53,12 @@ def log_weights_at_the_mode(vae: VAE, data: Split, num_samples: int, seed: int) 
     ----------
     Geweke 1989, doi:10.2307/1913710, section 4.
     """
-    sites = posterior_sites(vae, data[:1])
+    sites, ((like, *_), _) = posterior_sites(vae, data[:1]), arguments(vae, data[:1])
     if not all(_real(site["fn"].support) for site in sites):
         return None
     shapes = {site["name"]: site["value"].shape[1:] for site in sites}
     dim = sum(shape.numel() for shape in shapes.values())
-    like = data.x.new_tensor
-    t = dist.MultivariateStudentT(like(_DF), data.x.new_zeros(dim), torch.eye(dim).to(data.x))
+    t = dist.MultivariateStudentT(like.new_tensor(_DF), like.new_zeros(dim), torch.eye(dim).to(like))
     with evaluating(vae, seed):
         drawn = t.sample((num_samples,))
     log_t = t.log_prob(drawn)
@@ -71,7 +71,7 @@ def log_weights_at_the_mode(vae: VAE, data: Split, num_samples: int, seed: int) 
     for _ in range(_STEPS):
         before = modes[climbing]
         modes[climbing] = each(moved, vae, data[climbing], max(dim, _HALVINGS), seed, before)
-        climbing = climbing[(modes[climbing] - before).abs().amax(1) > _STILL]
+        climbing = climbing[((modes[climbing] - before).abs().amax(1) > _STILL).cpu()]
         if not len(climbing):
             break
 
