@@ -9,11 +9,15 @@ from torch import Tensor
 
 from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
-from ppl_vae.rows import dense
+from ppl_vae.rows import Rows, dense
 from ppl_vae.split import Split
 from ppl_vae.vae.recipe import Described
 
 __all__ = ["encoder_input", "first_rows", "sampled_rows", "seen_shape", "training_data"]
+
+
+_MOST_ELEMENTS = 2**28
+"""Of rows that are made dense together, a gibibyte."""
 
 
 def encoder_input(
@@ -62,10 +66,15 @@ def sampled_rows(train: Split) -> Split:
 
 
 def first_rows(data: Described, most: int = 5000) -> tuple[Tensor, Tensor | bool] | None:
-    """The first training data x (n, *x_shape) and their mask, drawn once; `None` where there are none."""
+    """The first training data x (n, *x_shape) and their mask, drawn once; `None` where there are none.
+
+    Fewer than `most` where they are stored, and would take more than a gibibyte.
+    """
     train = getattr(data, "train", None)
     if train is None:
         return None
+    if isinstance(train.x, Rows):
+        most = min(most, max(1, _MOST_ELEMENTS // train.x[:1].numel()))
     some = train[:most].fixed()
     mask = getattr(some, "mask", None)
     return dense(some.x), True if mask is None else dense(mask)
