@@ -103,7 +103,9 @@ def euler(x: Tensor, mask: Tensor) -> Tensor:
     return (pixels - sum(pairs) + faces).to(x.dtype)
 
 
-def suited(x: Tensor, domain: Domain | None, columns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Discrepancy]:
+def suited(
+    x: Tensor, domain: Domain | None, columns: Sequence[Mapping[str, Any]] = (), mask: Tensor | None = None
+) -> dict[str, Discrepancy]:
     """Default statistics of data (n, *x_shape), by name.
 
     Parameters
@@ -116,6 +118,8 @@ def suited(x: Tensor, domain: Domain | None, columns: Sequence[Mapping[str, Any]
         mean and standard deviation over the data are compared; of a category the share of its most frequent values.
     columns
         Of the frame that x came from, as its provenance has them, for their names.
+    mask
+        True where an element of x was observed; all if `None`.
 
     Examples
     --------
@@ -124,7 +128,7 @@ def suited(x: Tensor, domain: Domain | None, columns: Sequence[Mapping[str, Any]
     """
     known = domain or next(d for k in ("binary", "counts", "real") if (d := Domain(k)).contains(x))
     if known.num_columns is not None and x.dim() == 2:
-        return by_column(x, known, columns)
+        return by_column(x, known, columns, mask)
     kind = known.kinds[0] if len(known.kinds) == 1 else "real"
     binary, image = kind == "binary", x.dim() == 4
     units = {"binary": "1", "counts": "counts"}.get(kind, "units of x")
@@ -142,8 +146,11 @@ def suited(x: Tensor, domain: Domain | None, columns: Sequence[Mapping[str, Any]
     return {**{name: Discrepancy(f, units) for name, f in table.items()}, "skewness": Discrepancy(skewness, "1")}
 
 
-def by_column(x: Tensor, domain: Domain, columns: Sequence[Mapping[str, Any]] = ()) -> dict[str, Discrepancy]:
+def by_column(
+    x: Tensor, domain: Domain, columns: Sequence[Mapping[str, Any]] = (), mask: Tensor | None = None
+) -> dict[str, Discrepancy]:
     """Statistics of the columns of a table (n, columns), each by itself: see `suited`."""
+    seen = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
     found: dict[str, Discrepancy] = {}
     each = domain.columns(x.shape[1])
     for j, one in enumerate(each):
@@ -153,7 +160,7 @@ def by_column(x: Tensor, domain: Domain, columns: Sequence[Mapping[str, Any]] = 
             unit = {"binary": "1", "counts": "counts", "levels": "levels"}.get(one.kinds[0], "raw units")
             found[name] = Discrepancy(partial(_value, j), "days" if about.get("origin") else unit)
             continue
-        levels, counts = x[:, j].unique(return_counts=True)
+        levels, counts = x[seen[:, j], j].unique(return_counts=True)
         for level in levels[counts.argsort(descending=True)][:MOST].sort().values.tolist():
             called = about["categories"][int(level)] if about.get("categories") else int(level)
             found[f"{name} = {called}"] = Discrepancy(partial(_is, j, level), "1")
@@ -188,7 +195,7 @@ class Measure:
         self.split = split
         if statistics is None:
             x = split.x.masked_fill(~split.observed, 0)
-            self.chosen = suited(x, split.domain, split.provenance.get("columns", ()))
+            self.chosen = suited(x, split.domain, split.provenance.get("columns", ()), split.observed)
         elif not statistics:
             raise ValueError("a predictive check expects one statistic or more, got none; leave out statistics=")
         else:

@@ -358,3 +358,11 @@ def test_columns_of_a_table_are_checked_each_by_itself():
     assert float(share) == pytest.approx((raw["job"] == "weaver").mean())
     replicated = result["replicated"].sel(statistic="income", moment="mean")  # the marginals it starts at
     assert abs(float(replicated.mean()) - 40_000) < 3_000
+
+
+def test_shares_are_of_the_categories_that_were_observed():
+    jobs = pd.Categorical(["clerk", "judge", None, None] * 20, categories=["baker", "clerk", "judge"])
+    table = data.from_frame(pd.DataFrame({"job": jobs, "age": np.random.default_rng(0).normal(size=80)}))
+    vae = build(table, latent_dim=2, encoder=SMALL, decoder=SMALL, seed=0)
+    names = found(vae, table.train, num_replicates=5, seed=0)["statistic"].values.tolist()
+    assert names == ["job = clerk", "job = judge", "age"]
