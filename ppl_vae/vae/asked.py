@@ -36,7 +36,8 @@ def rows_of_total(likelihood: Likelihood, n: int, total: Any) -> Tensor:
     Raises
     ------
     ValueError
-        For another likelihood, and for totals that are below 0, not finite, or neither one nor n.
+        For another likelihood, and for totals that are below 0, not finite, or neither one nor n; for totals that are
+        no whole numbers where x adds up to them.
     """
     if not likelihood.given_total:
         raise ValueError(
@@ -48,6 +49,11 @@ def rows_of_total(likelihood: Likelihood, n: int, total: Any) -> Tensor:
         raise ValueError(
             f"sample expects a total of 0 or more, or one for each of {n} draws, got {total}; give one number, or an "
             f"array ({n},)"
+        )
+    if likelihood.given_total is True and not bool((totals == totals.round()).all()):
+        raise ValueError(
+            f"sample expects whole numbers as totals, to which the counts of {type(likelihood).__name__} add up, got "
+            f"{total}; round them"
         )
     x = totals.new_zeros(n, math.prod(likelihood.x_shape))
     x[:, 0] = totals

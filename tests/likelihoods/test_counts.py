@@ -151,6 +151,8 @@ def test_rows_of_given_totals_are_drawn(leaf):
     assert_close(vae.sample(3, seed=0, mean=True, total=7)[1:], mean[1:] * (7 / totals[1:, None]))
     if leaf is Multinomial:
         assert vae.sample(3, seed=0, total=totals).sum(1).tolist() == totals.tolist()
+        with pytest.raises(ValueError, match="whole numbers as totals, to which the counts of Multinomial add up"):
+            vae.sample(3, total=2.5)
     for total in (-1, torch.tensor([1.0, 2.0]), torch.nan):
         with pytest.raises(ValueError, match="sample expects a total of 0 or more, or one for each of 3 draws, got"):
             vae.sample(3, total=total)
