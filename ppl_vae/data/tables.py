@@ -18,6 +18,7 @@ from ppl_vae.data.frames import all_seen, by_role, check_names, labels_of, recor
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, Told, decided, told
 from ppl_vae.data.parquet import ParquetRows, Table
 from ppl_vae.libraries import pd
+from ppl_vae.tensors import check_parts
 
 __all__ = ["from_tables"]
 
@@ -87,6 +88,8 @@ def _decided(values: pd.Series, train: np.ndarray, say: Told) -> Column:
     numbers, there = encoded(values.to_frame(), [column])
     all_seen([column], there[train])
     warn_of_large([column], numbers)
+    parts = [(torch.from_numpy(numbers), torch.from_numpy(there))]
+    check_parts(f"column {column.name!r}", parts, torch.float32, stacklevel=5)
     return column
 
 

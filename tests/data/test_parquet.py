@@ -97,3 +97,13 @@ def test_what_is_refused_and_said(file, frame, tmp_path, monkeypatch):
     monkeypatch.setattr("ppl_vae.data.parquet.BUFFER", 20 * 4 * 7)
     with pytest.warns(UserWarning, match=r"row groups of 30 rows, .* df.to_parquet\(path, row_group_size=5\)"):
         load(file)
+
+
+def test_what_float32_loses_is_said_as_of_a_frame(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"time": 1e9 + np.random.default_rng(0).normal(size=90), "place": np.arange(90.0)})
+    with pytest.warns(UserWarning, match="is rounded to float32, in which 1 of 2 elements of x vary by little more"):
+        from_frame(frame)
+    frame.to_parquet(tmp_path / "times.parquet", row_group_size=30)
+    monkeypatch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", 100)
+    with pytest.warns(UserWarning, match="column 'time' is rounded to float32, in which 1 of 1 elements of x vary"):
+        load(tmp_path / "times.parquet")
