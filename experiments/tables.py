@@ -359,8 +359,8 @@ def drawn(nll: pd.DataFrame, errors: pd.DataFrame) -> Figure:
     right.set_xlabel("error of hidden entries over that of mode or mean")
     left.set_yticks(y, nll.index)
     left.invert_yaxis()
-    left.legend()
-    right.legend()
+    for ax in (left, right):
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     return figure
 
 
