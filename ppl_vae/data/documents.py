@@ -29,7 +29,8 @@ class WordCounts(Format):
     def read(self, path: Path) -> dict[str, Any]:
         """Counts as a sparse matrix x, (documents, largest word), and the labels y, where there are some.
 
-        Labels are whole numbers, or text where one is none. A document without words is a row of zeros.
+        Labels are whole numbers, or text where one is none. A document without words is a row of zeros; a blank line
+        is no document.
         """
         labels: list[str] = []
         starts, words, counts = [0], list[int](), list[float]()
