@@ -26,7 +26,7 @@ from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
 from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
 from ppl_vae.vae.seen import encoder_input, first_rows, seen_shape, training_data
 from ppl_vae.vae.start import start_decoder
-from ppl_vae.vae.usual import chosen, of_domain
+from ppl_vae.vae.usual import as_stored, chosen, of_domain
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["build", "rebuild", "with_prior"]
@@ -173,6 +173,7 @@ def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:
     # older recipes have no corruption and no mask
     made: dict[str, Any] = {n: parts_of(stored[n], n, classes) for n in names if stored.get(n) is not None}
     made |= {"mask_input": stored.get("mask_input", False), "context_to": stored.get("context_to")}
+    made["likelihood"] = as_stored(made["likelihood"])
     return build(described, latent_dim=stored["latent_dim"], **made)
 
 

@@ -20,7 +20,7 @@ from ppl_vae.likelihoods import (
 from ppl_vae.vae.levels import Known
 from ppl_vae.vae.recipe import Described, Factory
 
-__all__ = ["chosen", "of_domain"]
+__all__ = ["as_stored", "chosen", "of_domain"]
 
 _USUAL: dict[str, type[Likelihood]] = {
     "binary": Bernoulli,
@@ -34,13 +34,26 @@ _USUAL: dict[str, type[Likelihood]] = {
 
 
 def chosen(data: Described, likelihood: Factory | None) -> Factory:
-    """The likelihood that was given, the data were prepared for, or is the usual one; with the names of the columns."""
+    """The likelihood that was given, the data were prepared for, or is the usual one; with what a recipe is to say.
+
+    Of `Heterogeneous` the names of the columns, of `Categorical` whether the levels have an order.
+    """
     columns: Any = getattr(data, "columns", None)
     found = likelihood or getattr(data, "likelihood", None) or _usual(data.domain, bool(columns))
     _check_kind(found, data.domain)
-    if getattr(found, "func", found) is not Heterogeneous or not columns:
+    made_of, said = getattr(found, "func", found), getattr(found, "keywords", {})
+    if made_of is Categorical and "categories" in data.domain.kinds:
+        return partial(found, **{"ordered": False, **said})
+    if made_of is not Heterogeneous or not columns:
         return found
-    return partial(found, **{"names": [column.name for column in columns], **getattr(found, "keywords", {})})
+    return partial(found, **{"names": [column.name for column in columns], **said})
+
+
+def as_stored(likelihood: Factory) -> Factory:
+    """The likelihood of a recipe: its encoder saw categories by their numbers where it does not say otherwise."""
+    if getattr(likelihood, "func", likelihood) is not Categorical:
+        return likelihood
+    return partial(likelihood, **{"ordered": True, **getattr(likelihood, "keywords", {})})
 
 
 def of_domain(domain: Domain) -> Known:

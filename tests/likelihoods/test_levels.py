@@ -1,5 +1,6 @@
 """Likelihoods of ordered and unordered levels."""
 
+import json
 from functools import partial
 
 import pytest
@@ -20,6 +21,7 @@ from ppl_vae import (
     fit,
 )
 from ppl_vae.support import unwrapped
+from ppl_vae.vae.build import rebuild
 
 
 def answers(levels=4, kind="levels", seed=0):
@@ -142,3 +144,16 @@ def test_of_unordered_categories_the_most_probable_one_is_typical():
     levels = built(Categorical, answers(6, "levels"))
     assert_close(levels.likelihood.typical(levels.decode(z)), levels.decode(z).mean)
     assert (levels.reconstruct(answers(6, "levels").test, seed=0) % 1).any()
+
+
+def test_a_recipe_says_whether_levels_have_an_order_and_one_from_before_it_did_has_them_by_number():
+    new = built(Categorical, answers(3, "categories")).recipe
+    assert new["likelihood"]["args"] == {"ordered": False}
+    old = json.loads(json.dumps(new))
+    old["likelihood"]["args"] = {}
+    for stored, ordered in ((new, False), (old, True)):
+        again = rebuild(stored)
+        assert again.likelihood.ordered == ordered
+        assert rebuild(again.recipe).likelihood.ordered == ordered
+    plain = built(Categorical, answers(3, "levels")).recipe
+    assert plain["likelihood"]["args"] == {}
