@@ -39,25 +39,28 @@ class _Steps(NamedTuple):
 class _OfSequences(Network):
     """A network that is given a sequence, and with `masked` below it, along time, 1 where a number is missing."""
 
-    linked: ClassVar[tuple[str, ...]] = (*Network.linked, "masked")
+    linked: ClassVar[tuple[str, ...]] = (*Network.linked, "masked", "levels")
 
-    def _enter(self, owner: str, in_shape: Shape, masked: bool) -> int:
+    def _enter(self, owner: str, in_shape: Shape, masked: bool, levels: int) -> int:
         """Remember the shapes, and return the numbers that a step has."""
-        self.in_shape, self.masked = tuple(in_shape), masked
-        if len(in_shape) not in (1, 2) or (masked and in_shape[0] % 2):
-            expected = "(t,) or (t, d)" + (", t values and then t of their mask" if masked else "")
+        self.in_shape, self.masked, self.levels = tuple(in_shape), masked, levels
+        if len(in_shape) not in (1, 2) or in_shape[0] % (levels + masked):
+            values = "t" if levels == 1 else f"{levels} t"
+            expected = f"({values},) or ({values}, d)" + (", the values and then t of their mask" if masked else "")
             raise ValueError(
                 f"{owner} expects in_shape to be {expected}, got {self.in_shape}; reshape the data to steps and what "
                 "is known at each, or use MLP"
             )
-        self.width = (2 if masked else 1) * math.prod(in_shape[1:])
-        return self.width
+        self.steps, self.numbers = in_shape[0] // (levels + masked), math.prod(in_shape[1:])
+        return (levels + masked) * self.numbers
 
     def _by_step(self, first: Tensor) -> tuple[torch.Size, Tensor]:
         """Leading dimensions, and values beside their mask, (n, t, width)."""
         leading = leading_of(first, self.in_shape)
-        flat = first.reshape(-1, self.in_shape[0], math.prod(self.in_shape[1:]))
-        return leading, torch.cat(flat.chunk(2, 1), -1) if self.masked else flat
+        flat = first.reshape(-1, self.in_shape[0], self.numbers)
+        values, mask = flat.tensor_split([self.levels * self.steps], 1)
+        values = values.reshape(len(flat), self.steps, self.levels * self.numbers)
+        return leading, torch.cat([values, mask], -1) if self.masked else values
 
 
 @checked
@@ -67,7 +70,8 @@ class Conv1dEncoder(_OfSequences):
     Parameters
     ----------
     in_shape
-        (t,) or (t, d), with `masked` of 2 t in place of t; t is halved, rounding up, by each convolution.
+        (t,) or (t, d); with `masked` and `levels` their sum times t in place of t. t is halved,
+        rounding up, by each convolution.
     out_shape
         Shape without leading dimensions.
     context
@@ -80,6 +84,9 @@ class Conv1dEncoder(_OfSequences):
         Name of the function after each layer.
     masked
         Whether the steps are followed by as many of a mask, 1 where a number is missing; `build` sets it.
+    levels
+        How many values there are for each number, those of a step together: of a category seen one-hot its levels;
+        `build` sets it.
 
     Examples
     --------
@@ -97,14 +104,15 @@ class Conv1dEncoder(_OfSequences):
         hidden_dims: Sequence[Count] = (128,),
         activation: Activation = "relu",
         masked: bool = False,
+        levels: Count = 1,
     ) -> None:
         super().__init__()
-        depths = [self._enter("Conv1dEncoder", in_shape, masked), *channels]
+        depths = [self._enter("Conv1dEncoder", in_shape, masked, levels), *channels]
         layers: list[nn.Module] = []
         for before, after in pairwise(depths):
             layers += [nn.Conv1d(before, after, 3, stride=2, padding=1), activation_of(activation)]
         self.convolutions = nn.Sequential(*layers)
-        steps = halvings((in_shape[0] // (2 if masked else 1),), len(channels))[-1]
+        steps = halvings((self.steps,), len(channels))[-1]
         self.head = MLP(
             (depths[-1], *steps), out_shape, context=context, hidden_dims=hidden_dims, activation=activation
         )
@@ -125,7 +133,7 @@ class GRUEncoder(_OfSequences):
     Parameters
     ----------
     in_shape
-        (t,) or (t, d), with `masked` of 2 t in place of t.
+        (t,) or (t, d); with `masked` and `levels` their sum times t in place of t.
     out_shape
         Shape without leading dimensions.
     context
@@ -139,6 +147,9 @@ class GRUEncoder(_OfSequences):
     masked
         Whether the steps are followed by as many of a mask, 1 where a number is missing; `build` sets it. Without one,
         every step is known.
+    levels
+        How many values there are for each number, those of a step together: of a category seen one-hot its levels;
+        `build` sets it.
 
     Notes
     -----
@@ -168,9 +179,10 @@ class GRUEncoder(_OfSequences):
         num_layers: Count = 1,
         bidirectional: bool = True,
         masked: bool = False,
+        levels: Count = 1,
     ) -> None:
         super().__init__()
-        width = self._enter("GRUEncoder", in_shape, masked)
+        width = self._enter("GRUEncoder", in_shape, masked, levels)
         self.gru = nn.GRU(width, hidden_dim, num_layers, batch_first=True, bidirectional=bidirectional)
         self.size = (1 + bidirectional) * hidden_dim
         self.head = MLP((self.size,), out_shape, context=context, hidden_dims=())
@@ -189,7 +201,7 @@ class GRUEncoder(_OfSequences):
         steps = x.shape[1]
         if not self.masked:
             return torch.full((len(x),), steps)
-        known = (x[..., self.width // 2 :] == 0).any(-1)
+        known = (x[..., -self.numbers :] == 0).any(-1)
         return (known * torch.arange(1, steps + 1, device=x.device)).amax(1).clamp_min(1)
 
 

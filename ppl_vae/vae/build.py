@@ -135,7 +135,7 @@ def build(
     likelihood_made = _likelihood(described, data, levels[-1], decoder, to)
     masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
     known = _of_data(data, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
-    posteriors = [_posterior(level, known, _reader(encoder, masked)) for level in levels]
+    posteriors = [_posterior(level, known, _reader(encoder, likelihood_made, masked)) for level in levels]
     corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
     inputs: Known = {"pseudo_inputs": lambda: training_data(data, likelihood_made, masked)}
     known |= {**inputs, "context": _of_data(data, "prior", to)["context"]}
@@ -147,10 +147,25 @@ def build(
     return vae
 
 
-def _reader(encoder: Any, masked: bool) -> Any:
-    """The encoder, told that it reads a mask where it asks for that: one of sequences reads it step by step."""
-    asks = "masked" in getattr(getattr(encoder, "func", encoder), "linked", ())
-    return partial(encoder, masked=True) if masked and asks else encoder
+def _reader(encoder: Any, likelihood: Likelihood, masked: bool) -> Any:
+    """The encoder, told what it reads at each step where it asks for that: a mask, and one-hot codes.
+
+    Raises
+    ------
+    ValueError
+        For an encoder of sequences with gaps, of which only some columns are seen one-hot.
+    """
+    made_of = getattr(encoder, "func", encoder)
+    asked = getattr(made_of, "linked", ())
+    seen, x_shape = likelihood.seen_shape, likelihood.x_shape
+    if masked and "masked" in asked and seen[1:] != x_shape[1:]:
+        raise ValueError(
+            f"{made_of.__name__} expects a mask of the shape of what it sees, got one of {x_shape} for columns of "
+            f"which some are seen one-hot, {seen}; use encoder=MLP, or columns of other kinds than categories"
+        )
+    told: dict[str, Any] = {"masked": True} if masked and "masked" in asked else {}
+    told |= {"levels": seen[0] // x_shape[0]} if "levels" in asked and seen[:1] != x_shape[:1] else {}
+    return partial(encoder, **told) if told else encoder
 
 
 def rebuild(stored: Mapping[str, Any], classes: Sequence[type] = ()) -> VAE:

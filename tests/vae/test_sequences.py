@@ -122,3 +122,35 @@ def test_on_the_command_line(tmp_path, capsys):
     main([*words.split(), "--epochs", "1", "--run", str(tmp_path / "run"), "--device", "cpu"])
     assert "GRU(1, 4, batch_first=True, bidirectional=True)" in repr(load(tmp_path / "run").vae)
     assert "Fit(1 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 2)])
+def test_padding_changes_nothing_of_categories_that_are_seen_one_hot(shape):
+    x = with_ends((6, *shape)).gt(0).where(~with_ends((6, *shape)).isnan(), torch.nan)
+    x, found = torch.where(x == 1, 2.0, x).double(), []
+    for steps in (5, 8):
+        described = DataSpec((steps, *shape[1:]), Domain("categories", 3), masked=True)
+        vae = build(described, latent_dim=2, **GRU, likelihood=Categorical, seed=0).double()
+        assert vae.posterior.net.gru.input_size == (3 + 1) * (x[0, 0].numel())
+        found += [(vae.state_dict(), vae.encode(split(x, steps)).mean)]
+        vae.load_state_dict(found[0][0])
+        found[-1] = found[-1][0], vae.encode(split(x, steps)).mean
+    assert torch.equal(found[0][1], found[1][1])
+    assert len(found[0][1].unique(dim=0)) > 3  # what is known is read
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_step_holds_the_codes_and_the_mask_of_its_numbers(masked):
+    net = Conv1dEncoder((3 * 4 + 4 * masked, 2), (1,), levels=3, masked=masked)
+    codes = torch.arange(24.0).reshape(4, 3, 2)  # (t, levels, d)
+    mask = -torch.arange(8.0).reshape(4, 2)
+    first = torch.cat([codes.flatten(0, 1), mask]) if masked else codes.flatten(0, 1)
+    _, found = net._by_step(first)
+    assert torch.equal(found[0], torch.cat([codes.flatten(1), mask], 1) if masked else codes.flatten(1))
+
+
+def test_gaps_beside_columns_that_are_seen_one_hot_are_refused():
+    mixed = Domain(("real", "categories"), (None, 3))
+    with pytest.raises(ValueError, match=r"expects a mask of the shape of what it sees, got one of \(6, 2\)"):
+        build(DataSpec((6, 2), mixed, masked=True), latent_dim=2, encoder=GRUEncoder)
+    build(DataSpec((6, 2), mixed), latent_dim=2, encoder=GRUEncoder)

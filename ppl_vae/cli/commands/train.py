@@ -52,8 +52,8 @@ def _options(parser: Parser) -> None:
     of_data = ["levels", "ordered", "domain", "columns", "names"]
     parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), *of_data], usual=usual)
     parser.component(Posterior, "posterior", skip=parameters(Posterior))
-    parser.component(Network, "encoder", skip=Network.linked)
-    parser.component(Network, "decoder", skip=Network.linked)
+    for role in ("encoder", "decoder"):
+        parser.component(Network, role, skip=[*Network.linked, "masked", "levels"])
     parser.component(Corruption, "corruption", skip=Corruption.linked, usual=" (none)")
     parser.component(ELBO, "objective", skip=_pyros_own())
     parser.component(BetaSchedule, "beta")
