@@ -146,7 +146,7 @@ def read(folder: Path, num_rows: int | None, seed: int) -> tuple[ppl_vae.data.Da
 
 
 def told(column: ppl_vae.data.Column, frame: pd.DataFrame) -> ppl_vae.data.Column:
-    """A column of HI-VAE's types file, or as levels."""
+    """A column of HI-VAE's types file, or as levels: the values of all rows, as the file's classes are those of all."""
     if column.name not in LEVELS:
         return column
     values = tuple(int(value) for value in np.unique(frame[column.name].dropna()))

@@ -20,7 +20,7 @@ _AT_ONCE = 2**22
 class Moments(NamedTuple):
     """Of some observed values: how many, the least and largest, mean, standard deviation, geometric mean.
 
-    NaN where they are not defined: of no value, and the geometric mean of values that are not all positive.
+    NaN where they are not defined: of no value, and the geometric mean of values below 0; it is 0 where one of them is.
     """
 
     number: int
