@@ -32,3 +32,4 @@ def test_links_lead_somewhere(page):
 def test_the_readme_names_every_page():
     readme = (DOCS.parent / "README.md").read_text()
     assert not [page.name for page in PAGES if f"docs/{page.name}" not in readme]
+    assert not [path for path in re.findall(r"\((docs/[\w.]+)\)", readme) if not (DOCS.parent / path).exists()]
