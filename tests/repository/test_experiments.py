@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -15,7 +16,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from nbclient import NotebookClient
+from pyro import poutine
 
+import ppl_vae
 from ppl_vae.data import Column
 
 DTYPE = torch.get_default_dtype()
@@ -273,6 +276,7 @@ def topics(found, printed):
     assert script["perplexity"](mass, x)[0] == pytest.approx(by_hand, rel=1e-12)
     in_pyro = [dist.Multinomial(int(n), q).log_prob(row) for n, row, q in zip(x.sum(1), x.double(), p, strict=True)]
     assert script["perplexity"](torch.stack(in_pyro), x)[0] == pytest.approx(by_hand, rel=1e-12)
+    _check_weights(script["per_word"])
     together = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]).double()
     assert script["npmi"](together[:, :2]) == pytest.approx(1)  # always both or none
     assert script["npmi"](together[:, 1:]) == -1  # never both
@@ -284,6 +288,23 @@ def topics(found, printed):
     assert "1 without words left out" in printed
     assert "GSM 787" in printed
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def _check_weights(per_word):
+    """The loss is minus the ELBO of each document by its number of words over their median, 3, KL exact."""
+    x = torch.tensor([[2.0, 1.0, 0.0, 0.0], [1.0, 5.0, 4.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
+    data = ppl_vae.data.from_arrays(x.int())
+    vae = ppl_vae.build(data, latent_dim=2, likelihood=ppl_vae.Multinomial, seed=0).eval()
+    program, objective = per_word(vae, SimpleNamespace(x=x)), ppl_vae.objectives.TraceMeanField_ELBO()
+    torch.manual_seed(1)
+    loss = objective.loss(program.model, program.guide, x)
+    torch.manual_seed(1)
+    guide = poutine.trace(vae.guide).get_trace(x)
+    q = guide.nodes["z"]["fn"].base_dist
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(-1)
+    model = poutine.trace(poutine.replay(vae.model, guide)).get_trace(x)
+    log_px = model.nodes["x"]["fn"].log_prob(x)
+    assert loss == pytest.approx((3 / x.sum(1) * (kl - log_px)).sum().item(), rel=1e-5)
 
 
 def adult_in_files():
