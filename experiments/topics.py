@@ -22,7 +22,8 @@ documents, mean over pairs of the 10 top words of log(p(a, b) / (p(a) p(b))) / -
 (-1 where two words never meet). The files number the words and do not name them: `--words FILE`, a word a line, does.
 
 Published, test perplexity by the ELBO at 50 units (Ning et al. 2018, arXiv:1806.06583 (iTM-VAE), table 1): LDA 893,
-NVDM 837, ProdLDA 1,009, GSM 787, iTM-VAE-Prod 769.
+NVDM 837, ProdLDA 1,009, GSM 787, iTM-VAE-Prod 769. Here, by experiments/results/topics.json, 777; the validation
+documents, drawn from those of the training period, have 760.
 
     python experiments/topics.py --data-dir DIR --figure topics.png --out topics.json
 """
