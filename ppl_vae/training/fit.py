@@ -139,7 +139,8 @@ def fit(
         Data a batch, for data in memory; a last one of a single datum joins the one before it, where the program
         cannot be trained on one datum (batch norm).
     objective
-        A Pyro ELBO with one loss, or a class of one that needs no arguments.
+        A Pyro ELBO with one loss, or a class of one that needs no arguments. The default estimates the KL at the draw
+        of z; `objectives.TraceMeanField_ELBO` has it in closed form where there is one: a less noisy gradient.
     beta
         Weight of the KL: a number, or a warm-up such as `objectives.Linear(epochs=10)`. The history is of the
         ELBO, at beta = 1, all the same.
