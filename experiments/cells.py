@@ -299,7 +299,7 @@ def pictures_of_simulated(true_log_r, log_r, se, inside, per_unit, rmse) -> Figu
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     for where, colour, name in ((inside, "C0", "95 % interval holds the true r"), (~inside, "C3", "it does not")):
-        low, middle, high = (np.exp(log_r + k * 1.96 * se)[where] for k in (-1, 0, 1))
+        low, middle, high = (np.exp((log_r + k * 1.96 * se).clip(max=700))[where] for k in (-1, 0, 1))
         bars = {"yerr": [middle - low, high - middle], "fmt": ".", "ms": 3, "lw": 0.5, "alpha": 0.6}
         left.errorbar(np.exp(true_log_r)[where], middle, **bars, color=colour, label=f"{name}: {where.sum():,} genes")
     ends = np.exp([true_log_r.min(), true_log_r.max()])
