@@ -19,6 +19,9 @@ __all__ = ["encoder_input", "first_rows", "sampled_rows", "seen_shape", "trainin
 _MOST_ELEMENTS = 2**28
 """Of rows that are made dense together, a gibibyte."""
 
+_ELEMENTS = 2**24
+"""Of rows that statistics are taken of."""
+
 
 def encoder_input(
     likelihood: Likelihood, x: Tensor, mask: Tensor | bool, mask_input: bool, corruption: Corruption | None = None
@@ -61,7 +64,7 @@ def sampled_rows(train: Split) -> Split:
 
     In float64 they take 128 MiB, of which some copies are made.
     """
-    most: int = max(1, min(5000, 2**24 // math.prod(train.x.shape[1:])))
+    most: int = max(1, min(5000, _ELEMENTS // math.prod(train.x.shape[1:])))
     return train[:most].fixed()
 
 

@@ -544,8 +544,10 @@ def test_tables_and_lists():
     for same in (pd.DataFrame(table), table.tolist()):
         assert data.from_arrays(same).checksum != ""
         assert data.from_arrays(same).train.x.equal(data.from_arrays(table).train.x)
-    with pytest.raises(ValueError, match="x expects rows of one length"):
-        data.from_arrays([[1.0], [1.0, 2.0]])
+    padded = data.from_arrays([[1.0], [1.0, 2.0]] * 5)
+    assert padded.x_shape == (2,)
+    assert padded.masked
+    assert "padded to 2 steps" in repr(padded)
 
 
 def test_what_was_done_unasked_is_said():

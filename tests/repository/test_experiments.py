@@ -49,7 +49,7 @@ TINY = {
     "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
     "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
     "--figure figure.png --out out.json",
-    "benchmarks/scvi_tools.py": "split.npz --epochs 1 --out scvi.npz",  # where it is; else test_cells.py
+    "benchmarks/scvi_tools.py": "split.npz --epochs 1 --out scvi.npz",  # where it is; else test_cells_experiment.py
     "anomalies.py": "--tables wine digits --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
     "--figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
