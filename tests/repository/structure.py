@@ -35,7 +35,7 @@ LAYERS = {  # from the top
     "casting of data": "casting",
     "splits, enumeration": "split enumeration",
     "traces, weights, calls": "traces importance calls checksums",
-    "conditionals": "conditional nets distributions domain corruptions codebook",
+    "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take, libraries": "modelled libraries",
 }
