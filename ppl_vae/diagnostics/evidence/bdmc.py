@@ -11,7 +11,6 @@ from tqdm import tqdm
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.evidence.ais import check_annealing
-from ppl_vae.diagnostics.evidence.annealing import Path, Settings, anneal, schedule
 from ppl_vae.diagnostics.model import simulated
 from ppl_vae.diagnostics.posterior import log_joints
 from ppl_vae.diagnostics.results import attributes, with_units
@@ -20,6 +19,7 @@ from ppl_vae.importance import log_marginal
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.annealing import Path, Settings, anneal, schedule
 
 __all__ = ["bdmc"]
 

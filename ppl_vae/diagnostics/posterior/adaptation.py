@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.posterior.hmc_kernel import State
+from ppl_vae.unconstrained.hmc_kernel import State
 
 __all__ = ["Adaptation", "windows"]
 

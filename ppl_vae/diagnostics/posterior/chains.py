@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.posterior.log_joint import LogJoint
 from ppl_vae.diagnostics.results import ess, of_draws, rhat, with_units
 from ppl_vae.libraries import xr
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.log_joint import LogJoint
 
 __all__ = ["CANNOT_SEE", "RELIABLE", "Chains"]
 

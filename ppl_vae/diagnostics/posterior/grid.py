@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
 from ppl_vae.draws import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.log_joint import LogJoint, log_joints
 
 __all__ = ["Grid"]
 

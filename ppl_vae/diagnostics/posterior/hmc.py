@@ -17,14 +17,14 @@ from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation
 from ppl_vae.diagnostics.posterior.chains import CANNOT_SEE, Chains
-from ppl_vae.diagnostics.posterior.hmc_kernel import init, transition
-from ppl_vae.diagnostics.posterior.log_joint import LogJoint, log_joints
 from ppl_vae.diagnostics.results import attributes, group, to_tree
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.hmc_kernel import init, transition
+from ppl_vae.unconstrained.log_joint import LogJoint, log_joints
 
 __all__ = ["HMC", "hmc"]
 

@@ -10,7 +10,6 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import biject_to
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
@@ -20,26 +19,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 
-__all__ = ["LatentSites", "bijection", "free_of_others", "unit_log_prob"]
-
-
-def bijection(name: str, site: traces.Site) -> Any:
-    """The transform from real numbers onto the support of a site, by `biject_to`.
-
-    Raises
-    ------
-    ValueError
-        For a support without a bijection from real numbers, such as a sphere, or one that the distribution does not
-        define.
-    """
-    try:
-        return biject_to(site["fn"].support)
-    except NotImplementedError:
-        raise ValueError(
-            f"latents as real numbers expect a bijection onto the support of {name!r}, got "
-            f"{type(site['fn']).__name__}, whose support has none (as a sphere has none); use evaluate, check_guide or "
-            "log_marginal_likelihood(method='iwae' or 'prior'), which need none"
-        ) from None
+__all__ = ["LatentSites", "free_of_others", "unit_log_prob"]
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from ppl_vae.diagnostics.evidence.log_marginal_likelihood import log_marginal_li
 from ppl_vae.diagnostics.evidence.log_weights import log_weights
 from ppl_vae.diagnostics.evidence.quadrature import quadrature
 from ppl_vae.diagnostics.model.simulate import simulated
-from ppl_vae.diagnostics.posterior.log_joint import log_joints
 from ppl_vae.diagnostics.posterior.quadrature_posterior import quadrature_posterior
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.importance import log_marginal
 from ppl_vae.nets import MLP
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.log_joint import log_joints
 
 
 def within(values, expected, num_errors):

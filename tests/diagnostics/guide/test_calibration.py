@@ -14,11 +14,11 @@ from ppl_vae.diagnostics.guide.ecdf import simultaneous_band
 from ppl_vae.diagnostics.guide.posterior_pit import posterior_pit
 from ppl_vae.diagnostics.guide.ranks import pit
 from ppl_vae.diagnostics.guide.sbc import simulation_based_calibration
-from ppl_vae.diagnostics.posterior.log_joint import log_joints
 from ppl_vae.diagnostics.posterior.quadrature_posterior import quadrature_posterior
 from ppl_vae.diagnostics.results.arviz_io import groups, open_tree, to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.unconstrained.log_joint import log_joints
 
 QUICK = {"num_simulations": 60, "num_draws": 19, "seed": 0, "progress": False}
 

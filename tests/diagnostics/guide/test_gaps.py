@@ -13,9 +13,9 @@ from ppl_vae import VAE, Bernoulli, DiagonalNormal, Domain, Flat, FullRankNormal
 from ppl_vae.diagnostics.guide.families import family_of
 from ppl_vae.diagnostics.guide.inference_gaps import inference_gaps
 from ppl_vae.diagnostics.posterior.grid import Grid
-from ppl_vae.diagnostics.posterior.log_joint import log_joints
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.log_joint import log_joints
 
 NATS = ("elbo", "refined_elbo", "log_px", "amortization_gap", "approximation_gap", "kl_gap")
 QUICK = {"num_steps": 20, "num_particles": 4, "num_samples": 50, "seed": 0, "progress": False}

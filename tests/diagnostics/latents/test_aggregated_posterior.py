@@ -15,12 +15,12 @@ from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.latents.active_units import active_units
 from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.latents.energy import energy_test
-from ppl_vae.diagnostics.posterior.log_joint import LogJoint
 from ppl_vae.draws import draws
 from ppl_vae.evaluation import kl_per_unit
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.split import Split
+from ppl_vae.unconstrained.log_joint import LogJoint
 
 TERMS = ("mutual_information", "total_correlation", "marginal_kl", "mean_kl")
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)

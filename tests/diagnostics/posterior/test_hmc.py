@@ -16,10 +16,10 @@ from ppl_vae.diagnostics.latents.active_units import active_units
 from ppl_vae.diagnostics.latents.aggregated_posterior import aggregated_posterior
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation, windows
 from ppl_vae.diagnostics.posterior.hmc import hmc
-from ppl_vae.diagnostics.posterior.hmc_kernel import State, init, transition
-from ppl_vae.diagnostics.posterior.log_joint import log_joints
 from ppl_vae.diagnostics.results.arviz_io import group, groups, open_tree
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.unconstrained.hmc_kernel import State, init, transition
+from ppl_vae.unconstrained.log_joint import log_joints
 
 SHORT = {"num_warmup": 100, "num_samples": 50, "seed": 0}
 

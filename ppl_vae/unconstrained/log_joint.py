@@ -12,16 +12,35 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.distributions import biject_to
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
-from ppl_vae.diagnostics.posterior.latent_sites import bijection
 from ppl_vae.draws import by_datum, chunks
 from ppl_vae.find_plates import find_plates
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
-__all__ = ["LogDensities", "LogJoint", "gradient", "log_joints"]
+__all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints"]
+
+
+def bijection(name: str, site: traces.Site) -> Any:
+    """The transform from real numbers onto the support of a site, by `biject_to`.
+
+    Raises
+    ------
+    ValueError
+        For a support without a bijection from real numbers, such as a sphere, or one that the distribution does not
+        define.
+    """
+    try:
+        return biject_to(site["fn"].support)
+    except NotImplementedError:
+        raise ValueError(
+            f"latents as real numbers expect a bijection onto the support of {name!r}, got "
+            f"{type(site['fn']).__name__}, whose support has none (as a sphere has none); use evaluate, check_guide or "
+            "log_marginal_likelihood(method='iwae' or 'prior'), which need none"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Annealing from the prior or q to the posterior, for AIS and BDMC."""
+"""Annealing from the prior or q to the posterior."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.diagnostics.posterior import LogDensity, LogJoint, init, transition
 from ppl_vae.precision import in_float64
+from ppl_vae.unconstrained.hmc_kernel import LogDensity, init, transition
+from ppl_vae.unconstrained.log_joint import LogJoint
 
 __all__ = ["Path", "Settings", "anneal", "schedule"]
 

@@ -9,7 +9,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.diagnostics.posterior.log_joint import gradient
+from ppl_vae.unconstrained.log_joint import gradient
 
 __all__ = ["DIVERGENT", "Info", "LogDensity", "State", "init", "transition"]
 

@@ -8,9 +8,9 @@ from pyro import poutine
 from small_models import CASES, ppca, two_sites
 
 from ppl_vae import Flat, Laplace, Point, Program, build, data
-from ppl_vae.diagnostics.posterior.log_joint import gradient, log_joints
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
+from ppl_vae.unconstrained.log_joint import gradient, log_joints
 
 
 def opened(case):

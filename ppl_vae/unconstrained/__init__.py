@@ -1,0 +1,22 @@
+"""log p(x, z) of unconstrained latents: the density, transitions of HMC, and annealing from the prior or q."""
+
+from ppl_vae.unconstrained.annealing import Path, Settings, anneal, schedule
+from ppl_vae.unconstrained.hmc_kernel import Info, LogDensity, State, init, transition
+from ppl_vae.unconstrained.log_joint import LogDensities, LogJoint, bijection, gradient, log_joints
+
+__all__ = [
+    "Info",
+    "LogDensities",
+    "LogDensity",
+    "LogJoint",
+    "Path",
+    "Settings",
+    "State",
+    "anneal",
+    "bijection",
+    "gradient",
+    "init",
+    "log_joints",
+    "schedule",
+    "transition",
+]
