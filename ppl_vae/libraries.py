@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["datasets", "distance", "h5py", "io", "metrics", "pd", "sparse", "stats", "xr"]
+__all__ = ["datasets", "h5py", "io", "metrics", "pd", "sparse", "stats", "xr"]
 
 
 class _AtFirstUse(ModuleType):
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     from scipy import io, sparse, stats
-    from scipy.spatial import distance
     from sklearn import datasets, metrics
 else:
     h5py = _AtFirstUse(lambda: import_module("h5py"))
@@ -37,6 +36,5 @@ else:
     io = _AtFirstUse(lambda: import_module("scipy.io"))
     sparse = _AtFirstUse(lambda: import_module("scipy.sparse"))
     stats = _AtFirstUse(lambda: import_module("scipy.stats"))
-    distance = _AtFirstUse(lambda: import_module("scipy.spatial.distance"))
     datasets = _AtFirstUse(lambda: import_module("sklearn.datasets"))
     metrics = _AtFirstUse(lambda: import_module("sklearn.metrics"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ppl_vae.diagnostics.results import ess, rhat
-from ppl_vae.libraries import distance, stats, xr
+from ppl_vae.libraries import stats
 
 __all__ = ["BY_DATUM", "BY_UNIT", "differences"]
 
@@ -44,13 +42,13 @@ def differences(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[st
     mean, sd = (getattr(reference[..., varies], moment)((0, 1)) for moment in ("mean", "std"))
     q, reference = (q[:, varies] - mean) / sd, (reference[..., varies] - mean) / sd
     r = reference.reshape(-1, len(sd))
-    ess_mean, ess_square = _of_chains(ess, reference), _of_chains(ess, np.square(reference))
+    ess_mean, ess_square = ess(reference), ess(np.square(reference))
     ess_of_all = 2 / (1 / ess_mean + 1 / ess_square)  # antithetic chains: the ESS of means overstates the rest
     for name, values in (_moments(q, r, ess_mean, ess_square) | _distributions(q, r, ess_of_all)).items():
         found[name][varies] = values
     num = min(len(q), len(r), max_draws)
     q_few, r_few = q[_evenly(len(q), num)], _thinned(reference, num)
-    found["rhat"][varies] = _of_chains(rhat, np.stack([q_few, r_few]))
+    found["rhat"][varies] = rhat(np.stack([q_few, r_few]))
     return found | _energy(q_few, r_few)
 
 
@@ -73,15 +71,27 @@ def _distributions(q: np.ndarray, r: np.ndarray, ess_r: np.ndarray) -> dict[str,
     F (1 - F) (1/n + 1/m).
     """
     noise = np.sqrt(1 / len(q) + 1 / ess_r)
-    level = np.arange(1, len(r))[:, None] / len(r)
-    spread = (np.diff(np.sort(r, 0), axis=0) * np.sqrt(level * (1 - level))).sum(0)
-    pairs = list(zip(q.T, r.T, strict=True))
+    q, r = (np.sort(draws.T, -1) for draws in (q, r))  # (units, draws)
+    level = np.arange(1, r.shape[-1]) / r.shape[-1]
+    spread = np.diff(r, axis=-1) @ np.sqrt(level * (1 - level))
+    ks, wasserstein = _apart(q, r)
     return {
-        "ks": np.array([stats.ks_2samp(a, b, method="asymp").statistic for a, b in pairs]),
+        "ks": ks,
         "ks_null": stats.kstwobign.median() * noise,
-        "wasserstein": np.array([stats.wasserstein_distance(a, b) for a, b in pairs]),
+        "wasserstein": wasserstein,
         "wasserstein_null": np.sqrt(2 / np.pi) * spread * noise,
     }
+
+
+def _apart(q: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kolmogorov-Smirnov and 1-Wasserstein distance of ascending draws (units, draws), each (units,)."""
+    both = np.concatenate([q, r], -1)
+    order = both.argsort(-1, kind="stable")  # merges two runs
+    of_q = (order < q.shape[-1]).cumsum(-1)
+    of_r = np.arange(1, both.shape[-1] + 1) - of_q
+    gap = np.abs(of_q / q.shape[-1] - of_r / r.shape[-1])[:, :-1]
+    step = np.diff(np.take_along_axis(both, order, -1), axis=-1)
+    return np.where(step > 0, gap, 0).max(-1), (gap * step).sum(-1)  # of equal draws only the last counts
 
 
 def _energy(q: np.ndarray, r: np.ndarray) -> dict[str, np.ndarray]:
@@ -90,19 +100,25 @@ def _energy(q: np.ndarray, r: np.ndarray) -> dict[str, np.ndarray]:
     The latter is that of a degenerate U-statistic: sqrt(2) (1/n + 1/m) times the root mean square of its kernel, the
     distances within the reference centred by row and column.
     """
-    within = distance.pdist(r)
-    apart = distance.squareform(within)
-    centred = apart - apart.mean(0) - apart.mean(1, keepdims=True) + apart.mean()
+    within_q, within = (_distances(draws, draws) for draws in (q - q.mean(0), r))
+    for apart in (within_q, within):
+        np.fill_diagonal(apart, 0)
+    of_row = within.mean(0)
+    centred = within - of_row - (of_row - of_row.mean())[:, None]
     np.fill_diagonal(centred, 0)
-    rms = np.sqrt(np.square(centred).sum() / (len(r) * (len(r) - 1)))
+    pairs = len(r) * (len(r) - 1)
+    between = _distances(q, r).mean() - within_q.sum() / (len(q) * (len(q) - 1)) / 2 - within.sum() / pairs / 2
     return {
-        "energy_distance": 2 * distance.cdist(q, r).mean() - distance.pdist(q).mean() - within.mean(),
-        "energy_distance_null_sd": np.sqrt(2) * (1 / len(q) + 1 / len(r)) * rms,
+        "energy_distance": 2 * between,
+        "energy_distance_null_sd": np.sqrt(2) * (1 / len(q) + 1 / len(r)) * np.sqrt(np.vdot(centred, centred) / pairs),
     }
 
 
-def _of_chains(f: Callable[[xr.Dataset], xr.Dataset], draws: np.ndarray) -> np.ndarray:
-    return f(xr.Dataset({"z": (("chain", "draw", "unit"), draws)}))["z"].values
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Euclidean distances of all pairs, (len(a), len(b)), by a matrix product."""
+    square = np.square(a).sum(-1)[:, None] + np.square(b).sum(-1) - 2 * (a @ b.T)
+    distances: np.ndarray = np.sqrt(np.maximum(square, 0, out=square), out=square)
+    return distances
 
 
 def _evenly(size: int, num: int) -> np.ndarray:

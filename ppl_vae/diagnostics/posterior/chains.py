@@ -72,9 +72,8 @@ class Chains:
 
         The latents z themselves may have constant entries without an R-hat, such as a corner of a Cholesky factor.
         """
-        drawn = xr.Dataset({"u": (("chain", "draw", "obs", "unit"), u.numpy())})
-        self.verdict["rhat"][rows] = torch.from_numpy(rhat(drawn)["u"].values).amax(-1)
-        self.verdict["ess"][rows] = torch.from_numpy(ess(drawn)["u"].values).amin(-1)
+        self.verdict["rhat"][rows] = torch.from_numpy(rhat(u.numpy())).amax(-1)
+        self.verdict["ess"][rows] = torch.from_numpy(ess(u.numpy())).amin(-1)
         self.verdict["step_size"][rows] = in_float64(step_size).cpu()
 
     def datasets(self, split: Split) -> dict[str, xr.Dataset]:

@@ -4,7 +4,8 @@ This room uses programs only through `draws`; every other room may import the na
 """
 
 from ppl_vae.diagnostics.results import arviz_io
-from ppl_vae.diagnostics.results.arviz_io import ess, group, groups, is_tree, rhat, to_tree
+from ppl_vae.diagnostics.results.arviz_io import group, groups, is_tree, to_tree
+from ppl_vae.diagnostics.results.convergence import ess, rhat
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.results.open_tree import open_tree
 from ppl_vae.diagnostics.results.to_arviz import to_arviz

@@ -17,7 +17,7 @@ import numpy as np
 from ppl_vae.arguments import checked
 from ppl_vae.libraries import pd, xr
 
-__all__ = ["compare", "elpd_data", "ess", "group", "groups", "is_tree", "open_tree", "plot_compare", "rhat", "to_tree"]
+__all__ = ["compare", "elpd_data", "group", "groups", "is_tree", "open_tree", "plot_compare", "to_tree"]
 
 
 def _arviz() -> tuple[Any, bool]:
@@ -105,20 +105,6 @@ def open_tree(path: str | Path) -> Any:
                 f"open_tree expects a NetCDF file, got {str(path)!r}, which cannot be read as one ({error}); write it "
                 "with tree.to_netcdf(path)"
             ) from error
-
-
-def rhat(draws: xr.Dataset) -> xr.Dataset:
-    """Rank-normalized split R-hat of every variable (chain, draw, ...), (...); NaN for constant draws."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: xr.Dataset = _arviz()[0].rhat(draws)
-        return found
-
-
-def ess(draws: xr.Dataset) -> xr.Dataset:
-    """Bulk effective sample size of every variable (chain, draw, ...), (...), over all chains."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: xr.Dataset = _arviz()[0].ess(draws)
-        return found
 
 
 def elpd_data(

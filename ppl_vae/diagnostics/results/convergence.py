@@ -1,0 +1,149 @@
+"""R-hat and effective sample sizes of many variables at once, as ArviZ computes them one by one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from ppl_vae.libraries import stats
+
+__all__ = ["ess", "rhat"]
+
+
+def rhat(draws: np.ndarray) -> np.ndarray:
+    """Rank-normalized split R-hat of draws (chain, draw, ...), (...), the larger of the plain and the folded one.
+
+    NaN for draws that are constant or not all finite, for a single chain and for fewer than four draws.
+
+    References
+    ----------
+    Vehtari et al. 2021, arXiv:1903.08008.
+    """
+    return np.full(draws.shape[2:], np.nan) if len(draws) < 2 else _where_known(_rank_rhat, draws)
+
+
+def ess(draws: np.ndarray) -> np.ndarray:
+    """Bulk effective sample size of draws (chain, draw, ...) over all chains, (...).
+
+    As many as there are for constant draws; NaN for draws that are not all finite and for fewer than four.
+
+    References
+    ----------
+    Vehtari et al. 2021, arXiv:1903.08008; Geyer 1992, doi:10.1214/ss/1177011137 (the truncation).
+    """
+    return _where_known(_bulk_ess, draws)
+
+
+def _where_known(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> np.ndarray:
+    """f of the halves of every chain as chains of their own, (..., 2 chains, draws // 2); NaN where docstrings say."""
+    z = np.moveaxis(np.asarray(draws, float), (0, 1), (-2, -1))
+    half = z.shape[-1] // 2
+    if half < 2:
+        return np.full(z.shape[:-2], np.nan)
+    z = np.concatenate([z[..., :half], z[..., z.shape[-1] - half :]], -2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: np.ndarray = np.where(np.isfinite(z).all((-2, -1)), f(z), np.nan)
+    return found
+
+
+def _rank_rhat(z: np.ndarray) -> np.ndarray:
+    folded = np.abs(z - np.median(z, (-2, -1), keepdims=True))
+    return np.maximum(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))
+
+
+def _rank_scores(z: np.ndarray) -> np.ndarray:
+    """Normal scores of the ranks among all chains and draws (..., chains, draws); ties share their mean rank."""
+    flat = z.reshape(-1, z.shape[-2] * z.shape[-1])
+    order = flat.argsort(-1)
+    ordered = np.take_along_axis(flat, order, -1)
+    scores = np.empty(flat.shape)
+    np.put_along_axis(scores, order, _scores(flat.shape[-1]).take(_twice_ranks(ordered)), -1)
+    return scores.reshape(z.shape)
+
+
+def _twice_ranks(ordered: np.ndarray) -> np.ndarray:
+    """Twice the mean rank, counted from 0, of ascending values (variables, n)."""
+    n = ordered.shape[-1]
+    place = np.broadcast_to(np.arange(n, dtype=np.int32), ordered.shape)
+    same = ordered[:, 1:] == ordered[:, :-1]
+    if not same.any():
+        return 2 * place
+    first, last = place.copy(), place.copy()
+    first[:, 1:][same] = 0
+    last[:, :-1][same] = n
+    np.maximum.accumulate(first, -1, out=first)
+    last = np.minimum.accumulate(last[:, ::-1], -1)[:, ::-1]
+    return first + last
+
+
+@functools.lru_cache(maxsize=8)
+def _scores(n: int) -> np.ndarray:
+    """The normal scores of the ranks 0, 1/2, 1, ..., n - 1 of n values (Blom 1958)."""
+    scores: np.ndarray = stats.norm.ppf((np.arange(2 * n - 1) / 2 + 1 - 3 / 8) / (n + 1 / 4))
+    return scores
+
+
+def _rhat(z: np.ndarray) -> np.ndarray:
+    """R-hat of chains (..., chains, draws)."""
+    n = z.shape[-1]
+    between, within = n * z.mean(-1).var(-1, ddof=1), z.var(-1, ddof=1).mean(-1)
+    found: np.ndarray = np.sqrt((between / within + n - 1) / n)
+    return found
+
+
+def _bulk_ess(z: np.ndarray) -> np.ndarray:
+    """From autocorrelations up to where Geyer truncates them."""
+    z = _rank_scores(z)
+    chains, n = z.shape[-2:]
+    total = chains * n
+    rho = _autocorrelations(z)
+    tau = _geyer(rho[..., : 2 * max(1, (n - 1) // 2)].reshape(*rho.shape[:-1], -1, 2))
+    found = total / np.maximum(tau, 1 / np.log10(total))
+    as_many = np.ptp(z, (-2, -1)) < np.finfo(float).resolution
+    of_varying: np.ndarray = np.where(as_many, total, found)
+    return of_varying
+
+
+def _autocorrelations(z: np.ndarray) -> np.ndarray:
+    """Autocorrelations of all chains together (..., lags), from the variance within and between chains."""
+    chains, n = z.shape[-2:]
+    mean = z.mean(-1, keepdims=True)
+    size = _fast(2 * n)
+    spectrum = np.fft.rfft(z - mean, size)
+    power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(-2)  # one inverse for all chains
+    covariance = np.fft.irfft(power, size)[..., :n] / n
+    within = covariance[..., :1] * n / (n - 1)
+    total = within * (n - 1) / n
+    if chains > 1:
+        total = total + mean.var(-2, ddof=1)
+    rho: np.ndarray = 1 - (within - covariance) / total
+    rho[..., 0] = 1
+    return rho
+
+
+def _fast(size: int) -> int:
+    """The smallest number from `size` on without a prime factor above 5, for which Fourier transforms are fast."""
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
+
+
+def _geyer(pairs: np.ndarray) -> np.ndarray:
+    """Autocorrelation time from pairs of autocorrelations (..., pairs, 2): the initial monotone positive sequence."""
+    sums = pairs.sum(-1)
+    ended = ~(sums > 0)
+    ended[..., -1] = True
+    last = ended.argmax(-1)[..., None]
+    before = np.arange(sums.shape[-1]) < last
+    kept = np.where(before, np.minimum.accumulate(sums, -1), 0).sum(-1)
+    even = np.take_along_axis(pairs[..., 0], last, -1)[..., 0]
+    of_last = np.take_along_axis(sums, last, -1)[..., 0]
+    tau: np.ndarray = -1 + 2 * kept + np.where((even > 0) | (of_last >= 0), even, 0)
+    return np.where(np.isnan(of_last), np.nan, tau)
