@@ -1,146 +1,33 @@
-"""Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract."""
+"""Variational autoencoders as Pyro `model` and `guide`: any prior, likelihood and posterior, one contract.
 
+Names are imported at their first use: `import ppl_vae` does not wait for torch. Which module each comes from is read
+from `__init__.pyi`, the stub that type checkers read.
+"""
+
+import ast
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from ppl_vae import corruptions, data, diagnostics, likelihoods, objectives
-from ppl_vae.conditional import Amortized, Chain, Conditional
-from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
-from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
-from ppl_vae.domain import Domain
-from ppl_vae.evaluation import Evaluation, Imputation, compare, evaluate, impute
-from ppl_vae.likelihoods import (
-    Bernoulli,
-    Beta,
-    Categorical,
-    ContinuousBernoulli,
-    CorrelatedGaussian,
-    DiscretizedLogistic,
-    DiscretizedLogisticMixture,
-    Gamma,
-    Gaussian,
-    Heterogeneous,
-    Likelihood,
-    LogNormal,
-    Multinomial,
-    NegativeBinomial,
-    OrderedLogistic,
-    Poisson,
-    StudentT,
-    ZeroInflatedNegativeBinomial,
-)
-from ppl_vae.nets import (
-    MLP,
-    Conv1dDecoder,
-    Conv1dEncoder,
-    ConvDecoder,
-    ConvEncoder,
-    GatedMLP,
-    GRUDecoder,
-    GRUEncoder,
-)
-from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
-from ppl_vae.priors import (
-    CodePrior,
-    ConditionalNormal,
-    Flat,
-    FlowPrior,
-    GaussianMixture,
-    Laplace,
-    Prior,
-    StandardNormal,
-    VampPrior,
-)
-from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, fit_prior, load
-from ppl_vae.vae import VAE, DataSpec, Program, build
-
-__all__ = [
-    "IAF",
-    "MLP",
-    "VAE",
-    "Amortized",
-    "Batch",
-    "Bernoulli",
-    "Beta",
-    "Categorical",
-    "Chain",
-    "CodePrior",
-    "Conditional",
-    "ConditionalNormal",
-    "ContinuousBernoulli",
-    "Conv1dDecoder",
-    "Conv1dEncoder",
-    "ConvDecoder",
-    "ConvEncoder",
-    "CorrelatedGaussian",
-    "Corruption",
-    "DataSpec",
-    "DiagonalNormal",
-    "DiscretizedLogistic",
-    "DiscretizedLogisticMixture",
-    "Domain",
-    "Evaluation",
-    "Fit",
-    "Flat",
-    "FlowPrior",
-    "FullRankNormal",
-    "GRUDecoder",
-    "GRUEncoder",
-    "Gamma",
-    "GatedMLP",
-    "Gaussian",
-    "GaussianMixture",
-    "GaussianNoise",
-    "Heterogeneous",
-    "Imputation",
-    "Laplace",
-    "Likelihood",
-    "LogNormal",
-    "Masking",
-    "Multinomial",
-    "NegativeBinomial",
-    "OneCycle",
-    "OrderedLogistic",
-    "Point",
-    "Poisson",
-    "Posterior",
-    "Prior",
-    "Program",
-    "Run",
-    "SaltAndPepper",
-    "StandardNormal",
-    "StudentT",
-    "TopK",
-    "VampPrior",
-    "VectorQuantized",
-    "ZeroInflatedNegativeBinomial",
-    "build",
-    "check_guide",
-    "compare",
-    "corruptions",
-    "data",
-    "diagnose",
-    "diagnostics",
-    "evaluate",
-    "fit",
-    "fit_prior",
-    "impute",
-    "likelihoods",
-    "load",
-    "manifold",
-    "objectives",
-    "sklearn",
-    "to_arviz",
-]
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from ppl_vae import manifold, sklearn
-else:
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+_MODULES = {alias.name: node.module for node in _STUB.body if isinstance(node, ast.ImportFrom) for alias in node.names}
 
-    def __getattr__(name: str) -> Any:
-        """The modules that need scikit-learn, imported at their first use."""
-        if name in ("manifold", "sklearn"):
-            return import_module(f"ppl_vae.{name}")
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a module of the package, imported at its first use."""
+    if _MODULES.get(name, "ppl_vae") != "ppl_vae":
+        found = getattr(import_module(_MODULES[name]), name)
+    elif not name.startswith("__") and find_spec(f"ppl_vae.{name}"):
+        found = import_module(f"ppl_vae.{name}")
+    else:
         raise AttributeError(f"module 'ppl_vae' has no attribute {name!r}")
+    return globals().setdefault(name, found)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,6 +16,8 @@ __all__ = ["Command"]
 class Command:
     """A command; `ppl_vae.cli.commands` lists them.
 
+    The modules of commands import nothing that takes long; `run` does.
+
     Attributes
     ----------
     name
@@ -36,10 +38,14 @@ class Command:
     run: Callable[[Namespace], None]
     defaults: Mapping[str, str] = field(default_factory=dict)
 
-    def new_parser(self) -> Parser:
-        """A parser of its options, without the `defaults`."""
+    def new_parser(self, *, outline: bool = False) -> Parser:
+        """A parser of its options, without the `defaults`; see `Parser` for an outline."""
         parser = Parser(
-            prog=f"ppl-vae {self.name}", description=f"{self.about}.", print_config="--print-%s", allow_abbrev=False
+            prog=f"ppl-vae {self.name}",
+            description=f"{self.about}.",
+            print_config="--print-%s",
+            allow_abbrev=False,
+            outline=outline,
         )
         self.parser(parser)
         return parser

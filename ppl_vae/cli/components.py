@@ -6,15 +6,16 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
-from ppl_vae import objectives
 from ppl_vae.cli.failures import did_you_mean
+from ppl_vae.cli.source import choices, title
 
 __all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
 
@@ -68,14 +69,21 @@ def allow_imports(*modules: str) -> None:
 class Parser(ArgumentParser):
     """A parser whose errors are one line, in the terms of the command line.
 
+    Parameters
+    ----------
+    outline
+        Whether it takes any value for a component: for help and for mistakes in other options, which then import no
+        class.
+
     Attributes
     ----------
     components
         Its options that choose a component, each with the parameters of constructors that are no options.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, outline: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.outline = outline
         self.components: dict[str, frozenset[str]] = {}
 
     def option(self, name: str, **kwargs: Any) -> None:
@@ -85,22 +93,60 @@ class Parser(ArgumentParser):
             kwargs = {k: v for k, v in kwargs.items() if k != "type"} | {"action": ActionYesNo(no_prefix="no-")}
         self.add_argument(*aliases, **kwargs)
 
-    def component(self, base: type, name: str, skip: Collection[str] = (), usual: str = "") -> None:
-        """An option `--name Class` with `--name.argument value`, but none of `skip`; `--name.help Class` explains."""
-        concrete = [c for c in _subclasses(base) if not inspect.isabstract(c) and c.__name__[0] != "_"]
-        ours = dict.fromkeys(
-            c.__name__ for c in concrete if c.__module__.startswith("ppl_vae") or c.__name__ in objectives.__all__
-        )
-        self.components[name] = frozenset(skip)
+    def component(
+        self,
+        base: str,
+        name: str,
+        *,
+        skip: Callable[[Any], Collection[str]] = lambda base: (),
+        usual: str = "",
+        among: str | None = None,
+    ) -> None:
+        """An option `--name Class` with `--name.argument value`; `--name.help Class` explains.
+
+        Parameters
+        ----------
+        base
+            The class that is chosen a subclass of, as "module:name".
+        name
+            Of the option, without its dashes.
+        skip
+            Of the base, parameters of constructors that are no options.
+        usual
+            What is said of the class that is taken where none is chosen.
+        among
+            The module whose classes are offered; by default that of the base.
+        """
+        module, _, cls = base.partition(":")
+        about = f"one of {', '.join(choices(cls, among or module))}{usual}"
+        if self.outline:
+            self.components[name] = frozenset()
+            more = f"; --{name}.ARGUMENT VALUE sets an argument of its constructor, --{name}.help NAME lists them"
+            group = self.add_argument_group(title(cls, among or module))
+            group.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about + more)
+            return
+        found = resolve_name(base)
+        if among is not None:
+            resolve_name(among)  # defines the subclasses
+        self.components[name] = frozenset(skip(found))
         self.add_subclass_arguments(
-            base,
-            name,
-            skip=set(skip),
-            instantiate=False,
-            required=False,
-            metavar="NAME",
-            help=f"one of {', '.join(ours)}{usual}",
+            found, name, skip=set(self.components[name]), instantiate=False, required=False, metavar="NAME", help=about
         )
+
+    def config_option(self) -> None:
+        """The option `--config`, a file with the others, and `--print-config`."""
+        about = "YAML file with these options"
+        if not self.outline:
+            self.add_argument("--config", action="config", help=about)
+            return
+        self.add_argument("--config", help=about)
+        about = "print the options as such a file, and exit; --print-config=skip_default leaves out those not given"
+        self.add_argument("--print-config", nargs="?", metavar="FLAGS", help=about)
+
+    def check(self, words: Sequence[str]) -> None:
+        """Of an outline: print the help if it is asked for, and exit with 2 at a mistake that needs no class."""
+        plain = [re.sub(rf"^--({'|'.join(self.components)})\.[^=]*", r"--\1", word) for word in words]
+        self.parse_args(plain if self.components else list(words))
 
     def import_option(self) -> None:
         """The option `--import`, which `main` carries out before it parses the others."""
@@ -186,9 +232,3 @@ def _type(said: str) -> str:
     """The name of a type in a message."""
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     return next((word for name, word in words.items() if name in said), said)
-
-
-def _subclasses(base: Any) -> Iterator[Any]:
-    yield base
-    for cls in base.__subclasses__():
-        yield from _subclasses(cls)

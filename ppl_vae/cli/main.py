@@ -41,7 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: Command, words: list[str]) -> int:
-    refuse_endless(words, ["config", *command.new_parser().components])
+    outline = command.new_parser(outline=True)
+    refuse_endless(words, ["config", *outline.components])
+    bound_values()
+    if not any(word.partition("=")[0] == "--import" for word in words):  # whose classes the help lists, too
+        outline.set_defaults(dict(command.defaults))
+        outline.check(words)
     words, classes = _imported(words)
     parser, chosen = _parsed(command, words)
     chosen.classes, chosen.yaml = classes, parser.dump(chosen)
@@ -83,7 +88,6 @@ def _overview(words: Sequence[str]) -> int:
 def _imported(words: list[str]) -> tuple[list[str], list[type]]:
     """Carry out every `--import FILE`, and see that nothing else is imported; what is left, and the classes."""
     allow_imports("ppl_vae", "pyro.infer")
-    bound_values()
     classes: list[type] = []
     rest: list[str] = []
     remaining = iter(words)

@@ -6,18 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
+import ppl_vae
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.stored_run import loaded
-from ppl_vae.data import Domain
-from ppl_vae.data.images import pictures
-from ppl_vae.data.known_formats import format_of
-from ppl_vae.split import Split
-from ppl_vae.training import Run
-from ppl_vae.vae import VAE
+from ppl_vae.libraries import pd
 
 __all__ = ["add_new_data_options", "opened_with", "parts", "write"]
 
@@ -39,8 +34,11 @@ def add_new_data_options(parser: Parser) -> None:
     parser.option("--device", default="cpu", help="cpu, cuda or mps")
 
 
-def opened_with(options: Namespace) -> tuple[VAE, Split]:
+def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
     """The VAE of a run, and the new data prepared for it."""
+    from ppl_vae.data.images import pictures
+    from ppl_vae.data.known_formats import format_of
+
     source, out = Path(options.file).expanduser(), Path(options.out)
     if not source.exists():
         raise FileNotFoundError(f"expected new data at {source}, got nothing there; correct the path")
@@ -53,23 +51,25 @@ def opened_with(options: Namespace) -> tuple[VAE, Split]:
         raise ValueError(f"--out expects another file than that of the new data, got {out} for both; change it")
     run, vae = loaded(options)
     raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else _read(source, run)
-    domain = None if options.levels is None else Domain("levels", options.levels)
+    domain = None if options.levels is None else ppl_vae.Domain("levels", options.levels)
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
 
 
-def _read(source: Path, run: Run) -> Any:
+def _read(source: Path, run: ppl_vae.Run) -> Any:
+    from ppl_vae.data.known_formats import format_of
+
     how = format_of(source)
     (found,) = how.alike([how.read(source)], width=run.config["recipe"]["x_shape"][-1])
     return found
 
 
-def _size(run: Run) -> tuple[int, int] | None:
+def _size(run: ppl_vae.Run) -> tuple[int, int] | None:
     """The height and width that pictures of the training were cropped and scaled to."""
     size = (run.config["data"][0] or {}).get("read", {}).get("size")
     return size and (size[0], size[1])
 
 
-def parts(split: Split, size: int = 1000) -> Iterator[Split]:
+def parts(split: ppl_vae.data.Split, size: int = 1000) -> Iterator[ppl_vae.data.Split]:
     """The data, some at a time."""
     for start in range(0, len(split), size):
         yield split[start : start + size]
@@ -77,6 +77,8 @@ def parts(split: Split, size: int = 1000) -> Iterator[Split]:
 
 def write(options: Namespace, made: pd.DataFrame | dict[str, Any]) -> None:
     """Write a frame, or arrays (n, ...) by name, the most important one first, and say so."""
+    from ppl_vae.data.known_formats import format_of
+
     out, source = Path(options.out), Path(options.file).expanduser()
     out.parent.mkdir(parents=True, exist_ok=True)
     left = format_of(out).write(out, made, source)

@@ -6,15 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 from jsonargparse import Namespace
 
-from ppl_vae import data
+import ppl_vae
 from ppl_vae.cli.components import Parser
-from ppl_vae.split import Split
-from ppl_vae.training import Run, load
-from ppl_vae.training.lock import locked
-from ppl_vae.training.run_folder import folder_path
-from ppl_vae.vae import VAE
+from ppl_vae.cli.source import listed
 
 __all__ = [
+    "DATA_SETS",
     "add_run_options",
     "add_split_options",
     "at_least_one",
@@ -24,6 +21,11 @@ __all__ = [
     "opened",
     "split_of",
 ]
+
+DATA_SETS = sorted(
+    name for module in ("known_factors", "small_sets", "torchvision_sets") for name in listed(f"ppl_vae.data.{module}")
+)
+"""The names of `ppl_vae.data.NAMES`."""
 
 
 def add_run_options(parser: Parser) -> None:
@@ -47,26 +49,29 @@ def add_split_options(parser: Parser, take: int | None = None) -> None:
 
 def locked_run(options: Namespace, command: str) -> AbstractContextManager[object]:
     """A scope that locks the run folder; where there is no run, loading it raises."""
+    from ppl_vae.training.lock import locked
+    from ppl_vae.training.run_folder import folder_path
+
     folder = folder_path(options.run, command)
     return locked(folder, command) if (folder / "checkpoint.json").is_file() else nullcontext()
 
 
-def opened(options: Namespace) -> tuple[Run, VAE, Split]:
+def opened(options: Namespace) -> tuple[ppl_vae.Run, ppl_vae.VAE, ppl_vae.data.Split]:
     """A run, its VAE and the split of its data that is asked for."""
     at_least_one(options, "take")
     run, vae = loaded(options)
     return run, vae, split_of(run, options)[: options.take]
 
 
-def loaded(options: Namespace) -> tuple[Run, VAE]:
+def loaded(options: Namespace) -> tuple[ppl_vae.Run, ppl_vae.VAE]:
     """A run and its VAE."""
-    run = load(options.run, options.classes, device=options.device)
-    if not isinstance(run.vae, VAE):
+    run = ppl_vae.load(options.run, options.classes, device=options.device)
+    if not isinstance(run.vae, ppl_vae.VAE):
         raise ValueError("this command expects a run of a VAE, got another; load the run in Python")
     return run, run.vae
 
 
-def split_of(run: Run, options: Namespace) -> Split:
+def split_of(run: ppl_vae.Run, options: Namespace) -> ppl_vae.data.Split:
     """The split of the run's data that is asked for."""
     found = data_of(run, options)
     which = getattr(options, "split", "test")
@@ -75,11 +80,11 @@ def split_of(run: Run, options: Namespace) -> Split:
     return found.splits[which].fixed(options.seed)
 
 
-def data_of(run: Run, options: Namespace) -> data.Data:
+def data_of(run: ppl_vae.Run, options: Namespace) -> ppl_vae.data.Data:
     """The data of a run, loaded again."""
     if "checksum" not in (run.config["data"][0] or {}):
         raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
-    return data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
+    return ppl_vae.data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
 
 
 def at_least_one(options: Namespace, name: str) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+import ppl_vae
 from ppl_vae import corruptions, data, likelihoods, nets, objectives, posteriors, priors
 from ppl_vae.cli import commands, main
-from ppl_vae.cli.commands import demo
 from ppl_vae.diagnostics import DIAGNOSTICS, groups, open_tree
 from ppl_vae.vae.recipe import COMPONENTS
 
@@ -445,9 +445,9 @@ def test_the_demo_prints_one_table_per_likelihood(tmp_path, capsys, monkeypatch)
     load = data.load
     monkeypatch.setattr(data, "load", lambda *args, **kwargs: load(*args, **kwargs).take(150, 30, 40))
     of_few = partial(
-        demo.diagnose, diagnostics=[one for one in DIAGNOSTICS if one.name != "simulation_based_calibration"]
+        ppl_vae.diagnose, diagnostics=[one for one in DIAGNOSTICS if one.name != "simulation_based_calibration"]
     )
-    monkeypatch.setattr(demo, "diagnose", of_few)  # `make demo` runs it whole
+    monkeypatch.setattr(ppl_vae, "diagnose", of_few)  # `make demo` runs it whole
     assert run("demo", "--out", tmp_path, "--epochs", 2, "--num-samples", 30) == 0
     shown = capsys.readouterr().out
     assert "Bernoulli, a mass, 40 test data" in shown

@@ -1,6 +1,8 @@
 """Imports only go down, the structure stays small, and importing the package changes nothing."""
 
 import ast
+import pickle
+import pydoc
 import subprocess
 import sys
 from importlib import import_module
@@ -8,6 +10,9 @@ from importlib import import_module
 import pytest
 import structure
 from structure import FILES, LAYER, ROOM, ROOT, TREES, imported, part, parts_imported, room, rooms_imported
+
+import ppl_vae
+from ppl_vae.cli.commands import COMMANDS
 
 TOP = {"cli"}  # may import from the package itself, and print
 MAY_IMPORT = {
@@ -109,6 +114,8 @@ def test_importing_changes_nothing_and_is_lazy():
             )
         before, loaded = state(), set(sys.modules)
         import ppl_vae
+        for name in set(ppl_vae.__all__) - {"manifold", "sklearn"}:
+            getattr(ppl_vae, name)
         assert state() == before
         heavy = {"PIL", "arviz", "h5py", "jsonargparse", "matplotlib", "pandas", "scipy", "skimage", "sklearn"}
         heavy |= {"torchvision", "umap", "xarray"}
@@ -116,3 +123,52 @@ def test_importing_changes_nothing_and_is_lazy():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+QUICK = {
+    "import": "import ppl_vae; ppl_vae.__version__; dir(ppl_vae)",
+    "overview": ["--help"],
+    "version": ["--version"],
+    "unknown command": ["trian"],
+    **{f"help of {name}": [name, "--help"] for name in COMMANDS},
+    "misspelt option": ["train", "--epoch", "3"],
+    "option without its value": ["evaluate", "runs/a", "--seed"],
+    "missing argument": ["evaluate"],
+    "missing option": ["fit-prior", "runs/a"],
+    "value of another type": ["train", "--prior", "VampPrior", "--prior.num_components", "9", "--epochs", "many"],
+}
+
+
+@pytest.mark.own_seeds
+def test_what_needs_no_numbers_imports_no_torch():
+    """Run in one process, which tells what is loaded after each."""
+    code = f"""if True:
+        import contextlib, io, sys
+        for name, words in {QUICK!r}.items():
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                if isinstance(words, str):
+                    exec(words)
+                else:
+                    from ppl_vae.cli import main
+                    try:
+                        main(words)
+                    except SystemExit:
+                        pass
+            slow = {{"arviz", "numpy", "pandas", "pyro", "scipy", "sklearn", "torch", "torchvision"}} & set(sys.modules)
+            assert not slow, f"{{name}} imports {{slow}}"
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_is_imported_at_its_first_use():
+    stub = ast.parse((ROOT / "__init__.pyi").read_text())
+    (listed,) = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
+    assert set(listed) == set(ppl_vae.__all__)
+    assert {name: getattr(ppl_vae, name) for name in ppl_vae.__all__}.keys() <= set(dir(ppl_vae))
+    assert ppl_vae.fit is import_module("ppl_vae.training").fit
+    assert ppl_vae.draws is import_module("ppl_vae.draws")  # modules that have no public names of the package
+    assert pickle.loads(pickle.dumps(ppl_vae.VAE)) is ppl_vae.VAE
+    assert "class VAE" in pydoc.render_doc(ppl_vae, renderer=pydoc.plaintext)
+    with pytest.raises(AttributeError, match="'ppl_vae' has no attribute 'vea'"):
+        ppl_vae.vea  # noqa: B018

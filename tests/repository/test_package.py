@@ -18,7 +18,7 @@ def test_the_wheel_builds_with_its_console_script(tmp_path):
         (entry,) = [n for n in names if n.endswith("entry_points.txt")]
         assert "ppl-vae = ppl_vae.cli:main" in files.read(entry).decode()
         assert wheel.name.split("-")[1] == ppl_vae.__version__
-    assert {"ppl_vae/py.typed", "ppl_vae/vae/vae.py"} <= set(names)
+    assert {"ppl_vae/py.typed", "ppl_vae/__init__.pyi", "ppl_vae/vae/vae.py"} <= set(names)
     assert not any(n.startswith(("tests", "experiments")) for n in names)
 
 

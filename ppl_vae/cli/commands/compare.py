@@ -8,9 +8,6 @@ from jsonargparse import Namespace
 
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.figures import draw, save
-from ppl_vae.evaluation import compare
-from ppl_vae.evaluation.compare import printed
 
 __all__ = ["COMMAND"]
 
@@ -22,6 +19,9 @@ def _options(parser: Parser) -> None:
 
 def _compare(options: Namespace) -> None:
     """Print the table of several runs, best first."""
+    from ppl_vae.cli.figures import draw, save
+    from ppl_vae.evaluation.compare import compare, printed
+
     names = [Path(run).resolve().name for run in options.runs]
     full = {name for name in names if names.count(name) > 1}  # a/r and b/r are two runs
     runs = {str(run) if name in full else name: run for name, run in zip(names, options.runs, strict=True)}

@@ -9,22 +9,9 @@ from pathlib import Path
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from ppl_vae import data
-from ppl_vae.checksums import record
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.diagnosis import write_diagnosis
-from ppl_vae.cli.figures import draw, figures, overview, save
-from ppl_vae.diagnostics import diagnose
-from ppl_vae.evaluation import Evaluation, compare
-from ppl_vae.evaluation.compare import printed
-from ppl_vae.likelihoods import Bernoulli, Gaussian, Likelihood
-from ppl_vae.objectives import Linear
-from ppl_vae.priors import Prior, StandardNormal, VampPrior
-from ppl_vae.split import Split
-from ppl_vae.training import fit
-from ppl_vae.training.lock import locked
-from ppl_vae.vae import VAE, build
 
 __all__ = ["COMMAND"]
 
@@ -38,18 +25,21 @@ def _options(parser: Parser) -> None:
 
 def _demo(options: Namespace) -> None:
     """Train, evaluate and diagnose each of the four, and print one table per likelihood."""
+    from ppl_vae.cli.figures import draw, overview, save
+    from ppl_vae.evaluation.compare import printed
+
     start, out = time.perf_counter(), Path(options.out)
-    shown: dict[str, tuple[VAE, Split, Evaluation]] = {}
-    for likelihood in (Bernoulli, Gaussian):
-        digits = data.load("digits", likelihood=likelihood)
+    shown: dict[str, tuple[ppl_vae.VAE, ppl_vae.data.Split, ppl_vae.Evaluation]] = {}
+    for likelihood in (ppl_vae.Bernoulli, ppl_vae.Gaussian):
+        digits = ppl_vae.data.load("digits", likelihood=likelihood)
         print(f"\n{digits}")
         made = {
             f"{prior.__name__} x {likelihood.__name__}": _one(digits, prior, likelihood, out, options)
-            for prior in (StandardNormal, VampPrior)
+            for prior in (ppl_vae.StandardNormal, ppl_vae.VampPrior)
         }
         results = {name: result for name, (_, result) in made.items()}
         shown |= {name: (vae, digits.test, result) for name, (vae, result) in made.items()}
-        table = compare(results)
+        table = ppl_vae.compare(results)
         measure = next(iter(results.values())).base_measure
         print(f"\n{likelihood.__name__}, a {measure}, {len(digits.test)} test data:")
         print(printed(table))
@@ -64,15 +54,25 @@ def _demo(options: Namespace) -> None:
 
 
 def _one(
-    digits: data.Data, prior: type[Prior], likelihood: type[Likelihood], out: Path, options: Namespace
-) -> tuple[VAE, Evaluation]:
+    digits: ppl_vae.data.Data,
+    prior: type[ppl_vae.Prior],
+    likelihood: type[ppl_vae.Likelihood],
+    out: Path,
+    options: Namespace,
+) -> tuple[ppl_vae.VAE, ppl_vae.Evaluation]:
+    from ppl_vae.checksums import record
+    from ppl_vae.cli.diagnosis import write_diagnosis
+    from ppl_vae.cli.figures import figures
+    from ppl_vae.training.lock import locked
+
     folder = out / f"{prior.__name__}-{likelihood.__name__}"
     with locked(folder, "demo"):  # no other process trains there
         pass
     shutil.rmtree(folder)
-    vae = build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)
-    fitted = fit(vae, digits, epochs=options.epochs, beta=Linear(options.epochs / 10), seed=options.seed, run=folder)
-    found = diagnose(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
+    vae = ppl_vae.build(digits, latent_dim=2, prior=prior, likelihood=likelihood, seed=options.seed)
+    beta = ppl_vae.objectives.Linear(options.epochs / 10)
+    fitted = ppl_vae.fit(vae, digits, epochs=options.epochs, beta=beta, seed=options.seed, run=folder)
+    found = ppl_vae.diagnose(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
     result = found.check.evaluation
     result.save(folder / "evaluation.json")
     write_diagnosis(vae, found, folder)

@@ -6,16 +6,10 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from ppl_vae.checksums import record
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.diagnosis import write_diagnosis
-from ppl_vae.cli.figures import figures
 from ppl_vae.cli.stored_run import add_split_options, locked_run, opened
-from ppl_vae.diagnostics import Diagnosis, diagnose
-from ppl_vae.evaluation import evaluate
-from ppl_vae.split import Split
-from ppl_vae.vae import VAE
 
 __all__ = ["COMMAND"]
 
@@ -32,11 +26,16 @@ def _options(parser: Parser) -> None:
 
 def _diagnose(options: Namespace) -> None:
     """Write the report, its trees and its figures, and print the verdict."""
+    from ppl_vae.checksums import record
+    from ppl_vae.cli.figures import figures
+
     with locked_run(options, "diagnose"):
         run, vae, split = opened(options)
-        first = evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
+        first = ppl_vae.evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
         if "log_px" not in first.per_datum or first.one_code:  # q has no spread that could be judged
-            result = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+            result = ppl_vae.evaluate(
+                vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows
+            )
             print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
         else:
             result = _diagnosed(run.path, vae, split, options).check.evaluation
@@ -45,8 +44,12 @@ def _diagnose(options: Namespace) -> None:
     print("\n".join(f"wrote {name}" for name in names))
 
 
-def _diagnosed(folder: Path, vae: VAE, split: Split, options: Namespace) -> Diagnosis:
-    found = diagnose(
+def _diagnosed(
+    folder: Path, vae: ppl_vae.VAE, split: ppl_vae.data.Split, options: Namespace
+) -> ppl_vae.diagnostics.Diagnosis:
+    from ppl_vae.cli.diagnosis import write_diagnosis
+
+    found = ppl_vae.diagnose(
         vae,
         split,
         full=options.full,

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
-from torch import Tensor
 
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, parts, write
-from ppl_vae.draws import encoded
-from ppl_vae.isolation import evaluating
-from ppl_vae.split import Split
-from ppl_vae.vae import VAE
 
 __all__ = ["COMMAND"]
 
@@ -37,14 +32,21 @@ def _encode(options: Namespace) -> None:
     write(options, {name: value.cpu().numpy() for name, value in moments.items()})
 
 
-def _exact(vae: VAE, split: Split) -> dict[str, Tensor]:
+def _exact(vae: ppl_vae.VAE, split: ppl_vae.data.Split) -> dict[str, Any]:
+    import torch
+
     site = vae.prior.sites[-1]
     with torch.no_grad():
         q = [vae.encode(part) for part in parts(split)]
         return {site: torch.cat([d.mean for d in q]), f"{site}_sd": torch.cat([d.stddev for d in q])}
 
 
-def _drawn(vae: VAE, split: Split, options: Namespace) -> dict[str, Tensor]:
+def _drawn(vae: ppl_vae.VAE, split: ppl_vae.data.Split, options: Namespace) -> dict[str, Any]:
+    import torch
+
+    from ppl_vae.draws import encoded
+    from ppl_vae.isolation import evaluating
+
     found: dict[str, Any] = {}
     with evaluating(vae, options.seed):
         for _, z in encoded(vae, split, options.num_samples, options.max_rows):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat
 
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, part
 from ppl_vae.cli.stored_run import add_run_options, data_of, loaded
-from ppl_vae.priors import Prior
-from ppl_vae.training import fit_prior
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     add_run_options(parser)
-    parser.component(Prior, "prior", skip=Prior.linked)
+    parser.component("ppl_vae.priors:Prior", "prior", skip=attrgetter("linked"))
     parser.option("--epochs", type=int, default=100, help="passes over the data")
     parser.option("--batch-size", type=int, default=128, help="data a batch")
     parser.option("--learning-rate", type=PositiveFloat, default=1e-2, help="peak of Adam's one-cycle schedule")
@@ -29,7 +30,7 @@ def _options(parser: Parser) -> None:
 def _fit_prior(options: Namespace) -> None:
     """Fit another prior to the encodings of a run's training data, and store the whole as a run of its own."""
     run, vae = loaded(options)
-    made = fit_prior(
+    made = ppl_vae.fit_prior(
         vae,
         data_of(run, options),
         part(options.prior),

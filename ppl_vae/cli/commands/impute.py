@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
-from ppl_vae.data.coding import in_text
-from ppl_vae.data.known_formats import format_of
-from ppl_vae.data.parquet import Table
-from ppl_vae.evaluation import Imputation, impute
+from ppl_vae.libraries import pd
 
 __all__ = ["COMMAND"]
 
@@ -28,9 +25,13 @@ def _options(parser: Parser) -> None:
 
 def _impute(options: Namespace) -> None:
     """Write the data with their missing values replaced by E[x_missing | x_observed], and draws of them."""
+    from ppl_vae.data.coding import in_text
+    from ppl_vae.data.known_formats import format_of
+    from ppl_vae.data.parquet import Table
+
     vae, split = opened_with(options)
     num_draws = max(options.num_draws, 1)
-    found = impute(
+    found = ppl_vae.impute(
         vae,
         split,
         num_draws=num_draws,
@@ -55,7 +56,7 @@ def _impute(options: Namespace) -> None:
     return None
 
 
-def _write_table(options: Namespace, before: pd.DataFrame, found: Imputation, draw: int | None) -> None:
+def _write_table(options: Namespace, before: pd.DataFrame, found: ppl_vae.Imputation, draw: int | None) -> None:
     """Write the table as it was read, with its gaps filled; other columns stay."""
     made = found.to_frame(draw)
     if rounded := made.attrs.get("rounded"):

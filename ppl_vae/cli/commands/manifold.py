@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from ppl_vae import data
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.figures import draw, save
-from ppl_vae.manifold import Benchmark, Method, benchmark, methods
+from ppl_vae.cli.stored_run import DATA_SETS
+from ppl_vae.libraries import pd
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppl_vae.manifold import Benchmark, Method
 
 __all__ = ["COMMAND"]
 
@@ -38,11 +42,13 @@ _NUM_NEIGHBORS = 10
 
 
 def _options(parser: Parser) -> None:
-    about = f"any of {', '.join(data.NAMES)}; or .npy, .npz or picture folders"
+    about = f"any of {', '.join(DATA_SETS)}; or .npy, .npz or picture folders"
     parser.add_argument("--data", nargs="+", default=["digits"], help=about)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--download", type=bool, default=False, help="download missing data")
-    parser.add_argument("--methods", nargs="+", help=f"some of {', '.join(methods())} (all that fit the data)")
+    parser.add_argument(
+        "--methods", nargs="+", help="some of the methods; one that is unknown lists them (all that fit the data)"
+    )
     parser.option(
         "--seeds",
         type=PositiveInt,
@@ -60,14 +66,16 @@ def _options(parser: Parser) -> None:
 
 def _manifold(options: Namespace) -> None:
     """Run the benchmark on every data set, and write `manifold.csv`, `manifold.md` and a figure for each."""
+    from ppl_vae.cli.figures import save
+
     chosen = _chosen(options)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     scores: list[pd.DataFrame] = []
     words = ["# Manifold learning methods side by side", _NOTES.format(k=_NUM_NEIGHBORS), _settings(chosen)]
     for name in options.data:
-        loaded = data.load(name, data_dir=options.data_dir, download=options.download, seed=options.data_seed)
-        found = benchmark(
+        loaded = ppl_vae.data.load(name, data_dir=options.data_dir, download=options.download, seed=options.data_seed)
+        found = ppl_vae.manifold.benchmark(
             loaded,
             chosen,
             seeds=options.seeds,
@@ -88,7 +96,7 @@ def _manifold(options: Namespace) -> None:
 
 
 def _chosen(options: Namespace) -> dict[str, Method]:
-    known = methods(steps=options.steps, device=options.device)
+    known = ppl_vae.manifold.methods(steps=options.steps, device=options.device)
     unknown = [name for name in options.methods or () if name not in known]
     if unknown:
         raise ValueError(f"--methods expects some of {', '.join(known)}, got {', '.join(unknown)}; choose among these")
@@ -105,7 +113,7 @@ def _settings(chosen: Mapping[str, Method]) -> str:
     )
 
 
-def _section(loaded: data.Data, found: Benchmark, num_train: int, seeds: int) -> str:
+def _section(loaded: ppl_vae.data.Data, found: Benchmark, num_train: int, seeds: int) -> str:
     """Markdown of one data set: its table, what was left out, and the autoencoder's differences."""
     parts = [
         f"## {loaded.name}",
@@ -129,14 +137,14 @@ def _table(found: Benchmark) -> str:
         if score in summary.columns.get_level_values(0):
             digits = 1 if score == "seconds" else 3
             of_seeds: Any = summary[score]
-            cells[title] = [_cell(row["mean"], row.get("sd", np.nan), digits) for _, row in of_seeds.iterrows()]
+            cells[title] = [_cell(row["mean"], row.get("sd", math.nan), digits) for _, row in of_seeds.iterrows()]
     return _markdown(cells)
 
 
 def _cell(mean: float, sd: float, digits: int) -> str:
-    if np.isnan(mean):
+    if math.isnan(mean):
         return "–"
-    return f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
+    return f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
 
 
 def _markdown(cells: pd.DataFrame) -> str:
@@ -148,7 +156,9 @@ def _markdown(cells: pd.DataFrame) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def _figure(loaded: data.Data, found: Benchmark) -> object:
+def _figure(loaded: ppl_vae.data.Data, found: Benchmark) -> object:
+    from ppl_vae.cli.figures import draw
+
     labels, labelled = _colours(loaded, found)
     first = found.scores[found.scores.seed == 0].set_index("method")
     score = next(s for s in ("distance_correlation", "knn_accuracy", "trustworthiness") if s in first)
@@ -162,8 +172,10 @@ def _figure(loaded: data.Data, found: Benchmark) -> object:
     )[0]
 
 
-def _colours(loaded: data.Data, found: Benchmark) -> tuple[np.ndarray, str]:
+def _colours(loaded: ppl_vae.data.Data, found: Benchmark) -> tuple[np.ndarray, str]:
     """The first true coordinate, else the label, else where a datum stood in its file."""
+    import numpy as np
+
     split = found.held_out
     if split.y is not None:
         names = np.array(loaded.classes or [str(i) for i in range(int(split.y.max()) + 1)])

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import torch
 from jsonargparse import Namespace
 
+import ppl_vae
 from ppl_vae.cli.command import Command
-from ppl_vae.cli.figures import raw
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, parts, write
-from ppl_vae.data import to_frame
 
 __all__ = ["COMMAND"]
 
 
 def _reconstruct(options: Namespace) -> None:
     """Write E[x' | z] for one draw z ~ q(z | x) a datum, in raw units; of a table with its columns and categories."""
+    import torch
+
+    from ppl_vae.cli.figures import raw
+
     vae, split = opened_with(options)
     x = torch.cat([vae.reconstruct(part, seed=options.seed + i).cpu() for i, part in enumerate(parts(split))])
     if "columns" not in split.provenance:
         return write(options, {"x": raw(vae, x).numpy()})
-    frame = to_frame(x, split)
+    frame = ppl_vae.data.to_frame(x, split)
     if rounded := frame.attrs.get("rounded"):
         print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
     return write(options, frame)

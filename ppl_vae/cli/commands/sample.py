@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat
-from torch import Tensor
 
-from ppl_vae.checksums import record
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.figures import draw, raw, save
 from ppl_vae.cli.stored_run import add_run_options, at_least_one, loaded, locked_run, split_of
-from ppl_vae.data import Domain, to_frame
-from ppl_vae.data.known_formats import format_of
-from ppl_vae.split import Split
-from ppl_vae.training import Run
+from ppl_vae.libraries import pd
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["COMMAND"]
 
@@ -48,6 +43,10 @@ def _sample(options: Namespace) -> None:
 
 
 def _sampled(options: Namespace) -> Path:
+    from ppl_vae.checksums import record
+    from ppl_vae.cli.figures import draw, raw, save
+    from ppl_vae.data.known_formats import format_of
+
     run, vae = loaded(options)
     device = next(vae.parameters()).device
     context = (c.to(device) for c in _condition(run, options))
@@ -69,10 +68,13 @@ def _sampled(options: Namespace) -> Path:
     return out
 
 
-def _frame(x: Tensor, run: Run) -> pd.DataFrame:
+def _frame(x: Tensor, run: ppl_vae.Run) -> pd.DataFrame:
     """Draws as the table that the run was trained on has its rows: with its columns, categories and dates."""
-    domain = Domain(**run.config["recipe"]["domain"])
-    made = to_frame(x, Split(x, torch.arange(len(x)), domain=domain, provenance=run.config["data"][0]))
+    import torch
+
+    domain = ppl_vae.Domain(**run.config["recipe"]["domain"])
+    split = ppl_vae.data.Split(x, torch.arange(len(x)), domain=domain, provenance=run.config["data"][0])
+    made = ppl_vae.data.to_frame(x, split)
     if rounded := made.attrs.get("rounded"):
         print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
     return made
@@ -80,12 +82,16 @@ def _frame(x: Tensor, run: Run) -> pd.DataFrame:
 
 def _plain(made: pd.DataFrame | dict[str, Any]) -> dict[str, Any]:
     """Arrays that are stored without pickling: categories as text."""
+    import numpy as np
+
     arrays = {str(name): np.asarray(made[name]) for name in made}
     return {name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
 
 
-def _condition(run: Run, options: Namespace) -> list[Tensor]:
+def _condition(run: ppl_vae.Run, options: Namespace) -> list[Tensor]:
     """What to condition on, each (num, ...): one label, or the conditions of the test data in turn."""
+    import torch
+
     if not run.config["recipe"]["context"]:
         if options.label is not None:
             raise ValueError("--label expects a conditional run, got one without a condition; leave it out")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
-from ppl_vae.evaluation import evaluate
 
 __all__ = ["COMMAND"]
 
@@ -21,7 +21,7 @@ def _options(parser: Parser) -> None:
 def _score(options: Namespace) -> None:
     """Write `Evaluation.per_datum`: log p(x) in nats, of the data in their units, with its error, k-hat and bounds."""
     vae, split = opened_with(options)
-    found = evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+    found = ppl_vae.evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
     first = [name for name in ("log_px", "elbo") if name in found.per_datum]
     print(found)
     write(options, found.per_datum[first + [name for name in found.per_datum if name not in first]])

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
-from pyro.infer import ELBO
 
-from ppl_vae import data
-from ppl_vae.checksums import record
+import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
-from ppl_vae.cli.stored_run import at_least_one
-from ppl_vae.corruptions import Corruption
+from ppl_vae.cli.source import literal
+from ppl_vae.cli.stored_run import DATA_SETS, at_least_one
 from ppl_vae.files import written
-from ppl_vae.likelihoods import Bernoulli, Likelihood
-from ppl_vae.nets import Network
-from ppl_vae.objectives import BetaSchedule
-from ppl_vae.posteriors import Posterior
-from ppl_vae.priors import Prior
-from ppl_vae.training import OneCycle, fit
-from ppl_vae.training.run_folder import folder_path
-from ppl_vae.vae import VAE, build
-from ppl_vae.vae.context_to import Part
 
 __all__ = ["COMMAND"]
 
@@ -35,8 +25,8 @@ _FILES = "table (.csv, .tsv, .parquet), .npy, .npz, .h5ad, documents (.feat, .sv
 
 def _options(parser: Parser) -> None:
     parser.import_option()
-    parser.add_argument("--config", action="config", help="YAML file with these options")
-    parser.add_argument("--data", default="digits", help=f"{', '.join(data.NAMES)}; or a {_FILES}")
+    parser.config_option()
+    parser.add_argument("--data", default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
     _table_options(parser)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
@@ -47,16 +37,15 @@ def _options(parser: Parser) -> None:
     parser.option("--download", type=bool, default=False, help="download missing data")
     about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
-    parser.component(Prior, "prior", skip=Prior.linked)
+    parser.component("ppl_vae.priors:Prior", "prior", skip=attrgetter("linked"))
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    of_data = ["levels", "ordered", "domain", "columns", "names"]
-    parser.component(Likelihood, "likelihood", skip=[*parameters(Likelihood), *of_data], usual=usual)
-    parser.component(Posterior, "posterior", skip=parameters(Posterior))
+    parser.component("ppl_vae.likelihoods:Likelihood", "likelihood", skip=_of_data, usual=usual)
+    parser.component("ppl_vae.posteriors:Posterior", "posterior", skip=parameters)
     for role in ("encoder", "decoder"):
-        parser.component(Network, role, skip=[*Network.linked, "masked", "levels"])
-    parser.component(Corruption, "corruption", skip=Corruption.linked, usual=" (none)")
-    parser.component(ELBO, "objective", skip=_pyros_own())
-    parser.component(BetaSchedule, "beta")
+        parser.component("ppl_vae.nets:Network", role, skip=lambda base: [*base.linked, "masked", "levels"])
+    parser.component("ppl_vae.corruptions:Corruption", "corruption", skip=attrgetter("linked"), usual=" (none)")
+    parser.component("pyro.infer:ELBO", "objective", skip=_pyros_own, among="ppl_vae.objectives")
+    parser.component("ppl_vae.objectives:BetaSchedule", "beta")
     parser.option("--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
     parser.option("--batch-size", type=int, default=128, help="data a batch")
     parser.option(
@@ -83,22 +72,32 @@ def _table_options(parser: Parser) -> None:
         "--context", type=str, nargs="+", default=[], help="columns of a table, or of obs, that the model is given"
     )
     about = "what is given the context: prior, encoder, decoder, or several (all)"
-    parser.option("--context-to", type=Part, nargs="+", help=about)
+    part_of_vae = Literal[literal("ppl_vae.vae.context_to", "Part")]  # type: ignore[valid-type]
+    parser.option("--context-to", type=part_of_vae, nargs="+", help=about)
     parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
     parser.option("--test", type=str | None, help="file of the test data, of the format of --data")
 
 
-def _pyros_own() -> set[str]:
+def _of_data(base: Any) -> Collection[str]:
+    """Arguments of likelihoods that the component or the data set."""
+    return [*parameters(base), "levels", "ordered", "domain", "columns", "names"]
+
+
+def _pyros_own(base: Any) -> Collection[str]:
     """Arguments of every ELBO of Pyro that are no options here: all but those of the particles."""
-    return set(parameters(ELBO)) - {"num_particles", "vectorize_particles"}
+    return set(parameters(base)) - {"num_particles", "vectorize_particles"}
 
 
 def _train(options: Namespace) -> None:
     """Load, build, fit; the options are kept beside the checkpoint."""
+    import torch
+
+    from ppl_vae.training.run_folder import folder_path
+
     loaded = _prepared(options)
-    vae = build(
+    vae = ppl_vae.build(
         loaded,
         latent_dim=options.latent_dim,
         prior=part(options.prior),
@@ -111,16 +110,7 @@ def _train(options: Namespace) -> None:
     )
     print("\n".join([f"{_columns(loaded)}{loaded}; {_steps(loaded)}", vae.formula()]))
     folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
-    kept: list[Path] = []
-
-    def keep_options(_: object) -> None:  # after an epoch: a run that is refused leaves nothing, and changes nothing
-        if not kept:
-            kept.append(folder / "options.yaml")
-            with written(kept[0]) as temporary:
-                temporary.write_text(options.yaml)
-            record(folder, ["options.yaml"])
-
-    fitted = fit(
+    fitted = ppl_vae.fit(
         vae,
         loaded,
         epochs=options.epochs,
@@ -128,22 +118,38 @@ def _train(options: Namespace) -> None:
         objective=made(options.objective),
         beta=made(options.beta),
         optimizer=partial(torch.optim.Adam, lr=options.learning_rate, fused=True),
-        schedule=None if options.one_cycle is None else OneCycle(options.one_cycle),
+        schedule=None if options.one_cycle is None else ppl_vae.OneCycle(options.one_cycle),
         clip_norm=options.clip_norm,
         patience=options.patience,
         seed=options.seed,
         device=options.device,
         run=folder,
         resume=options.resume,
-        callbacks=[keep_options],
+        callbacks=[_options_kept(folder, options.yaml)],
     )
     print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
 
 
-def _prepared(options: Namespace) -> data.Data:
+def _options_kept(folder: Path, yaml: str) -> Callable[[object], None]:
+    """A callback that keeps the options: a run that is refused before its first epoch leaves nothing."""
+    kept: list[Path] = []
+
+    def keep(_: object) -> None:
+        from ppl_vae.checksums import record
+
+        if not kept:
+            kept.append(folder / "options.yaml")
+            with written(kept[0]) as temporary:
+                temporary.write_text(yaml)
+            record(folder, ["options.yaml"])
+
+    return keep
+
+
+def _prepared(options: Namespace) -> ppl_vae.data.Data:
     """The data, as the likelihood scores them: the chosen one, or the usual one of the command line."""
     at_least_one(options, "take")
-    loaded = data.load(
+    loaded = ppl_vae.data.load(
         options.data,
         data_dir=options.data_dir,
         binarize=options.binarize,
@@ -154,19 +160,19 @@ def _prepared(options: Namespace) -> data.Data:
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)
     grey = loaded.columns is None and loaded.domain.kind in ("binary", "levels", "unit")
-    usual = Bernoulli if grey else None
+    usual = ppl_vae.Bernoulli if grey else None
     if (chosen := part(options.likelihood) or usual) is not None:
         loaded = loaded.suit(chosen, seed=options.data_seed)
     loaded = loaded.condition_on_labels() if options.conditional else loaded
     return loaded.take(*(min(options.take, len(s)) for s in loaded.splits.values())) if options.take else loaded
 
 
-def _columns(loaded: data.Data) -> str:
+def _columns(loaded: ppl_vae.data.Data) -> str:
     """What was decided about the columns of a table; nothing for other data."""
     return f"{loaded.columns}\n(--kinds FILE tells what they hold instead)\n\n" if loaded.columns else ""
 
 
-def _steps(loaded: data.Data) -> str:
+def _steps(loaded: ppl_vae.data.Data) -> str:
     """The steps that were taken, with their settings; of standardized columns how to leave them as they are."""
     steps = loaded.provenance["transforms"]
     said = [" ".join(map(str, step.values())) for step in steps if "per" not in step]
@@ -174,7 +180,7 @@ def _steps(loaded: data.Data) -> str:
     return ", ".join(said) or "as they are"
 
 
-def _default_folder(options: Namespace, vae: VAE) -> Path:
+def _default_folder(options: Namespace, vae: ppl_vae.VAE) -> Path:
     """`runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED`."""
     classes: tuple[Any, ...] = (part(options.prior), type(vae.likelihood), part(options.posterior))
     names = [getattr(chosen, "func", chosen).__name__ for chosen in classes]
