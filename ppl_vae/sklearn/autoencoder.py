@@ -21,6 +21,7 @@ from ppl_vae.posteriors import Point
 from ppl_vae.priors import Flat
 from ppl_vae.sklearn.estimator import Factory
 from ppl_vae.sklearn.latent_transformer import LatentTransformer
+from ppl_vae.support import filled
 from ppl_vae.vae import VAE
 
 __all__ = ["Autoencoder"]
@@ -43,7 +44,7 @@ class Autoencoder(LatentTransformer):
     likelihood : class or functools.partial, default=Gaussian
         p(x | z), of `ppl_vae.likelihoods`; it owns the decoder and says what X may be: real for `Gaussian`, in {0, 1}
         for `Bernoulli`, in [0, 1] for `ContinuousBernoulli`, whole numbers for `DiscretizedLogistic` and `Categorical`
-        (up to the largest in X, or as `partial(Categorical, levels=...)` says).
+        (up to the largest in X, or as `partial(Categorical, levels=...)` says); see Notes for categories.
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
     hidden_dims : sequence of int, default=(256,)
@@ -98,6 +99,11 @@ class Autoencoder(LatentTransformer):
     Real X are centered column by column and divided by one span, which keeps distances, as PCA does; for columns in
     different units put a `StandardScaler` before it in a `Pipeline`. Scores are in the units
     of X in either case. Codes are identified only up to a smooth invertible map.
+
+    NaN is missing: a VAE is trained on what was observed, codes and scores are those of that. In a frame
+    columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli` where they
+    are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans and dates.
+    `inverse_transform` gives frames then, with the categories of `fit`; others are refused.
 
     References
     ----------
@@ -172,9 +178,10 @@ class Autoencoder(LatentTransformer):
             In nats per row, in the units of X.
         """
         data = self._data(X)
-        x = arguments(self.vae_, data)[0][0]
+        (x,), mask = arguments(self.vae_, data)
         with eval_mode(self.vae_), torch.no_grad():
-            log_p = self.vae_.scored(x, True, self._codes(data).to(x)).log_prob(x)
+            fn = self.vae_.scored(x, mask, self._codes(data).to(x))
+            log_p = fn.log_prob(filled(x, mask, fn))
         return float((log_p.cpu() - data.log_volume).mean())
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from ppl_vae.data.coding import decoded
+from ppl_vae.data.columns import Columns as Records
 from ppl_vae.domain import Domain
+from ppl_vae.likelihoods import Heterogeneous
 from ppl_vae.split import Split
 
 __all__ = ["Columns"]
+
+Factory = Callable[..., Any]
+
+_NONE = Records()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,34 +34,51 @@ class Columns:
     Parameters
     ----------
     likelihood
-        Name of the likelihood.
+        Name of the likelihood; of a frame with categories that of its numbers.
     mean
         Subtracted from each column, (n_features,), in the units of X.
     domain
         The domain of x; X - mean is divided by its `span`.
+    records
+        What the columns of a frame with text, categories or dates hold; empty for other X. In X they are codes
+        0, 1, ... and days.
     """
 
     likelihood: str
     mean: np.ndarray
     domain: Domain
+    records: Records = _NONE
 
     @classmethod
-    def of(cls, table: np.ndarray, likelihood: Callable[..., Any], *, each: bool = False) -> Columns:
+    def of(cls, table: np.ndarray, likelihood: Factory, *, each: bool = False, records: Records = _NONE) -> Columns:
         """Learned from X (n_samples, n_features), for a likelihood class or a partial of one.
 
         With `each` every column of real X has a span of its own, the standard deviation of its known values.
         """
         made_of = getattr(likelihood, "func", likelihood)
-        kind: Any = getattr(made_of, "kinds", ("real",))[0]
         name = getattr(made_of, "__name__", repr(made_of))
-        if kind == "real":
-            mean = np.nanmean(table, 0)
-            columns = (table[:, [j]] for j in range(table.shape[1]))
-            spans = tuple(_span(x, m) for x, m in zip(columns, mean, strict=True)) if each else _span(table, mean)
-            return cls(name, mean, Domain("real", span=spans))
-        top = getattr(likelihood, "keywords", {}).get("levels", int(max(np.nanmax(table), 1)) + 1)
-        levels = top if kind in ("levels", "categories") else None
-        return cls(name, np.zeros(table.shape[1]), Domain(kind, levels=levels))
+        numbers = _numbers(records, table.shape[1])
+        mean, domains = np.zeros(table.shape[1]), [Records([record]).domain for record in records]
+        if not records:
+            return cls(name, *_centred(table, likelihood, each))
+        if numbers.any():
+            mean[numbers], domain = _centred(table[:, numbers], likelihood, each)
+            for j, own in zip(numbers.nonzero()[0], domain.columns(int(numbers.sum())), strict=True):
+                domains[j] = own
+        fields = zip(*((own.kind, own.levels, own.span) for own in domains), strict=True)
+        kinds, levels, spans = map(tuple, fields)
+        return cls(name, mean, Domain(kinds, levels, span=spans), records)
+
+    def likelihood_of(self, likelihood: Factory) -> Factory:
+        """The likelihood of all columns, where `likelihood` is that of numbers."""
+        if not self.records:
+            return likelihood
+        names = self.records.names
+        if getattr(likelihood, "func", likelihood) is Heterogeneous:
+            return partial(likelihood, names=names)
+        numbers = _numbers(self.records, len(names))
+        ours = {name: likelihood for name, number in zip(names, numbers, strict=True) if number}
+        return partial(Heterogeneous, columns=ours, names=names)
 
     def split(self, table: np.ndarray) -> Split:
         """X (n_samples, n_features) as data x, in float64.
@@ -66,19 +92,45 @@ class Columns:
         x = torch.from_numpy(np.where(there, (table - self.mean) / np.asarray(self.domain.span), 0.0))
         mask = None if there.all() else torch.from_numpy(there)
         if not self.domain.contains(x, mask):
-            expected, fix = _SUPPORTS[self.domain.kinds[0]]
-            top = f" to {levels - 1}" if isinstance(levels := self.domain.levels, int) else ""
-            raise ValueError(
-                f"{self.likelihood} expects X {expected}{top}, got values in "
-                f"[{np.nanmin(table):g}, {np.nanmax(table):g}] with {len(np.unique(table[there]))} distinct ones; "
-                f"{fix.format(self.likelihood)}"
-            )
+            self._refuse(table)
         return Split(x, torch.arange(len(x)), self.domain, mask=mask)
 
     def raw(self, x: Tensor) -> np.ndarray:
-        """Data x (n_samples, n_features) in the units of X."""
+        """Data x (n_samples, n_features) in the units of X, codes and days where these are."""
         raw: np.ndarray = self.domain.raw(x).cpu().numpy() + self.mean
         return raw
+
+    def returned(self, table: np.ndarray, index: Any = None) -> np.ndarray | pd.DataFrame:
+        """X (n_samples, n_features) as it came: a frame of categories and dates where it had these, else the array."""
+        return decoded(table, self.records, index)[0] if self.records else table
+
+    def _refuse(self, table: np.ndarray) -> None:
+        numbers = _numbers(self.records, table.shape[1])
+        domain, found = self.domain.columns(table.shape[1])[numbers.argmax()], table[:, numbers]
+        expected, fix = _SUPPORTS[domain.kinds[0]]
+        top = f" to {levels - 1}" if isinstance(levels := domain.levels, int) else ""
+        raise ValueError(
+            f"{self.likelihood} expects X {expected}{top}, got values in [{np.nanmin(found):g}, {np.nanmax(found):g}] "
+            f"with {len(np.unique(found[~np.isnan(found)]))} distinct ones; {fix.format(self.likelihood)}"
+        )
+
+
+def _numbers(records: Records, num: int) -> np.ndarray:
+    """Which of the columns hold numbers, or dates, (num,)."""
+    return np.array([record.categories is None for record in records] or [True] * num)
+
+
+def _centred(table: np.ndarray, likelihood: Factory, each: bool) -> tuple[np.ndarray, Domain]:
+    """What is subtracted from the columns of numbers, and the domain of what that leaves."""
+    kind: Any = getattr(getattr(likelihood, "func", likelihood), "kinds", ("real",))[0]
+    if kind == "real":
+        mean = np.nanmean(table, 0)
+        columns = (table[:, [j]] for j in range(table.shape[1]))
+        spans = tuple(_span(x, m) for x, m in zip(columns, mean, strict=True)) if each else _span(table, mean)
+        return mean, Domain("real", span=spans)
+    top = getattr(likelihood, "keywords", {}).get("levels", int(max(np.nanmax(table), 1)) + 1)
+    levels = top if kind in ("levels", "categories") else None
+    return np.zeros(table.shape[1]), Domain(kind, levels=levels)
 
 
 def _span(table: np.ndarray, mean: np.ndarray) -> float:

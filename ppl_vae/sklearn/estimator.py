@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -26,10 +26,12 @@ from torch.optim import Adam
 
 from ppl_vae import traces, training
 from ppl_vae.calls import method
+from ppl_vae.data.columns import Columns as Records
 from ppl_vae.domain import Domain
 from ppl_vae.importance import FEWEST
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.sklearn import rowwise
+from ppl_vae.sklearn.coded import as_numbers, records_of
 from ppl_vae.sklearn.columns import Columns
 from ppl_vae.sklearn.networks import check_widths, network
 from ppl_vae.split import Split
@@ -62,6 +64,9 @@ class TableEstimator(BaseEstimator, abc.ABC):
     random_state: int | np.random.RandomState | None
     device: str
 
+    gaps: ClassVar[bool] = True
+    """Whether X may have missing values."""
+
     vae_: VAE
     columns_: Columns
     history_: pd.DataFrame
@@ -79,7 +84,8 @@ class TableEstimator(BaseEstimator, abc.ABC):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Data; at least two rows, and as many as codes.
+            Data; at least two rows, and as many as codes. A frame may have columns of text, categories and dates. NaN
+            is missing, where the estimator takes gaps.
         y : Ignored
             Present for the API.
 
@@ -91,18 +97,19 @@ class TableEstimator(BaseEstimator, abc.ABC):
         Raises
         ------
         ValueError
-            For settings out of range, for X that is no finite table of numbers with enough rows or lies outside the
-            likelihood's support, and for parts that do not fit together.
+            For settings out of range, for X that is no finite table with enough rows or lies outside the likelihood's
+            support, for columns without a known value, and for parts that do not fit together.
         TypeError
             For a sparse X, and for settings of another type.
         """
         self._check_settings()
-        table = self._checked(X, ensure_min_samples=max(2, self.n_components))
+        records = records_of(X)
+        table = self._checked(as_numbers(X, records), ensure_min_samples=max(2, self.n_components))
         random = check_random_state(self.random_state)
         weights_seed, fit_seed, self._seed = random.randint(2**31 - 1, size=3).tolist()
-        columns = self._columns(table)
+        columns = self._columns(table, records)
         train, held_out = self._divided(columns.split(table), random)
-        vae = self._built(train, columns.domain, weights_seed)
+        vae = self._built(train, columns, weights_seed)
         with _without_shapes():
             result = training.fit(
                 vae,
@@ -127,19 +134,39 @@ class TableEstimator(BaseEstimator, abc.ABC):
         """What else is learned from the rows of X; nothing by default."""
 
     def _checked(self, X: ArrayLike, **settings: Any) -> np.ndarray:
-        """X as a table of finite numbers in float64, by scikit-learn's checks."""
-        check_complete(X)
-        table: np.ndarray = validate_data(self, X, dtype=np.float64, **settings)
+        """X as a table of numbers in float64, NaN where one is missing, by scikit-learn's checks."""
+        if not self.gaps:
+            check_complete(X)
+        elif missing_in(X) is not None:
+            X = np.ma.filled(np.ma.asarray(X, dtype=float), np.nan)
+        finite = "allow-nan" if self.gaps else True
+        table: np.ndarray = validate_data(self, X, dtype=np.float64, ensure_all_finite=finite, **settings)
+        if settings.get("reset", True) and (empty := np.flatnonzero(np.isnan(table).all(0)).tolist()):
+            names = getattr(self, "feature_names_in_", np.arange(table.shape[1]))[empty].tolist()
+            raise ValueError(
+                f"{type(self).__name__} expects a known value in each column, got none in "
+                f"{', '.join(map(str, names))}; leave them out"
+            )
         return table
 
-    def _columns(self, table: np.ndarray) -> Columns:
+    def _columns(self, table: np.ndarray, records: Records) -> Columns:
         """How X is made data of a likelihood."""
-        return Columns.of(table, self.likelihood)
+        return Columns.of(table, self.likelihood, records=records)
+
+    def _table(self, X: ArrayLike) -> np.ndarray:
+        """X as numbers, with the columns of fit."""
+        check_is_fitted(self)
+        return self._checked(as_numbers(X, self.columns_.records), reset=False)
 
     def _data(self, X: ArrayLike) -> Split:
         """X as the fitted VAE takes it."""
-        check_is_fitted(self)
-        return self.columns_.split(self._checked(X, reset=False))
+        table = self._table(X)
+        return self.columns_.split(table)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.gaps
+        return tags
 
     def _check_settings(self) -> None:
         for name in ("n_components", "epochs", "batch_size"):
@@ -176,12 +203,12 @@ class TableEstimator(BaseEstimator, abc.ABC):
         train, held_out = (data[torch.from_numpy(some)] for some in rows)
         return train, held_out
 
-    def _built(self, train: Split, domain: Domain, seed: int) -> VAE:
+    def _built(self, train: Split, columns: Columns, seed: int) -> VAE:
         return build(
-            _Described(train, tuple(train.x.shape[1:]), domain),
+            _Described(train, tuple(train.x.shape[1:]), columns.domain),
             latent_dim=int(self.n_components),
             prior=self.prior,
-            likelihood=self._likelihood,
+            likelihood=columns.likelihood_of(self._likelihood),
             posterior=self.posterior,
             encoder=self._network(self.hidden_dims),
             decoder=self._network(self.hidden_dims[::-1]),
@@ -208,8 +235,8 @@ class ColumnwiseEstimator(TableEstimator):
     corruption = None
     num_samples: int
 
-    def _columns(self, table: np.ndarray) -> Columns:
-        return Columns.of(table, self._likelihood, each=True)
+    def _columns(self, table: np.ndarray, records: Records) -> Columns:
+        return Columns.of(table, self._likelihood, each=True, records=records)
 
     @property
     def _likelihood(self) -> Factory:

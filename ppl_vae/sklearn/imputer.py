@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from pyro.infer import ELBO, Trace_ELBO
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted
 
 from ppl_vae import traces
 from ppl_vae.calls import method
@@ -22,7 +22,6 @@ from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
 from ppl_vae.split import Split
-from ppl_vae.tensors import missing_in
 from ppl_vae.vae import VAE
 
 __all__ = ["Imputer"]
@@ -100,6 +99,10 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
     Columns without a known value are refused. A row of which all is missing gets the mean of p(x), or draws from it.
     Observed values are returned as they are.
 
+    In a frame columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli`
+    where they are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans
+    and dates. `transform` gives a frame then; categories that are none of those in `fit` are refused.
+
     `transform` warns of rows whose k-hat is too high for their imputed values to be trusted. Its means are estimates
     from `num_samples` draws of q, the same at each call for the same rows; the draws of a row, and so its means within
     their standard error, depend on what other rows there are.
@@ -162,7 +165,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         self.device = device
 
     @method
-    def transform(self, X: ArrayLike) -> np.ndarray:
+    def transform(self, X: ArrayLike) -> np.ndarray | pd.DataFrame:
         """X without gaps: their means, or with `sample_posterior` a draw of them.
 
         Parameters
@@ -172,19 +175,18 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
 
         Returns
         -------
-        X_imputed : ndarray of shape (n_samples, n_features)
-            In the units of X, without NaN.
+        X_imputed : ndarray of shape (n_samples, n_features), or DataFrame
+            In the units of X, without NaN; a frame where X is one with text, categories or dates.
 
         Warns
         -----
         UserWarning
             Of rows whose k-hat is above the largest at which their estimates are reliable.
         """
-        check_is_fitted(self)
-        table = self._checked(X, reset=False)
+        table, index = self._table(X), getattr(X, "index", None)
         missing = np.isnan(table)
         if not missing.any():
-            return table.copy()
+            return self.columns_.returned(table.copy(), index)
         seed = int(self.random_state_.randint(2**31 - 1)) if self.sample_posterior else self._seed
         split = self.columns_.split(table)
         found = impute(
@@ -197,27 +199,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
             progress=False,
         )
         _warn_of_k(found)
-        filled: np.ndarray = np.where(
-            missing, self.columns_.raw(found.draws[0] if self.sample_posterior else found.mean), table
-        )
-        return filled
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-    def _checked(self, X: ArrayLike, **settings: Any) -> np.ndarray:
-        if missing_in(X) is not None:
-            X = np.ma.filled(np.ma.asarray(X, dtype=float), np.nan)
-        table = super()._checked(X, ensure_all_finite="allow-nan", **settings)
-        if settings.get("reset", True) and (empty := np.flatnonzero(np.isnan(table).all(0)).tolist()):
-            names = getattr(self, "feature_names_in_", np.arange(table.shape[1]))[empty].tolist()
-            raise ValueError(
-                f"Imputer expects a known value in each column, got none in {', '.join(map(str, names))}; leave them "
-                "out"
-            )
-        return table
+        imputed = self.columns_.raw(found.draws[0] if self.sample_posterior else found.mean)
+        return self.columns_.returned(np.where(missing, imputed, table), index)
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.sample_posterior, "sample_posterior", (bool, np.bool_))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -44,8 +45,8 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
         return self._codes(self._data(X)).cpu().numpy()
 
     @method
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Decoded data E[x | z], in the units of X.
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray | pd.DataFrame:
+        """Decoded data E[x | z], in the units of X, of categories the most probable.
 
         Parameters
         ----------
@@ -54,8 +55,8 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Data.
+        X_original : ndarray of shape (n_samples, n_features), or DataFrame
+            Data; a frame where that of fit had text, categories or dates.
         """
         check_is_fitted(self)
         check_complete(X)
@@ -66,7 +67,8 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
                 f"{self._n_features_out} codes as input; give what transform returned"
             )
         with torch.no_grad():
-            return self.columns_.raw(self.vae_.decode(torch.tensor(codes)).mean)
+            decoded = self.vae_.likelihood.typical(self.vae_.decode(torch.tensor(codes)))
+        return self.columns_.returned(self.columns_.raw(decoded), getattr(X, "index", None))
 
     def _after_fit(self, data: Split) -> None:
         self._n_features_out = self.n_components

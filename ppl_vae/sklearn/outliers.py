@@ -119,7 +119,9 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
 
     Real X are centered column by column and divided by their standard deviations; scores are in the units of X. Rows
     with missing values are refused: log p(x_observed) of rows that miss different columns cannot be ranked; impute them
-    first (`Imputer`).
+    first (`Imputer`). In a frame columns of text, categories and dates (days) are taken: categories get `Categorical`,
+    `Bernoulli` where they are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers,
+    booleans and dates. log p(x) adds densities of these to masses of those.
 
     A row unlike all others is often one that the encoder was never trained for, so that q is far from p(z | x) and the
     first k-hat high. The second draws do not need q: they are from a multivariate Student t at the mode of p(z | x),
@@ -145,6 +147,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     15
     """
 
+    gaps = False
     contamination: float
 
     def __init__(

@@ -15,6 +15,7 @@ from ppl_vae.draws import chunks
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import log_marginal
 from ppl_vae.isolation import evaluating, frozen
+from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
@@ -27,36 +28,45 @@ def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     """The mean of q(z | x), exact where it is known and else that of `num_samples` draws; (n, latent_dim)."""
     try:
         with torch.no_grad():
-            return torch.cat([vae.encode(data.x[rows]).mean for rows in chunks(len(data), 1, _at_once(vae, data))])
+            return torch.cat([vae.encode(data[rows]).mean for rows in chunks(len(data), 1, _at_once(vae, data))])
     except (NotImplementedError, TypeError):  # a flow's mean has no formula, a Chain has no single distribution
 
-        def mean(x: Tensor) -> Tensor:
+        def mean(x: Tensor, mask: Tensor | bool = True) -> Tensor:
             with traces.particles(num_samples, ROW.depth):
-                return vae.latent_draw(x).mean((0, 1))
+                return vae.latent_draw(x, mask=mask).mean((0, 1))
 
-        return each(mean, vae, data, num_samples, seed)
+        return each(mean, vae, data, num_samples, seed, *_masks(data))
 
 
 def log_px(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
-    """log p(x) by importance sampling with `num_samples` draws from q, (n,), in nats and in the raw data's units."""
-    return log_marginal(log_weights(vae, data, num_samples, seed)).estimate.cpu() - data.log_volume
+    """log p(x) by importance sampling with `num_samples` draws from q, (n,), in nats and in the raw data's units.
+
+    Of what was observed; 0 where that is nothing.
+    """
+    found = log_marginal(log_weights(vae, data, num_samples, seed)).estimate.cpu() - data.log_volume
+    return found.masked_fill(data.elements == 0, 0.0)
 
 
 def log_weights(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     """log p(x, z) - log q(z | x) of `num_samples` draws from q, (num_samples, n), in nats and the units of x."""
 
-    def of_one(x: Tensor) -> Tensor:
+    def of_one(x: Tensor, mask: Tensor | bool = True) -> Tensor:
         with traces.particles(num_samples, ROW.depth):
-            model, guide = traces.pair(vae, x)
+            model, guide = traces.pair(vae, x, mask=mask)
         return traces.log_weights(model, guide, ROW, num_samples)[:, 0]
 
-    return each(of_one, vae, data, num_samples, seed).T
+    return each(of_one, vae, data, num_samples, seed, *_masks(data)).T
 
 
 def posterior_sites(vae: VAE, data: Split) -> list[traces.Site]:
     """The sites of one draw from the guide."""
     with evaluating(vae, 0):
         return list(traces.latents(poutine.trace(vae.guide).get_trace(*arguments(vae, data)[0])).values())
+
+
+def _masks(data: Split) -> tuple[Tensor, ...]:
+    """The mask of data with missing elements, a row (1, *x_shape) each."""
+    return () if data.mask is None else (dense(data.mask)[:, None],)
 
 
 def _at_once(vae: VAE, data: Split) -> int:

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from pyro.infer import ELBO, Trace_ELBO
 from sklearn.utils import check_random_state, check_scalar
@@ -42,7 +43,7 @@ class VariationalAutoencoder(LatentTransformer):
     likelihood : class or functools.partial, default=Gaussian
         p(x | z), of `ppl_vae.likelihoods`; it owns the decoder and says what X may be: real for `Gaussian`, in {0, 1}
         for `Bernoulli`, in [0, 1] for `ContinuousBernoulli`, whole numbers for `DiscretizedLogistic` and `Categorical`
-        (up to the largest in X, or as `partial(Categorical, levels=...)` says).
+        (up to the largest in X, or as `partial(Categorical, levels=...)` says); see Notes for categories.
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
     hidden_dims : sequence of int, default=(256,)
@@ -102,6 +103,11 @@ class VariationalAutoencoder(LatentTransformer):
     Real X are centered column by column and divided by one span, which keeps distances, as PCA does; for columns in
     different units put a `StandardScaler` before it in a `Pipeline`. Scores are in the units
     of X in either case.
+
+    NaN is missing: a VAE is trained on what was observed, codes are given that, and scores are its log p. In a frame
+    columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli` where they
+    are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans and dates.
+    `inverse_transform` and `sample` give frames then, with the categories of `fit`; others are refused.
 
     log p(x) uses the same random numbers for every row by `torch.vmap`: custom components must not branch on values.
 
@@ -201,7 +207,7 @@ class VariationalAutoencoder(LatentTransformer):
         return float(self.score_samples(X).mean())
 
     @method
-    def sample(self, n_samples: int = 1) -> np.ndarray:
+    def sample(self, n_samples: int = 1) -> np.ndarray | pd.DataFrame:
         """Draws of x ~ p(x).
 
         Parameters
@@ -211,13 +217,14 @@ class VariationalAutoencoder(LatentTransformer):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            In the units of X. The same at every call for an integer `random_state`.
+        X : ndarray of shape (n_samples, n_features), or DataFrame
+            In the units of X; a frame where that of fit had text, categories or dates. The same at every call for an
+            integer `random_state`.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        return self.columns_.raw(self.vae_.sample(int(n_samples), seed=seed))
+        return self.columns_.returned(self.columns_.raw(self.vae_.sample(int(n_samples), seed=seed)))
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.num_samples, "num_samples", Integral, min_val=1)
