@@ -139,6 +139,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         assert scores.loc["all", "elements"] == (~mask).sum()
         assert abs(scores.loc["all", "coverage"] - 0.95) < 0.02
         assert abs(imputation_scores(found, model.x, prob=0.5).loc["all", "coverage"] - 0.5) < 0.05
+        assert abs(scores.loc["all", "coverage_randomized"] - scores.loc["all", "coverage"]) < 0.005  # no value ties
         error = ((found.mean - model.x)[:, 2][~mask[:, 2]]).square().mean().sqrt()
         assert scores.loc["2", "rmse"] == pytest.approx(float(error))
         assert scores.loc["2", "rmse_standardized"] == pytest.approx(float(error / model.x[:, 2].std(correction=0)))
