@@ -81,7 +81,7 @@ class Text(Format):
     def write(self, path: Path, made: Made, source: Path) -> str:
         """With the separator of the ending."""
         with written(path) as temporary:
-            _frame(made).to_csv(temporary, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+            _frame(made).to_csv(temporary, index=False, sep="\t" if path.suffix.lower() == ".tsv" else ",")
         return ""
 
 

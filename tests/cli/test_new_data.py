@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 
@@ -11,6 +12,7 @@ from ppl_vae import Categorical, build, evaluate, fit, impute, load
 from ppl_vae.cli.main import main
 from ppl_vae.data import from_arrays, to_frame
 from ppl_vae.data.files import from_file
+from ppl_vae.data.parquet import Table
 
 RNG = np.random.default_rng(0)
 
@@ -124,6 +126,48 @@ def test_gaps_of_a_table_are_filled_and_nothing_else_changes(tmp_path, table, ca
     assert not first.equals(second)
 
 
+def test_a_table_too_large_for_memory_is_imputed_by_row_group(tmp_path, table, monkeypatch, capsys):
+    n = np.arange(50)
+    frame = table.assign(
+        note=[f"row {i}" for i in n], job=pd.Categorical(np.where(n % 5, "cook", "clerk")), rooms=n % 4
+    )
+    frame.loc[1::9, ["day", "rooms"]] = None
+    frame.loc[2::9, "job"] = None
+    frame = frame.astype({"rooms": "Int64"})
+    file, out = tmp_path / "table.parquet", tmp_path / "out.parquet"
+    frame.to_parquet(file, row_group_size=20)
+    run = run_of(from_file(file, kinds={"note": "skip"}).standardize(), tmp_path / "run")
+    words = "impute", tmp_path / "run", file, "--out", out, "--num-samples", 30, "--num-draws", 2, "--seed", 1
+    carry_out(*words)
+    whole = pd.read_parquet(out)
+    monkeypatch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", 100)
+    read = Table.frame
+
+    def some(table, names=None):
+        assert names is not None, "the whole table was read"
+        return read(table, names)
+
+    monkeypatch.setattr(Table, "frame", some)
+    capsys.readouterr()
+    carry_out(*words)
+    said = capsys.readouterr().out
+    gaps = int(frame.isna().any(axis=1).sum())
+    assert f"imputed {gaps} of 50 rows, a row group at a time; k-hat is good, at most" in said
+    assert all(f"out{number}.parquet" in said for number in ("", "_1", "_2"))
+    monkeypatch.undo()
+    assert pq.ParquetFile(out).num_row_groups == 3
+    there = frame.notna()
+    for number in ("", "_1", "_2"):
+        made = pd.read_parquet(tmp_path / f"out{number}.parquet")
+        assert made.dtypes.equals(whole.dtypes)
+        assert made.notna().all(axis=None)
+        pd.testing.assert_frame_equal(made.where(there), frame.where(there), check_dtype=False)
+    part = impute(run.vae, run.prepare(frame[20:40]), num_draws=2, num_samples=30, seed=2, progress=False)
+    made = pd.read_parquet(out)["b"].to_numpy()[20:40]
+    gap = ~there["b"].to_numpy()[20:40]
+    np.testing.assert_allclose(made[gap], part.raw.mean[:, 1][gap], rtol=1e-6)
+
+
 def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
     x = RNG.integers(0, 2, (40, 1, 4, 4)).astype(np.float32)
     x[RNG.random(x.shape) < 0.2] = np.nan
@@ -148,7 +192,7 @@ def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
     assert made.where(frame.notna()).equals(frame)
 
 
-@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".npz", ".npy"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".npz", ".npy", ".CSV", ".TSV", ".NPZ"])
 def test_draws_of_a_table_have_its_columns_and_categories(tmp_path, ending, capsys):
     n = np.arange(50)
     frame = pd.DataFrame({"a": n / 7, "job": np.where(n % 3, "cook", "clerk"), "rooms": n % 5})
@@ -158,6 +202,7 @@ def test_draws_of_a_table_have_its_columns_and_categories(tmp_path, ending, caps
     out = tmp_path / f"made{ending}"
     carry_out("sample", tmp_path / "run", "--num", 9, "--out", out, "--seed", 3)
     expected = to_frame(run.vae.sample(9, seed=3), from_file(tmp_path / "table.csv").standardize())
+    ending = ending.lower()
     if ending == ".npy":
         assert np.allclose(np.load(out), run.vae.raw(run.vae.sample(9, seed=3)))
         return

@@ -24,12 +24,20 @@ def _options(parser: Parser) -> None:
 
 
 def _impute(options: Namespace) -> None:
-    """Write the data with their missing values replaced by E[x_missing | x_observed], and draws of them."""
+    """Write the data with their missing values replaced by E[x_missing | x_observed], and draws of them.
+
+    A table that is too large to be read whole is imputed a row group at a time.
+    """
+    from ppl_vae.cli.large_tables import filled, impute_by_group, outputs
     from ppl_vae.data.coding import in_text
     from ppl_vae.data.known_formats import format_of
     from ppl_vae.data.parquet import Table
 
     vae, split = opened_with(options)
+    source = Path(options.file).expanduser()
+    read = format_of(source).read(source) if "columns" in split.provenance else None
+    if isinstance(read, Table):
+        return impute_by_group(options, vae, split, read)
     num_draws = max(options.num_draws, 1)
     found = ppl_vae.impute(
         vae,
@@ -41,29 +49,18 @@ def _impute(options: Namespace) -> None:
         max_bytes=2**62,
     )
     print(found)
-    if "columns" not in split.provenance:
+    if read is None:
         raw = found.raw
         arrays = {"x": raw.mean, "pareto_k": found.pareto_k, "ess": found.ess}
         arrays |= {"draws": raw.draws} if options.num_draws else {}
         return write(options, {name: values.numpy() for name, values in arrays.items()})
-    source, out = Path(options.file).expanduser(), Path(options.out)
-    read = format_of(source).read(source)
-    before = in_text(read.frame() if isinstance(read, Table) else pd.DataFrame(read))
-    _write_table(options, before, found, None)
-    for draw in range(options.num_draws):
-        numbered = out.with_name(f"{out.stem}_{draw + 1}{out.suffix}")
-        _write_table(Namespace(file=options.file, out=str(numbered)), before, found, draw)
+    before = in_text(pd.DataFrame(read))
+    for draw, out in outputs(options).items():
+        made, rounded = filled(before, found, draw)
+        if rounded:
+            print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+        write(Namespace(file=options.file, out=str(out)), made)
     return None
-
-
-def _write_table(options: Namespace, before: pd.DataFrame, found: ppl_vae.Imputation, draw: int | None) -> None:
-    """Write the table as it was read, with its gaps filled; other columns stay."""
-    made = found.to_frame(draw)
-    if rounded := made.attrs.get("rounded"):
-        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
-    made.index = before.index
-    filled = {name: made[name].where(before[name].isna(), before[name]).astype(made[name].dtype) for name in made}
-    write(options, before.assign(**filled))
 
 
 COMMAND = Command(

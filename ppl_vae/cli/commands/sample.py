@@ -55,10 +55,10 @@ def _sampled(options: Namespace) -> Path:
     out = Path(
         options.out or run.path / ("samples.png" if x.dim() == 4 else "samples.csv" if columns else "samples.npy")
     )
-    if out.suffix in _FORMATS:
+    if (ending := out.suffix.lower()) in _FORMATS:
         out.parent.mkdir(parents=True, exist_ok=True)
-        made = _frame(x, run) if columns and out.suffix != ".npy" else {"x": raw(vae, x).numpy()}
-        format_of(out).write(out, _plain(made) if out.suffix == ".npz" else made, out)
+        made = _frame(x, run) if columns and ending != ".npy" else {"x": raw(vae, x).numpy()}
+        format_of(out).write(out, _plain(made) if ending == ".npz" else made, out)
     elif x.dim() == 4:
         save(draw("samples", raw(vae, x)), out)
     else:

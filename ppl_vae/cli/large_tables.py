@@ -1,0 +1,103 @@
+"""Missing values of a table that stays on disk, filled and written a row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from ppl_vae.data.coding import in_text
+from ppl_vae.data.parquet import Table
+from ppl_vae.evaluation import Imputation, impute
+from ppl_vae.files import written
+from ppl_vae.libraries import pd
+from ppl_vae.split import Split
+from ppl_vae.vae import VAE
+
+__all__ = ["filled", "impute_by_group", "outputs"]
+
+
+def outputs(options: Namespace) -> dict[int | None, Path]:
+    """The file of the means, and those of the draws by their number."""
+    out = Path(options.out)
+    found: dict[int | None, Path] = {None: out}
+    for draw in range(options.num_draws):
+        found[draw] = out.with_name(f"{out.stem}_{draw + 1}{out.suffix}")
+    return found
+
+
+def filled(before: pd.DataFrame, found: Imputation, draw: int | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table as it was read, with its gaps filled, other columns as they were; and what was rounded, by column."""
+    made = found.to_frame(draw)
+    rounded = made.attrs.get("rounded", {})
+    made.index = before.index
+    columns = {name: made[name].where(before[name].isna(), before[name]).astype(made[name].dtype) for name in made}
+    return before.assign(**columns), rounded
+
+
+def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) -> None:
+    """Write the table with its gaps filled; row group i is imputed with the seed of the command plus i."""
+    rounded: dict[str, str] = {}
+    rows = good = 0
+    with ExitStack() as stack:
+        files = {draw: stack.enter_context(_parquet(path)) for draw, path in outputs(options).items()}
+        for number, (start, stop) in enumerate(pairwise(table.starts.tolist())):
+            found = impute(
+                vae,
+                split[start:stop],
+                num_draws=max(options.num_draws, 1),
+                num_samples=options.num_samples,
+                seed=options.seed + number,
+                max_rows=options.max_rows,
+                max_bytes=2**62,
+            )
+            before = in_text(table.group(number, table.names).reset_index(drop=True))
+            for draw, file in files.items():
+                made, said = filled(before, found, draw)
+                rounded |= said
+                file.append(made)
+            incomplete = found.incomplete
+            rows, good = rows + int(incomplete.sum()), good + int((found.pareto_k[incomplete] <= found.good_k).sum())
+    print(f"imputed {rows:,} of {len(table):,} rows, a row group at a time; ", end="")
+    print(f"k-hat is good, at most {found.good_k:.2f}, for {good:,} of them; the others may be off")
+    if rounded:
+        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+    print(f"wrote {', '.join(str(path) for path in outputs(options).values())}")
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[_Parts]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path) as temporary:
+        parts = _Parts(temporary)
+        try:
+            yield parts
+        finally:
+            parts.close()
+
+
+class _Parts:
+    """A file in Parquet, a row group after the other, all of the schema of the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._arrow: Any = import_module("pyarrow")
+        self._writer: Any = None
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Write the rows of a frame."""
+        schema = None if self._writer is None else self._writer.schema
+        rows = self._arrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
+        if self._writer is None:
+            self._writer = import_module("pyarrow.parquet").ParquetWriter(self._path, rows.schema)
+        self._writer.write_table(rows)
+
+    def close(self) -> None:
+        """End the file, if it was begun."""
+        if self._writer is not None:
+            self._writer.close()
