@@ -9,18 +9,19 @@ from torch import Tensor
 
 from ppl_vae.data.data import Data
 from ppl_vae.domain import Domain
+from ppl_vae.rows import Rows
 from ppl_vae.split import Split
 
 __all__ = ["collect", "cut", "whole"]
 
 
-def whole(x: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> Split:
+def whole(x: Tensor | Rows, y: Tensor | None = None, mask: Tensor | Rows | None = None) -> Split:
     """All data of one source, in its order.
 
     Parameters
     ----------
     x
-        Data, (n, *x_shape), stored as float32.
+        Data, (n, *x_shape), stored as float32; rows stay where they are.
     y
         Labels 0, 1, ..., (n,).
     mask
@@ -32,7 +33,8 @@ def whole(x: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> Spl
         With `index` 0, ..., n - 1.
     """
     labels = None if y is None else y.long()
-    return Split(x.to(torch.float32), torch.arange(len(x)), y=labels, mask=mask)
+    used: Any = {"x": x.to(torch.float32), "mask": mask}  # rows are used as tensors
+    return Split(index=torch.arange(len(x)), y=labels, **used)
 
 
 def cut(split: Split, sizes: tuple[int, ...], seed: int) -> list[Split]:

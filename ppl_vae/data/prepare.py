@@ -139,7 +139,7 @@ def _of_table(provenance: Mapping[str, Any], columns: Columns, table: Table) -> 
     apart = [one["column"]["name"] for several in records for one in several]
     frame = table.frame([*apart, *([label] if label in table.names else [])])
     rows = ParquetRows(table, Columns(replace(one, missing=1.0) for one in columns))  # as any of them may be here
-    split = whole(rows, mask=rows.observed)  # type: ignore[arg-type]
+    split = whole(rows, mask=rows.observed)
     return replace(split, context=tensors(frame, records)), frame.get(label)
 
 

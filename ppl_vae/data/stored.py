@@ -69,7 +69,7 @@ def split_of_stored(name: str, x: Any, mask: Any, *, every_column: bool = False)
         )
     rows = _rows(name, x)
     if isinstance(x, Rows):  # which were checked as they were made
-        return whole(rows, mask=rows.observed)  # type: ignore[arg-type]
+        return whole(rows, mask=rows.observed)
     if not rows.all(lambda part, seen: bool((part.isfinite() | part.isnan()).all())):
         raise ValueError(
             f"{name} expects finite values where it is sparse or on disk, and NaN where an element is missing, got "
@@ -78,7 +78,7 @@ def split_of_stored(name: str, x: Any, mask: Any, *, every_column: bool = False)
     rows.gaps = not rows.all(lambda part, seen: not bool(part.isnan().any()))
     if every_column and rows.gaps and rows.dim() == 2:
         _every_column(name, rows)
-    return whole(rows, mask=rows.observed)  # type: ignore[arg-type]
+    return whole(rows, mask=rows.observed)
 
 
 def _rows(name: str, x: Any) -> Rows:
