@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ppl_vae.likelihoods import Likelihood
@@ -30,14 +31,16 @@ def check_number(n: int, context: Sequence[Any]) -> None:
         )
 
 
-def rows_of_total(likelihood: Likelihood, n: int, total: Any) -> Tensor:
+def rows_of_total(likelihood: Likelihood, n: int, total: Any, dtype: torch.dtype) -> Tensor:
     """Rows (n, *x_shape) of some totals, which are all that a likelihood given the total of a row reads of it.
+
+    In the precision of a likelihood, `dtype`.
 
     Raises
     ------
     ValueError
         For another likelihood, and for totals that are below 0, not finite, or neither one nor n; for totals that are
-        no whole numbers where x adds up to them.
+        no whole numbers where x adds up to them, or that become others in that precision.
     """
     if not likelihood.given_total:
         raise ValueError(
@@ -55,6 +58,14 @@ def rows_of_total(likelihood: Likelihood, n: int, total: Any) -> Tensor:
             f"sample expects whole numbers as totals, to which the counts of {type(likelihood).__name__} add up, got "
             f"{total}; round them"
         )
-    x = totals.new_zeros(n, math.prod(likelihood.x_shape))
-    x[:, 0] = totals
+    rounded = totals.to(dtype)
+    if likelihood.given_total is True and bool((changed := rounded.double() != totals).any()):
+        kind = str(dtype).removeprefix("torch.")
+        raise ValueError(
+            f"sample expects totals that {kind} has, all whole numbers up to {round(2 / torch.finfo(dtype).eps):,}, "
+            f"got {totals[changed][0]:.0f}, which would become {rounded[changed][0]:.0f}; sample in float64: "
+            "vae.double()"
+        )
+    x = rounded.new_zeros(n, math.prod(likelihood.x_shape))
+    x[:, 0] = rounded
     return x.reshape(n, *likelihood.x_shape)

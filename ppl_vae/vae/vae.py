@@ -224,11 +224,11 @@ class VAE(nn.Module):
             For context that is no numbers.
         ValueError
             For no draws, a context that is not one row a draw or of another width than the VAE's, an improper prior,
-            and a total that is below 0 or not for this likelihood.
+            and a total that is below 0, not for this likelihood, or a whole number that its precision does not have.
         """
         check_number(n, context)
         given = self._context(context)
-        known = {} if total is None else {"x": self._real(rows_of_total(self.likelihood, n, total))}
+        known = {} if total is None else {"x": self._real(rows_of_total(self.likelihood, n, total, self._like().dtype))}
         with evaluating(self, seed):
             with pyro.plate("data", n, dim=-1):
                 z = self.prior(*self.given_to("prior", given))

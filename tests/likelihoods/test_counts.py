@@ -1,6 +1,7 @@
 """Likelihoods of counts: parametrizations, exposures, totals and what may be ranked."""
 
 import math
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -153,6 +154,11 @@ def test_rows_of_given_totals_are_drawn(leaf):
         assert vae.sample(3, seed=0, total=totals).sum(1).tolist() == totals.tolist()
         with pytest.raises(ValueError, match="whole numbers as totals, to which the counts of Multinomial add up"):
             vae.sample(3, total=2.5)
+        says = r"all whole numbers up to 16,777,216, got 20000001, which would become 20000000; .*vae.double\(\)"
+        with pytest.raises(ValueError, match=says):
+            vae.sample(3, total=20_000_001)
+        assert vae.sample(2, total=20_000_002, seed=0).sum(1).tolist() == [20_000_002] * 2
+        assert deepcopy(vae).double().sample(1, total=20_000_001, seed=0).sum().item() == 20_000_001
     for total in (-1, torch.tensor([1.0, 2.0]), torch.nan):
         with pytest.raises(ValueError, match="sample expects a total of 0 or more, or one for each of 3 draws, got"):
             vae.sample(3, total=total)
