@@ -75,11 +75,14 @@ def of_draws(
     return dataset.assign_coords({**numbered, **coords}).assign_attrs(attrs)
 
 
-def with_columns(datasets: Mapping[str, xr.Dataset], program: Modelled) -> dict[str, xr.Dataset]:
-    """Groups of a tree in which the columns of x are the dimension ``column``, with the names that a likelihood has."""
+def with_columns(datasets: Mapping[str, xr.Dataset], program: Modelled, data: Split) -> dict[str, xr.Dataset]:
+    """Groups of a tree in which the columns of x are the dimension ``column``.
+
+    With the names that the likelihood has, or the frame that the data are from; unchanged where there are none.
+    """
     likelihood = getattr(program, "likelihood", None)
-    names = getattr(likelihood, "names", None)
-    if names is None:
+    names = getattr(likelihood, "names", None) or [one["name"] for one in data.provenance.get("columns", [])]
+    if likelihood is None or not names:
         return dict(datasets)
     made = {}
     for group, dataset in datasets.items():

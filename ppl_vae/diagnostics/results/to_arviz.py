@@ -104,7 +104,7 @@ def to_arviz(
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": drawn.measure}
     attrs |= attributes(program, split, used, num_samples=num_samples)
-    datasets = with_columns({**_by_obs(parts, split), **prior, **_constant(split)}, program)
+    datasets = with_columns({**_by_obs(parts, split), **prior, **_constant(split)}, program, split)
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
 
 

@@ -2,6 +2,7 @@ import warnings
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -19,6 +20,7 @@ from ppl_vae import (
     StandardNormal,
     build,
     data,
+    diagnostics,
     to_arviz,
 )
 from ppl_vae.diagnostics import good_k, groups, open_tree
@@ -169,3 +171,16 @@ def test_bad_calls(digits):
     point = build(digits, latent_dim=3, prior=Flat, posterior=Point)
     with pytest.raises(ValueError, match="an autoencoder has a reconstruction only"):
         to_arviz(point, digits.test, num_samples=30)
+
+
+def test_columns_of_a_frame_are_named_whatever_the_likelihood():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 2)), columns=["income", "age"]).mask(rng.random((40, 2)) < 0.2)
+    table = data.from_frame(frame).standardize()
+    made = to_arviz(build(table, latent_dim=1, seed=0), table.test, num_samples=30, seed=0)
+    for name in ("observed_data", "posterior_predictive", "constant_data"):
+        assert "column" in diagnostics.group(made, name).dims
+        assert diagnostics.group(made, name)["column"].values.tolist() == ["income", "age"]
+    array = data.from_arrays(rng.normal(size=(40, 2)))
+    bare = to_arviz(build(array, latent_dim=1, seed=0), array.test, num_samples=30, seed=0)
+    assert diagnostics.group(bare, "observed_data")["x"].dims == ("obs", "x_dim_0")
