@@ -127,12 +127,11 @@ def draws(
     """
     where = find_plates(program, data)
     max_rows = where.rows(max_rows)
-    empty = data.elements == 0
     for rows in chunks(len(data), num_samples, max_rows):
         args, mask = arguments(program, data[rows])
         drawn = score(program, args, mask, num_samples, num_predictive, max_rows, where)
-        if empty[rows].any():
-            drawn = replace(drawn, empty=empty[rows] & (drawn.log_likelihood == 0).all(0).cpu())
+        if isinstance(mask, Tensor) and (empty := ~mask.flatten(1).any(1).cpu()).any():
+            drawn = replace(drawn, empty=empty & (drawn.log_likelihood == 0).all(0).cpu())
         if drawn.discrete_q and not drawn.quantized:
             here = where.of(len(args[0]))
             drawn = replace(drawn, enumerated=enumerate_latents(program, args, mask, here, max_rows=max_rows))
