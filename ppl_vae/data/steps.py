@@ -197,11 +197,13 @@ def by_column(train: Split, domain: Domain, seed: int) -> Standard:
             "per='all', one mean and scale for all elements"
         )
     _refuse_discrete(domain)
-    columns = moments.of_columns(train, seed)
-    found = [_of_column(*both) for both in zip(domain.columns(train.x.shape[1]), columns, strict=True)]
+    columns, domains = moments.of_columns(train, seed), domain.columns(train.x.shape[1])
+    found = [_of_column(*both) for both in zip(domains, columns, strict=True)]
     if all(one.left for one in found):
         raise _constant(next((one for one in columns if one.number), columns[0]))
     alike = {said: [str(j) for j, one in enumerate(found) if one.left == said] for said in _LEFT}
+    if len(domain.kinds) > 1:  # else the repr says that all are real now
+        alike["of shares, real now"] = [str(j) for j, one in enumerate(domains) if one.kind == "unit"]
     left = "; ".join(f"{'columns'[: 6 + (len(js) > 1)]} {', '.join(js)} {said}" for said, js in alike.items() if js)
     loc, scale, kind, _ = zip(*found, strict=True)
     return Standard(loc, scale, kind, left)

@@ -329,3 +329,12 @@ def test_whole_categories_with_gaps_are_read_and_written_as_whole_numbers(tmp_pa
     again = from_frame(pd.DataFrame({"code": [1.0, 2.0, np.nan, 3.0] * 10}), text.columns)
     assert again.columns[0].categories == ("1", "2", "3")
     assert set(again.train.x[again.train.observed].tolist()) == {0.0, 1.0, 2.0}
+
+
+def test_columns_of_shares_that_become_real_are_told():
+    n = np.arange(60)
+    frame = pd.DataFrame({"share": (n + 1) / 62, "income": 1e4 + n**2, "rooms": n % 4})
+    table = from_frame(frame, {"share": "unit"}).standardize()
+    assert table.domain.kind == ("real", "real", "counts")
+    assert "; column 2 discrete, as before; column 0 of shares, real now" in repr(table)
+    assert "shares" not in repr(from_frame(frame).standardize())
