@@ -34,6 +34,7 @@ import json
 import shlex
 import sys
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,7 @@ import sklearn
 import torch
 from matplotlib.figure import Figure
 from scipy.special import logsumexp
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 
@@ -334,7 +336,9 @@ def iterative(columns: Any, train: np.ndarray, test: np.ndarray, seed: int, *, o
         np.concatenate([np.full(n, at) if n else [of(v)] for v, n in zip(train.T, levels, strict=True)])
         for at, of in ((0.0, np.nanmean), (1.0, np.nanstd))
     )
-    imputer = IterativeImputer(random_state=seed).fit((wide(train) - mean) / sd)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of 10 rounds, as IterativeImputer has by default
+        imputer = IterativeImputer(random_state=seed).fit((wide(train) - mean) / sd)
     filled = imputer.transform((wide(test) - mean) / sd) * sd + mean
     parts = np.split(filled, np.cumsum([n or 1 for n in levels])[:-1], axis=1)
     made = [part.argmax(1) if n else part[:, 0] for part, n in zip(parts, levels, strict=True)]
