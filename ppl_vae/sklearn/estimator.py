@@ -106,10 +106,20 @@ class TableEstimator(BaseEstimator, abc.ABC):
         records = records_of(X)
         table = self._checked(as_numbers(X, records), ensure_min_samples=max(2, self.n_components))
         random = check_random_state(self.random_state)
-        weights_seed, fit_seed, self._seed = random.randint(2**31 - 1, size=3).tolist()
+        *seeds, self._seed = random.randint(2**31 - 1, size=3).tolist()
+
+        def train(rows: np.ndarray) -> None:
+            self._train(rows, records, seeds, random)
+
+        train(table)
+        self._after_fit(table, train)
+        return self
+
+    def _train(self, table: np.ndarray, records: Records, seeds: Sequence[int], random: np.random.RandomState) -> None:
+        """Set the attributes of a VAE that is trained on some rows, with seeds of its weights and of the training."""
         columns = self._columns(table, records)
         train, held_out = self._divided(columns.split(table), random)
-        vae = self._built(train, columns, weights_seed)
+        vae = self._built(train, columns, seeds[0])
         with _without_shapes():
             result = training.fit(
                 vae,
@@ -120,18 +130,16 @@ class TableEstimator(BaseEstimator, abc.ABC):
                 objective=self.objective,
                 optimizer=partial(Adam, lr=self.learning_rate, fused=True),
                 patience=self.patience,
-                seed=fit_seed,
+                seed=seeds[1],
                 device=self.device,
                 progress=False,
                 **self._fit_settings(vae, rowwise.posterior_sites(vae, train[:1])),
             )
         self.vae_, self.columns_ = vae.eval(), columns
         self.history_, self.n_iter_ = result.history, len(result.history)
-        self._after_fit(columns.split(table))
-        return self
 
-    def _after_fit(self, data: Split) -> None:
-        """What else is learned from the rows of X; nothing by default."""
+    def _after_fit(self, table: np.ndarray, train: Callable[[np.ndarray], None]) -> None:
+        """What else is learned from the rows of X, nothing by default; `train` trains again, on some of them."""
 
     def _checked(self, X: ArrayLike, **settings: Any) -> np.ndarray:
         """X as a table of numbers in float64, NaN where one is missing, by scikit-learn's checks."""

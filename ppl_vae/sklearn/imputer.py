@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
-from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
 __all__ = ["Imputer"]
@@ -207,7 +206,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         check_weights("Imputer", vae, q, self.num_samples)
         return {}
 
-    def _after_fit(self, data: Split) -> None:
+    def _after_fit(self, table: np.ndarray, train: Callable[[np.ndarray], None]) -> None:
         self.random_state_ = check_random_state(self._seed)
 
 

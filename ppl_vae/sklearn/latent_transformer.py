@@ -3,6 +3,8 @@
 # ruff: noqa: N803, X is scikit-learn's name
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -70,7 +72,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
             decoded = self.vae_.likelihood.typical(self.vae_.decode(torch.tensor(codes)))
         return self.columns_.returned(self.columns_.raw(decoded), getattr(X, "index", None))
 
-    def _after_fit(self, data: Split) -> None:
+    def _after_fit(self, table: np.ndarray, train: Callable[[np.ndarray], None]) -> None:
         self._n_features_out = self.n_components
 
     def _codes(self, data: Split) -> Tensor:

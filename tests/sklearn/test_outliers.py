@@ -94,6 +94,22 @@ def test_planted_outliers_are_found():
     assert roc_auc_score(planted, -detector.log_px(X * [1, 10, 100, 1e3, 1e-3] + 7)) > 0.9
 
 
+def test_trimmed_rows_are_those_that_were_least_likely():
+    """Outliers along a line get the one component of a first fit, and none of a second."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 1)) @ np.array([[1.0, 1, 1, 0, 0, 0]]) + 0.5 * rng.normal(size=(200, 6))
+    planted = np.arange(200) < 20
+    X[planted, 3:] += 4 * rng.choice([-1, 1], size=(20, 1))
+    settings = {"hidden_dims": (), "epochs": 40, "learning_rate": 0.02, "num_samples": 50, "random_state": 0}
+    first, again = (OutlierDetector(1, contamination=0.1, trim=t, **settings).fit(X) for t in (0.0, 0.25))
+    plain, trimmed = (roc_auc_score(planted, -one.log_px(X)) for one in (first, again))
+    assert plain < 0.995
+    assert trimmed > 0.999
+    assert int(again.labels_.sum() + again.not_judged_.sum()) == 20
+    assert np.allclose(first.columns_.mean, X.mean(0))
+    assert np.abs(again.columns_.mean - X[~planted].mean(0)).max() < 0.2
+
+
 @pytest.mark.filterwarnings("ignore:.* and a k-hat above:UserWarning")
 def test_pyods_attributes_and_scikit_learns_methods(detector):
     assert detector.labels_.tolist() == (detector.decision_scores_ > detector.threshold_).astype(int).tolist()
@@ -121,6 +137,8 @@ def test_refusals():
     for settings, says in [
         ({"contamination": 0}, "contamination == 0, must be > 0"),
         ({"contamination": 0.6}, "contamination == 0.6, must be <= 0.5"),
+        ({"trim": -0.1}, "trim == -0.1, must be >= 0"),
+        ({"trim": 0.6}, "trim == 0.6, must be <= 0.5"),
         ({"num_samples": 10}, "num_samples == 10, must be >= 25"),
         ({"posterior": posteriors.Point}, "OutlierDetector expects a posterior with a density, got Point, a point"),
         ({"posterior": posteriors.VectorQuantized, "prior": priors.CodePrior}, "of codes, whose weights have no k-hat"),
