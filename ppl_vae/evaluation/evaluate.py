@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ppl_vae.adaptive import Settings
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.draws import Draws, draws
 from ppl_vae.enumeration import Enumerated
+from ppl_vae.evaluation.adaptive import believable, check_method
+from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.result import Evaluation
-from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
+from ppl_vae.importance import FEWEST, standard_error
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
@@ -22,7 +26,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of
 
-__all__ = ["errors", "evaluate", "per_datum", "reliability", "summed"]
+__all__ = ["evaluate", "per_datum", "summed"]
 
 
 @verb
@@ -31,7 +35,10 @@ def evaluate(
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
+    method: str = "importance",
     num_samples: Count = 1000,
+    num_rounds: Count = 8,
+    num_temperatures: Count = 100,
     seed: Seed | None = None,
     max_rows: Count = 10_000,
     progress: bool = True,
@@ -43,6 +50,15 @@ def evaluate(
     stochastic lower bound; modes of the posterior that q never visits are missing from it, unseen by k-hat. Latents
     that are all discrete, with at most 4096 states together, are summed over instead, exactly.
 
+    With `method="adaptive"` data with a high k-hat are given proposals of their own: q's mean and covariance, moved by
+    gradient steps on the ELBO and by rounds of moment matching, as a Student t mixed with the prior. log p(x) is then
+    estimated from `num_samples` fresh draws, which had no part in fitting them; where their k-hat is high still, by
+    annealing from the fitted proposal. Data with a good k-hat keep their numbers, which are those of
+    ``"importance"``; where more than 10 % of the data have a high one, a k-hat within 0.2 of the threshold counts as
+    high too, since it may be low by luck. For every datum a tenth of the draws and two climbs start from the prior.
+    Where they find a mode that the proposal misses, it is fitted anew from there too. What cannot be believed in the
+    end is named as a bound.
+
     Parameters
     ----------
     program
@@ -53,8 +69,14 @@ def evaluate(
         What the data are conditioned on, each (n, ...).
     mask
         False where an element of x is missing.
+    method
+        ``"importance"``, or ``"adaptive"`` for a log p(x) to believe, at some five times the cost where k-hat is high.
     num_samples
         Draws S a datum; k-hat and active units need 25, k-hat some 1,000 to be steady.
+    num_rounds
+        Of ``"adaptive"``: rounds of S / 2 draws a datum at most, to fit its proposal.
+    num_temperatures
+        Of ``"adaptive"``: temperatures of the annealing of what is left.
     seed
         Seed of the draws; fresh entropy, recorded in the result, if `None`.
     max_rows
@@ -71,13 +93,15 @@ def evaluate(
     ------
     ValueError
         For data outside the likelihood's support: the score of grey pixels under a Bernoulli is no log-likelihood;
-        for sites outside one plate over the data; for no samples or rows.
+        for sites outside one plate over the data; for no samples, rounds, temperatures or rows; for another method.
+        With ``"adaptive"`` for fewer than 25 samples, a point mass or an improper prior.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
     References
     ----------
-    Burda et al. 2016, arXiv:1509.00519 (the estimate); Vehtari et al. 2024, arXiv:1507.02646 (k-hat).
+    Burda et al. 2016, arXiv:1509.00519 (the estimate); Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Cornuet et al.
+    2012, arXiv:0907.1254, and Paananen et al. 2021, arXiv:1906.08850 (adaptation).
 
     Examples
     --------
@@ -88,35 +112,60 @@ def evaluate(
     >>> bool((result.per_datum.elbo <= result.per_datum.log_px).all())
     True
     """
+    check_method("evaluate", method, num_samples)
     split = Split.of(x, *context, mask=mask)
-    # allocated at once: small results kept from every chunk would fragment the heap
-    columns: dict[str, Tensor] = {}
-    moments: dict[str, _Moments] = {}
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        volume = split.log_volume
-        measures = set()
-        bar = tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False)
-        with bar:
-            for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
-                for name, values in per_datum(drawn, volume[rows]).items():
-                    column = columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))
-                    column[rows] = in_float64(values).cpu()
-                for name, z in drawn.z.items():
-                    moments.setdefault(name, _Moments(z)).add(z)
-                measures.add(drawn.measure)
-                bar.update(rows.stop - rows.start)
+        found = _by_q(program, split, num_samples, max_rows, progress)
+        columns, adaptation = found.columns, None
+        if method == "adaptive":
+            settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
+            adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress)
     table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
+    if adaptation is not None:
+        table = table.assign(**adaptation.columns)
     table.index = pd.Index(split.index.tolist(), name="obs")
     return Evaluation(
         per_datum=_with_bits(table, split),
-        unit_variance={name: m.variance_of_means(num_samples).tolist() for name, m in moments.items()},
+        unit_variance={name: m.variance_of_means(num_samples).tolist() for name, m in found.moments.items()},
         num_samples=num_samples,
         seed=used,
-        base_measure=measures.pop(),
+        base_measure=found.measure,
         data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
         formula=formula_of(program),
+        adaptation=None if adaptation is None else adaptation.said,
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """`per_datum` of all data, running sums of their latents, what log p(x) is the log of, and the highest weights."""
+
+    columns: dict[str, Tensor]
+    moments: dict[str, _Moments]
+    measure: str
+    highest: Tensor
+
+
+def _by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, progress: bool) -> _Found:
+    """From draws of q; `highest` is the largest log weight of each datum, in nats and the units of x."""
+    # allocated at once: small results kept from every chunk would fragment the heap
+    columns: dict[str, Tensor] = {}
+    moments: dict[str, _Moments] = {}
+    measures = set()
+    volume = split.log_volume
+    highest = torch.full((len(split),), -math.inf, dtype=torch.float64)
+    with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
+            for name, values in per_datum(drawn, volume[rows]).items():
+                column = columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))
+                column[rows] = in_float64(values).cpu()
+            for name, z in drawn.z.items():
+                moments.setdefault(name, _Moments(z)).add(z)
+            highest[rows] = in_float64(drawn.log_weights).max(0).values.cpu()
+            measures.add(drawn.measure)
+            bar.update(rows.stop - rows.start)
+    return _Found(columns, moments, measures.pop(), highest)
 
 
 def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
@@ -160,31 +209,6 @@ def _of_nothing(found: dict[str, Tensor], empty: Tensor) -> dict[str, Tensor]:
     known = dict.fromkeys(("log_px", "log_px_mcse", "log_px_bias", "pareto_k"), torch.zeros_like(found["elbo"]))
     known |= {"kl_gap": -found["elbo"], "kl_gap_mcse": found["elbo_mcse"]}
     return {name: torch.where(empty, value, found[name]) for name, value in known.items()}
-
-
-def errors(log_w: Tensor, unknown: Tensor) -> dict[str, Tensor]:
-    """log p(x), the gap, and the errors of both: those of a mean over draws, and what the tail of the weights adds.
-
-    log p(x) is to first order a mean over draws too, of the weights over theirs. NaN where an error is `unknown`, (n,).
-    """
-    log_px, _, _ = marginal = log_marginal(log_w)
-    weight, tail = (log_w - log_px).exp(), tail_error(log_w)
-    found = {
-        "log_px_mcse": torch.hypot(standard_error(weight), tail),
-        "log_px_bias": marginal.bias,
-        "kl_gap_mcse": torch.hypot(standard_error(weight - log_w), tail),
-    }
-    one = len(log_w) < 2
-    known = {name: torch.where(unknown | one, math.nan, values) for name, values in found.items()}
-    gap = log_px - log_w.mean(0)
-    return {"log_px": log_px, **known, "kl_gap": torch.full_like(gap, math.nan) if one else gap}
-
-
-def reliability(log_w: Tensor, has_tail: bool) -> dict[str, Tensor]:
-    """ESS and k-hat; NaN where the weights have no tail, or too few draws to show it."""
-    ess = log_marginal(log_w).ess
-    fits = has_tail and len(log_w) >= FEWEST
-    return {"ess": ess, "pareto_k": psis(log_w)[1] if fits else torch.full_like(ess, math.nan)}
 
 
 def summed(states: Enumerated, num_samples: int) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppl_vae.arguments import checked
 from ppl_vae.checksums import sealed, unsealed
-from ppl_vae.evaluation.wording import data
+from ppl_vae.evaluation.wording import counted, data
 from ppl_vae.files import interpreted, written
 from ppl_vae.importance import FEWEST, good_k
 from ppl_vae.libraries import pd
@@ -25,8 +25,11 @@ __all__ = ["Evaluation", "doubtful"]
 def doubtful(per_datum: pd.DataFrame, good_k: float) -> float:
     """Share of the data whose log p(x) is unreliable: a k-hat above `good_k`, or an error that is not known.
 
-    NaN where that is not known: for few draws, and for methods that have no k-hat.
+    Those that are not `believed`, where `per_datum` says which. NaN where that is not known: for few draws, and for
+    methods that have no k-hat.
     """
+    if "believed" in per_datum:
+        return float(1 - per_datum["believed"].mean())
     k, error = (per_datum.get(name, pd.Series(dtype=float)) for name in ("pareto_k", "log_px_mcse"))
     if math.isnan(good_k) or not (k.notna() | error.isna() | error.eq(0)).any():
         return math.nan
@@ -65,6 +68,11 @@ class Evaluation:
         `identity`, `checksum` and `provenance` of the data.
     formula
         The program evaluated.
+    adaptation
+        Of ``method="adaptive"``: its budgets and, as sentences, what happened on the way (``"notes"``). `per_datum`
+        then has three more columns: `method`, which gave the datum its log p(x), ``"importance"`` (with q),
+        ``"adaptive"`` or ``"annealing"``; `believed`, false where it is a bound; and `evaluations` of log p(x, z) in
+        all, one with its gradient counted as 3. Annealed data have no k-hat.
     """
 
     per_datum: pd.DataFrame
@@ -74,6 +82,7 @@ class Evaluation:
     base_measure: str
     data: dict[str, Any]
     formula: str
+    adaptation: dict[str, Any] | None = None
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -153,8 +162,25 @@ class Evaluation:
             return f"not known from fewer than {FEWEST} draws a datum"
         return ", ".join(f"{n} of {len(self.unit_variance[s])} in {s}" for s, n in self.active_units.items())
 
+    @property
+    def methods(self) -> str:
+        """How many data each method gave a log p(x) to believe, `9 of 10 by importance sampling, 1 bound`.
+
+        Empty for ``method="importance"``.
+        """
+        if self.adaptation is None:
+            return ""
+        return counted(self.per_datum["method"].to_numpy(), self.per_datum["believed"].to_numpy())
+
     def _verdict(self) -> list[str]:
         """Whether log p(x) is reliable, and what k-hat cannot detect."""
+        if self.adaptation is not None:
+            cost = self.per_datum["evaluations"].mean()
+            return [
+                f"  log p(x): {self.methods}, of {cost:,.0f} evaluations of log p(x, z) a datum (S={self.num_samples}, "
+                f"seed {self.seed})",
+                *(f"  {note}" for note in self.adaptation["notes"]),
+            ]
         if self.one_code:
             return ["  nll is minus the ELBO, an upper bound of -log p(x): q is one code, whose draws are all the same"]
         if math.isnan(self.good_k):
@@ -190,6 +216,8 @@ class Evaluation:
             If it cannot be written.
         """
         content = {**vars(self), "per_datum": {"obs": self.per_datum.index.tolist(), **_columns(self.per_datum)}}
+        if self.adaptation is None:
+            del content["adaptation"]
         content["summary"] = {name: {"mean": m, "se": s} for name, (m, s) in self.summary.iterrows()}
         content["active_units"] = self.active_units
         content["unreliable"] = self.unreliable
@@ -212,11 +240,13 @@ class Evaluation:
         if not has_seal:
             _check_names(content, Path(path))
         with interpreted(Path(path), _AGAIN):
-            table = pd.DataFrame({name: _numbers(values) for name, values in content["per_datum"].items()})
+            table = pd.DataFrame({name: _column(name, values) for name, values in content["per_datum"].items()})
             units = {site: _numbers(v).tolist() for site, v in content["unit_variance"].items()}
-            names = [name for name in cls.__dataclass_fields__ if name not in ("per_datum", "unit_variance")]
+            names = [
+                name for name in cls.__dataclass_fields__ if name not in ("per_datum", "unit_variance", "adaptation")
+            ]
             rest = {name: _TYPES.get(name, _as_it_is)(content[name]) for name in names}
-            found = cls(per_datum=table.set_index("obs"), unit_variance=units, **rest)
+            found = cls(table.set_index("obs"), units, **rest, adaptation=content.get("adaptation"))
             known = found.base_measure.split(" ")[0] in ("mass", "density", "mixed")
             if not known or not {"identity", "checksum"} <= found.data.keys():
                 raise TypeError(f"base measure {found.base_measure!r} of data {sorted(found.data)}")
@@ -260,14 +290,22 @@ def _plain(content: Any) -> Any:
     return None if math.isnan(content) else str(content)
 
 
+def _column(name: str, values: list[Any]) -> np.ndarray:
+    """A column of `per_datum`: text of methods, or numbers."""
+    return np.array(list(map("".__add__, values)), dtype=object) if name == "method" else _numbers(values)
+
+
 def _numbers(values: list[Any]) -> np.ndarray:
     found = np.array([math.nan if v is None else float(v) if isinstance(v, str) else v for v in values])
-    if found.dtype.kind not in "iuf":
+    if found.dtype.kind not in "biuf":
         raise TypeError(f"values of type {found.dtype}")
     return found
 
 
-_OF_DRAWS = ("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse")
+_OF_DRAWS = (
+    *("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse"),
+    *("method", "believed", "evaluations"),
+)
 _NO_SIGN = "no sign that log p(x) is off"
 
 _AGAIN = "it was damaged or is no evaluation: evaluate the runs again (`ppl-vae evaluate RUN`)"

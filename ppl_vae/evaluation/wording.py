@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["data", "mean_and_error", "p_value", "plural", "spread", "told"]
+__all__ = ["counted", "data", "mean_and_error", "p_value", "plural", "spread", "told"]
 
 
 def plural(num: int, one: str, many: str | None = None) -> str:
@@ -47,3 +47,13 @@ def spread(values: np.ndarray, form: str = "{:.2f}") -> str:
     low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
     middle, ends = form.format(median), f"{form.format(low)} to {form.format(high)}"
     return middle if ends == f"{middle} to {middle}" else f"{middle} ({ends})"
+
+
+def counted(method: np.ndarray, believed: np.ndarray) -> str:
+    """How many data each method gave a number to be believed, and for how many it is a bound."""
+    annealed = int((believed & (method == "annealing")).sum())
+    sampled, bounds = int((believed & (method != "annealing")).sum()), int((~believed).sum())
+    said = [f"{sampled:,} of {len(believed):,} by importance sampling"]
+    return ", ".join(
+        [*said, *[f"{annealed:,} by annealing"] * bool(annealed), *[plural(bounds, "bound")] * bool(bounds)]
+    )

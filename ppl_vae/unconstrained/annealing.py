@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,11 +14,20 @@ from ppl_vae.precision import in_float64
 from ppl_vae.unconstrained.hmc_kernel import LogDensity, init, transition
 from ppl_vae.unconstrained.log_joint import LogJoint
 
-__all__ = ["Path", "Settings", "anneal", "schedule"]
+__all__ = ["Path", "Settings", "Tempered", "anneal", "schedule"]
 
 TARGET = 0.8  # target acceptance rate of the pilot run
 FIRST = 0.3  # its initial step size, in standard deviations of f_0
 GAIN = 0.2  # change of the log step size per unit of acceptance above the target
+
+
+class Tempered(Protocol):
+    """A path of densities of some data from one that can be drawn from to their log p(x, u)."""
+
+    @property
+    def joint(self) -> LogJoint: ...  # noqa: D102
+    def at(self, beta: float) -> LogDensity: ...  # noqa: D102
+    def draws(self, num: int) -> Tensor: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Settings:
     num_steps: int
 
     @classmethod
-    def tuned(cls, path: Path, betas: list[float], num_chains: int, num_steps: int, bar: tqdm) -> Settings:
+    def tuned(cls, path: Tempered, betas: list[float], num_chains: int, num_steps: int, bar: tqdm) -> Settings:
         """Settings from a pilot run with separate chains: adapting to the chains themselves would bias the weights."""
         many = [path.draws(num_chains) for _ in range(math.ceil(100 / num_chains))]
         inverse_mass = torch.cat(many).var(0).clamp_min(1e-10)
@@ -98,7 +108,7 @@ def schedule(num_temperatures: int) -> list[float]:
     return ((t - t[0]) / (t[-1] - t[0])).tolist()
 
 
-def anneal(path: Path, u: Tensor, betas: list[float], settings: Settings, bar: tqdm) -> tuple[Tensor, Tensor]:
+def anneal(path: Tempered, u: Tensor, betas: list[float], settings: Settings, bar: tqdm) -> tuple[Tensor, Tensor]:
     """Anneal from f_betas[0], of which u (chains, n, dim) are draws, to the last.
 
     The mean weight is an unbiased estimate of the ratio of the two normalizing constants.

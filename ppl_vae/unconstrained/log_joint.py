@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import biject_to, constraints
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
@@ -34,7 +34,9 @@ def bijection(name: str, site: traces.Site) -> Any:
         define.
     """
     try:
-        return biject_to(site["fn"].support)
+        support = site["fn"].support
+        mixed = isinstance(support, constraints.MixtureSameFamilyConstraint)
+        return biject_to(support.base_constraint if mixed else support)
     except NotImplementedError:
         raise ValueError(
             f"latents as real numbers expect a bijection onto the support of {name!r}, got "

@@ -29,6 +29,7 @@ LAYERS = {  # from the top
     "training, evaluation": "training evaluation",
     "models, objectives": "vae objectives",
     "leaves": "likelihoods posteriors priors",
+    "adaptive proposals": "adaptive",
     "unconstrained latents": "unconstrained",
     "draws from q": "draws",
     "data plates": "find_plates",

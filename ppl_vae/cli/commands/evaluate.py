@@ -6,18 +6,23 @@ from jsonargparse import Namespace
 
 import ppl_vae
 from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
 from ppl_vae.cli.stored_run import add_split_options, locked_run, opened
 
 __all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    add_split_options(parser)
+    parser.option("--method", default="importance", help="of log p(x): importance, or adaptive where k-hat is high")
 
 
 def _evaluate(options: Namespace) -> None:
     """Evaluate on a split, and write `evaluation.json`."""
     with locked_run(options, "evaluate"):
         run, vae, split = opened(options)
-        result = ppl_vae.evaluate(
-            vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows
-        )
+        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows", "method")}
+        result = ppl_vae.evaluate(vae, split, **settings)
         result.save(run.path / "evaluation.json")
     print(f"{result}\nwrote {run.path / 'evaluation.json'}")
 
@@ -25,6 +30,6 @@ def _evaluate(options: Namespace) -> None:
 COMMAND = Command(
     name="evaluate",
     about="bounds and log p(x) of a run on its test data, with error bars",
-    parser=add_split_options,
+    parser=_options,
     run=_evaluate,
 )

@@ -22,7 +22,8 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import chunks, draws
 from ppl_vae.enumeration import enumerate_latents
-from ppl_vae.evaluation.evaluate import errors, per_datum, reliability, summed
+from ppl_vae.evaluation.estimates import errors, reliability
+from ppl_vae.evaluation.evaluate import per_datum, summed
 from ppl_vae.find_plates import find_plates
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled

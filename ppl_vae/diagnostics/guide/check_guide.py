@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ def check_guide(
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
+    method: str = "importance",
     num_samples: Count = 1000,
     seed: Seed | None = None,
     max_rows: Count = 10_000,
@@ -60,6 +62,8 @@ def check_guide(
         What the data are conditioned on, each (n, ...); a `Split` has its own.
     mask
         False where an element of x is missing; a `Split` has its own.
+    method
+        Of log p(x), as in `evaluate`: with ``"adaptive"`` the KL is known for nearly all data.
     num_samples
         Draws S per datum, 25 or more; k-hat is stable from about 1,000 on.
     seed
@@ -98,10 +102,8 @@ def check_guide(
             f"check_guide expects at least {FEWEST} samples, got {num_samples}; k-hat has no tail in fewer, and is "
             "steady from 1,000 on"
         )
-    found = evaluate(
-        program, x, *context, mask=mask, num_samples=num_samples, seed=seed, max_rows=max_rows, progress=progress
-    )
-    return GuideCheck(found)
+    settings: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "max_rows": max_rows, "progress": progress}
+    return GuideCheck(evaluate(program, x, *context, mask=mask, method=method, **settings))
 
 
 @checked
@@ -238,6 +240,12 @@ class GuideCheck:
         e, ask = self.evaluation, "Can log p(x) be believed?  "
         if e.exact:
             return [f"{ask}Yes: it is the sum over all states of the latents, without error."]
+        if e.adaptation is not None:
+            verdict = "Yes" if e.unreliable == 0 else "Mostly" if e.unreliable <= 0.1 else "No"
+            return [
+                f"{ask}{verdict}: {e.methods}.",
+                *(f"{note[0].upper()}{note[1:]}." for note in e.adaptation["notes"]),
+            ]
         unknown = int(e.per_datum["log_px_mcse"].isna().sum())
         missed = f"of {data(unknown)} some states of a discrete latent were not drawn and cannot be summed over"
         if e.per_datum["pareto_k"].isna().all():
@@ -256,6 +264,8 @@ class GuideCheck:
 
     def _next(self) -> list[str]:
         steps = []
+        if self.evaluation.adaptation is None and self.evaluation.unreliable > 0:
+            steps.append("evaluate(..., method='adaptive'): log p(x) to believe for most of the data with high k-hat")
         if self.evaluation.per_datum["pareto_k"].gt(self.evaluation.good_k).any():
             steps.append('ais(..., init="guide") on the data with high k-hat: log p(x) without that error')
         if self.evaluation.exact:
@@ -274,7 +284,8 @@ class GuideCheck:
     def known(self) -> np.ndarray:
         """Where the KL is known: log p(x) is exact, or k-hat is good and the error of log p(x) at most half a nat."""
         table = self.evaluation.per_datum
-        judged = table["pareto_k"].le(self.evaluation.good_k) & table["log_px_mcse"].le(_TELLING)
+        believed = table.get("believed", table["pareto_k"].le(self.evaluation.good_k))
+        judged = believed & table["log_px_mcse"].le(_TELLING)
         known: np.ndarray = ((judged | table["log_px_mcse"].eq(0)) & np.isfinite(table["kl_gap"])).to_numpy()
         return known
 

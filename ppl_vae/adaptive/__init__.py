@@ -1,0 +1,21 @@
+"""Importance sampling with a proposal fitted to each datum, for data that q is wrong for."""
+
+from ppl_vae.adaptive.adapt import Adapted, Settings, adapt, pareto_k
+from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.improve import Improved, improve, look
+from ppl_vae.adaptive.probe import Probe
+from ppl_vae.adaptive.student import Defensive, Student
+
+__all__ = [
+    "Adapted",
+    "Defensive",
+    "Density",
+    "Improved",
+    "Probe",
+    "Settings",
+    "Student",
+    "adapt",
+    "improve",
+    "look",
+    "pareto_k",
+]

@@ -1,0 +1,131 @@
+"""All that is tried for some data: adaptation, a look for other modes from the prior, and annealing of what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ppl_vae.adaptive.adapt import GRADIENT, Adapted, Settings, adapt, pareto_k
+from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.leftovers import NUM_CHAINS, NUM_STEPS, annealed
+from ppl_vae.adaptive.moments import of_draws
+from ppl_vae.adaptive.probe import NUM_STEPS as CLIMB
+from ppl_vae.adaptive.probe import STARTS, Probe, Proposal, probe
+from ppl_vae.importance import good_k, log_marginal
+
+__all__ = ["Improved", "improve", "look"]
+
+STEADY = 1.0
+"""Nats; annealed log weights that spread more have a mean that is not settled (Wu et al. 2017, arXiv:1611.04273)."""
+
+
+@dataclass(frozen=True)
+class Improved:
+    """What adaptation and annealing found for n data.
+
+    Attributes
+    ----------
+    adapted
+        The fitted proposals and draws from them.
+    missed
+        Where draws or climbs from the prior found a mode that the first proposal misses, (n,).
+    annealed
+        Which data were annealed, positions.
+    log_chains
+        Their log weights, (chains, annealed).
+    believed
+        Where k-hat of the fresh draws is good, or annealing is settled, and no mode is known to be missed, (n,).
+    evaluations
+        Of log p(x, u) spent on each, (n,).
+    """
+
+    adapted: Adapted
+    missed: Tensor
+    annealed: Tensor
+    log_chains: Tensor
+    believed: Tensor
+    evaluations: Tensor
+
+
+def look(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_draws: int) -> tuple[Probe, int]:
+    """Modes that q itself misses, and how many evaluations of log p(x, u) a datum the look took; see `probe`."""
+    joint = density.of(rows)
+    near = of_draws(joint.from_guide(max(100, 5 * joint.dim)), 1.0)
+    proposal = Proposal(lambda _, scored: scored.log_guide, [near], log_px, highest)
+    return probe(density, rows, proposal, num_draws), _cost(num_draws)
+
+
+def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | None = None) -> Improved:
+    """Adapt to some data; look for modes from the prior, and adapt anew where there are some; anneal what is left.
+
+    Parameters
+    ----------
+    density, rows, settings
+        See `adapt`.
+    seen
+        The modes that q misses for all of these data, if a `look` found them.
+    """
+    if seen is None:
+        found = adapt(density, rows, settings)
+        num_draws = max(10, settings.num_samples // 10)
+        seen = probe(density, rows, _proposal(found), num_draws)
+        evaluations = found.evaluations + _cost(num_draws)
+        some = seen.missed.nonzero().flatten()
+        if len(some):
+            again = adapt(density, rows[some.cpu()], settings, seen.peaks[:, some])
+            evaluations[some.cpu()] += again.evaluations
+            found = _merged(found, some, again)
+    else:
+        found = adapt(density, rows, settings, seen.peaks)
+        evaluations = found.evaluations
+    settled = pareto_k(found.log_w) <= good_k(settings.num_samples)
+    left = (~settled).nonzero().flatten()
+    chains = found.log_w.new_zeros(NUM_CHAINS, 0)
+    if len(left):
+        chains = annealed(density, rows[left.cpu()], found.proposal[left], settings.num_temperatures)
+        evaluations[left.cpu()] += 2 * GRADIENT * NUM_CHAINS * settings.num_temperatures * (NUM_STEPS + 1)
+        settled[left] = chains.std(0) <= STEADY
+    believed = settled & ~_still_missed(density, rows, found, seen) & ~found.undefined.to(settled.device)
+    return Improved(found, seen.missed, left, chains, believed, evaluations)
+
+
+def _cost(num_draws: int) -> int:
+    return num_draws + STARTS * (GRADIENT * CLIMB + 1)
+
+
+def _proposal(found: Adapted) -> Proposal:
+    """The fitted proposals as the probe takes them: without the share of the prior, from which the probe starts."""
+    num_samples = len(found.log_w)
+    *_, from_prior = found.proposal.counts(num_samples)
+    students = replace(found.proposal, share=0.0)
+    return Proposal(
+        lambda u, scored: students.log_prob(u, scored.log_prior, num_samples),
+        students.students,
+        log_marginal(found.log_w).estimate,
+        found.log_w[: num_samples - from_prior].max(0).values,
+    )
+
+
+def _still_missed(density: Density, rows: Tensor, found: Adapted, seen: Probe) -> Tensor:
+    """Where a mode was found, and the final proposal misses it still."""
+    missed = torch.zeros_like(seen.missed)
+    some = seen.missed.nonzero().flatten()
+    if len(some):
+        peaks = seen.peaks[:, some]
+        scored = density.score(density.of(rows[some.cpu()]), peaks)
+        missed[some] = _proposal(found[some]).missed(peaks, scored).any(0)
+    return missed
+
+
+def _merged(found: Adapted, some: Tensor, again: Adapted) -> Adapted:
+    """With the results of some data replaced; one Student t and several copies of it are the same mixture."""
+    first, students = found.proposal.students[0], []
+    for new in again.proposal.students:
+        loc, tril = first.loc.clone(), first.tril.clone()
+        loc[some], tril[some] = new.loc, new.tril
+        students.append(replace(first, loc=loc, tril=tril))
+    u, log_w, undefined = found.u.clone(), found.log_w.clone(), found.undefined.clone()
+    u[:, some], log_w[:, some], undefined[some.cpu()] = again.u, again.log_w, again.undefined
+    return replace(found, proposal=replace(found.proposal, students=students), u=u, log_w=log_w, undefined=undefined)

@@ -1,0 +1,52 @@
+"""Annealing from a fitted proposal, for data whose k-hat stays high."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.student import Defensive
+from ppl_vae.precision import in_float64
+from ppl_vae.unconstrained import LogDensity, LogJoint, Settings, anneal, schedule
+
+__all__ = ["NUM_CHAINS", "NUM_STEPS", "annealed"]
+
+NUM_CHAINS = 16
+NUM_STEPS = 5
+"""Leapfrog steps at each temperature."""
+
+
+@dataclass(frozen=True)
+class _Path:
+    """log f_beta(u) = (1 - beta) log t(u) + beta log p(x, u), with t the fitted Student t of some data."""
+
+    joint: LogJoint
+    proposal: Defensive
+
+    def at(self, beta: float) -> LogDensity:
+        """log f_beta, in float64."""
+
+        def log_f(u: Tensor) -> Tensor:
+            first = self.proposal.log_prob(u, torch.zeros(()), NUM_CHAINS)
+            return first + beta * (in_float64(self.joint(u).log_joint) - first) if beta else first
+
+        return log_f
+
+    def draws(self, num: int) -> Tensor:
+        """Draws of t, (num, n, dim)."""
+        like = self.joint.from_guide(1)
+        return self.proposal.sample(like[:0], num)
+
+
+def annealed(density: Density, rows: Tensor, proposal: Defensive, num_temperatures: int) -> Tensor:
+    """Log weights of chains annealed from the proposal to p(x, u), (chains, n), in nats; see `annealing.anneal`."""
+    path = _Path(density.of(rows), Defensive(proposal.students, 0.0))
+    betas = schedule(num_temperatures)
+    with tqdm(disable=True) as bar:
+        settings = Settings.tuned(path, betas, NUM_CHAINS, NUM_STEPS, bar)
+        log_w, _ = anneal(path, path.draws(NUM_CHAINS), betas, settings, bar)
+    return log_w

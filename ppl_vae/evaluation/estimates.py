@@ -1,0 +1,37 @@
+"""log p(x), its errors and its reliability, from log weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ppl_vae.importance import FEWEST, log_marginal, psis, standard_error, tail_error
+
+__all__ = ["errors", "reliability"]
+
+
+def errors(log_w: Tensor, unknown: Tensor) -> dict[str, Tensor]:
+    """log p(x), the gap, and the errors of both: those of a mean over draws, and what the tail of the weights adds.
+
+    log p(x) is to first order a mean over draws too, of the weights over theirs. NaN where an error is `unknown`, (n,).
+    """
+    log_px, _, _ = marginal = log_marginal(log_w)
+    weight, tail = (log_w - log_px).exp(), tail_error(log_w)
+    found = {
+        "log_px_mcse": torch.hypot(standard_error(weight), tail),
+        "log_px_bias": marginal.bias,
+        "kl_gap_mcse": torch.hypot(standard_error(weight - log_w), tail),
+    }
+    one = len(log_w) < 2
+    known = {name: torch.where(unknown | one, math.nan, values) for name, values in found.items()}
+    gap = log_px - log_w.mean(0)
+    return {"log_px": log_px, **known, "kl_gap": torch.full_like(gap, math.nan) if one else gap}
+
+
+def reliability(log_w: Tensor, has_tail: bool) -> dict[str, Tensor]:
+    """ESS and k-hat; NaN where the weights have no tail, or too few draws to show it."""
+    ess = log_marginal(log_w).ess
+    fits = has_tail and len(log_w) >= FEWEST
+    return {"ess": ess, "pareto_k": psis(log_w)[1] if fits else torch.full_like(ess, math.nan)}

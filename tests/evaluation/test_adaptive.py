@@ -1,0 +1,200 @@
+"""`evaluate(method="adaptive")` against exact log p(x); what it keeps, what it finds, and what it refuses."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from small_models import CASES, ppca, two_modes
+
+from ppl_vae import Program, evaluate
+from ppl_vae.diagnostics import log_marginal_likelihood
+from ppl_vae.evaluation import Evaluation
+
+QUIET = {"progress": False, "seed": 0}
+
+
+def adaptive(program, x, **settings):
+    return evaluate(program, x, method="adaptive", **QUIET | settings)
+
+
+@pytest.mark.parametrize("s", [0.5, 0.8])
+def test_intervals_cover_over_all_believed_data(s):
+    known = ppca(latent_dim=6, dim=12, n=300, s=s)
+    found = adaptive(known.vae, known.x)
+    table = found.per_datum
+    error = (table.log_px - known.log_px.numpy())[table.believed]
+    noise = 3 * math.sqrt(0.05 * 0.95 / len(error))
+    assert 0.93 - noise < (error.abs() <= 1.96 * table.log_px_mcse[table.believed]).mean() <= 0.97 + noise
+    assert table.believed.mean() > 0.99
+    assert abs(error.mean()) < 0.01
+    assert found.unreliable == pytest.approx(1 - table.believed.mean())
+    np.testing.assert_allclose(table.kl_gap, table.log_px - table.elbo)
+
+
+def test_data_with_a_good_k_hat_keep_their_numbers():
+    known = ppca(s=0.9, n=40)
+    plain, found = evaluate(known.vae, known.x, **QUIET), adaptive(known.vae, known.x)
+    assert plain.unreliable == 0
+    assert (found.per_datum.method == "importance").all()
+    pd.testing.assert_frame_equal(found.per_datum[plain.per_datum.columns], plain.per_datum, check_exact=True)
+    assert found.methods == "40 of 40 by importance sampling"
+    assert found.per_datum.evaluations.max() < 1.25 * 1000
+
+
+def test_only_data_with_a_high_k_hat_change():
+    known = ppca(latent_dim=6, dim=12, n=60, s=0.6)
+    plain, found = evaluate(known.vae, known.x, **QUIET), adaptive(known.vae, known.x)
+    kept = found.per_datum.method == "importance"
+    assert not kept.all()
+    pd.testing.assert_frame_equal(found.per_datum[kept][plain.per_datum.columns], plain.per_datum[kept])
+    assert (found.per_datum.elbo == plain.per_datum.elbo).all()
+
+
+def test_a_mode_that_q_misses_is_found_from_the_prior():
+    program, x = two_modes(), torch.linspace(0.5, 2.0, 12).double()
+    z = torch.linspace(-8, 8, 100_001).double()
+    joint = dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z**2, 0.1).log_prob(x[:, None])
+    exact = (joint.logsumexp(1) + math.log(16 / 100_000)).numpy()
+    plain, found = evaluate(program, x, **QUIET), adaptive(program, x)
+    assert (plain.per_datum.log_px - exact).mean() == pytest.approx(-math.log(2), abs=0.05)
+    right = (found.per_datum.log_px - exact).abs() < 4 * found.per_datum.log_px_mcse + 0.01
+    assert (right | ~found.per_datum.believed).all()
+    assert right.mean() > 0.9
+    assert "more than 5 % of p(x) was found where q's draws have none, for 12 data" in repr(found)
+
+
+def mixture(n=40):
+    """A prior of two normals in three dimensions, q one wide normal off to a side, log p(x) in closed form."""
+    loc = torch.tensor([[2.0, 0.0, 0.0], [-2.0, 1.0, 0.0]]).double()
+    x = torch.randn(n, 3, generator=torch.Generator().manual_seed(0)).double()
+
+    def prior():
+        parts = dist.Normal(loc, 0.5).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(torch.tensor([0.3, 0.7]).double()), parts)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", prior())
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x * 0.2 + 1, 0.7).to_event(1))
+
+    each = dist.Normal(loc, 1.25**0.5).to_event(1).log_prob(x[:, None])
+    return Program(model, guide), x, (each + torch.tensor([0.3, 0.7]).double().log()).logsumexp(1).numpy()
+
+
+def test_a_mixture_with_a_closed_form():
+    program, x, exact = mixture()
+    found = adaptive(program, x).per_datum
+    error = (found.log_px - exact)[found.believed]
+    assert found.believed.mean() > 0.9
+    assert (error.abs() < 4 * found.log_px_mcse[found.believed] + 0.01).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_every_kind_of_model_against_quadrature(case):
+    program, x, context, mask = case()
+    given = (program, x, *context)
+    found = evaluate(*given, mask=mask, method="adaptive", num_samples=400, **QUIET).per_datum
+    exact = log_marginal_likelihood(*given, mask=mask, method="quadrature", progress=False).log_px.to_numpy()
+    error = (found.log_px - exact)[found.believed]
+    assert found.believed.mean() > 0.8
+    assert (error.abs() < 4 * found.log_px_mcse[found.believed] + 0.02).all()
+
+
+def test_what_is_left_is_annealed_and_the_rest_are_bounds(tmp_path):
+    """One round of few draws in 40 dimensions leaves data with a high k-hat."""
+    known = ppca(latent_dim=40, dim=60, n=6, s=0.3)
+    found = adaptive(known.vae, known.x, num_samples=50, num_rounds=1, num_temperatures=60)
+    table = found.per_datum
+    assert (table.method == "annealing").any()
+    annealed = table[table.method == "annealing"]
+    assert annealed.pareto_k.isna().all()
+    assert (annealed.evaluations > 16 * 60).all()
+    error = (table.log_px - known.log_px.numpy())[table.believed]
+    assert (error.abs() < 5 * table.log_px_mcse[table.believed] + 0.3).all()
+    assert "by annealing" in found.methods or "bound" in found.methods
+    found.save(tmp_path / "evaluation.json")
+    again = Evaluation.load(tmp_path / "evaluation.json")
+    pd.testing.assert_frame_equal(again.per_datum, table, check_dtype=False)
+    assert repr(again) == repr(found)
+
+
+def test_one_datum_and_a_seed():
+    known = ppca(s=0.4, n=1)
+    found, again = (adaptive(known.vae, known.x, num_samples=200) for _ in range(2))
+    pd.testing.assert_frame_equal(found.per_datum, again.per_datum)
+    assert len(found.per_datum) == 1
+
+
+def discrete(x):
+    with pyro.plate("data", len(x)):
+        y = pyro.sample("y", dist.Bernoulli(torch.tensor(0.5).double()))
+        z = pyro.sample("z", dist.Normal(torch.tensor(0.0).double(), 1.0))
+        pyro.sample("x", dist.Normal(z + 3 * y, 1.0), obs=x)
+
+
+def both(x):
+    with pyro.plate("data", len(x)):
+        y = pyro.sample("y", dist.Bernoulli(logits=2 * (x - 1.5)))
+        pyro.sample("z", dist.Normal((x - 3 * y) / 2, 0.4))
+
+
+def test_discrete_sites_are_left_as_they_are_with_a_sentence():
+    x = torch.tensor([-1.0, 1.5, 4.0]).double()
+    plain, found = evaluate(Program(discrete, both), x, **QUIET), adaptive(Program(discrete, both), x)
+    pd.testing.assert_frame_equal(found.per_datum[plain.per_datum.columns], plain.per_datum)
+    assert "only q was tried: log p(x, z) as a function of z expects latents with densities, got the discrete 'y'" in (
+        repr(found)
+    )
+
+
+def hole(x):
+    """A decoder that returns NaN for z above 1."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.tensor(0.0).double(), 1.0))
+        pyro.sample("x", dist.Normal(torch.where(z > 1, math.nan, z), 0.5), obs=x)
+
+
+def below(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(-1.0 + 0 * x, 0.15))
+
+
+def test_a_decoder_that_returns_nan_is_named():
+    found = adaptive(Program(hole, below), torch.tensor([-0.5, -0.4]).double())
+    assert not found.per_datum.believed.any()
+    assert "log p(x, z) was NaN at some draws of 2 data, which are not believed" in repr(found)
+
+
+def test_refusals():
+    known = ppca(n=3)
+    with pytest.raises(ValueError, match=r"expects a method among .* got 'best'; choose one"):
+        evaluate(known.vae, known.x, method="best")
+    with pytest.raises(ValueError, match=r"expects num_samples of 25 or more, got 24"):
+        adaptive(known.vae, known.x, num_samples=24)
+    for budget in ("num_rounds", "num_temperatures"):
+        with pytest.raises(ValueError, match=rf"{budget}.* got 0"):
+            adaptive(known.vae, known.x, **{budget: 0})
+
+
+def flat(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.ImproperUniform(dist.constraints.real, (), ()).expand([len(x)]))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def point(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Delta(x))
+
+
+def test_a_point_mass_and_an_improper_prior_have_no_log_px():
+    with pytest.raises(ValueError, match=r"got a point mass \(Point\) or an improper prior.*use method='importance'"):
+        adaptive(Program(flat, point), torch.zeros(3).double())
