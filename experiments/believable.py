@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
     args = parser.parse_args(argv)
 
-    data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli).take(train=args.train, validation=1000)
+    data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli).take(
+        train=args.train, validation=1000
+    )
     vae, test = trained(data, args), data.test[: args.take]
     plain = {f"importance, S = {num:,}": timed(vae, test, args, num, "importance") for num in args.num_samples}
     name = f"adaptive, S = {args.adaptive_samples:,}"

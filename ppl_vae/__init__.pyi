@@ -1,4 +1,5 @@
 from ppl_vae import corruptions, data, diagnostics, likelihoods, manifold, objectives, sklearn
+from ppl_vae.adaptive import Refined, refine
 from ppl_vae.conditional import Amortized, Chain, Conditional
 from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
 from ppl_vae.diagnostics import check_guide, diagnose, to_arviz
@@ -101,6 +102,7 @@ __all__ = [
     "Posterior",
     "Prior",
     "Program",
+    "Refined",
     "Run",
     "SaltAndPepper",
     "StandardNormal",
@@ -124,6 +126,7 @@ __all__ = [
     "load",
     "manifold",
     "objectives",
+    "refine",
     "sklearn",
     "to_arviz",
 ]

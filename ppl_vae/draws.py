@@ -21,7 +21,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "by_datum", "check_observed", "chunks", "draws", "encoded", "replayed", "score"]
+__all__ = ["Draws", "by_datum", "check_observed", "chunks", "draws", "encoded", "replayed", "rescored", "score"]
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,48 @@ def score(
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={name: _num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
+    )
+
+
+def rescored(
+    program: Modelled,
+    args: tuple[Tensor, ...],
+    mask: Tensor | bool,
+    sites: Mapping[str, traces.Site],
+    log_w: Tensor,
+    num_predictive: int,
+    max_rows: int,
+    where: traces.Plates,
+) -> Draws:
+    """The `Draws` of latents with densities that came from another proposal than q, given at their `sites`.
+
+    `log_w`, (S, n), are their log weights; log q of all latents together stands at the first site.
+    """
+    where, parts = where.of(len(args[0])), []
+    values = {name: site["value"] for name, site in sites.items()}
+    for some, model in replayed(program, args, mask, values, max_rows, where):
+        seen = {name: site for name, site in traces.observed(model).items() if name not in sites}
+        p = {name: model.nodes[name] for name in sites}
+        parts.append(_score_some(p, seen, where, some.stop - some.start, max(0, num_predictive - some.start)))
+    log_p = {name: torch.cat([part.log_p[name] for part in parts]) for name in sites}
+    log_likelihood = torch.cat([part.log_likelihood for part in parts])
+    log_joint = log_likelihood + torch.stack(list(log_p.values())).sum(0)
+    first, *others = log_p
+    return Draws(
+        z={name: by_datum(site["value"], site, where) for name, site in sites.items()},
+        values=values,
+        log_q={first: log_joint - log_w.to(log_joint), **{name: torch.zeros_like(log_joint) for name in others}},
+        log_p=log_p,
+        log_likelihood=log_likelihood,
+        measure=_measure(list(seen.values())),
+        discrete_q=False,
+        singular=False,
+        improper=False,
+        quantized=False,
+        observed={name: _observed(site, where) for name, site in seen.items()},
+        predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
+        log_predicted=torch.cat([part.log_predicted for part in parts]),
+        num_states={},
     )
 
 

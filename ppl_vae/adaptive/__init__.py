@@ -4,6 +4,7 @@ from ppl_vae.adaptive.adapt import Adapted, Settings, adapt, pareto_k
 from ppl_vae.adaptive.density import Density
 from ppl_vae.adaptive.improve import Improved, improve, look
 from ppl_vae.adaptive.probe import Probe
+from ppl_vae.adaptive.refine import Refined, refine, refined_draws
 from ppl_vae.adaptive.student import Defensive, Student
 
 __all__ = [
@@ -12,10 +13,13 @@ __all__ = [
     "Density",
     "Improved",
     "Probe",
+    "Refined",
     "Settings",
     "Student",
     "adapt",
     "improve",
     "look",
     "pareto_k",
+    "refine",
+    "refined_draws",
 ]

@@ -15,7 +15,7 @@ from ppl_vae.adaptive.probe import NUM_STEPS as CLIMB
 from ppl_vae.adaptive.probe import STARTS, Probe, Proposal, probe
 from ppl_vae.importance import good_k, log_marginal
 
-__all__ = ["Improved", "improve", "look"]
+__all__ = ["Improved", "fitted", "improve", "look"]
 
 STEADY = 1.0
 """Nats; annealed log weights that spread more have a mean that is not settled (Wu et al. 2017, arXiv:1611.04273)."""
@@ -67,22 +67,10 @@ def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | No
     seen
         The modes that q misses for all of these data, if a `look` found them.
     """
-    if seen is None:
-        found = adapt(density, rows, settings)
-        num_draws = max(10, settings.num_samples // 10)
-        seen = probe(density, rows, _proposal(found), num_draws)
-        evaluations = found.evaluations + _cost(num_draws)
-        some = seen.missed.nonzero().flatten()
-        if len(some):
-            again = adapt(density, rows[some.cpu()], settings, seen.peaks[:, some])
-            evaluations[some.cpu()] += again.evaluations
-            found = _merged(found, some, again)
-    else:
-        found = adapt(density, rows, settings, seen.peaks)
-        evaluations = found.evaluations
+    found, seen = fitted(density, rows, settings, seen)
     settled = pareto_k(found.log_w) <= good_k(settings.num_samples)
     left = (~settled).nonzero().flatten()
-    chains = found.log_w.new_zeros(NUM_CHAINS, 0)
+    chains, evaluations = found.log_w.new_zeros(NUM_CHAINS, 0), found.evaluations
     if len(left):
         chains = annealed(density, rows[left.cpu()], found.proposal[left], settings.num_temperatures)
         evaluations[left.cpu()] += 2 * GRADIENT * NUM_CHAINS * settings.num_temperatures * (NUM_STEPS + 1)
@@ -91,8 +79,18 @@ def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | No
     return Improved(found, seen.missed, left, chains, believed, evaluations)
 
 
-def _cost(num_draws: int) -> int:
-    return num_draws + STARTS * (GRADIENT * CLIMB + 1)
+def fitted(density: Density, rows: Tensor, settings: Settings, seen: Probe | None = None) -> tuple[Adapted, Probe]:
+    """`improve` without annealing: the fitted proposals, and what was found from the prior on the way."""
+    if seen is not None:
+        return adapt(density, rows, settings, seen.peaks), seen
+    found = adapt(density, rows, settings)
+    num_draws = max(10, settings.num_samples // 10)
+    seen = probe(density, rows, _proposal(found), num_draws)
+    found = replace(found, evaluations=found.evaluations + _cost(num_draws))
+    some = seen.missed.nonzero().flatten()
+    if len(some):
+        found = _merged(found, some, adapt(density, rows[some.cpu()], settings, seen.peaks[:, some]))
+    return found, seen
 
 
 def _proposal(found: Adapted) -> Proposal:
@@ -128,4 +126,12 @@ def _merged(found: Adapted, some: Tensor, again: Adapted) -> Adapted:
         students.append(replace(first, loc=loc, tril=tril))
     u, log_w, undefined = found.u.clone(), found.log_w.clone(), found.undefined.clone()
     u[:, some], log_w[:, some], undefined[some.cpu()] = again.u, again.log_w, again.undefined
-    return replace(found, proposal=replace(found.proposal, students=students), u=u, log_w=log_w, undefined=undefined)
+    evaluations = found.evaluations.clone()
+    evaluations[some.cpu()] += again.evaluations
+    mixture = replace(found.proposal, students=students)
+    return replace(found, proposal=mixture, u=u, log_w=log_w, undefined=undefined, evaluations=evaluations)
+
+
+def _cost(num_draws: int) -> int:
+    """Evaluations of log p(x, u) that a probe takes."""
+    return num_draws + STARTS * (GRADIENT * CLIMB + 1)

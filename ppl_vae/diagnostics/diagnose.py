@@ -62,6 +62,7 @@ def diagnose(
     *context: Tensor,
     mask: Tensor | bool = True,
     full: bool = False,
+    method: str = "importance",
     num_samples: Count = 1000,
     subset: Count = 100,
     length: Count = 500,
@@ -83,6 +84,8 @@ def diagnose(
         See `check_guide`; x has two or more data, held out.
     full
         Whether to run the diagnostics that take seconds to minutes.
+    method
+        Of log p(x) in `check_guide`: ``"importance"`` or ``"adaptive"``, as in `evaluate`.
     num_samples
         Draws S per datum of `check_guide`, 25 or more.
     subset
@@ -121,7 +124,8 @@ def diagnose(
     _check_names(diagnostics)
     if full and length < 50:
         raise ValueError(f"diagnose expects a length of 50 or more, got {length}; shorter chains say nothing")
-    check = check_guide(program, split, num_samples=num_samples, seed=seed, max_rows=max_rows, progress=progress)
+    settings: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "max_rows": max_rows, "progress": progress}
+    check = check_guide(program, split, method=method, **settings)
     seed = check.evaluation.seed
     split = split.fixed(seed)
     chosen = split[check.stratified(subset)]

@@ -141,9 +141,12 @@ class LogJoint:
 
     def values(self, u: Tensor) -> dict[str, Tensor]:
         """The latents themselves, by site, (draws, n, *event_shape), as `draws.Draws` has them."""
+        return {name: by_datum(site["value"], site, self.where) for name, site in self.sites(u).items()}
+
+    def sites(self, u: Tensor) -> dict[str, traces.Site]:
+        """The latents' sites of the model, whose values are in their batch shapes."""
         trace, _ = self._at(self._latents, u)
-        sites = {name: trace.nodes[name] for name in self.layout}
-        return {name: by_datum(site["value"], site, self.where) for name, site in sites.items()}
+        return {name: trace.nodes[name] for name in self.layout}
 
     def unconstrained(self, values: Mapping[str, Tensor]) -> Tensor:
         """The inverse of `values`: u, (draws, n, dim)."""

@@ -11,6 +11,7 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_vae.adaptive import Refined, refine
 from ppl_vae.arguments import Count, Rule, Seed, checked
 from ppl_vae.calls import query, verb
 from ppl_vae.casting import arguments
@@ -245,6 +246,10 @@ class VAE(nn.Module):
         with eval_mode(self):
             args, seen = self._entered(x, context, mask)
             return self.latent_draw(*args, mask=seen)
+
+    def refine(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True, **options: Any) -> Refined:
+        """`ppl_vae.refine(self, x)`: a distribution of the latents for each datum, closer to p(z | x) than q."""
+        return refine(self, x, *context, mask=mask, **options)
 
     def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """`posterior_draw` for checked data, in the current mode of the networks."""

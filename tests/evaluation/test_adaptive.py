@@ -10,8 +10,8 @@ import pytest
 import torch
 from small_models import CASES, ppca, two_modes
 
-from ppl_vae import Program, evaluate
-from ppl_vae.diagnostics import log_marginal_likelihood
+from ppl_vae import Program, check_guide, compare, diagnose, evaluate
+from ppl_vae.diagnostics import Elpd, elpd, log_marginal_likelihood
 from ppl_vae.evaluation import Evaluation
 
 QUIET = {"progress": False, "seed": 0}
@@ -198,3 +198,25 @@ def point(x):
 def test_a_point_mass_and_an_improper_prior_have_no_log_px():
     with pytest.raises(ValueError, match=r"got a point mass \(Point\) or an improper prior.*use method='importance'"):
         adaptive(Program(flat, point), torch.zeros(3).double())
+
+
+def test_diagnostics_take_the_method():
+    known = ppca(latent_dim=6, dim=12, n=30, s=0.5)
+    call = {"method": "adaptive", "num_samples": 400, **QUIET}
+    found = evaluate(known.vae, known.x, **call)
+    check = check_guide(known.vae, known.x, **call)
+    assert check.known.all()
+    assert f"Can log p(x) be believed?  Yes: {found.methods}." in check.report()
+    assert "evaluate(..., method='adaptive')" in check_guide(known.vae, known.x, num_samples=400, **QUIET).report()
+    by_lml = log_marginal_likelihood(known.vae, known.x, **call)
+    np.testing.assert_array_equal(by_lml.log_px, found.per_datum.log_px)
+    assert by_lml.believed.all()
+    by_elpd = elpd(known.vae, known.x, **call)
+    assert by_elpd.method == Elpd.of(found).method == "adaptive"
+    assert by_elpd.unreliable == Elpd.of(found).unreliable == 0
+    assert elpd(known.vae, known.x, num_samples=400, **QUIET).unreliable > 0.5
+    assert diagnose(known.vae, known.x, subset=5, diagnostics=[], **call).check.evaluation.methods == found.methods
+    table = compare({"plain": evaluate(known.vae, known.x, num_samples=400, **QUIET), "adaptive": found})
+    assert table.unreliable["adaptive"] == 0
+    assert table.caution["adaptive"] == ""
+    assert table.nll["adaptive"] < table.nll["plain"]

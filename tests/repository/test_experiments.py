@@ -28,6 +28,8 @@ NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
 
 TINY = {
     "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
+    "believable.py": "--data digits --epochs 1 --train 50 --take 4 --num-samples 30 60 --adaptive-samples 100 "
+    "--device cpu --figure figure.png --out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
     "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",

@@ -114,6 +114,12 @@ def imputed() -> Any:
 
 
 @functools.cache
+def refined() -> Any:
+    """What `refine` found."""
+    return ppl_vae.refine(vae(), split(), num_samples=30, num_rounds=1, seed=0, progress=False)
+
+
+@functools.cache
 def check() -> Any:
     """What `check_guide` found."""
     return diagnostics.check_guide(vae(), split(), num_samples=30, seed=0, progress=False)
@@ -230,6 +236,7 @@ VERBS: dict[str, dict[str, Any]] = {
     "ppl_vae.check_guide": {"num_samples": 30},
     "ppl_vae.impute": {"num_samples": 30, "num_draws": 3},
     "ppl_vae.diagnose": {"num_samples": 30},
+    "ppl_vae.refine": {"num_samples": 30, "num_rounds": 1},
     "ppl_vae.to_arviz": {"num_samples": 30},
     "ppl_vae.diagnostics.active_units": {"num_samples": 30},
     "ppl_vae.diagnostics.aggregated_posterior": {"num_samples": 30, "num_permutations": 5},

@@ -91,7 +91,7 @@ def elpd(
         _, one = next(draws(program, split[:1], 1))
     nothing = xr.full_like(found["log_px"], math.nan)
     found = found.rename({"log_px_error": "log_px_mcse"}) if "log_px_error" in found else found
-    columns = {name: found.get(name, nothing) for name in _UNITS}
+    columns = {name: found.get(name, nothing) for name in _UNITS} | {k: found[k] for k in ("believed",) if k in found}
     return Elpd(
         per_datum=xr.Dataset(columns).to_dataframe(),
         method=method,
@@ -114,7 +114,7 @@ class Elpd:
     per_datum
         Indexed by `obs`: `log_px`, `log_px_mcse`, its Monte Carlo standard error, `log_px_bias`, its bias to first
         order (negative), and `pareto_k`; NaN for what the method does not have. For quadrature the error is that of
-        the grid.
+        the grid. `believed`, where the method says so, false where log_px is a bound.
     method, num_samples, seed
         The method, its draws or chains per datum, and the seed.
     held_out
@@ -154,8 +154,8 @@ class Elpd:
         if held_out:
             _check_held_out(evaluation.data["provenance"])
         return cls(
-            per_datum=evaluation.per_datum[list(_UNITS)],
-            method="iwae",
+            per_datum=evaluation.per_datum[[name for name in (*_UNITS, "believed") if name in evaluation.per_datum]],
+            method="iwae" if evaluation.adaptation is None else "adaptive",
             num_samples=evaluation.num_samples,
             seed=evaluation.seed,
             held_out=held_out,

@@ -23,7 +23,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import chunks, draws
 from ppl_vae.enumeration import enumerate_latents
 from ppl_vae.evaluation.estimates import errors, reliability
-from ppl_vae.evaluation.evaluate import per_datum, summed
+from ppl_vae.evaluation.evaluate import evaluate, per_datum, summed
 from ppl_vae.find_plates import find_plates
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
@@ -50,6 +50,9 @@ def log_marginal_likelihood(
     ``"iwae"``
         The mean weight of `num_samples` (1000) draws from q. Too low where pareto_k is above `good_k`, and where q
         misses a mode, which pareto_k does not detect.
+    ``"adaptive"``
+        The mean weight of `num_samples` (1000) draws from a proposal fitted to each datum where pareto_k is high, and
+        annealing from there for what is left, with the options of `evaluate`.
     ``"prior"``
         The mean likelihood of `num_samples` (1000) draws from the prior. It does not use q; the number of draws needed
         grows exponentially with KL(p(z | x) || p(z)).
@@ -74,7 +77,8 @@ def log_marginal_likelihood(
         its Monte Carlo standard error, `log_px_bias`, its bias to first order (negative), and `ess`. `pareto_k` for
         iwae and prior: NaN for fewer than 25 draws and for discrete latents, whose weights have no tail. Discrete
         latents of at most 4096 states are summed over, with an error of 0; with more states the error is NaN where the
-        draws do not determine it. `log_px_error` for quadrature.
+        draws do not determine it. `log_px_error` for quadrature. For adaptive also `believed`, false where log_px is a
+        bound, and `evaluations` of log p(x, z).
 
     Raises
     ------
@@ -135,6 +139,21 @@ def log_marginal_likelihood_by_draws(
         )
 
 
+def _adaptive(program: Modelled, x: Tensor | Split, *context: Tensor, **options: Any) -> xr.Dataset:
+    """What `evaluate(method="adaptive")` finds of log p(x)."""
+    found = evaluate(program, x, *context, method="adaptive", **options)
+    table, units = found.per_datum, _UNITS | {"believed": "1", "evaluations": "evaluations"}
+    return with_units(
+        {name: (("obs",), table[name].to_numpy(), unit) for name, unit in units.items()},
+        {"obs": table.index.tolist()},
+        cannot_see="modes so narrow or so far out that neither the draws nor climbs from the prior came to them",
+        model=" ".join(found.formula.splitlines()),
+        data=found.data["identity"],
+        seed=found.seed,
+        num_samples=found.num_samples,
+    )
+
+
 def _by_guide(
     program: Modelled, split: Split, num_samples: int, max_rows: int
 ) -> Iterator[tuple[slice, Mapping[str, Tensor]]]:
@@ -188,6 +207,7 @@ def _by_prior(
 Estimates = Callable[[Any, Split, int, int], Iterator[tuple[slice, Mapping[str, Tensor]]]]
 METHODS: Mapping[str, Callable[..., xr.Dataset]] = {
     "prior": partial(log_marginal_likelihood_by_draws, _by_prior),
+    "adaptive": _adaptive,
     "iwae": partial(log_marginal_likelihood_by_draws, _by_guide),
     "ais": ais,
     "quadrature": quadrature,

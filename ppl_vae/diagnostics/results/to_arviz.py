@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae import traces
+from ppl_vae.adaptive import refined_draws
 from ppl_vae.arguments import Count, Seed, Whole
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
@@ -38,6 +40,7 @@ def to_arviz(
     mask: Tensor | bool = True,
     num_samples: Count = 1000,
     num_predictive: Whole | None = None,
+    refined: bool = False,
     seed: Seed | None = None,
     max_rows: Count = 10_000,
     max_bytes: Count = 2**29,
@@ -65,6 +68,10 @@ def to_arviz(
     num_predictive
         Draws of the predictive groups and of the prior, 1 to `num_samples`; if `None`, 100 or `num_samples`, the
         smaller one.
+    refined
+        Draws of p(z | x) in the place of q's: resampled by Pareto-smoothed weights from a Student t fitted to each
+        datum, as in `refine`; ``attrs["draws"]`` says so. `log_weight` is what they were resampled by, and
+        `log_weight_psis` equal for all. `diagnostics` is of the draws before resampling, `elbo` and `kl_gap` too.
     max_bytes
         Largest size of the tree, all groups together.
 
@@ -95,15 +102,17 @@ def to_arviz(
         volume = split.log_volume
         parts: list[dict[str, dict[str, Tensor]]] = []
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
-            for rows, drawn in draws(program, split, num_samples, num_predictive=num_predictive, max_rows=max_rows):
+            settings = {"num_predictive": num_predictive, "max_rows": max_rows}
+            source = refined_draws if refined else draws
+            for rows, drawn, *equal in source(program, split, num_samples, **settings):
                 _check_densities(drawn)
-                parts.append(_kept(drawn, volume[rows]))
+                parts.append(_kept(drawn, volume[rows], *equal))
                 if len(parts) == 1:
                     _check_size(parts[0], split, num_predictive, max_bytes)
                 bar.update(rows.stop - rows.start)
         prior = _prior(program, split, num_predictive, set(drawn.z))
     attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": drawn.measure}
-    attrs |= attributes(program, split, used, num_samples=num_samples)
+    attrs |= attributes(program, split, used, num_samples=num_samples) | (_REFINED if refined else {})
     datasets = with_columns({**_by_obs(parts, split), **prior, **_constant(split)}, program, split)
     return to_tree({name: dataset.assign_attrs(attrs) for name, dataset in datasets.items()})
 
@@ -118,6 +127,14 @@ _MADE_BY = {
     "creation_library": "ppl_vae",
 }
 
+_REFINED = {
+    "draws": (
+        "independent draws of p(z | x), resampled by Pareto-smoothed weights from a Student t of each datum and, "
+        "5 % of them, from the prior; in one chain that is no Markov chain: R-hat and ESS of chains mean nothing here; "
+        "how good they are, say pareto_k and ess in the group diagnostics, which is of the draws before resampling"
+    )
+}
+
 
 def _check_densities(drawn: Draws) -> None:
     if drawn.singular or drawn.improper or drawn.quantized:
@@ -128,17 +145,24 @@ def _check_densities(drawn: Draws) -> None:
         )
 
 
-def _kept(drawn: Draws, log_volume: Tensor) -> dict[str, dict[str, Tensor]]:
-    """Stored variables of some draws, by group, on the CPU; the data axis comes last before the event."""
+def _kept(drawn: Draws, log_volume: Tensor, equal: Draws | None = None) -> dict[str, dict[str, Tensor]]:
+    """Stored variables of some draws, by group, on the CPU; the data axis comes last before the event.
+
+    Diagnostics are of the first draws, all else is of those of equal weight, where there are any.
+    """
+    diagnostics = per_datum(drawn, log_volume)
+    drawn = equal or drawn
     log_w = drawn.log_weights - log_volume.to(drawn.log_likelihood)
     log_q = torch.stack(list(drawn.log_q.values())).sum(0)
-    log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q else psis(log_w)[0]
+    log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q or equal else psis(log_w)[0]
+    if equal:
+        log_psis = torch.full_like(log_psis, -math.log(len(log_psis)))
     groups = {
         "posterior": drawn.z,
         "sample_stats": {"lp": log_w + log_q, "log_q": log_q, "log_weight": log_w, "log_weight_psis": log_psis},
         "posterior_predictive": drawn.predicted,
         "observed_data": drawn.observed,
-        "diagnostics": per_datum(drawn, log_volume),
+        "diagnostics": diagnostics,
     }
     return {group: {name: v.detach().cpu() for name, v in vs.items()} for group, vs in groups.items()}
 
