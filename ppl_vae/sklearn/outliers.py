@@ -28,9 +28,7 @@ from ppl_vae.vae import VAE
 
 __all__ = ["OutlierDetector"]
 
-
-_REFITS = 3
-"""Trainings without the least likely rows, at most."""
+_REFITS = 3  # trainings without the least likely rows, at most
 
 
 class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
@@ -148,8 +146,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     References
     ----------
     Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Rousseeuw & Van Driessen 1999, doi:10.1080/00401706.1999.10485670
-    (`trim`); Geweke 1989, doi:10.2307/1913710 (the second draws); Nalisnick et
-    al. 2019, arXiv:1810.09136.
+    (`trim`); Geweke 1989, doi:10.2307/1913710 (the second draws); Nalisnick et al. 2019, arXiv:1810.09136.
 
     Examples
     --------
