@@ -2,7 +2,7 @@
 
 from ppl_vae.adaptive.adapt import Adapted, Settings, adapt, pareto_k
 from ppl_vae.adaptive.density import Density
-from ppl_vae.adaptive.improve import Improved, improve, look
+from ppl_vae.adaptive.improve import Improved, fitted, improve, look
 from ppl_vae.adaptive.probe import Probe
 from ppl_vae.adaptive.refine import Refined, refine, refined_draws
 from ppl_vae.adaptive.student import Defensive, Student
@@ -17,6 +17,7 @@ __all__ = [
     "Settings",
     "Student",
     "adapt",
+    "fitted",
     "improve",
     "look",
     "pareto_k",

@@ -12,6 +12,7 @@ from ppl_vae.cli.source import listed
 
 __all__ = [
     "DATA_SETS",
+    "add_method",
     "add_run_options",
     "add_split_options",
     "at_least_one",
@@ -45,6 +46,12 @@ def add_split_options(parser: Parser, take: int | None = None) -> None:
     parser.option("--take", type=int | None, default=take, help="only the first so many data")
     parser.option("--num-samples", type=int, default=1000, help="draws from q a datum")
     parser.option("--max-rows", type=int, default=10_000, help="pairs of draw and datum decoded at once")
+
+
+def add_method(parser: Parser) -> None:
+    """How log p(x) is estimated."""
+    about = "of log p(x): importance, or adaptive, which costs some five times as much where k-hat is high"
+    parser.option("--method", default="importance", help=about)
 
 
 def locked_run(options: Namespace, command: str) -> AbstractContextManager[object]:

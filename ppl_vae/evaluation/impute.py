@@ -18,9 +18,10 @@ from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.domain import Domain
 from ppl_vae.draws import Draws, by_datum, check_observed, chunks, replayed, score
+from ppl_vae.evaluation.adaptive import check_method
 from ppl_vae.evaluation.imputation import Imputation
+from ppl_vae.evaluation.refit import refitted, smoothed
 from ppl_vae.find_plates import find_plates
-from ppl_vae.importance import FEWEST, log_marginal, psis
 from ppl_vae.isolation import evaluating
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
@@ -38,6 +39,7 @@ def impute(
     x: Tensor | Split,
     *context: Tensor,
     mask: Tensor | bool = True,
+    method: str = "importance",
     num_draws: Count = 100,
     num_samples: Count = 1000,
     seed: Seed | None = None,
@@ -70,6 +72,9 @@ def impute(
         What the data are conditioned on, each (n, ...).
     mask
         False where an element of x is missing.
+    method
+        ``"importance"``, or ``"adaptive"``: for data with a high k-hat z comes from a proposal fitted to each, as in
+        `refine`. Not for discrete latents.
     num_draws
         Number of imputations; a 95 % interval needs 39.
     num_samples
@@ -110,11 +115,12 @@ def impute(
     >>> imputed.mean.shape, imputed.draws.shape
     (torch.Size([50, 1, 8, 8]), torch.Size([100, 50, 1, 8, 8]))
     """
+    check_method("impute", method, num_samples)
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         _check_bytes(split, num_draws, max_bytes)
-        sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows)
+        sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows, method)
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
             found = _filled(split, sampler, bar)
     return Imputation(
@@ -171,12 +177,16 @@ class _Sampler:
     num_draws: int
     max_rows: int
     categories: Tensor | None
+    method: str
 
     @classmethod
-    def of(cls, program: Modelled, data: Split, num_samples: int, num_draws: int, max_rows: int) -> _Sampler:
+    def of(
+        cls, program: Modelled, data: Split, num_samples: int, num_draws: int, max_rows: int, method: str
+    ) -> _Sampler:
         """Found from runs on a few of the data, which check them as well."""
         where = find_plates(program, data)
-        return cls(program, where, num_samples, num_draws, where.rows(max_rows), _levels(program, data))
+        levels = _levels(program, data)
+        return cls(program, where, num_samples, num_draws, where.rows(max_rows), levels, method)
 
     def __call__(self, data: Split) -> _Found:
         """Impute the missing elements; what is observed is not put back."""
@@ -189,7 +199,9 @@ class _Sampler:
         if empty.any():
             values = self._from_prior(args, mask, values, empty)
             log_w = torch.where(empty.to(log_w.device), 0.0, log_w)
-        log_w, k, ess = _smoothed(log_w, not drawn.discrete_q)
+        if self.method == "adaptive":
+            values, log_w = refitted(self.program, data, self.where, self.max_rows, values, log_w)
+        log_w, k, ess = smoothed(log_w, not drawn.discrete_q)
         chosen = torch.multinomial(log_w.exp().T, self.num_draws, replacement=True).T  # (num_draws, n)
         taken = {name: torch.take_along_dim(v, self._aligned(chosen, v).to(v.device), 0) for name, v in values.items()}
         mean = self._mean(site, args, mask, values, log_w.exp())
@@ -241,14 +253,6 @@ def _weighted(weights: Tensor, values: Tensor) -> Tensor:
     """sum_s w_s v_s of weights (s, n) and values (s, n, ...), (n, ...)."""
     values = in_float64(values)
     return (weights.reshape(*weights.shape, *[1] * (values.dim() - 2)) * values).sum(0)
-
-
-def _smoothed(log_w: Tensor, has_tail: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalized log weights (S, n), Pareto-smoothed where they have a tail, k-hat and ESS (n,)."""
-    ess = log_marginal(log_w).ess
-    if has_tail and len(log_w) >= FEWEST:
-        return *psis(log_w), ess
-    return log_w.log_softmax(0), torch.full_like(ess, math.nan), ess
 
 
 def _domain(program: Modelled, data: Split) -> Domain | None:

@@ -9,13 +9,14 @@ from jsonargparse import Namespace
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.stored_run import add_split_options, locked_run, opened
+from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     add_split_options(parser, take=1000)
+    add_method(parser)
     parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
     about = "how long --full samples: temperatures of AIS, transitions of HMC"
     parser.option("--length", type=int, default=500, help=about)
@@ -55,6 +56,7 @@ def _diagnosed(
         full=options.full,
         subset=options.subset,
         length=options.length,
+        method=options.method,
         num_samples=options.num_samples,
         seed=options.seed,
         max_rows=options.max_rows,

@@ -7,14 +7,14 @@ from jsonargparse import Namespace
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.stored_run import add_split_options, locked_run, opened
+from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     add_split_options(parser)
-    parser.option("--method", default="importance", help="of log p(x): importance, or adaptive where k-hat is high")
+    add_method(parser)
 
 
 def _evaluate(options: Namespace) -> None:

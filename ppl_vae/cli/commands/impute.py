@@ -11,6 +11,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
+from ppl_vae.cli.stored_run import add_method
 from ppl_vae.libraries import pd
 
 __all__ = ["COMMAND"]
@@ -18,6 +19,7 @@ __all__ = ["COMMAND"]
 
 def _options(parser: Parser) -> None:
     add_new_data_options(parser)
+    add_method(parser)
     parser.option("--num-samples", type=PositiveInt, default=1000, help="draws from q a datum")
     about = "besides the means, so many imputations drawn at random: of a table to OUT_1, OUT_2, ..., of arrays in OUT"
     parser.option("--num-draws", type=NonNegativeInt, default=0, help=about)
@@ -43,6 +45,7 @@ def _impute(options: Namespace) -> None:
         vae,
         split,
         num_draws=num_draws,
+        method=options.method,
         num_samples=options.num_samples,
         seed=options.seed,
         max_rows=options.max_rows,

@@ -1,0 +1,54 @@
+"""Weighted draws of the latents, from proposals of their own where those from q have a high k-hat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ppl_vae import traces
+from ppl_vae.adaptive import Density, Settings, fitted, pareto_k
+from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
+from ppl_vae.isolation import frozen
+from ppl_vae.modelled import Modelled
+from ppl_vae.split import Split
+
+__all__ = ["refitted", "smoothed"]
+
+
+def refitted(
+    program: Modelled,
+    data: Split,
+    where: traces.Plates,
+    max_rows: int,
+    values: Mapping[str, Tensor],
+    log_w: Tensor,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Draws by site, in their batch shapes, and log weights (S, n), those with a high k-hat in place of q's."""
+    num_samples = len(log_w)
+    bad = (pareto_k(log_w) > good_k(num_samples)).nonzero().flatten()
+    if not len(bad):
+        return dict(values), log_w
+    with frozen(program):
+        density = Density(program, data, where, max_rows)
+        settings = Settings(num_samples, num_draws=max(FEWEST, num_samples // 2))
+        found, _ = fitted(density, bad.cpu(), settings)
+        sites = density.of(bad.cpu()).sites(found.u)
+    along = 1 + where.depth + where.data
+    moved = {}
+    for name, value in values.items():
+        new = sites[name]["value"]
+        shape = list(value.shape)
+        shape[along] = len(bad)
+        moved[name] = value.index_copy(along, bad.to(value.device), new.expand(shape).to(value))
+    return moved, log_w.index_copy(1, bad, found.log_w.to(log_w))
+
+
+def smoothed(log_w: Tensor, has_tail: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalized log weights (S, n), Pareto-smoothed where they have a tail, k-hat and ESS (n,)."""
+    ess = log_marginal(log_w).ess
+    if has_tail and len(log_w) >= FEWEST:
+        return *psis(log_w), ess
+    return log_w.log_softmax(0), torch.full_like(ess, math.nan), ess
