@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import traceback
 from functools import partial
+from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
@@ -111,19 +113,37 @@ def train(name, run, killed_at=None, in_write=None):
     return fit(program, data, epochs=EPOCHS, batch_size=16, run=run, resume=True, **how)
 
 
+def forked(**arguments):
+    """How a process ended that has trained nothing before, and has read what the one before it left."""
+    child = os.fork()
+    if child == 0:
+        try:
+            before = RunFolder(Path(arguments["run"]))
+            if before.exists():
+                assert len(before.history()) < EPOCHS
+                load(before.path)
+            train(**arguments)
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 if __name__ == "__main__":
-    arguments = json.loads(sys.argv[1])
-    train(**arguments)
+    print(json.dumps([forked(**arguments) for arguments in json.loads(sys.argv[1])]))
     sys.exit()
 
 
-def process(**arguments):
+def processes(*trainings):
+    """How each ended, one after the other. Libraries are imported once: each is forked from a process that waits."""
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     done = subprocess.run(
-        [sys.executable, __file__, json.dumps(arguments)], env=environment, capture_output=True, text=True
+        [sys.executable, __file__, json.dumps(trainings)], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+    ends = json.loads(done.stdout.splitlines()[-1])
+    assert set(ends) <= {0, -signal.SIGKILL}, done.stderr
+    return ends
 
 
 def files(folder):
@@ -166,12 +186,8 @@ def test_killed_and_resumed_in_new_processes(name, tmp_path):
         "memory": [KILLS[0], {"in_write": [3, "checkpoint.json"]}],
         "loader": [KILLS[1], {"in_write": [3, "safetensors"]}],
     }
-    for kill in kills[name]:
-        assert process(name=name, run=str(tmp_path / "killed"), **kill) == -signal.SIGKILL
-        if (tmp_path / "killed" / "checkpoint.json").exists():
-            assert len(RunFolder(tmp_path / "killed").history()) < EPOCHS
-            load(tmp_path / "killed")
-    assert process(name=name, run=str(tmp_path / "killed")) == 0
+    trainings = [{"name": name, "run": str(tmp_path / "killed"), **kill} for kill in [*kills[name], {}]]
+    assert processes(*trainings) == [-signal.SIGKILL, -signal.SIGKILL, 0]
     assert_same(files(tmp_path / "whole"), files(tmp_path / "killed"))
     names = {p.name for p in (tmp_path / "killed").iterdir()}
     assert len([n for n in names if n.endswith("safetensors")]) == 2
