@@ -16,6 +16,11 @@ against a hidden layer of 64 and against StudentT, by the AUROC of seed 100, whi
 been seen to fall behind at seed 0. All else, two codes and a scale for each column among it, is the default, but for
 the learning rate that a linear map needs.
 
+"trim=0.25" is the same detector, trained again without the quarter of the rows with the lowest log p(x), three times at
+most, and ranked by log p(x): a remedy against learning the outliers as well, for the protocol that has some among the
+rows of fit. The share was chosen by the mean AUROC of seeds 100 to 102, which are not reported: 0.946 for a quarter,
+0.913 for the share that is contaminated, 0.888 without.
+
 "log p(x)" ranks rows by the estimate of log p(x) whatever its k-hat; "score" is what the detector stands for: rows that
 it does not judge tie at its threshold. "bad k-hat" is the share of rows whose estimate cannot be believed, by draws
 from q alone and with the draws around the mode.
@@ -32,6 +37,7 @@ import shlex
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,7 +56,7 @@ from ppl_vae.sklearn import OutlierDetector, rowwise
 TABLES = ("breast_cancer", "wine", "digits")
 PROTOCOLS = ("contaminated", "normal")
 OURS, RAW, FOREST = "OutlierDetector, score", "OutlierDetector, log p(x)", "IsolationForest"
-PYOD = "PyOD VAE"
+PYOD, TRIMMED = "PyOD VAE", "OutlierDetector, trim=0.25"
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -100,11 +106,19 @@ def cached(table: str, seed: int, args: argparse.Namespace) -> pd.DataFrame:
     """Scores of every method by both protocols, computed once for the same settings."""
     names = ("epochs", "num_samples", "pyod_epochs")
     settings = {name: getattr(args, name) for name in names} | {"pyod": has_pyod()}
-    file = args.cache and args.cache / f"{table}_{seed}.json"
-    if file and file.exists() and (stored := json.loads(file.read_text()))["settings"] == settings:
-        return pd.DataFrame(stored["scores"])
-    scores = pd.concat([compared(table, seed, protocol, args) for protocol in PROTOCOLS], ignore_index=True)
-    print("", f"{table}, seed {seed}", scores.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
+    usual = stored(f"{table}_{seed}", settings, args, lambda: [compared(table, seed, p, args) for p in PROTOCOLS])
+    made = {name: settings[name] for name in ("epochs", "num_samples")}
+    trimmed = stored(f"{table}_{seed}_trimmed", made, args, lambda: [compared(table, seed, "contaminated", args, True)])
+    return pd.concat([usual, trimmed], ignore_index=True)
+
+
+def stored(name: str, settings: dict, args: argparse.Namespace, compute: Callable[[], list]) -> pd.DataFrame:
+    """Scores that are in the cache for the same settings, else computed."""
+    file = args.cache and args.cache / f"{name}.json"
+    if file and file.exists() and (found := json.loads(file.read_text()))["settings"] == settings:
+        return pd.DataFrame(found["scores"])
+    scores = pd.concat(compute(), ignore_index=True)
+    print("", name, scores.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"settings": settings, "scores": json.loads(scores.to_json(orient="records"))}))
@@ -120,8 +134,8 @@ def problem(table: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([X[inlier], X[drawn]]), np.repeat([False, True], [inlier.sum(), number])
 
 
-def compared(table: str, seed: int, protocol: str, args: argparse.Namespace) -> pd.DataFrame:
-    """One row for each method."""
+def compared(table: str, seed: int, protocol: str, args: argparse.Namespace, trimmed: bool = False) -> pd.DataFrame:
+    """One row for each method, or for ours alone with `trim`."""
     X, outlier = problem(table, seed)
     fitted = np.ones(len(X), bool)
     if protocol == "normal":
@@ -129,7 +143,7 @@ def compared(table: str, seed: int, protocol: str, args: argparse.Namespace) -> 
         fitted = np.isin(np.arange(len(X)), inliers[: len(inliers) // 2])
     scored = ~fitted if protocol == "normal" else fitted
     rows = []
-    for method, scores in scorers(seed, outlier.mean(), args).items():
+    for method, scores in scorers(seed, outlier.mean(), args, trimmed).items():
         start = time.perf_counter()
         found = scores(X[fitted], X[scored])
         seconds = time.perf_counter() - start
@@ -139,7 +153,7 @@ def compared(table: str, seed: int, protocol: str, args: argparse.Namespace) -> 
     return pd.DataFrame([{"protocol": protocol, "table": table, "seed": seed, **row} for row in rows])
 
 
-def scorers(seed: int, contamination: float, args: argparse.Namespace) -> dict:
+def scorers(seed: int, contamination: float, args: argparse.Namespace, trimmed: bool) -> dict:
     """Functions of rows to fit and rows to score, larger for outliers."""
 
     def forest(train: np.ndarray, test: np.ndarray) -> dict:
@@ -157,24 +171,39 @@ def scorers(seed: int, contamination: float, args: argparse.Namespace) -> dict:
         )
         return {"score": detector.fit(train).decision_function(test)}
 
-    def ours(train: np.ndarray, test: np.ndarray) -> dict:
-        detector = OutlierDetector(
+    def detector(train: np.ndarray, trim: float = 0.0) -> OutlierDetector:
+        return OutlierDetector(
             contamination=contamination,
+            trim=trim,
             hidden_dims=(),
             learning_rate=1e-2,
             epochs=args.epochs,
             num_samples=args.num_samples,
             random_state=seed,
         ).fit(train)
-        found = detector.assess(test)
-        by_q = psis(rowwise.log_weights(detector.vae_, detector.columns_.split(test), args.num_samples, seed).cpu())[1]
+
+    def ours(train: np.ndarray, test: np.ndarray) -> dict:
+        fitted = detector(train)
+        found = fitted.assess(test)
+        by_q = psis(rowwise.log_weights(fitted.vae_, fitted.columns_.split(test), args.num_samples, seed).cpu())[1]
         return {
             "scores": {OURS: -found.score, RAW: -found.log_px},
-            "bad_k_of_q": float((by_q > detector.good_k_).double().mean()),
-            "bad_k": float((found.pareto_k > detector.good_k_).mean()),
+            "bad_k_of_q": float((by_q > fitted.good_k_).double().mean()),
+            "bad_k": float((found.pareto_k > fitted.good_k_).mean()),
             "not_judged": float((~found.judged).mean()),
         }
 
+    def without_the_least_likely(train: np.ndarray, test: np.ndarray) -> dict:
+        fitted = detector(train, 0.25)
+        found = fitted.assess(test)
+        return {
+            "scores": {TRIMMED: -found.log_px},
+            "bad_k": float((found.pareto_k > fitted.good_k_).mean()),
+            "not_judged": float((~found.judged).mean()),
+        }
+
+    if trimmed:
+        return {TRIMMED: without_the_least_likely}
     return {FOREST: forest, **({PYOD: pyod} if has_pyod() else {}), OURS: ours}
 
 
