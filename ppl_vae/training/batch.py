@@ -42,8 +42,12 @@ class Batch(NamedTuple):
 
     def first(self, size: int) -> Batch:
         """The first data of the batch."""
-        mask = self.mask[:size] if isinstance(self.mask, Tensor) else self.mask
-        return Batch(self.x[:size], tuple(c[:size] for c in self.context), mask)
+        return self.at(slice(0, size))
+
+    def at(self, rows: slice) -> Batch:
+        """Some data of the batch."""
+        mask = self.mask[rows] if isinstance(self.mask, Tensor) else self.mask
+        return Batch(self.x[rows], tuple(c[rows] for c in self.context), mask)
 
     @property
     def kind(self) -> tuple[Any, ...]:

@@ -26,6 +26,7 @@ from ppl_vae.rows import Rows, dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision, is_array
 from ppl_vae.training.batch import Batch, as_batch
+from ppl_vae.training.processes import Processes
 
 __all__ = ["Batch", "Batches", "batches", "loader_of", "split_of"]
 
@@ -96,11 +97,20 @@ class InMemory(Batches):
         Where the batches go, and their precision.
     shuffle
         Whether each pass has an order of its own; see `Rows.shuffled` for data on disk.
+    processes
+        Of whose rows of each batch this process reads its own.
     """
 
     def __init__(
-        self, split: Split, batch_size: int, device: torch.device, dtype: torch.dtype, shuffle: bool = True
+        self,
+        split: Split,
+        batch_size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        shuffle: bool = True,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.split = split.to(device) if _fits(split, device) else split
         self.batch_size, self.device, self.dtype, self.shuffle = batch_size, device, dtype, shuffle
         self.joined = 0
@@ -113,9 +123,11 @@ class InMemory(Batches):
         for number in range(len(self)):
             start, last = number * self.batch_size, number == len(self) - 1
             rows = order[start : n if last else start + self.batch_size]
+            rows = rows[self.processes.share(len(rows))]
             x = dense(self.split.x[rows]).to(self.device, self.dtype)
-            for transform in self.split.pending:
-                x = transform(x)
+            with self.processes.drawing():
+                for transform in self.split.pending:
+                    x = transform(x)
             mask = True if self.split.mask is None else dense(self.split.mask[rows])
             if isinstance(mask, Tensor) and self.split.pending:
                 x = x.masked_fill(~mask.to(x.device), 0.0)  # as Split.drawn leaves it
@@ -148,10 +160,15 @@ class Loader(Batches):
         Gives the batches; iterated anew for each pass.
     device, dtype
         Where the batches go, and their precision.
+    processes
+        Each reads every batch, and keeps its rows of it.
     """
 
-    def __init__(self, iterable: Iterable[Any], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, iterable: Iterable[Any], device: torch.device, dtype: torch.dtype, processes: Processes | None = None
+    ) -> None:
         self.iterable, self.device, self.dtype = iterable, device, dtype
+        self.processes = processes or Processes()
 
     def __iter__(self) -> Iterator[Batch]:
         empty = True
@@ -160,7 +177,7 @@ class Loader(Batches):
             if empty:  # in every pass, the dry run before training included
                 _check_precision(batch.x, batch.context, self.dtype)
             empty = False
-            yield batch.to(self.device, self.dtype)
+            yield batch.at(self.processes.share(len(batch.x))).to(self.device, self.dtype)
         if empty:
             raise ValueError(f"training expects at least one batch in every pass over the data, got none; {_ONCE}")
 
@@ -225,7 +242,15 @@ class Loader(Batches):
         return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
-def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype, *, shuffle: bool = True) -> Batches:
+def batches(
+    data: Any,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    shuffle: bool = True,
+    processes: Processes | None = None,
+) -> Batches:
     """Batches of a `Split`, a tensor or array, a tuple of these (x, *context), or of an iterable of batches.
 
     Raises
@@ -240,7 +265,7 @@ def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype
         if batch_size < 1:
             raise ValueError(f"fit expects a batch_size of 1 or more, got {batch_size}; give more")
         _check_precision(split.x, split.context, dtype, split.mask)
-        return InMemory(split, batch_size, device, dtype, shuffle)
+        return InMemory(split, batch_size, device, dtype, shuffle, processes)
     if not isinstance(data, Iterable):
         raise TypeError(
             f"fit expects tensors or an iterable of batches (x, *context), got {type(data).__name__}; give a "
@@ -248,7 +273,7 @@ def batches(data: Any, batch_size: int, device: torch.device, dtype: torch.dtype
         )
     if iter(data) is data:
         raise ValueError(f"training passes over its data in every epoch, got {type(data).__name__}; {_ONCE}")
-    return Loader(data, device, dtype)
+    return Loader(data, device, dtype, processes)
 
 
 def loader_of(data: Any, batch_size: int, *, shuffle: bool = True) -> Any:

@@ -21,7 +21,7 @@ from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_context, check_first, fails_alone
 from ppl_vae.training.terms import Pair, summed_over
 
-__all__ = ["DryRun", "dry_run", "naming", "structure"]
+__all__ = ["DryRun", "dry_run", "naming", "structure", "train_mode_undone"]
 
 
 @dataclass
@@ -74,7 +74,7 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
     if summed and isinstance(objective, TraceEnum_ELBO):  # batches that observe the site have nothing to sum over
         objective.strict_enumeration_warning = False
     if train.smallest() == 1:
-        with _train_mode_undone(program):
+        with train_mode_undone(program):
             _check_single(program, tried[-1], train, beta)
     _warn_of_foreign(program, tried[-1], beta)
     return found
@@ -123,7 +123,7 @@ def _check_single(program: Modelled, batch: Batch, train: Batches, beta: float) 
 
 
 @contextmanager
-def _train_mode_undone(program: Modelled) -> Iterator[None]:
+def train_mode_undone(program: Modelled) -> Iterator[None]:
     """A scope in train mode; after it the buffers (batch statistics, codebooks) are as before, in the same tensors."""
     kept = [(m, name, b, b.clone()) for m in program.modules() for name, b in m.named_buffers(recurse=False)]
     try:

@@ -27,6 +27,7 @@ from ppl_vae.training.checks import as_elbo, check_mask
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.loop import Training
 from ppl_vae.training.optim import NamedOptim, made_schedule
+from ppl_vae.training.processes import Processes
 from ppl_vae.training.resume import stored
 from ppl_vae.training.run_folder import folder_path
 from ppl_vae.training.settings import Settings
@@ -123,6 +124,10 @@ def fit(
 
     Nothing global changes: random states, train/eval modes and Pyro's parameter store are as before.
 
+    Where torch's process group is initialized, by `torchrun` say, all its processes train the program together, and all
+    must call `fit` alike: each has some rows of every batch, gradients are summed, and the result is that of one
+    process up to rounding. The first process writes `run`; callbacks are called in each.
+
     Parameters
     ----------
     program
@@ -136,8 +141,8 @@ def fit(
     epochs
         Passes over the data.
     batch_size
-        Data a batch, for data in memory; a last one of a single datum joins the one before it, where the program
-        cannot be trained on one datum (batch norm).
+        Data a batch, of all processes together, for data in memory; a last one of a single datum joins the one before
+        it, where the program cannot be trained on one datum (batch norm).
     objective
         A Pyro ELBO with one loss, or a class of one that needs no arguments. The default estimates the KL at the draw
         of z; `objectives.TraceMeanField_ELBO` has it in closed form where there is one: a less noisy gradient.
@@ -193,7 +198,8 @@ def fit(
         batches of them.
     ValueError
         If no gradient reaches any parameter; for an optimizer that leaves some out, or runs the program itself; for a
-        combination that would print a wrong number, for data outside the likelihood's support, for a mask that does
+        combination that would print a wrong number, and one that several processes cannot train alike (batch norm, an
+        MMD, draws by rejection), for data outside the likelihood's support, for a mask that does
         not fit x; for a run folder that holds another training, or a changed file, or that another process is writing
         to; for a stored training whose objective does not keep what it was made with.
     FileNotFoundError
@@ -203,6 +209,8 @@ def fit(
     FloatingPointError
         If a loss or gradient is not finite, naming what went first, the epoch and the batch. As after any
         interruption the best weights so far are kept, and the last checkpoint is intact.
+    RuntimeError
+        If another process of the process group ended, or does not answer.
 
     Examples
     --------
@@ -216,15 +224,17 @@ def fit(
     _check_call(program, callbacks, run, resume)
     folder = None if run is None else folder_path(run, "fit")
     goal, weight = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
-    target = chosen_device(device)
+    processes = Processes()
+    target = chosen_device(processes.device(device))
     settings = Settings(epochs, batch_size, goal, weight, clip_norm, patience, checkpoint_every, seed, target)
     sources = _sources(data, validation, batch_size)
-    train, held_out = _batches(program, sources, settings)
+    train, held_out = _batches(program, sources, settings, processes)
     _check_length(train, settings, schedule)
     make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs, train)
     program.to(target)
+    processes.same_weights(program)
     with isolated(program, seed):
-        training = Training(program, train, held_out, settings, make_optim)
+        training = Training(program, train, held_out, settings, make_optim, processes)
         with training.best_kept(), stored(folder, training, sources, callbacks, resume) as write:
             training.run(callbacks, progress, write)
     state = training.state
@@ -252,14 +262,17 @@ def _check_call(program: Modelled, callbacks: Sequence[Any], run: str | Path | N
         raise ValueError("resume expects a run folder to go on from, got run=None; give run=")
 
 
-def _batches(program: Modelled, sources: Sequence[Any], settings: Settings) -> tuple[Batches, Batches | None]:
+def _batches(
+    program: Modelled, sources: Sequence[Any], settings: Settings, processes: Processes
+) -> tuple[Batches, Batches | None]:
     """Batches of the training data and of the validation data, of which there may be none."""
     for source in sources:
         _check_masked(source)
     dtype = next((p.dtype for p in program.parameters()), torch.get_default_dtype())
-    train = batches(sources[0], settings.batch_size, settings.device, dtype)
+    train = batches(sources[0], settings.batch_size, settings.device, dtype, processes=processes)
     if sources[1] is not None:
-        return train, batches(_fixed(sources[1]), 1000, settings.device, dtype, shuffle=False)
+        held_out = batches(_fixed(sources[1]), 1000, settings.device, dtype, shuffle=False, processes=processes)
+        return train, held_out
     if settings.patience is not None:
         raise ValueError("patience expects validation data to watch, got none; give validation=")
     return train, None

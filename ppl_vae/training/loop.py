@@ -18,15 +18,17 @@ from tqdm import tqdm
 
 from ppl_vae import objectives, traces
 from ppl_vae.conditional import Amortized
-from ppl_vae.isolation import eval_mode, evaluating, gpus
+from ppl_vae.isolation import eval_mode, evaluating, gpus, isolated
 from ppl_vae.memory import rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_mask, explained
-from ppl_vae.training.dry_run import DryRun, dry_run, naming, structure
+from ppl_vae.training.dry_run import DryRun, dry_run, naming, structure, train_mode_undone
 from ppl_vae.training.json_values import typed_like
 from ppl_vae.training.optim import NamedOptim
+from ppl_vae.training.processes import Processes
 from ppl_vae.training.randomness import random_states, set_random_states
+from ppl_vae.training.row_draws import check_sum
 from ppl_vae.training.settings import Settings, plain_settings
 from ppl_vae.training.state import EpochEnd, State
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over
@@ -50,6 +52,8 @@ class Training:
         What `fit` was called with.
     make_optim
         Makes the optimizer and the schedule. It is called after the program, as a `Program` has no parameters before.
+    processes
+        Those that train it together.
 
     Attributes
     ----------
@@ -66,8 +70,9 @@ class Training:
         validation: Batches | None,
         settings: Settings,
         make_optim: Callable[[], tuple[NamedOptim, LRScheduler | None]],
+        processes: Processes,
     ) -> None:
-        self.program, self.settings = program, settings
+        self.program, self.settings, self.processes = program, settings, processes
         self.train, self.validation, self.beta, self.seed = train, validation, settings.beta, settings.seed
         self.watched = Watched(settings.objective)
         self.objective = self.watched.objective
@@ -87,16 +92,17 @@ class Training:
         """
         state, total = self.state, self.settings.epochs * len(self.train) or None
         # a training that a callback ended is resumed if it no longer says stop, as a limit on time would not
-        asked = state.stopped == "callback" and _asked(callbacks, state)
+        asked = state.stopped == "callback" and self._asked(callbacks)
         state.stopped = self._stopped(asked)
         quiet = None if progress is None else not progress
+        quiet = quiet if self.processes.first else True
         with tqdm(total=total, initial=state.step, unit="batch", disable=quiet) as bar:
             while not state.stopped:
                 row = self._epoch(bar)
                 self._keep_best(row)
                 self._step_plateau(row)
                 bar.set_postfix(elbo=f"{row.get('validation_elbo', row['train_elbo']):.2f}", beta=f"{row['beta']:.2g}")
-                state.stopped = self._stopped(_asked(callbacks, state))
+                state.stopped = self._stopped(self._asked(callbacks))
                 if state.stopped or state.epoch % self.settings.checkpoint_every == 0:
                     store()
 
@@ -207,16 +213,19 @@ class Training:
             bar.update()
         self.optim.warn_of_unreached()
         state.epoch += 1
-        row = {"epoch": state.epoch, **terms.row("train"), **self._validate()}
+        row = {"epoch": state.epoch, **terms.together(self.processes).row("train"), **self._validate()}
         row |= {"beta": beta, "learning_rate": float(rate), "seconds": time.perf_counter() - start}
         for part in self.program.modules():
             row |= part.reported() if isinstance(part, Amortized) else {}
+        row = self.processes.of_first(row)
         state.history.append(row)
         return row
 
     def _step(self, batch: Batch, beta: float, terms: Terms, where: str) -> None:
+        self.processes.check_rows()
         try:
-            loss = self.svi.step(batch.x, *batch.context, **traces.model_kwargs(batch.mask, beta))
+            with self.processes.drawing():
+                loss = self.svi.step(batch.x, *batch.context, **traces.model_kwargs(batch.mask, beta))
         except (FloatingPointError, ValueError) as error:
             raise explained(error, self.program, self.watched.take(), batch, beta, where) from error
         if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
@@ -229,7 +238,17 @@ class Training:
         else:  # an objective whose traces are not accessible
             terms.add(len(batch.x), [self._pair(batch)])
 
-    def _loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+    def _loss_and_grads(self, *args: Any, **kwargs: Any) -> float:
+        parameters = self.optim.parameters.values()
+        try:
+            loss = self._own_loss_and_grads(*args, **kwargs)
+        except Exception:
+            self.processes.sum_gradients(parameters, failed=True)
+            raise
+        self.processes.sum_gradients(parameters)
+        return loss
+
+    def _own_loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         loss: float = self.objective.loss_and_grads(model, guide, *args, **kwargs)
         self._check_new(self.watched.pairs, args, kwargs)
         if not math.isfinite(loss):
@@ -245,8 +264,10 @@ class Training:
         terms = Terms()
         with evaluating(self.program, self.seed), self.validation.rewound():
             for number, batch in enumerate(self.validation, 1):
-                self._score(batch, terms, f"validation after epoch {self.state.epoch}, batch {number}")
-        return terms.row("validation")
+                if len(batch.x):  # a last batch of fewer data than processes
+                    with self.processes.drawing():
+                        self._score(batch, terms, f"validation after epoch {self.state.epoch}, batch {number}")
+        return terms.together(self.processes).row("validation")
 
     def _score(self, batch: Batch, terms: Terms, where: str) -> None:
         check_mask(batch.x, batch.mask)
@@ -271,11 +292,18 @@ class Training:
         # eval mode: batch statistics must not move; nor do random states
         with evaluating(self.program, self.seed), self.train.rewound():
             tried = dry_run(self.program, self.objective, self.train, self.beta(0, 1))
+        if self.processes.size > 1:
+            with isolated(self.program, self.seed), self.train.rewound(), self.processes.whole():
+                batch = next(iter(self.train))
+                with train_mode_undone(self.program):
+                    check_sum(self.program, self.objective, batch, self.beta(0, 1), self.seed)
+            self.watched.take()
         if self.validation is not None:
-            self.validation.limit(rows_at_once(sys.maxsize, SHARE * tried.row_bytes))
+            self.validation.limit(min(self.processes.gathered(rows_at_once(sys.maxsize, SHARE * tried.row_bytes))))
             with evaluating(self.program, self.seed), self.validation.rewound():
                 for batch in self.validation.one_of_each_kind()[1:]:
-                    self._score(batch, Terms(), "validation, before the first step")
+                    if len(batch.x):
+                        self._score(batch, Terms(), "validation, before the first step")
         return tried
 
     def _check_new(self, pairs: Sequence[Pair], args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
@@ -294,8 +322,7 @@ class Training:
                 traces.check_pair(*drawn, len(args[0]))
                 self.structures.add(sites)
 
-
-def _asked(callbacks: Sequence[Any], state: State) -> bool:
-    """Whether some callback says stop; each is called."""
-    answers = [c.on_epoch_end(state) if isinstance(c, EpochEnd) else c(state) for c in callbacks]
-    return any(answers)
+    def _asked(self, callbacks: Sequence[Any]) -> bool:
+        """Whether some callback of some process says stop; each is called."""
+        answers = [c.on_epoch_end(self.state) if isinstance(c, EpochEnd) else c(self.state) for c in callbacks]
+        return any(self.processes.gathered(any(answers)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,33 @@ def stored(
         If another process holds it; if it holds a training and `resume` is not set, or another one, or one whose
         data cannot be resumed exactly, or one whose files were changed.
     """
+    processes = training.processes
     if path is None:
         yield lambda: None
         return
+    if not processes.first:  # the first one holds the folder, and says where the training stands
+        said: Any = processes.of_first(None)
+        if isinstance(said, Exception):
+            raise said
+        training.load_state_dict(said)
+        yield lambda: None
+        return
+    with ExitStack() as scope:
+        try:
+            write = scope.enter_context(_held(path, training, sources, callbacks, resume))
+        except Exception as error:
+            processes.of_first(error)
+            raise
+        if processes.size > 1:
+            processes.of_first(training.state_dict())
+        yield write
+
+
+@contextmanager
+def _held(
+    path: Path, training: Training, sources: Sequence[Any], callbacks: Sequence[Any], resume: bool
+) -> Iterator[Callable[[], None]]:
+    """`stored` in one process."""
     folder = RunFolder(path)
     config = config_of(training.program, training.plain_settings(), sources, callbacks)
     _refuse_without(resume, folder)  # before anything is written there

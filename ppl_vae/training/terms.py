@@ -13,6 +13,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.training.processes import Processes
 
 __all__ = ["Terms", "Watched", "not_finite", "summed_over"]
 
@@ -79,6 +80,18 @@ class Terms:
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
             if loss is not None:
                 self.gap += loss / len(pairs) + _elbo({name: float(value) for name, value in terms.items()})
+
+    def together(self, processes: Processes) -> Terms:
+        """The terms of all processes, which have each some rows of every batch."""
+        if processes.size == 1:
+            return self
+        found = Terms()
+        sums = {name: float(value) for name, value in self.sums.items()}
+        for point, size, gap, added in processes.gathered((self.point, self.size, self.gap, sums)):
+            found.point, found.size, found.gap = found.point or point, found.size + size, found.gap + gap
+            for name, value in added.items():
+                found.sums[name] = found.sums.get(name, torch.zeros((), dtype=torch.float64)) + value
+        return found
 
     def row(self, prefix: str) -> dict[str, float]:
         """The columns of the history, in nats per datum."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
+from io import StringIO
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +93,14 @@ def _pyros_own(base: Any) -> Collection[str]:
 
 
 def _train(options: Namespace) -> None:
+    """Load, build, fit; under `torchrun` in several processes, of which the first prints and writes."""
+    from ppl_vae.training.processes import launched
+
+    with launched() as processes, nullcontext() if processes.first else redirect_stdout(StringIO()):
+        _fitted(options, first=processes.first)
+
+
+def _fitted(options: Namespace, *, first: bool) -> None:
     """Load, build, fit; the options are kept beside the checkpoint."""
     import torch
 
@@ -125,7 +135,7 @@ def _train(options: Namespace) -> None:
         device=options.device,
         run=folder,
         resume=options.resume,
-        callbacks=[_options_kept(folder, options.yaml)],
+        callbacks=[_options_kept(folder, options.yaml)] if first else [],
     )
     print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
 

@@ -1,0 +1,113 @@
+"""What `test_processes.py` runs in each of two processes: the results of every case, as JSON and tensors, by rank.
+
+RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29501 python two_processes.py FOLDER
+"""
+
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import distributed, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from ppl_vae import IAF, MLP, FullRankNormal, GaussianNoise, VampPrior, build, data, fit, objectives
+from ppl_vae.training.processes import Processes
+
+
+class Stream(IterableDataset):
+    def __init__(self, x):
+        self.x = x
+
+    def __iter__(self):
+        return iter(self.x)
+
+
+class Normalized(MLP):
+    """Batch norm before a perceptron."""
+
+    def __init__(self, in_shape, out_shape):
+        super().__init__(in_shape, out_shape)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, first, *context):
+        return super().forward(self.norm(first), *context)
+
+
+def digits():
+    return data.load("digits").binarize("dynamic").take(train=120, validation=41)
+
+
+def x():
+    return data.load("digits").binarize("threshold").train.x[:90].double()
+
+
+CASES = {  # batches of 33: the rows of a batch are never the same number in both, and the last one is smaller
+    "dynamic binarization": (digits, {}, {}),
+    "IAF, VampPrior, particles": (
+        digits,
+        {"posterior": IAF, "prior": VampPrior},
+        {"objective": objectives.IWAE(num_particles=3)},
+    ),
+    "dropout": (
+        digits,
+        {"encoder": lambda i, o: nn.Sequential(nn.Flatten(-3), nn.Dropout(0.2), nn.Linear(64, 6), nn.Unflatten(-1, o))},
+        {},
+    ),
+    "corruption, clipping": (digits, {"corruption": GaussianNoise, "posterior": FullRankNormal}, {"clip_norm": 1.0}),
+    "tensor": (x, {}, {}),
+    "loader": (lambda: DataLoader(TensorDataset(x()), 33, shuffle=True), {}, {}),
+    "stream": (lambda: DataLoader(Stream(x()), 33), {}, {}),
+}
+REFUSED = {
+    "batch norm": ({"encoder": Normalized}, {}),
+    "MMD": ({}, {"objective": objectives.InfoVAE()}),
+}
+
+
+def trained(make, parts, settings, **more):
+    """History and weights of a short training."""
+    vae = build(digits(), latent_dim=3, seed=0, **parts).double()
+    given = make()
+    found = fit(vae, given, **{"epochs": 1, "batch_size": 33, "device": "cpu", "progress": False, **settings, **more})
+    history = {name: found.history[name].tolist() for name in found.history if name != "seconds"}
+    return {"history": history, "weights": {n: t.clone() for n, t in vae.state_dict().items()}}
+
+
+def refusal(parts, settings):
+    try:
+        trained(digits, parts, settings)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def killed(state):
+    """A callback after which the second process is killed, in mid-epoch."""
+    if state.epoch == 1 and Processes().rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(folder):
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+    rank = distributed.get_rank()
+    torch.manual_seed(rank)  # whatever the state of the caller is
+    found = {name: trained(*case) for name, case in CASES.items()}
+    found["refused"] = {name: refusal(*case) for name, case in REFUSED.items()}
+    run = {"run": folder / "resumed"}
+    trained(digits, {}, {}, epochs=1, **run)
+    found["resumed"] = trained(digits, {}, {}, epochs=2, resume=True, **run)
+    found["whole"] = trained(digits, {}, {}, epochs=2)
+    stop = {"callbacks": [lambda state: rank == 1 and state.epoch == 1]}
+    found["stopped"] = trained(digits, {}, {}, epochs=3, **stop)
+    torch.save(found, folder / f"{rank}.pt")
+    try:
+        trained(digits, {}, {}, epochs=2, run=folder / "killed", callbacks=[killed])
+    except RuntimeError as error:
+        (folder / "said.txt").write_text(str(error))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
