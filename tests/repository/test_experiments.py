@@ -61,6 +61,7 @@ TINY = {
     "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
     "benchmarks/wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
+    "benchmarks/processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
     "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
 }
 TINY_NOTEBOOK = {
@@ -251,6 +252,14 @@ def wide(found, printed):
     assert found["splits"] == {"train": 160, "validation": 20, "test": 20}
     assert math.isfinite(found["elbo"])
     assert "200 x 13,488 counts" in printed
+
+
+def processes(found, printed):
+    assert set(found["steps"]) == {"8", "16"}
+    assert all(step["efficiency"] == step["one_ms"] / step["two_ms"] for step in found["steps"].values())
+    assert found["model"]["gradient_bytes"] == max(map(int, found["messages_s"]))
+    assert set(found["model"]["rows_each_for_0.9"]) == {"2", "8", "64", "512"}
+    assert "16 rows each" in printed
 
 
 def training_step(found, printed):
