@@ -6,7 +6,7 @@ the same images. Reported, each in nats per image: the NLL; how much higher it i
 standard error of the paired difference; the share of images whose k-hat is good or whose number is believed; seconds
 on the CPU, and evaluations of log p(x, z). A gradient counts as three evaluations.
 
-    python experiments/believable.py --data-dir DIR --figure believable.png --out experiments/results/believable.json
+    python experiments/believable.py --data-dir DIR --run run --figure believable.png --out believable.json
 """
 
 import argparse
@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--train", type=int, default=20_000, help="training images")
+    parser.add_argument("--validation", type=int, default=1000, help="validation images")
     parser.add_argument("--take", type=int, default=500, help="test images")
     parser.add_argument("--num-samples", type=int, nargs="+", default=[100, 1000, 5000], help="draws of plain sampling")
     parser.add_argument("--adaptive-samples", type=int, default=1000, help="fresh draws of the adaptive estimate")
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> dict:
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli).take(
-        train=args.train, validation=1000
+        train=args.train, validation=args.validation
     )
     vae, test = trained(data, args), data.test[: args.take]
     plain = {f"importance, S = {num:,}": timed(vae, test, args, num, "importance") for num in args.num_samples}
@@ -132,7 +133,7 @@ def drawn(results: dict, best: str) -> Figure:
     errors = [1.96 * d.std(ddof=1) / len(d) ** 0.5 for d in differences]
     right.errorbar(nll, range(len(names)), xerr=errors, fmt="o", color="black")
     right.set_yticks(range(len(names)), names)
-    right.set_xlabel("NLL (nats per image); bars: 95 %, of the difference\nfrom the adaptive one")
+    right.set_xlabel("NLL (nats per image); bars: 95 % of\nthe difference from the adaptive one")
     return figure
 
 

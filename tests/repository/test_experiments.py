@@ -28,8 +28,8 @@ NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
 
 TINY = {
     "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
-    "believable.py": "--data digits --epochs 1 --train 50 --take 4 --num-samples 30 60 --adaptive-samples 100 "
-    "--device cpu --figure figure.png --out out.json",
+    "believable.py": "--data digits --epochs 1 --train 50 --validation 20 --take 4 --num-samples 30 60 "
+    "--adaptive-samples 100 --device cpu --figure figure.png --out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
     "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",
@@ -79,6 +79,15 @@ TINY_NOTEBOOK = {
     "PPL_VAE_NUM_TEMPERATURES": "10",
     "OMP_NUM_THREADS": "1",
 }
+
+
+def believable(found, printed):
+    assert list(found["results"]) == ["importance, S = 30", "importance, S = 60", "adaptive, S = 100"]
+    best = found["results"]["adaptive, S = 100"]
+    assert best["too_high"] == 0
+    assert best["evaluations"] > 100
+    assert found["adaptive"] in printed
+    assert Path("figure.png").stat().st_size > 0
 
 
 def mnist(found, printed):
