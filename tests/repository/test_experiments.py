@@ -67,16 +67,16 @@ TINY = {
 TINY_NOTEBOOK = {
     "PPL_VAE_NOTEBOOK_DATA": "digits",
     "PPL_VAE_EPOCHS": "1",
-    "PPL_VAE_TRAIN": "100",
-    "PPL_VAE_TEST": "40",
+    "PPL_VAE_TRAIN": "60",
+    "PPL_VAE_TEST": "30",
     "PPL_VAE_NUM_SAMPLES": "30",
     "PPL_VAE_NUM_COMPONENTS": "8",
     "PPL_VAE_HIGH_DIM": "4",
     "PPL_VAE_RUNS": "runs",
     "PPL_VAE_SUBSET": "4",
-    "PPL_VAE_NUM_STEPS": "100",
-    "PPL_VAE_NUM_SIMULATIONS": "300",
-    "PPL_VAE_NUM_TEMPERATURES": "10",
+    "PPL_VAE_NUM_STEPS": "50",
+    "PPL_VAE_NUM_SIMULATIONS": "100",
+    "PPL_VAE_NUM_TEMPERATURES": "5",
     "OMP_NUM_THREADS": "1",
 }
 
