@@ -5,17 +5,19 @@
 A VAE of 784-400-50 with a Bernoulli likelihood, on random binary data of MNIST's shape, by `fit`, on a CPU. Of N
 processes with a thread each every one has `b` rows of each batch of N b. Efficiency is the time of a step of one
 process with b rows, over that of two with 2 b. One and two take turns, `--rounds` times, by the same two processes, of
-which the second waits while the first trains alone; the ratio is of medians.
+which the second waits while the first trains alone; the ratio is of medians. On a machine with other work two
+processes wait for the one that is behind, and that ratio says little: the same is given of seconds of the processor,
+which has the work of messages and random numbers in it, and not the waiting.
 
 For more processes there is a model and no measurement. A step of N takes
 
     t(b) + 2 (N - 1) latency + 2 (N - 1) / N bytes / bandwidth + (N - 1) b draw
 
-with t(b) = fixed + b row by least squares through the steps of one process; the ring all-reduce of `bytes`, the
-gradient, whose latency and bandwidth are those of gloo between the two processes; and `draw`, the time of the random
-numbers of a row, as each process draws those of the whole batch. The smallest b with an efficiency of 0.9 is given,
-or none: by the last term no b is large enough from some N on. Two processes of one machine talk through memory: a
-network has other latency and bandwidth, to be given by `--latency` (s) and `--bandwidth` (bytes/s).
+with t(b) = fixed + b row by least squares through the processor's seconds of one process; the ring all-reduce of
+`bytes`, the gradient, whose latency and bandwidth are those of gloo between the two processes; and `draw`, the time of
+the random numbers of a row, as each process draws those of the whole batch. The smallest b with an efficiency of 0.9
+is given, or none: by the last term no b is large enough from some N on. Two processes of one machine talk through
+memory: a network has other latency and bandwidth, to be given by `--latency` (s) and `--bandwidth` (bytes/s).
 """
 
 from __future__ import annotations
@@ -50,11 +52,14 @@ def new() -> ppl_vae.VAE:
     return build(spec, latent_dim=LATENT, likelihood=ppl_vae.Bernoulli, seed=0)
 
 
-def step_seconds(rows: int, steps: int) -> list[float]:
-    """Seconds of a step, by epoch, of batches of so many rows; the first epoch is left out."""
+def step_seconds(rows: int, steps: int) -> list[tuple[float, float]]:
+    """Seconds of a step and of the processor, by epoch, of batches of so many rows; the first epoch is left out."""
     x = (torch.rand(rows * steps, PIXELS, generator=torch.Generator().manual_seed(0)) < 0.3).float()
-    history = fit(new(), x, epochs=4, batch_size=rows, device="cpu", seed=0, progress=False).history
-    return (history["seconds"].iloc[1:] / steps).tolist()
+    ends: list[float] = []
+    note = {"callbacks": [lambda _: ends.append(time.process_time())]}
+    history = fit(new(), x, epochs=4, batch_size=rows, device="cpu", seed=0, progress=False, **note).history
+    seconds = (history["seconds"].iloc[1:] / steps).tolist()
+    return list(zip(seconds, (np.diff(ends) / steps).tolist(), strict=True))
 
 
 def message_seconds(size: int, times: int) -> float:
@@ -103,7 +108,7 @@ def worker(rank: int, folder: Path, args: argparse.Namespace) -> None:
 
 def modelled(found: dict[str, Any], latency: float, bandwidth: float) -> dict[str, Any]:
     """The parameters of the model, and for more processes the smallest b with the efficiency, or none."""
-    steps = {int(b): statistics.median(t) for b, t in found["one"].items()}
+    steps = {int(b): statistics.median(cpu for _, cpu in t) for b, t in found["one"].items()}
     row, fixed = np.polyfit(list(steps), list(steps.values()), 1) if len(steps) > 1 else (min(steps.values()), 0.0)
     size = max(map(int, found["messages"]))
 
@@ -163,9 +168,14 @@ def main(argv: list[str] | None = None) -> None:
     model = modelled(found, latency, bandwidth)
     table = {}
     for b in args.batch_sizes:
-        one, two = (statistics.median(found[name][str(b)]) for name in ("one", "two"))
+        taken = [np.median(found[name][str(b)], axis=0).tolist() for name in ("one", "two")]
+        (one, one_cpu), (two, two_cpu) = taken
         table[b] = {"one_ms": 1e3 * one, "two_ms": 1e3 * two, "efficiency": one / two}
-        print(f"{b:5} rows each: {1e3 * one:6.2f} ms alone, {1e3 * two:6.2f} ms of two, efficiency {one / two:.2f}")
+        table[b] |= {"one_cpu_ms": 1e3 * one_cpu, "two_cpu_ms": 1e3 * two_cpu, "cpu_efficiency": one_cpu / two_cpu}
+        print(
+            f"{b:5} rows each: {1e3 * one:6.2f} ms alone, {1e3 * two:6.2f} ms of two, efficiency {one / two:.2f}; "
+            f"of the processor {1e3 * one_cpu:6.2f} ms and {1e3 * two_cpu:6.2f} ms in each, {one_cpu / two_cpu:.2f}"
+        )
     print(json.dumps(model, indent=1))
     if args.out:
         said = {
@@ -173,7 +183,12 @@ def main(argv: list[str] | None = None) -> None:
             "steps": table,
             "messages_s": messages,
             "model": model,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load_at_start": load[0]},
+            "machine": {
+                "processor": platform.machine(),
+                "cores": os.cpu_count(),
+                "load_at_start": load[0],
+                "load_at_end": os.getloadavg()[0],
+            },
             "threads_of_each": 1,
             "versions": {
                 "ppl_vae": ppl_vae.__version__,

@@ -265,7 +265,9 @@ def wide(found, printed):
 
 def processes(found, printed):
     assert set(found["steps"]) == {"8", "16"}
-    assert all(step["efficiency"] == step["one_ms"] / step["two_ms"] for step in found["steps"].values())
+    for step in found["steps"].values():
+        assert step["efficiency"] == pytest.approx(step["one_ms"] / step["two_ms"])
+        assert step["cpu_efficiency"] == pytest.approx(step["one_cpu_ms"] / step["two_cpu_ms"])
     assert found["model"]["gradient_bytes"] == max(map(int, found["messages_s"]))
     assert set(found["model"]["rows_each_for_0.9"]) == {"2", "8", "64", "512"}
     assert "16 rows each" in printed

@@ -13,7 +13,7 @@ import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ppl_vae import IAF, MLP, FullRankNormal, GaussianNoise, VampPrior, build, data, fit, objectives
+from ppl_vae import IAF, MLP, GaussianNoise, VampPrior, build, data, fit, objectives
 from ppl_vae.training.processes import Processes
 
 
@@ -51,13 +51,16 @@ CASES = {  # batches of 33: the rows of a batch are never the same number in bot
         {"posterior": IAF, "prior": VampPrior},
         {"objective": objectives.IWAE(num_particles=3)},
     ),
-    "dropout": (
+    "dropout, corruption, clipping": (
         digits,
-        {"encoder": lambda i, o: nn.Sequential(nn.Flatten(-3), nn.Dropout(0.2), nn.Linear(64, 6), nn.Unflatten(-1, o))},
-        {},
+        {
+            "encoder": lambda i, o: nn.Sequential(
+                nn.Flatten(-3), nn.Dropout(0.2), nn.Linear(64, 6), nn.Unflatten(-1, o)
+            ),
+            "corruption": GaussianNoise,
+        },
+        {"clip_norm": 1.0},
     ),
-    "corruption, clipping": (digits, {"corruption": GaussianNoise, "posterior": FullRankNormal}, {"clip_norm": 1.0}),
-    "tensor": (x, {}, {}),
     "loader": (lambda: DataLoader(TensorDataset(x()), 33, shuffle=True), {}, {}),
     "stream": (lambda: DataLoader(Stream(x()), 33), {}, {}),
 }
