@@ -85,6 +85,8 @@ class Replayed:
         Calls in which both run.
     made
         Makes what is called of a graph and the tensors it was captured on; the graph itself by default.
+    by
+        Makes the graph: `capture`, or `folded.folded`.
 
     Attributes
     ----------
@@ -102,8 +104,9 @@ class Replayed:
         most: int = 4,
         trials: int = 2,
         made: Callable[[Any, Sequence[Tensor]], Function] = lambda graph, example: graph,
+        by: Callable[..., Function] = capture,
     ) -> None:
-        self.f, self.plain, self.most, self.trials, self.made = f, plain or f, most, trials, made
+        self.f, self.plain, self.most, self.trials, self.made, self.by = f, plain or f, most, trials, made, by
         self.reason: str | None = None
         self.replays = 0
         self._graphs: dict[Any, Function | None] = {}
@@ -120,7 +123,7 @@ class Replayed:
         graph = self._graphs[key]
         try:
             if graph is None:
-                graph = self._graphs[key] = self.made(capture(self.f, *tensors), tensors)
+                graph = self._graphs[key] = self.made(self.by(self.f, *tensors), tensors)
                 self._trials[key] = self.trials
         except NotCaptured as error:
             return self._given_up(str(error), tensors)

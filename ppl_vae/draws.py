@@ -19,6 +19,7 @@ from ppl_vae.find_plates import find_plates
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
 
 __all__ = ["Draws", "by_datum", "check_observed", "chunks", "draws", "encoded", "replayed", "rescored", "score"]
@@ -323,7 +324,7 @@ def _score_some(
 
 def _log_prob(sites: dict[str, traces.Site], where: traces.Plates, size: int) -> Tensor:
     """Log density of all sites together, (size, n), in nats."""
-    return torch.stack([traces.log_prob(site, where, size) for site in sites.values()]).sum(0)
+    return likelihood(list(sites.values()), where, size)
 
 
 def _num_states(site: traces.Site, where: traces.Plates) -> float:

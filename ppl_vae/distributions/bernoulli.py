@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
+import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
@@ -31,6 +32,13 @@ class Bernoulli(dist.Bernoulli):
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> Bernoulli:
         """Expanded to `batch_shape`."""
         return super().expand(batch_shape, _instance=self._get_checked_instance(Bernoulli, _instance))
+
+    def log_prob_sum(self, value: Tensor, num_dims: int) -> Tensor:
+        """Log density summed over the last `num_dims` dimensions, in nats, in fewer passes than `log_prob`.
+
+        log P(x) = -log(1 + e^(-l)) for x = 1 and -log(1 + e^l) for x = 0: each term is exact, whatever its size.
+        """
+        return -F.softplus((1 - 2 * value) * self.logits, threshold=40).flatten(-num_dims).sum(-1)
 
     @property
     def variance(self) -> Tensor:

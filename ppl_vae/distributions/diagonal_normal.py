@@ -44,6 +44,13 @@ class DiagonalNormal(dist.Independent):
         new._validate_args = self._validate_args
         return new
 
+    def chosen(self, index: Tensor) -> DiagonalNormal:
+        """Of a batch (*batch, K) the components with numbers `index`, (*leading, 1, dim), the same along dim."""
+        base, dim = self.base_dist, index.dim() - 2
+        shape = (*index.shape[:dim], *base.loc.shape[-2:])
+        loc, scale = (value.expand(shape).gather(dim, index) for value in (base.loc, base.scale))
+        return DiagonalNormal(loc, scale, validate_args=False)
+
     def log_prob_each(self, value: Tensor) -> Tensor:
         """Log density of values (*leading, dim) under each component of a batch (*batch, K), in nats."""
         loc, scale = self.base_dist.loc, self.base_dist.scale

@@ -69,13 +69,15 @@ class Mixture(TorchDistribution):
         return (self.log_weights + self._each(value)).logsumexp(-1).expand(self._extended(value))
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
-        """Draws from a component selected by its weight."""
+        """Draws from a component selected by its weight; of normal components no other is drawn from."""
         with torch.no_grad():
             shape = torch.Size(sample_shape) + self.batch_shape
             choice = dist.Categorical(logits=self.log_weights).expand(self.batch_shape).sample(torch.Size(sample_shape))
+            choice = choice.reshape(*shape, 1, *(1 for _ in self.event_shape)).expand(*shape, 1, *self.event_shape)
+            if isinstance(self.components, DiagonalNormal):
+                return self.components.chosen(choice).sample().squeeze(len(shape))
             z = self.components.expand((*self.batch_shape, self.log_weights.shape[-1])).sample(torch.Size(sample_shape))
-            index = choice.reshape(*shape, 1, *(1 for _ in self.event_shape)).expand(*shape, 1, *self.event_shape)
-            return z.gather(len(shape), index).squeeze(len(shape))
+            return z.gather(len(shape), choice).squeeze(len(shape))
 
     @property
     def mean(self) -> Tensor:

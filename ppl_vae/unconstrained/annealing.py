@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ppl_vae.captured import Function
 from ppl_vae.precision import in_float64
-from ppl_vae.unconstrained.hmc_kernel import LogDensity, init, transition
+from ppl_vae.unconstrained.hmc_kernel import LogDensity, State, init, transition
 from ppl_vae.unconstrained.log_joint import LogJoint
 
 __all__ = ["Path", "Settings", "Tempered", "anneal", "schedule"]
@@ -37,18 +40,26 @@ class Path:
     joint: LogJoint
     from_guide: bool
 
+    @functools.cached_property
+    def _ends(self) -> Function:
+        """log f_0 and log p(x, u) - log f_0 at u, and their gradients: both are kept, so that any beta is a sum."""
+        if self.from_guide:
+            return self.joint.gradients(lambda found: [found.log_guide, found.log_weight], guide=True)
+        return self.joint.gradients(lambda found: [found.log_prior, found.log_likelihood])
+
     def at(self, beta: float) -> LogDensity:
         """log f_beta, in float64, so that differences between two of them at one u are exact."""
 
-        def log_f(u: Tensor) -> Tensor:
-            found = self.joint(u, guide=self.from_guide)
-            if self.from_guide:
-                first, rise = in_float64(found.log_guide), in_float64(found.log_weight)
-            else:
-                first, rise = in_float64(found.log_prior), in_float64(found.log_likelihood)
-            return first + beta * rise if beta else first  # 0 * -inf is NaN
+        def log_f(u: Tensor) -> Sequence[Tensor]:
+            first, rise, *grads = self._ends(u)
+            ends = in_float64(first), in_float64(rise), *grads
+            return *_between(beta, *ends), *ends
 
         return log_f
+
+    def moved(self, state: State, beta: float) -> State:
+        """A state of this path at another beta, without a further gradient."""
+        return State.of(state.u, *_between(beta, *state.more), *state.more)
 
     def draws(self, num: int) -> Tensor:
         """Draws of f_0, (num, n, dim)."""
@@ -85,7 +96,7 @@ class Settings:
         for beta in betas[1:]:
             used.append(log_step)
             log_f = path.at(beta)
-            here = init(log_f, state.u)
+            here = path.moved(state, beta)
             state, info = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
             log_step = log_step + GAIN * (info.accept_prob.mean(0) - TARGET).to(log_step)
             bar.update(path.joint.size)
@@ -95,6 +106,13 @@ class Settings:
     def reversed(self) -> Settings:
         """Settings for the schedule from 1 to 0."""
         return Settings(self.inverse_mass, self.step_sizes.flip(0), self.num_steps)
+
+
+def _between(beta: float, first: Tensor, rise: Tensor, first_grad: Tensor, rise_grad: Tensor) -> tuple[Tensor, Tensor]:
+    """log f_beta and its gradient."""
+    if not beta:
+        return first, first_grad  # 0 * -inf is NaN
+    return first + beta * rise, first_grad + beta * rise_grad
 
 
 def schedule(num_temperatures: int) -> list[float]:
@@ -125,7 +143,7 @@ def anneal(path: Tempered, u: Tensor, betas: list[float], settings: Settings, ba
     acceptance = torch.zeros_like(log_w[0])
     for beta, step_size in zip(betas[1:], settings.step_sizes[1:], strict=True):
         log_f = path.at(beta)
-        here = init(log_f, state.u)
+        here = path.moved(state, beta)
         log_w += (here.log_p - state.log_p).nan_to_num(-torch.inf, torch.inf, -torch.inf)  # a weight of zero stays zero
         jittered = _jittered(step_size, here.log_p)
         state, info = transition(log_f, here, jittered, settings.inverse_mass, settings.num_steps)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.unconstrained.log_joint import gradient
-
 __all__ = ["DIVERGENT", "Info", "LogDensity", "State", "init", "transition"]
 
-LogDensity = Callable[[Tensor], Tensor]  # of u (chains, n, dim), giving (chains, n), in nats
+LogDensity = Callable[[Tensor], Sequence[Tensor]]
+"""A log density of u (chains, n, dim): it gives its values (chains, n), in nats, their gradient (chains, n, dim), and
+whatever else is to be kept for the states, each (chains, n, ...)."""
 DIVERGENT = 1000.0  # nats of energy error beyond which a trajectory is divergent, as in Stan
 
 
@@ -29,11 +28,31 @@ class State:
         Log density at u, (chains, n), in nats; -inf where it is not finite.
     grad
         Its gradient, (chains, n, dim); zero where it is not finite.
+    more
+        What the log density gave beside them, each (chains, n, ...).
     """
 
     u: Tensor
     log_p: Tensor
     grad: Tensor
+    more: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of(cls, u: Tensor, log_p: Tensor, grad: Tensor, *more: Tensor) -> State:
+        """The state at u, where the log density gave the rest; it is zero where it is not finite."""
+        log_p = log_p.where(u.isfinite().all(-1) & log_p.isfinite(), -torch.inf)
+        return cls(u.detach(), log_p, grad.nan_to_num(0.0, 0.0, 0.0), more)
+
+    def where(self, chosen: Tensor, other: State) -> State:
+        """The state itself where `chosen`, (chains, n), and the other elsewhere."""
+        moved = chosen.unsqueeze(-1)
+        more = zip(self.more, other.more, strict=True)
+        return State(
+            self.u.where(moved, other.u),
+            self.log_p.where(chosen, other.log_p),
+            self.grad.where(moved, other.grad),
+            tuple(a.where(chosen if a.dim() == chosen.dim() else moved, b) for a, b in more),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,11 +83,7 @@ def init(f: LogDensity, u: Tensor) -> State:
     A trajectory may reach infinity or invalid parameters of a distribution. The density is then zero, no error is
     raised, and the proposal is rejected.
     """
-    finite = u.isfinite().all(-1)
-    with pyro.validation_enabled(False):
-        log_p, grad = gradient(f, u.nan_to_num(0.0, 0.0, 0.0))
-    log_p = log_p.where(finite & log_p.isfinite(), -torch.inf)
-    return State(u.detach(), log_p, grad.nan_to_num(0.0, 0.0, 0.0))
+    return State.of(u, *f(u.detach().nan_to_num(0.0, 0.0, 0.0)))
 
 
 def transition(
@@ -79,7 +94,7 @@ def transition(
     Parameters
     ----------
     f
-        Log density of u (chains, n, dim), as (chains, n), up to a constant.
+        Log density, up to a constant.
     state
         Current state.
     step_size
@@ -105,13 +120,7 @@ def transition(
     lost = torch.where(after.isfinite(), after - before, torch.inf)
     accept_prob = (-lost).clamp_max(0.0).exp()
     accepted = torch.rand_like(accept_prob) < accept_prob
-    moved = accepted.unsqueeze(-1)
-    now = State(
-        proposal.u.where(moved, state.u),
-        proposal.log_p.where(accepted, state.log_p),
-        proposal.grad.where(moved, state.grad),
-    )
-    return now, Info(accept_prob, accepted, lost > DIVERGENT, after.where(accepted, before))
+    return proposal.where(accepted, state), Info(accept_prob, accepted, lost > DIVERGENT, after.where(accepted, before))
 
 
 def _energy(state: State, momentum: Tensor, inverse_mass: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
@@ -15,11 +16,14 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 
 from ppl_vae import traces
+from ppl_vae.captured import Function, Replayed
 from ppl_vae.casting import arguments
 from ppl_vae.draws import by_datum, chunks
 from ppl_vae.find_plates import find_plates
+from ppl_vae.folded import folded
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
+from ppl_vae.summed import likelihood
 
 __all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints"]
 
@@ -119,16 +123,31 @@ class LogJoint:
         trace, jacobian = self._at(self.program.model, u)
         num = len(u)
         log_prior = sum((traces.log_prob(trace.nodes[n], self.where, num) for n in self.layout), jacobian)
-        log_likelihood = sum(
-            (traces.log_prob(s, self.where, num) for n, s in traces.observed(trace).items() if n not in self.layout),
-            torch.zeros_like(jacobian),
-        )
+        seen = [site for name, site in traces.observed(trace).items() if name not in self.layout]
+        log_likelihood = likelihood(seen, self.where, num) if seen else torch.zeros_like(jacobian)
         log_guide = torch.zeros_like(jacobian)
         if guide:
             values = {name: trace.nodes[name]["value"] for name in self.layout}
             scored = self._trace(poutine.condition(self.program.guide, data=values), num)
             log_guide = sum((traces.log_prob(scored.nodes[n], self.where, num) for n in self.layout), jacobian)
         return LogDensities(log_prior, log_likelihood, log_guide)
+
+    def gradients(self, of: Callable[[LogDensities], Sequence[Tensor]], *, guide: bool = False) -> Function:
+        """A function of u that gives what `of` makes of the log densities, each (draws, n), and the gradient of each.
+
+        The gradients are (draws, n, dim), of the sum over draws and data. It is replayed as a graph in which all that
+        does not depend on u was computed once, q's parameters among it; without Pyro's validation, as a trajectory may
+        reach invalid parameters of a distribution.
+        """
+
+        def evaluated(u: Tensor) -> list[Tensor]:
+            with torch.enable_grad(), pyro.validation_enabled(False):
+                u = u.detach().requires_grad_()
+                values = of(self(u, guide=guide))
+                grads = [_gradient(value, u) for value in values]
+            return [*(value.detach() for value in values), *grads]
+
+        return Replayed(evaluated, by=folded)
 
     def from_guide(self, num: int) -> Tensor:
         """Draws u from q(z | x), (num, n, dim)."""
@@ -213,8 +232,15 @@ def gradient(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         u = u.detach().requires_grad_()
         value = f(u)
-        (grad,) = torch.autograd.grad(value.sum(), u)
+        grad = _gradient(value, u)
     return value.detach(), grad
+
+
+def _gradient(value: Tensor, u: Tensor) -> Tensor:
+    if not value.requires_grad:  # as of a uniform prior
+        return torch.zeros_like(u)
+    (grad,) = torch.autograd.grad(value.sum(), u, retain_graph=True, materialize_grads=True)
+    return grad
 
 
 @dataclass(frozen=True)

@@ -370,3 +370,32 @@ def test_improper_and_points():
         p.sample()
     with pytest.raises(ValueError, match="infinite density"):
         Mixture(torch.zeros(2), dist.Delta(torch.zeros(2, 3), event_dim=1))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_bernoullis_sum_is_the_sum_of_its_log_densities(precision):
+    logits = torch.cat([torch.linspace(-30, 30, 40), torch.tensor([-1e4, 1e4, 0.0, -88.0, 88.0, 104.0])]).double()
+    logits = torch.stack([logits, logits.flip(0)]).unflatten(-1, (2, -1))
+    x = (torch.arange(46) % 3 == 0).unflatten(-1, (2, -1)).double()
+    exact = torch.nn.functional.logsigmoid(torch.where(x == 1, logits, -logits)).sum((-2, -1))
+    found = distributions.Bernoulli(logits.to(precision)).log_prob_sum(x.to(precision), 2)
+    assert_close(found.double(), exact, rtol=4 * torch.finfo(precision).eps, atol=0.0)
+    at = logits.to(precision).requires_grad_()
+    distributions.Bernoulli(at).log_prob_sum(x.to(precision), 2).sum().backward()
+    assert_close(at.grad.double(), x - logits.sigmoid(), rtol=0.0, atol=4 * torch.finfo(precision).eps)
+
+
+def test_a_mixture_draws_from_the_chosen_components_alone():
+    torch.manual_seed(0)
+    weights = torch.tensor([[0.1, 0.6, 0.3], [0.8, 0.0, 0.2]]).double()
+    loc = torch.randn(2, 3, 2).double() * 5
+    p = Mixture(weights.log(), DiagonalNormal(loc, torch.full_like(loc, 0.01)))
+    z = p.sample((4000,))
+    nearest = torch.cdist(z.movedim(0, 1), loc).argmin(-1)  # (2, draws)
+    for number in range(3):
+        within((nearest == number).double().T, weights[:, number])
+    far = z - loc.gather(1, nearest.unsqueeze(-1).expand(-1, -1, 2)).movedim(0, 1)
+    assert float(far.abs().max()) < 0.06  # six standard deviations
+    within(far.square(), torch.full((2, 2), 1e-4))
+    shared = Mixture(torch.zeros(3), DiagonalNormal(loc, torch.ones_like(loc))).expand([5, 2])
+    assert shared.sample((7,)).shape == (7, 5, 2, 2)

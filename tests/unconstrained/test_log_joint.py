@@ -190,3 +190,62 @@ def test_scales_are_removed():
     with diagnosing(Scaled(), made.x, seed=0) as (split, _):
         ((_, joint),) = log_joints(Scaled(), split, 2)
         torch.testing.assert_close(joint(joint.from_guide(2), guide=True).log_weight, made.log_px.expand(2, -1))
+
+
+def by_autograd(joint, of, u, guide):
+    with torch.enable_grad():
+        at = u.detach().requires_grad_()
+        values = of(joint(at, guide=guide))
+        return [*values, *(torch.autograd.grad(v.sum(), at, retain_graph=True)[0] for v in values)]
+
+
+ENDS = {
+    "guide": lambda found: [found.log_guide, found.log_weight],
+    "prior": lambda found: [found.log_prior, found.log_likelihood],
+}
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("make", CASES)
+def test_replayed_gradients_are_those_of_autograd(make, first, precision):
+    case = make()
+    program, of = case.program.to(precision), ENDS[first]
+    context = (c.to(precision) for c in case.context)
+    with diagnosing(program, case.x.to(precision), *context, mask=case.mask, seed=0) as (split, _):
+        ((_, joint),) = log_joints(program, split, 7)
+        function = joint.gradients(of, guide=first == "guide")
+        near = joint.from_guide(7)
+        for u in (near, joint.from_prior(7), near + 0.1, 3 * near, near + 5):  # the last far out
+            expected = by_autograd(joint, of, u, first == "guide")
+            for found, value in zip(function(u), expected, strict=True):
+                torch.testing.assert_close(found, value.detach(), rtol=1e-5, atol=1e-5 * float(value.abs().max()))
+        assert function.reason is None
+        assert function.replays == 2
+
+
+def test_control_flow_on_latents_falls_back():
+    class ByValue(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+        def model(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+                scale = 1.0 if bool((z > 0).all()) else 2.0
+                pyro.sample("x", dist.Normal(self.weight * z, scale), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", dist.Normal(x, 1.0))
+
+    program = ByValue()
+    with diagnosing(program, torch.randn(3).double(), seed=0) as (split, _):
+        ((_, joint),) = log_joints(program, split, 2)
+        function = joint.gradients(lambda found: [found.log_joint])
+        for u in (torch.ones(2, 3, 1).double(), -torch.ones(2, 3, 1).double()) * 3:
+            value, grad = function(u)
+            assert torch.equal(value, joint(u).log_joint)
+            assert grad.shape == u.shape
+        assert function.reason == "its control flow or its shapes depend on values"

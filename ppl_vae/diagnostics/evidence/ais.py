@@ -60,7 +60,7 @@ def ais(
     num_chains
         Chains per datum.
     num_steps
-        Leapfrog steps at each temperature. A run costs `2 * num_chains * num_temperatures * (num_steps + 1)`
+        Leapfrog steps at each temperature. A run costs `2 * num_chains * num_temperatures * num_steps`
         evaluations of the density and its gradient per datum, the pilot run included.
 
     Returns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from ppl_vae import traces
+from ppl_vae.captured import Function, Replayed
 from ppl_vae.diagnostics.guide.families import family_of
 from ppl_vae.draws import score
+from ppl_vae.folded import folded
 from ppl_vae.modelled import Modelled
 
 __all__ = ["Refined", "refine"]
@@ -83,21 +86,35 @@ def refine(
         For whatever `family_of` refuses.
     """
     refined = Refined(program, where)
-    max_rows = num_particles * len(args[0])
-    with torch.enable_grad():
-        score(refined, args, mask, 1, 0, max_rows, where)  # creates the offsets
-        offsets = [o.requires_grad_() for given in refined.offsets.values() for o in given]
-        adam = torch.optim.Adam(offsets, lr=learning_rate)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
-        for _ in range(num_steps):
-            elbo = score(refined, args, mask, num_particles, 0, max_rows, where).log_weights.mean(0)
-            grads = torch.autograd.grad(-elbo.sum(), offsets, materialize_grads=True)
-            for offset, grad in zip(offsets, grads, strict=True):
-                offset.grad = grad.nan_to_num(0.0, 0.0, 0.0)  # non-finite gradient: freeze that datum
-            adam.step()
-            decay.step()
-            on_step()
-    return refined._map(Tensor.detach)
+    score(refined, args, mask, 1, 0, num_particles * len(args[0]), where)  # creates the offsets
+    gradients = Replayed(_gradients(refined, args, mask, num_particles, where), by=folded)
+    offsets = [o for given in refined.offsets.values() for o in given]
+    adam = torch.optim.Adam(offsets, lr=learning_rate)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
+    for _ in range(num_steps):
+        for offset, grad in zip(offsets, gradients(*offsets), strict=True):
+            offset.grad = grad.nan_to_num(0.0, 0.0, 0.0)  # non-finite gradient: freeze that datum
+        adam.step()
+        decay.step()
+        on_step()
+    return refined
+
+
+def _gradients(
+    refined: Refined, args: tuple[Tensor, ...], mask: Tensor | bool, num_particles: int, where: traces.Plates
+) -> Function:
+    """The gradient of minus the ELBO, from draws of their own, as a function of the offsets."""
+
+    def gradients(*offsets: Tensor) -> list[Tensor]:
+        leaves = [o.detach().requires_grad_() for o in offsets]
+        left = iter(leaves)
+        given = {name: list(islice(left, len(some))) for name, some in refined.offsets.items()}
+        with torch.enable_grad():
+            q = Refined(refined.program, where, given)
+            elbo = score(q, args, mask, num_particles, 0, num_particles * len(args[0]), where).log_weights.mean(0)
+            return list(torch.autograd.grad(-elbo.sum(), leaves, materialize_grads=True))
+
+    return gradients
 
 
 class _Moved(Messenger):

@@ -14,12 +14,14 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Fraction, Seed, Whole
 from ppl_vae.calls import verb
+from ppl_vae.captured import Replayed
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation
 from ppl_vae.diagnostics.posterior.chains import CANNOT_SEE, Chains
 from ppl_vae.diagnostics.results import attributes, group, to_tree
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data
+from ppl_vae.folded import folded
 from ppl_vae.importance import FEWEST
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -147,10 +149,8 @@ def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: s
     """Warm up, then keep what follows, for some of the data."""
     centre, variance = _spread(joint, plan.num_chains)
     log_volume = log_volume.to(centre)
-
-    def log_p(u: Tensor) -> Tensor:
-        return joint(u).log_joint - log_volume
-
+    log_p = joint.gradients(lambda found: [found.log_joint - log_volume])
+    values = Replayed(lambda u: list(joint.values(u).values()), by=folded)
     state = init(log_p, _starts(joint, centre, plan.num_chains))
     longest = TRAJECTORY / plan.num_steps
     learning = Adaptation(variance, plan.num_chains, plan.num_warmup, plan.target_accept, longest)
@@ -162,7 +162,7 @@ def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: s
     for draw in range(plan.num_samples):
         state, info = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, plan.num_steps)
         said = {"acceptance_rate": info.accept_prob, "diverging": info.diverging, "energy": info.energy}
-        kept.keep(draw, rows, joint.values(state.u), said | {"lp": state.log_p})
+        kept.keep(draw, rows, dict(zip(joint.layout, values(state.u), strict=True)), said | {"lp": state.log_p})
         u[:, draw] = state.u.cpu()
         bar.update(joint.size)
     kept.judge(rows, u, learning.learned.mean(0))

@@ -50,8 +50,8 @@ def _where_known(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> np
 
 def _rank_rhat(z: np.ndarray) -> np.ndarray:
     folded = np.abs(z - np.median(z, (-2, -1), keepdims=True))
-    rhat: np.ndarray = np.maximum(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))
-    return rhat
+    found: np.ndarray = np.maximum(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))
+    return found
 
 
 def _rank_scores(z: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import arviz as az
 import numpy as np
@@ -19,7 +20,7 @@ from ppl_vae.diagnostics.posterior.hmc import hmc
 from ppl_vae.diagnostics.results.arviz_io import group, groups, open_tree
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.unconstrained.hmc_kernel import State, init, transition
-from ppl_vae.unconstrained.log_joint import log_joints
+from ppl_vae.unconstrained.log_joint import gradient, log_joints
 
 SHORT = {"num_warmup": 100, "num_samples": 50, "seed": 0}
 
@@ -159,10 +160,11 @@ def test_densities_that_break_off_leave_no_nan():
         return -0.5 * u.square().sum(-1) + 0.0 * u.squeeze(-1).log()
 
     inverse_mass, step = torch.ones(50, 1).double(), torch.full((50,), 0.7).double()
-    state = init(half_normal, torch.rand(4, 50, 1).double() + 0.1)
+    log_p = partial(gradient, half_normal)
+    state = init(log_p, torch.rand(4, 50, 1).double() + 0.1)
     kept = []
     for _ in range(300):
-        state, found = transition(half_normal, state, step, inverse_mass, 2)
+        state, found = transition(log_p, state, step, inverse_mass, 2)
         assert found.diverging[~found.accepted & (found.accept_prob == 0)].all()
         kept.append(state.u)
     u = torch.stack(kept)
@@ -177,21 +179,23 @@ def test_a_trajectory_to_infinity_is_rejected_and_a_start_without_density_left()
         assert u.isfinite().all()
         return dist.Normal(0.0, 1.0).log_prob(u).sum(-1)
 
-    state = init(normal, torch.zeros(4, 3, 2))
-    after, found = transition(normal, state, torch.full((3,), 1e38), torch.ones(3, 2), 3)
+    log_p = partial(gradient, normal)
+    state = init(log_p, torch.zeros(4, 3, 2))
+    after, found = transition(log_p, state, torch.full((3,), 1e38), torch.ones(3, 2), 3)
     assert torch.equal(after.u, state.u)
     assert found.diverging.all()
     assert not found.accepted.any()
-    nowhere = init(normal, torch.full((4, 3, 2), math.inf))
+    nowhere = init(log_p, torch.full((4, 3, 2), math.inf))
     assert (nowhere.log_p == -math.inf).all()
     assert (nowhere.grad == 0).all()
 
     def outside(u):
         return torch.where(u.abs().amax(-1) < 2, -0.5 * u.square().sum(-1), math.nan)
 
-    state = init(outside, torch.full((4, 3, 2), 2.5))
+    log_p = partial(gradient, outside)
+    state = init(log_p, torch.full((4, 3, 2), 2.5))
     for _ in range(100):
-        state, _ = transition(outside, state, torch.full((3,), 0.7), torch.ones(3, 2), 3)
+        state, _ = transition(log_p, state, torch.full((3,), 0.7), torch.ones(3, 2), 3)
     assert state.log_p.isfinite().all()
 
 

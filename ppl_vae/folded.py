@@ -1,0 +1,119 @@
+"""Functions of tensors as graphs of what depends on their arguments alone: all else is computed once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from ppl_vae.captured import Function, NotCaptured
+
+__all__ = ["folded"]
+
+_ATEN = torch.ops.aten
+_FILLED = {_ATEN.zeros_like.default, _ATEN.ones_like.default, _ATEN.new_zeros.default, _ATEN.new_ones.default}
+"""Tensors whose values do not depend on those of the one whose shape they have."""
+_RELAID = {_ATEN.detach.default, _ATEN.alias.default, _ATEN.view.default, _ATEN.expand.default, _ATEN.permute.default}
+
+
+def folded(f: Function, *example: Tensor) -> Function:
+    """f as a graph of torch's operations, as `captured.capture` makes it, in which constants have their values.
+
+    Parameters, data and whatever else f uses without being given it stay as they are now, and what is computed of them
+    alone is computed once: an encoder's output, pseudo-inputs encoded. Control flow may depend on these, not on the
+    arguments. f is called once, on the example; the random state is as before.
+
+    Raises
+    ------
+    NotCaptured
+        If control flow or shapes depend on the arguments, if f changes a tensor that it was not given, or does what
+        cannot be recorded.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
+
+    made = make_fx(lambda *tensors: list(f(*tensors)), _error_on_data_dependent_ops=False)
+    devices = sorted({t.device.index or 0 for t in example if t.is_cuda})
+    try:
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.no_grad(),
+            pyro.validation_enabled(False),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # f was called before, and has said what it says
+            graph = made(*(t.detach() for t in example))
+    except Exception as error:  # whatever a program may do; called as it is, it works
+        first = str(error).partition("\n")[0].strip()
+        raise NotCaptured(f"it cannot be recorded ({type(error).__name__}: {first})") from error
+    return _with_constants(graph)
+
+
+def _with_constants(module: Any) -> Function:
+    """The graph with every node that no argument and no random number reaches replaced by its value."""
+    nodes, kept = list(module.graph.nodes), _changed(module)
+    values: dict[Any, Any] = {}
+    with torch.no_grad():
+        for node in nodes:
+            if node.op == "get_attr":
+                values[node] = getattr(module, node.target)
+            elif node.op == "call_function" and node not in kept and all(n in values for n in node.all_input_nodes):
+                args, kwargs = torch.fx.map_arg((node.args, node.kwargs), values.__getitem__)
+                values[node] = node.target(*args, **kwargs)
+            elif node.target in _FILLED:
+                like = node.args[0].meta["val"]  # without values
+                like = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
+                values[node] = node.target(like, *node.args[1:], **node.kwargs)
+            elif node.op == "call_function" and _by_value(node):
+                raise NotCaptured("its control flow or its shapes depend on values")
+    for number, node in enumerate(n for n in nodes if n in values and n.op == "call_function"):
+        if all(user in values for user in node.users):
+            continue
+        name = f"_folded_{number}"
+        module.register_buffer(name, values[node])
+        with module.graph.inserting_before(node):
+            node.replace_all_uses_with(module.graph.get_attr(name))
+    for node in nodes:
+        if node not in values and node not in kept and _same(node):
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or node in kept)
+    module.recompile()
+    graph: Function = module
+    return graph
+
+
+def _same(node: Any) -> bool:
+    """Whether a node gives its input as it is: detached, or in the shape and layout that it has."""
+    if node.target not in _RELAID or not isinstance(node.args[0], torch.fx.Node):
+        return False
+    was, now = node.args[0].meta["val"], node.meta["val"]
+    return bool(was.shape == now.shape and was.stride() == now.stride())
+
+
+def _changed(module: Any) -> set[Any]:
+    """Nodes that draw random numbers or change a tensor in place, and what that was made of: never computed once."""
+    kept: set[Any] = set()
+    for node in module.graph.nodes:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            kept.add(node)
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            kept.update([node, *_made_of(node.args[0])])
+    if any(node.op == "get_attr" for node in kept):
+        raise NotCaptured("it changes a tensor that is not its own")
+    return kept
+
+
+def _made_of(node: Any) -> Iterator[Any]:
+    yield node
+    for before in node.all_input_nodes:
+        yield from _made_of(before)
+
+
+def _by_value(node: Any) -> bool:
+    tags = getattr(node.target, "tags", ())
+    return torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags

@@ -1,0 +1,66 @@
+"""Graphs in which all is computed once that does not depend on the arguments."""
+
+import pytest
+import torch
+from torch import nn
+
+from ppl_vae.captured import NotCaptured, Replayed
+from ppl_vae.folded import folded
+
+x = torch.linspace(-1, 1, 6).reshape(2, 3)
+
+
+def operations(graph):
+    return [node for node in graph.graph.nodes if node.op == "call_function"]
+
+
+def test_constants_are_computed_once_and_results_are_the_same_to_the_bit():
+    torch.manual_seed(0)
+    net, calls = nn.Linear(3, 3), []
+    net.register_forward_hook(lambda *_: calls.append(1))
+
+    def f(u):
+        return [u * net(x).exp().sum(0), torch.zeros_like(u)]
+
+    graph = folded(f, torch.ones(4, 3))
+    u = torch.randn(4, 3)
+    assert all(map(torch.equal, graph(u), f(u)))
+    assert len(calls) == 2
+    assert len(operations(graph)) == 1  # the product alone
+
+
+def test_control_flow_on_constants_is_kept_and_on_arguments_refused():
+    def by(values):
+        return lambda u: [u + 1 if bool((values(u) > 0).any()) else u - 1]
+
+    assert torch.equal(folded(by(lambda u: x), -x)(x)[0], x + 1)
+    with pytest.raises(NotCaptured, match="depend on values"):
+        folded(by(lambda u: u), x)
+    with pytest.raises(NotCaptured, match="depend on values"):
+        folded(lambda u: [u[u > 0]], x)
+
+
+def test_random_numbers_are_drawn_anew_and_as_without_a_graph():
+    def f(u):
+        return [u + torch.randn(3) + torch.empty(3).uniform_()]
+
+    state = torch.get_rng_state()
+    graph = folded(f, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    drawn = [graph(x)[0] for _ in range(2)]
+    torch.set_rng_state(state)
+    assert all(map(torch.equal, drawn, [f(x)[0] for _ in range(2)]))
+
+
+def test_a_tensor_of_others_that_is_changed_is_refused():
+    counter = torch.zeros(1)
+    with pytest.raises(NotCaptured, match="changes a tensor that is not its own"):
+        folded(lambda u: [u + counter.add_(1)], x)
+
+
+def test_values_read_by_numpy_are_found_out():
+    function = Replayed(lambda u: [u * float(u.detach().numpy().sum())], by=folded)
+    for number in range(6):
+        u = x + number
+        torch.testing.assert_close(function(u)[0], u * u.sum())
+    assert "replayed on the same random numbers it differs" in function.reason
