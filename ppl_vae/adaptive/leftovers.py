@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,9 @@ from tqdm import tqdm
 
 from ppl_vae.adaptive.density import Density
 from ppl_vae.adaptive.student import Defensive
+from ppl_vae.captured import Function
 from ppl_vae.precision import in_float64
-from ppl_vae.unconstrained import LogDensity, LogJoint, Settings, anneal, schedule
+from ppl_vae.unconstrained import LogJoint, Settings, Tempered, anneal, schedule, with_gradients
 
 __all__ = ["NUM_CHAINS", "NUM_STEPS", "annealed"]
 
@@ -21,20 +23,20 @@ NUM_STEPS = 5
 
 
 @dataclass(frozen=True)
-class _Path:
-    """log f_beta(u) = (1 - beta) log t(u) + beta log p(x, u), with t the fitted Student t of some data."""
+class _Path(Tempered):
+    """The path from the fitted Student t of some data."""
 
     joint: LogJoint
     proposal: Defensive
 
-    def at(self, beta: float) -> LogDensity:
-        """log f_beta, in float64."""
+    @functools.cached_property
+    def ends(self) -> Function:
+        """log t(u) and log p(x, u) - log t(u), and their gradients."""
+        return with_gradients(self._ends)
 
-        def log_f(u: Tensor) -> Tensor:
-            first = self.proposal.log_prob(u, torch.zeros(()), NUM_CHAINS)
-            return first + beta * (in_float64(self.joint(u).log_joint) - first) if beta else first
-
-        return log_f
+    def _ends(self, u: Tensor) -> list[Tensor]:
+        first = self.proposal.log_prob(u, torch.zeros(()), NUM_CHAINS)
+        return [first, in_float64(self.joint(u).log_joint) - first]
 
     def draws(self, num: int) -> Tensor:
         """Draws of t, (num, n, dim)."""

@@ -2,7 +2,7 @@
 
 from ppl_vae.unconstrained.annealing import Path, Settings, Tempered, anneal, schedule
 from ppl_vae.unconstrained.hmc_kernel import Info, LogDensity, State, init, transition
-from ppl_vae.unconstrained.log_joint import LogDensities, LogJoint, bijection, gradient, log_joints
+from ppl_vae.unconstrained.log_joint import LogDensities, LogJoint, bijection, gradient, log_joints, with_gradients
 
 __all__ = [
     "Info",
@@ -20,4 +20,5 @@ __all__ = [
     "log_joints",
     "schedule",
     "transition",
+    "with_gradients",
 ]

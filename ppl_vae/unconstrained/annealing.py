@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,34 +24,25 @@ FIRST = 0.3  # its initial step size, in standard deviations of f_0
 GAIN = 0.2  # change of the log step size per unit of acceptance above the target
 
 
-class Tempered(Protocol):
-    """A path of densities of some data from one that can be drawn from to their log p(x, u)."""
-
-    @property
-    def joint(self) -> LogJoint: ...  # noqa: D102
-    def at(self, beta: float) -> LogDensity: ...  # noqa: D102
-    def draws(self, num: int) -> Tensor: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Path:
-    """log f_beta(u) = (1 - beta) log f_0(u) + beta log p(x, u) of some data, with f_0 their prior or their q."""
+class Tempered(abc.ABC):
+    """A path of densities of some data, log f_beta = log f_0 + beta (log p(x, u) - log f_0), from one to draw from."""
 
     joint: LogJoint
-    from_guide: bool
 
     @functools.cached_property
-    def _ends(self) -> Function:
+    @abc.abstractmethod
+    def ends(self) -> Function:
         """log f_0 and log p(x, u) - log f_0 at u, and their gradients: both are kept, so that any beta is a sum."""
-        if self.from_guide:
-            return self.joint.gradients(lambda found: [found.log_guide, found.log_weight], guide=True)
-        return self.joint.gradients(lambda found: [found.log_prior, found.log_likelihood])
+
+    @abc.abstractmethod
+    def draws(self, num: int) -> Tensor:
+        """Draws of f_0, (num, n, dim)."""
 
     def at(self, beta: float) -> LogDensity:
         """log f_beta, in float64, so that differences between two of them at one u are exact."""
 
         def log_f(u: Tensor) -> Sequence[Tensor]:
-            first, rise, *grads = self._ends(u)
+            first, rise, *grads = self.ends(u)
             ends = in_float64(first), in_float64(rise), *grads
             return *_between(beta, *ends), *ends
 
@@ -60,6 +51,21 @@ class Path:
     def moved(self, state: State, beta: float) -> State:
         """A state of this path at another beta, without a further gradient."""
         return State.of(state.u, *_between(beta, *state.more), *state.more)
+
+
+@dataclass(frozen=True)
+class Path(Tempered):
+    """The path from the prior of some data or from their q."""
+
+    joint: LogJoint
+    from_guide: bool
+
+    @functools.cached_property
+    def ends(self) -> Function:
+        """The log densities at both ends, and their gradients."""
+        if self.from_guide:
+            return self.joint.gradients(lambda found: [found.log_guide, found.log_weight], guide=True)
+        return self.joint.gradients(lambda found: [found.log_prior, found.log_likelihood])
 
     def draws(self, num: int) -> Tensor:
         """Draws of f_0, (num, n, dim)."""

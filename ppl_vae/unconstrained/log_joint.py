@@ -25,7 +25,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 
-__all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints"]
+__all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints", "with_gradients"]
 
 
 def bijection(name: str, site: traces.Site) -> Any:
@@ -135,19 +135,9 @@ class LogJoint:
     def gradients(self, of: Callable[[LogDensities], Sequence[Tensor]], *, guide: bool = False) -> Function:
         """A function of u that gives what `of` makes of the log densities, each (draws, n), and the gradient of each.
 
-        The gradients are (draws, n, dim), of the sum over draws and data. It is replayed as a graph in which all that
-        does not depend on u was computed once, q's parameters among it; without Pyro's validation, as a trajectory may
-        reach invalid parameters of a distribution.
+        See `with_gradients`; q's parameters are computed once.
         """
-
-        def evaluated(u: Tensor) -> list[Tensor]:
-            with torch.enable_grad(), pyro.validation_enabled(False):
-                u = u.detach().requires_grad_()
-                values = of(self(u, guide=guide))
-                grads = [_gradient(value, u) for value in values]
-            return [*(value.detach() for value in values), *grads]
-
-        return Replayed(evaluated, by=folded)
+        return with_gradients(lambda u: of(self(u, guide=guide)))
 
     def from_guide(self, num: int) -> Tensor:
         """Draws u from q(z | x), (num, n, dim)."""
@@ -234,6 +224,23 @@ def gradient(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
         value = f(u)
         grad = _gradient(value, u)
     return value.detach(), grad
+
+
+def with_gradients(f: Callable[[Tensor], Sequence[Tensor]]) -> Function:
+    """A function of u that gives f(u), each (draws, n), and the gradient of each, (draws, n, dim), all detached.
+
+    It is replayed as a graph in which all that does not depend on u was computed once; without Pyro's validation, as a
+    trajectory may reach invalid parameters of a distribution.
+    """
+
+    def evaluated(u: Tensor) -> list[Tensor]:
+        with torch.enable_grad(), pyro.validation_enabled(False):
+            u = u.detach().requires_grad_()
+            values = f(u)
+            grads = [_gradient(value, u) for value in values]
+        return [*(value.detach() for value in values), *grads]
+
+    return Replayed(evaluated, by=folded)
 
 
 def _gradient(value: Tensor, u: Tensor) -> Tensor:
