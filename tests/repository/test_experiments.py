@@ -60,6 +60,7 @@ TINY = {
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
+    "benchmarks/scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out scores.json",
     "benchmarks/wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
     "benchmarks/processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
     "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",

@@ -1,0 +1,151 @@
+"""What do scores and diagnostics of a datum cost, against torch by hand and the matrix products alone?
+
+    python experiments/benchmarks/scores.py --name after --out experiments/results/scores.json
+
+One VAE with a Bernoulli likelihood and an MLP of one hidden layer (784-400-50), trained for an epoch on random binary
+images, which cost what MNIST's do. In one process, in turns, `--rounds` times each:
+
+* ``evaluate``, ``check_guide``: `--num-samples` draws of each of `--num-data` images;
+* ``by hand``: log p(x) of the same images and draws in plain torch, ten images at once, without checks or errors;
+* ``products``: the decoder's matrix products of those draws alone, the limit;
+* ``ais``, ``hmc``, ``inference_gaps``, ``compare_posteriors``, ``diagnose``: on the first `--subset` images, with
+  `--length` temperatures and transitions (`ais` from q and from the prior; `diagnose` with ``full=True``).
+
+Milliseconds are of the process's CPU time for a datum, medians over the rounds, as the machine may do other things;
+the first round, in which graphs are captured, counts as any other. With the same `--out`, runs of two versions of the
+library are kept side by side by `--name`, with the ratio of each to the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ppl_vae
+from ppl_vae import DataSpec, Domain, build, diagnose, evaluate, fit
+from ppl_vae.diagnostics import ais, check_guide, compare_posteriors, hmc, inference_gaps, to_arviz
+
+PIXELS, LATENT = 784, 50
+
+
+def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int) -> Tensor:
+    """log p(x) by importance sampling, (n,)."""
+    shift, found = math.log(math.e - 1), []
+    with torch.no_grad():
+        for few in x.split(10):
+            loc, raw_scale = vae.posterior.net(few).unbind(-2)
+            scale, noise = F.softplus(raw_scale + shift) + 1e-4, torch.randn(num_samples, *loc.shape)
+            z = loc + scale * noise
+            logits = vae.likelihood.net(z).squeeze(-2)
+            log_w = (few * logits).sum(-1) - F.softplus(logits).sum(-1)
+            log_w += 0.5 * (noise.square() - z.square()).sum(-1) + scale.log().sum(-1)
+            found.append(log_w.logsumexp(0) - math.log(num_samples))
+    return torch.cat(found)
+
+
+def products(vae: ppl_vae.VAE, num_data: int, num_samples: int) -> None:
+    """The matrix products of the decoder for so many draws."""
+    layers = [layer for layer in vae.likelihood.net.modules() if isinstance(layer, nn.Linear)]
+    inputs = [torch.ones(num_samples, layer.in_features) for layer in layers]
+    with torch.no_grad():
+        for _ in range(num_data):
+            for layer, values in zip(layers, inputs, strict=True):
+                values @ layer.weight.T
+
+
+def tasks(vae: ppl_vae.VAE, x: Tensor, args: argparse.Namespace) -> dict[str, tuple[int, Callable[[], Any]]]:
+    """By name the number of data of a task, and the task."""
+    few, length, given = x[: args.subset], args.length, {"seed": args.seed, "progress": False}
+    chains = hmc(vae, few, num_warmup=length, num_samples=length, **given)
+    chains["diagnostics"]["reliable"].values[:] = True  # so short ones disagree, and would be left out
+    drawn = to_arviz(vae, few, num_samples=1000, seed=args.seed)
+    scored = {"num_samples": args.num_samples, **given}
+    return {
+        "products": (len(x), lambda: products(vae, len(x), args.num_samples)),
+        "by hand": (len(x), lambda: by_hand(vae, x, args.num_samples)),
+        "evaluate": (len(x), lambda: evaluate(vae, x, **scored)),
+        "check_guide": (len(x), lambda: check_guide(vae, x, **scored)),
+        "ais from q": (len(few), lambda: ais(vae, few, init="guide", num_temperatures=length, **given)),
+        "ais from the prior": (len(few), lambda: ais(vae, few, num_temperatures=length, **given)),
+        "hmc": (len(few), lambda: hmc(vae, few, num_warmup=length, num_samples=length, **given)),
+        "inference_gaps": (len(few), lambda: inference_gaps(vae, few, **given)),
+        "compare_posteriors": (len(few), lambda: compare_posteriors(drawn, chains)),
+        "diagnose, full": (len(few), lambda: diagnose(vae, few, full=True, length=length, **given)),
+    }
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Milliseconds of a datum, by task."""
+    args = parsed(argv)
+    torch.manual_seed(args.seed)
+    x = torch.rand(args.num_data, PIXELS).round()
+    vae = build(DataSpec((PIXELS,), Domain("binary")), latent_dim=LATENT, seed=args.seed)
+    fit(vae, x, epochs=1, seed=args.seed, progress=False, device="cpu")
+    times: dict[str, list[float]] = {}
+    todo = tasks(vae, x, args)
+    for _ in range(args.rounds):
+        for name, (number, task) in todo.items():
+            start = time.process_time()
+            task()
+            times.setdefault(name, []).append(1000 * (time.process_time() - start) / number)
+    words = sys.argv[1:] if argv is None else argv
+    found = {
+        "command": shlex.join(["python", "experiments/benchmarks/scores.py", *words]),
+        "ms of CPU a datum": {name: round(statistics.median(each), 2) for name, each in times.items()},
+        "rounds": {name: [round(one, 2) for one in each] for name, each in times.items()},
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "load": os.getloadavg()[0],
+        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    return kept(found, args)
+
+
+def kept(found: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """The runs by name, this one among them, and printed; written to `--out`."""
+    runs = json.loads(args.out.read_text())["runs"] if args.out and args.out.exists() else {}
+    runs[args.name] = found
+    first = next(iter(runs.values()))["ms of CPU a datum"]
+    table = {
+        task: {name: run["ms of CPU a datum"].get(task) for name, run in runs.items()}
+        | {"first / this": round(first[task] / value, 2)}
+        for task, value in found["ms of CPU a datum"].items()
+    }
+    for task, row in table.items():
+        print(f"{task:20} " + "  ".join(f"{name} {value}" for name, value in row.items()))
+    result = {"runs": runs, "table": table}
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Milliseconds of scores and diagnostics of a datum.")
+    parser.add_argument("--num-data", type=int, default=100, help="images to score")
+    parser.add_argument("--num-samples", type=int, default=1000, help="draws of each")
+    parser.add_argument("--subset", type=int, default=10, help="images of the longer diagnostics")
+    parser.add_argument("--length", type=int, default=100, help="temperatures, and transitions of each half of a chain")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="this", help="of the run, among those in --out")
+    parser.add_argument("--out", type=Path, help="write what was found as JSON, beside earlier runs")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()
