@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 import ppl_vae
 from ppl_vae import corruptions, data, likelihoods, nets, objectives, posteriors, priors
@@ -45,6 +46,13 @@ ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 
 def run(*words):
     return main([str(w) for w in words])
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch):
+    """Pictures of few pixels, which are written sooner."""
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **how: savefig(figure, path, **how | {"dpi": 20}))
 
 
 @pytest.fixture
