@@ -42,15 +42,17 @@ def _where_known(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> np
     half = z.shape[-1] // 2
     if half < 2:
         return np.full(z.shape[:-2], np.nan)
+    finite = np.isfinite(z).all((-2, -1))  # of all draws: the middle one of an odd number is in no half
     z = np.concatenate([z[..., :half], z[..., z.shape[-1] - half :]], -2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = np.where(np.isfinite(z).all((-2, -1)), f(z), np.nan)
+        found: np.ndarray = np.where(finite, f(z), np.nan)
     return found
 
 
 def _rank_rhat(z: np.ndarray) -> np.ndarray:
     folded = np.abs(z - np.median(z, (-2, -1), keepdims=True))
-    found: np.ndarray = np.maximum(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))
+    # the folded one is NaN where all draws are equally far from the median, as a balanced pair of values is
+    found: np.ndarray = np.fmax(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))
     return found
 
 

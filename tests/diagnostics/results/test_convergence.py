@@ -54,6 +54,22 @@ def test_what_has_none_is_nan():
     assert np.isnan(rhat(z[:, :3])).all()
 
 
+def test_two_values_in_equal_numbers_have_an_r_hat():
+    z = np.stack([np.tile([0.0, 0.0, 1.0, 1.0], 25), np.tile([1.0, 0.0], 50)])[..., None]
+    of_arviz = xr.Dataset({"z": (("chain", "draw", "variable"), z)})
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(rhat(z), arviz.rhat(of_arviz)["z"].values, rtol=1e-9)
+    stuck = np.repeat([[0.0], [1.0]], 100, 1)[..., None]
+    assert rhat(stuck)[0] > 1e6
+
+
+def test_the_middle_draw_of_an_odd_number_counts_as_not_finite():
+    z = chains("independent", 2, 101)
+    z[0, 50, 0] = np.nan
+    for found in (ess(z), rhat(z)):
+        assert np.isnan(found).tolist() == [True] + 7 * [False]
+
+
 def test_single_precision_as_double():
     z = chains("slow", 4, 200).astype(np.float32)
     np.testing.assert_array_equal(ess(z), ess(z.astype(float)))
