@@ -41,7 +41,7 @@ def as_numbers(X: Any, records: Columns) -> Any:
     Raises
     ------
     TypeError
-        For an X that is no frame.
+        For an X that is no frame, and for text or dates where fit has seen numbers.
     ValueError
         For categories that fit has not seen.
     """
@@ -55,9 +55,22 @@ def as_numbers(X: Any, records: Columns) -> Any:
             "with these columns"
         )
     frame = in_text(X, "X")
+    _check_numbers(frame, records)
     there = [record for record in coded if record.name in frame]  # scikit-learn says which are not
     values, _ = encoded(frame, there)
     return frame.assign(**{record.name: column for record, column in zip(there, values.T, strict=True)})
+
+
+def _check_numbers(frame: pd.DataFrame, records: Columns) -> None:
+    for record in records:
+        if record.categories is not None or record.origin is not None or record.name not in frame:
+            continue
+        known = frame[record.name].dropna()
+        if len(known) and _is_coded(known):
+            raise TypeError(
+                f"column {record.name!r} expects numbers as in fit, got {known.iloc[0]!r} for one; "
+                "convert it: pd.to_numeric, or train with it as it is"
+            )
 
 
 def _is_coded(values: pd.Series) -> bool:

@@ -159,6 +159,8 @@ def test_refusals(Estimator):
     method = estimator.predict if Estimator is OutlierDetector else estimator.transform
     for X, error, says in [
         (FRAME.assign(city="Paris"), ValueError, "column 'city' expects one of Bonn, Köln, Trier, got Paris"),
+        (FRAME.assign(height="tall"), TypeError, "column 'height' expects numbers as in fit, got 'tall' for one"),
+        (FRAME.assign(rooms=FRAME["since"]), TypeError, "column 'rooms' expects numbers as in fit, got Timestamp"),
         (FRAME.to_numpy(), TypeError, "X expects a frame as in fit, where city, member, grade, since were text"),
         (FRAME.drop(columns="city"), ValueError, "Feature names seen at fit time, yet now missing"),
         (FRAME[FRAME.columns[::-1]], ValueError, "Feature names must be in the same order"),
