@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,20 @@ from torch import Tensor
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.overrides import TorchFunctionMode
 
+from ppl_vae.assumed import assuming
 from ppl_vae.modelled import TorchModule
 from ppl_vae.precision import in_float64
 
-__all__ = ["Function", "NotCaptured", "Replayed", "capture", "functional"]
+__all__ = [
+    "Function",
+    "NotAssumed",
+    "NotCaptured",
+    "Replayed",
+    "capture",
+    "functional",
+    "random_states",
+    "set_random_states",
+]
 
 Function = Callable[..., Sequence[Tensor]]
 """A function f(*tensors) of tensors to a sequence of tensors, of which some may be changed in place."""
@@ -31,8 +42,12 @@ class NotCaptured(Exception):  # noqa: N818, nothing went wrong: the function is
 @contextmanager
 def functional(module: TorchModule, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """A scope in which a module computes with these tensors, by name, in the place of its parameters and buffers."""
-    with _reparametrize_module(module, dict(tensors)):  # type: ignore[arg-type]
+    with _reparametrize_module(module, dict(tensors), tie_weights=True):  # type: ignore[arg-type]
         yield
+
+
+class NotAssumed(Exception):  # noqa: N818, the function is called as it is
+    """A condition that a graph assumes does not hold: see `assumed.assume`."""
 
 
 def capture(f: Function, *example: Tensor) -> Function:
@@ -46,16 +61,24 @@ def capture(f: Function, *example: Tensor) -> Function:
     Raises
     ------
     NotCaptured
-        If control flow or shapes depend on values, or f does what cannot be recorded.
+        If control flow or shapes depend on values, or f does what cannot be recorded. The function that is returned
+        raises `NotAssumed` where what f assumes does not hold.
     """
     from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
 
+    conditions: list[Tensor] = []
+
+    def listed(*tensors: Tensor) -> list[Tensor]:
+        with assuming() as assumed:
+            found = list(f(*tensors))
+        conditions[:] = assumed
+        return [*found, *([torch.stack(assumed).all()] if assumed else [])]
+
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    made = make_fx(lambda *tensors: list(f(*tensors)), tracing_mode="fake", _allow_non_fake_inputs=True)
     try:
         with torch.no_grad(), _Numbers(), pyro.validation_enabled(False), _no_nan(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # f was called before, and has said what it says
-            graph = made(*(t.detach() for t in example))
+            graph = make_fx(listed, tracing_mode="fake", _allow_non_fake_inputs=True)(*(t.detach() for t in example))
     except NotCaptured:
         raise
     except Exception as error:  # whatever a program may do; called as it is, it works
@@ -63,7 +86,8 @@ def capture(f: Function, *example: Tensor) -> Function:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
-    return _shortened(graph)
+    called = _shortened(graph)
+    return partial(_checked, called) if conditions else called
 
 
 class Replayed:
@@ -111,6 +135,7 @@ class Replayed:
         self.replays = 0
         self._graphs: dict[Any, Function | None] = {}
         self._trials: dict[Any, int] = {}
+        self._misses = 0
 
     def __call__(self, *tensors: Tensor, again: bool = False) -> Sequence[Tensor]:
         """f(*tensors); with `again` both run, as in a trial."""
@@ -133,40 +158,56 @@ class Replayed:
         return self._replayed(graph, tensors)
 
     def _replayed(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        states = _random_states(tensors)
+        states = random_states(tensors)
         try:
             with torch.no_grad():
                 found = graph(*tensors)
+        except NotAssumed as error:
+            set_random_states(states, tensors)
+            return self._missed(str(error), self.plain(*tensors))
         except (RuntimeError, IndexError) as error:  # an error of the data is raised by `plain`, too
-            _set_random_states(states, tensors)
+            set_random_states(states, tensors)
             return self._given_up(f"its graph failed on other data ({_first_line(error)})", tensors)
         self.replays += 1
         return found
 
     def _tried(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The function as it is, after which the graph is called on copies and compared."""
-        copies, before = [t.detach().clone() for t in tensors], _random_states(tensors)
+        copies, before = [t.detach().clone() for t in tensors], random_states(tensors)
         expected = self.plain(*tensors)
-        after = _random_states(tensors)
+        after = random_states(tensors)
         try:
-            _set_random_states(before, tensors)
+            set_random_states(before, tensors)
             with torch.no_grad():
                 found = graph(*copies)
-            drawn = all(map(torch.equal, _random_states(tensors), after))
+            drawn = all(map(torch.equal, random_states(tensors), after))
+        except NotAssumed as error:
+            return self._missed(str(error), expected)
         except (RuntimeError, IndexError) as error:
             self.reason = f"its graph failed on other data ({_first_line(error)})"
             return expected
         finally:
-            _set_random_states(after, tensors)
-        pairs = zip([*found, *copies], [*expected, *tensors], strict=True)
-        if not drawn or not all(_close(a, b.detach()) for a, b in pairs):
+            set_random_states(after, tensors)
+        found, expected_too = [*found, *copies], [*expected, *tensors]
+        if not drawn or len(found) != len(expected_too) or not all(map(_close, found, expected_too)):
             self.reason = "it depends on more than its arguments: replayed on the same random numbers it differs"
+        return expected
+
+    def _missed(self, reason: str, expected: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What was called as it is because an assumption failed; where it often does the graph is given up."""
+        self._misses += 1
+        if self._misses > _FEW and self._misses > self.replays / _FEW:
+            self.reason = reason
         return expected
 
     def _given_up(self, reason: str, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         self.reason = reason
         self._graphs.clear()
         return self.plain(*tensors)
+
+
+_FEW = 10
+"""Failed assumptions, and replays for each, up to which a graph is kept."""
 
 
 class _Numbers(TorchFunctionMode):
@@ -190,6 +231,14 @@ def _no_nan() -> Iterator[None]:
         yield
     finally:
         pyro.util.torch_isnan = asked
+
+
+def _checked(graph: Function, *tensors: Tensor) -> Sequence[Tensor]:
+    """What a graph returns before its last result, whether what it assumes holds."""
+    *found, holds = graph(*tensors)
+    if not holds:
+        raise NotAssumed("what the graph assumes does not hold")
+    return found
 
 
 _BY_VALUES = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "DynamicOutputShapeException")
@@ -225,12 +274,13 @@ def _impure(node: Any) -> bool:
     return (schema is not None and schema.is_mutable) or torch.Tag.nondeterministic_seeded in tags
 
 
-def _random_states(tensors: Sequence[Tensor]) -> list[Tensor]:
+def random_states(tensors: Sequence[Tensor]) -> list[Tensor]:
     """States of torch's generators of the CPU and of the tensors' GPUs."""
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state(number) for number in _gpus(tensors))]
 
 
-def _set_random_states(states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+def set_random_states(states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Restore what `random_states` gave."""
     torch.set_rng_state(states[0])
     for state, number in zip(states[1:], _gpus(tensors), strict=True):
         torch.cuda.set_rng_state(state, number)
@@ -242,6 +292,7 @@ def _gpus(tensors: Sequence[Tensor]) -> list[int]:
 
 def _close(found: Tensor, expected: Tensor) -> bool:
     """Whether two results agree to rounding of their largest element; NaN and infinity at the same places."""
+    expected = expected.detach()
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False
     if not found.is_floating_point():

@@ -13,6 +13,8 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import transform_to
 
+from ppl_vae.assumed import assume
+
 __all__ = ["Unvalidated", "unvalidated"]
 
 
@@ -59,7 +61,7 @@ class Unvalidated(Messenger):
         if not self.drawn or msg["is_observed"] or site_is_subsample(msg):
             return
         value = _rounded(value)
-        if not _on_the_edge(fn, value) or bool(fn.log_prob(value).isfinite().all()):
+        if not _on_the_edge(fn, value) or assume(fn.log_prob(value).isfinite().all()):
             return
         raise ValueError(
             f"site {msg['name']!r} expects draws inside the support of {_name(fn)}, got some that {value.dtype} rounds "
@@ -89,7 +91,7 @@ def _on_the_edge(fn: Any, value: Tensor) -> bool:
         inside = transform_to(support).inv(value).isfinite().all()
     except NotImplementedError:  # no transform leads there
         return False
-    return bool(value.isfinite().all() and not inside)
+    return not assume(inside | ~value.isfinite().all())
 
 
 def _name(fn: Any) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "check_values",
     "element_mask",
     "filled",
+    "inside",
     "layers",
     "measure",
     "unwrapped",
@@ -174,10 +175,7 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
     base = unwrapped(fn)
     if isinstance(base.support, EachColumn):
         return _check_columns(base, x, mask)
-    inside = base.support.check(x)
-    if isinstance(mask, Tensor):
-        inside = inside | ~(mask.flatten(-len(base.event_shape)).any(-1) if base.event_shape else mask)
-    if bool(inside.all()):
+    if bool(inside(fn, x, mask)):
         return None
     if isinstance(mask, Tensor) and mask.shape[mask.dim() - x.dim() :] == x.shape:
         x = x.expand(mask.shape)[mask]
@@ -187,6 +185,16 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
     if x.isnan().any():
         fix = "fill them, or mark them missing with mask="
     raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
+
+
+def inside(fn: Any, x: Tensor, mask: Tensor | bool = True) -> Tensor:
+    """Whether all observed values lie in a distribution's support, 0-dimensional."""
+    base = unwrapped(fn)
+    lie = base.support.check(x)
+    if isinstance(mask, Tensor):
+        by_element = isinstance(base.support, EachColumn) or not base.event_shape
+        lie = lie | ~(mask if by_element else mask.flatten(-len(base.event_shape)).any(-1))
+    return torch.as_tensor(lie).all()
 
 
 def _check_columns(fn: Any, x: Tensor, mask: Tensor | bool) -> None:

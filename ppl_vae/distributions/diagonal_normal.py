@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ppl_vae.assumed import assume
 from ppl_vae.precision import has_float64
 
 __all__ = ["DiagonalNormal"]
@@ -69,7 +70,7 @@ def _is_exact(loc: Tensor, scale: Tensor) -> bool:
         return False
     tolerance = max(10 * torch.finfo(loc.dtype).eps, 1e-11)
     farthest = ((loc - _centre(loc)) / scale).detach().square().sum(-1).max()
-    return bool(torch.finfo(torch.float64).eps * farthest < tolerance)
+    return assume(torch.finfo(torch.float64).eps * farthest < tolerance)
 
 
 def _centre(loc: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
+from ppl_vae.assumed import assume
 from ppl_vae.conditional import Net
 from ppl_vae.distributions import log_shares, positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape
@@ -302,7 +303,7 @@ def _total(x: Tensor | None, mask: Tensor | bool, typical: Tensor, dims: int) ->
 
 
 def _exposures(context: Tensor) -> Tensor:
-    if bool((context <= 0).any()):
+    if not assume(~(context <= 0).any()):
         raise ValueError(
             f"an exposure expects a context above 0, got values from {float(context.min()):g} (standardized numbers "
             "are negative in part); say that they are positive, kinds={'exposure': 'positive'}, or leave them as they "

@@ -15,6 +15,7 @@ from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from ppl_vae import traces
+from ppl_vae.known import are_known
 from ppl_vae.memory import Allocated
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch, Batches
@@ -95,6 +96,8 @@ def naming(model: Callable[..., Any], parameters: Mapping[str, nn.Parameter]) ->
     def named(*args: Any, **kwargs: Any) -> Any:
         for name, parameter in parameters.items():
             pyro.param(f"program:{name}", parameter)
+            if are_known():
+                break
         return model(*args, **kwargs)
 
     return named if parameters else model

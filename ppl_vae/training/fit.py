@@ -1,4 +1,4 @@
-"""Train a program by `pyro.infer.SVI`."""
+"""Train a program by stochastic variational inference."""
 
 from __future__ import annotations
 
@@ -54,12 +54,18 @@ class Fit:
         Why it ended: ``"epochs"``, ``"patience"`` or ``"callback"``.
     run
         The run folder, if there is one.
+    replayed
+        Number of steps that were replayed as a graph, with the same numbers as the others.
+    not_replayed
+        Why none was, or none from some step on, where many were to come; else `None`.
     """
 
     history: pd.DataFrame
     best_epoch: int
     stopped: str
     run: Path | None
+    replayed: int = 0
+    not_replayed: str | None = None
 
     def __repr__(self) -> str:
         best = self.history.loc[self.best_epoch]
@@ -116,7 +122,7 @@ def fit(
     callbacks: Sequence[Callback | Any] = (),
     progress: bool | None = None,
 ) -> Fit:
-    """Train a VAE, or any program, in place, by `pyro.infer.SVI`; the best weights are kept.
+    """Train a VAE, or any program, in place, by stochastic variational inference; the best weights are kept.
 
     Best are those of the epoch with the highest ELBO on validation data (the last epoch where there are none), whatever
     the objective: one that is not the ELBO (`InfoVAE`, `Contractive`, `Commitment`, `FreeBits`) decides neither on that
@@ -127,6 +133,15 @@ def fit(
     Where torch's process group is initialized, by `torchrun` say, all its processes train the program together, and all
     must call `fit` alike: each has some rows of every batch, gradients are summed, and the result is that of one
     process up to rounding. The first process writes `run`; callbacks are called in each.
+
+    Where thousands of steps are to come, in one process, they are replayed as a graph of the operations of one of them,
+    with the same numbers to the bit; `Fit.replayed` counts them. The Python code of model and guide then runs in the
+    first step of every epoch alone, which is compared with the graph: what it prints or keeps elsewhere is not
+    repeated. Where its choices depend on values, or anything that it uses changes, all of it runs in every step, and
+    `Fit.not_replayed` says why.
+
+    Pyro's validation is on in the first steps and in the first of every epoch. The others check that the loss and
+    the gradient are finite and the data in their support; one in which they are not is repeated with validation.
 
     Parameters
     ----------
@@ -237,8 +252,9 @@ def fit(
         training = Training(program, train, held_out, settings, make_optim, processes)
         with training.best_kept(), stored(folder, training, sources, callbacks, resume) as write:
             training.run(callbacks, progress, write)
-    state = training.state
-    return Fit(pd.DataFrame(state.history).set_index("epoch"), state.best_epoch, state.stopped, folder)
+    state, steps = training.state, training.steps
+    history = pd.DataFrame(state.history).set_index("epoch")
+    return Fit(history, state.best_epoch, state.stopped, folder, steps.replays, steps.reason)
 
 
 def _sources(data: Any, validation: Any, batch_size: int) -> tuple[Any, Any]:

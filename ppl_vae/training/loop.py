@@ -10,20 +10,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pyro import poutine
-from pyro.infer import SVI, TraceTailAdaptive_ELBO
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
-from ppl_vae import objectives, traces
+from ppl_vae import traces
 from ppl_vae.conditional import Amortized
-from ppl_vae.isolation import eval_mode, evaluating, gpus, isolated
+from ppl_vae.isolation import evaluating, gpus, isolated
 from ppl_vae.memory import rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_mask, explained
-from ppl_vae.training.dry_run import DryRun, dry_run, naming, structure, train_mode_undone
+from ppl_vae.training.dry_run import DryRun, dry_run, train_mode_undone
 from ppl_vae.training.json_values import typed_like
 from ppl_vae.training.optim import NamedOptim
 from ppl_vae.training.processes import Processes
@@ -31,11 +29,13 @@ from ppl_vae.training.randomness import random_states, set_random_states
 from ppl_vae.training.row_draws import check_sum
 from ppl_vae.training.settings import Settings, plain_settings
 from ppl_vae.training.state import EpochEnd, State
-from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over
+from ppl_vae.training.steps import Steps
+from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over, terms_of
 from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 
 __all__ = ["Training"]
 
+FIRST = 3  # steps that are validated, beside the first of each epoch
 SHARE = 4  # validation may take this part of the memory for rows: the tensors of the training take the rest
 
 
@@ -77,11 +77,8 @@ class Training:
         self.watched = Watched(settings.objective)
         self.objective = self.watched.objective
         tried = self._dry_run()
-        self.structures = tried.structures
         self.optim, self.schedule = make_optim()
-        # through `loss_and_grads`, so that the optimizer steps on no loss or gradient that is not finite
-        model = naming(program.model, tried.unnamed)
-        self.svi = SVI(model, program.guide, self.optim, self.objective.loss, loss_and_grads=self._loss_and_grads)
+        self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes)
         self.state = State(program=program)
         self.best: dict[str, Tensor] = weights(program)
 
@@ -208,7 +205,7 @@ class Training:
         terms = Terms()
         for number, batch in enumerate(self.train, 1):
             beta, rate = self.beta(state.step, len(self.train)), self.optim.optimizer.param_groups[0]["lr"]
-            self._step(batch, beta, terms, f"epoch {state.epoch + 1}, batch {number}")
+            self._step(batch, beta, terms, number)
             state.step += 1
             bar.update()
         self.optim.warn_of_unreached()
@@ -221,41 +218,18 @@ class Training:
         state.history.append(row)
         return row
 
-    def _step(self, batch: Batch, beta: float, terms: Terms, where: str) -> None:
-        self.processes.check_rows()
-        try:
-            with self.processes.drawing():
-                loss = self.svi.step(batch.x, *batch.context, **traces.model_kwargs(batch.mask, beta))
-        except (FloatingPointError, ValueError) as error:
-            raise explained(error, self.program, self.watched.take(), batch, beta, where) from error
+    def _step(self, batch: Batch, beta: float, terms: Terms, number: int) -> None:
+        state = self.state
+        where = f"epoch {state.epoch + 1}, batch {number}"
+        to_come = self.settings.epochs * len(self.train) - state.step if len(self.train) else state.step
+        taken = self.steps.take(batch, beta, where, validated=number == 1 or state.step < FIRST, to_come=to_come)
         if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step()
-        pairs = self.watched.take()
-        if summed_over(pairs):  # the traces it drew have no one value of an enumerated site
-            terms.add(len(batch.x), [self._pair(batch)], loss=loss if beta == 1 else None)
-        elif pairs:
-            terms.add(len(batch.x), pairs, self.objective.num_particles)
-        else:  # an objective whose traces are not accessible
-            terms.add(len(batch.x), [self._pair(batch)])
-
-    def _loss_and_grads(self, *args: Any, **kwargs: Any) -> float:
-        parameters = self.optim.parameters.values()
-        try:
-            loss = self._own_loss_and_grads(*args, **kwargs)
-        except Exception:
-            self.processes.sum_gradients(parameters, failed=True)
-            raise
-        self.processes.sum_gradients(parameters)
-        return loss
-
-    def _own_loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        loss: float = self.objective.loss_and_grads(model, guide, *args, **kwargs)
-        self._check_new(self.watched.pairs, args, kwargs)
-        if not math.isfinite(loss):
-            culprit = not_finite(self.watched.pairs)
-            if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
-                raise FloatingPointError(culprit or "the loss")
-        return loss
+        if taken.terms is not None:
+            terms.add(len(batch.x), taken.terms)
+        else:  # the traces it drew have no one value of an enumerated site, or are not accessible
+            loss = taken.loss if taken.summed and beta == 1 else None
+            terms.add(len(batch.x), terms_of([self._pair(batch)]), loss=loss)
 
     def _validate(self) -> dict[str, float]:
         """The ELBO at beta = 1, from the same draws every epoch: epochs differ by their weights alone."""
@@ -276,7 +250,7 @@ class Training:
             pair, loss = self._pair(batch), None
             if summed_over([pair]):
                 loss = self.objective.loss(model, guide, batch.x, *batch.context, **traces.model_kwargs(batch.mask))
-            terms.add(len(batch.x), [pair], loss=loss)
+            terms.add(len(batch.x), terms_of([pair]), loss=loss)
             culprit = not_finite([pair]) or (None if loss is None or math.isfinite(loss) else "the loss")
             if culprit is not None:
                 raise FloatingPointError(culprit)
@@ -305,22 +279,6 @@ class Training:
                     if len(batch.x):
                         self._score(batch, Terms(), "validation, before the first step")
         return tried
-
-    def _check_new(self, pairs: Sequence[Pair], args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
-        """Check the objective again on the traces of a batch with other sites than any before."""
-        for pair in pairs:
-            if (sites := structure(pair)) not in self.structures:
-                objectives.check(self.objective, *pair)
-                # the step that is being taken keeps its random numbers, its modes, and what it names to Pyro
-                with (
-                    torch.random.fork_rng(gpus(self.program)),
-                    eval_mode(self.program),
-                    torch.no_grad(),
-                    poutine.block(),
-                ):
-                    drawn = traces.pair(self.program, *args, **kwargs)
-                traces.check_pair(*drawn, len(args[0]))
-                self.structures.add(sites)
 
     def _asked(self, callbacks: Sequence[Any]) -> bool:
         """Whether some callback of some process says stop; each is called."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.training.processes import Processes
 
-__all__ = ["Terms", "Watched", "not_finite", "summed_over"]
+__all__ = ["BatchTerms", "Terms", "Watched", "not_finite", "summed_over", "terms_of"]
 
 Pair = tuple[Trace, Trace]
 
@@ -32,13 +33,17 @@ class Watched:
     ----------
     pairs
         (model, guide) traces drawn since they were last taken: one, or one a particle.
+    sees
+        Whether it draws traces that can be recorded.
     """
 
     def __init__(self, objective: ELBO) -> None:
         self.objective: Any = copy.copy(objective)  # Pyro's ELBO declares no `loss`
         self.pairs: list[Pair] = []
         draw = getattr(self.objective, "_get_trace", None)
-        if draw is None or type(objective).__name__.startswith("Jit"):  # a compiled one draws only while it is compiled
+        # a compiled one draws only while it is compiled
+        self.sees = draw is not None and not type(objective).__name__.startswith("Jit")
+        if draw is None or not self.sees:
             return
 
         def drawn(*args: Any, **kwargs: Any) -> Pair:
@@ -51,6 +56,34 @@ class Watched:
         """The pairs; they are removed, as they keep the graph of a step alive."""
         pairs, self.pairs = self.pairs, []
         return pairs
+
+
+@dataclass(frozen=True)
+class BatchTerms:
+    """Reconstruction and KL of each site of a batch, in nats.
+
+    Attributes
+    ----------
+    names
+        Names of the terms.
+    values
+        Their parts of the mean over particles, summed over the data, (pairs of traces, terms).
+    point
+        Whether the posterior is a point mass at some site.
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    point: bool
+
+
+def terms_of(pairs: Sequence[Pair], num_particles: int = 1) -> BatchTerms:
+    """The terms of the traces of a batch."""
+    with torch.no_grad():
+        each = [_terms(model, guide) for model, guide in pairs]
+        values = torch.stack([torch.stack(list(terms.values())) for terms in each]).detach()
+    point = any(traces.singular(site) for _, guide in pairs for site in traces.latents(guide).values())
+    return BatchTerms(tuple(each[0]), values / num_particles if num_particles > 1 else values, point)
 
 
 class Terms:
@@ -67,19 +100,19 @@ class Terms:
         self.gap = 0.0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, size: int, pairs: Sequence[Pair], num_particles: int = 1, loss: float | None = None) -> None:
+    def add(self, size: int, terms: BatchTerms, loss: float | None = None) -> None:
         """Add the terms of a batch, the mean over its particles.
 
-        `loss` is minus the ELBO where it is better known than from the pairs: the sum over enumerated sites.
+        `loss` is minus the ELBO where it is better known than from the terms: the sum over enumerated sites.
         """
         self.size += size
-        for model, guide in pairs:
-            self.point = self.point or any(map(traces.singular, traces.latents(guide).values()))
-            terms = {name: value.detach() / num_particles for name, value in _terms(model, guide).items()}
-            for name, value in terms.items():
+        self.point = self.point or terms.point
+        for values in terms.values.unbind():
+            named = dict(zip(terms.names, values.unbind(), strict=True))
+            for name, value in named.items():
                 self.sums[name] = self.sums[name] + value if name in self.sums else value
             if loss is not None:
-                self.gap += loss / len(pairs) + _elbo({name: float(value) for name, value in terms.items()})
+                self.gap += loss / len(terms.values) + _elbo({name: float(value) for name, value in named.items()})
 
     def together(self, processes: Processes) -> Terms:
         """The terms of all processes, which have each some rows of every batch."""
@@ -120,11 +153,10 @@ def not_finite(pairs: Sequence[Pair]) -> str | None:
 
 def _terms(model: Trace, guide: Trace) -> dict[str, Tensor]:
     """Reconstruction and KL of each site, summed over the data and particles of a draw, in nats."""
-    with torch.no_grad():
-        return {
-            "reconstruction": sum((_total(s) for s in traces.observed(model).values()), torch.zeros(())),
-            **{f"kl_{n}": _total(s) - _total(model.nodes[n]) for n, s in traces.latents(guide).items()},
-        }
+    return {
+        "reconstruction": sum((_total(s) for s in traces.observed(model).values()), torch.zeros(())),
+        **{f"kl_{n}": _total(s) - _total(model.nodes[n]) for n, s in traces.latents(guide).items()},
+    }
 
 
 def _elbo(terms: dict[str, float]) -> float:

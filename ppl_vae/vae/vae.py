@@ -19,6 +19,7 @@ from ppl_vae.conditional import Chain, Conditional, OneDistribution
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
+from ppl_vae.known import are_known
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.modelled import Modelled
 from ppl_vae.posteriors import Posterior
@@ -331,17 +332,15 @@ class VAE(nn.Module):
         return next(self.parameters(), torch.zeros(()))
 
     def _register(self) -> None:
-        """Make the parameters known to Pyro, as `pyro.module` would, but refuse those of another model.
-
-        `pyro.module` leaves a second model of the same name silently untrained, and warns of frozen parameters at
-        every step.
-        """
+        """Make the parameters known to Pyro: `pyro.module` would leave a second model silently untrained."""
         for name, parameter in self.named_parameters():
             if parameter.requires_grad and pyro.param(f"vae$$${name}", parameter) is not parameter:
                 raise RuntimeError(
                     "the VAE expects Pyro's parameter store to hold its own parameters, got another model's; train "
                     "with ppl_vae.fit, or inside pyro.get_param_store().scope(), or call pyro.clear_param_store()"
                 )
+            if parameter.requires_grad and are_known():
+                return
 
 
 def formula_of(program: Modelled) -> str:

@@ -1,0 +1,254 @@
+"""Gradients of an objective on batches of one kind: by Pyro, checked, or replayed as a graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import TraceTailAdaptive_ELBO
+from torch import Tensor
+
+from ppl_vae import objectives, support, traces
+from ppl_vae.captured import Replayed, functional
+from ppl_vae.isolation import eval_mode, gpus
+from ppl_vae.known import Known
+from ppl_vae.modelled import Modelled
+from ppl_vae.training.batches import Batch
+from ppl_vae.training.dry_run import DryRun, naming, structure
+from ppl_vae.training.processes import Processes
+from ppl_vae.training.terms import BatchTerms, Pair, Watched, not_finite, summed_over, terms_of
+
+__all__ = ["Gradients", "Trained"]
+
+
+class Trained:
+    """A program, what of it is trained, and by which objective.
+
+    Parameters
+    ----------
+    program
+        What is trained.
+    watched
+        The objective.
+    tried
+        What the dry run found.
+    processes
+        Those that train it together, whose gradients are summed.
+
+    Attributes
+    ----------
+    checked
+        Whether a step can do without Pyro's validation: an objective shows its traces and has a finite value.
+    """
+
+    def __init__(self, program: Modelled, watched: Watched, tried: DryRun, processes: Processes) -> None:
+        self.program, self.watched, self.objective = program, watched, watched.objective
+        self.model, self.structures = naming(program.model, tried.unnamed), tried.structures
+        self.processes = processes
+        self.checked = processes.size == 1 and watched.sees and not isinstance(self.objective, TraceTailAdaptive_ELBO)
+        self.supports = _validates()
+        self.parameters = dict(program.named_parameters())
+        owners = dict(program.named_modules())
+        paths = {name: name.rpartition(".") for name, _ in program.named_buffers()}  # shared ones once
+        self.buffers = {name: (owners[path], own) for name, (path, _, own) in paths.items()}
+
+    def requires_grad(self) -> list[bool]:
+        """Which parameters are trained."""
+        return [p.requires_grad for p in self.parameters.values()]
+
+    def tensors(self) -> list[Tensor]:
+        """Parameters and buffers as they are now."""
+        return [*self.parameters.values(), *self.buffers_now()]
+
+    def buffers_now(self) -> list[Tensor]:
+        """The buffers, which a program may replace by others."""
+        return [module._buffers[name] for module, name in self.buffers.values()]  # type: ignore[misc]
+
+    def loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
+        """The loss as a number; its gradient is added to the parameters'.
+
+        Raises
+        ------
+        FloatingPointError
+            For a loss that is not finite, naming the term that went first.
+        ValueError
+            For sites that are not those of a batch before, and do not fit the objective.
+        """
+        try:
+            loss = self._own_loss_and_grads(args, kwargs)
+        except Exception:
+            self.processes.sum_gradients(self.trainable(), failed=True)
+            raise
+        self.processes.sum_gradients(self.trainable())
+        return loss
+
+    def trainable(self) -> list[Tensor]:
+        """The parameters that are trained."""
+        return [p for p in self.parameters.values() if p.requires_grad]
+
+    def _own_loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
+        loss: float = self.objective.loss_and_grads(self.model, self.program.guide, *args, **kwargs)
+        self._check_new(args, kwargs)
+        if not math.isfinite(loss):
+            culprit = not_finite(self.watched.pairs)
+            if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
+                raise FloatingPointError(culprit or "the loss")
+        return loss
+
+    def _check_new(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
+        """Check the objective again on the traces of a batch with other sites than any before."""
+        for pair in self.watched.pairs:
+            if (sites := structure(pair)) not in self.structures:
+                objectives.check(self.objective, *pair)
+                # the step that is being taken keeps its random numbers, its modes, and what it names to Pyro
+                with (
+                    torch.random.fork_rng(gpus(self.program)),
+                    eval_mode(self.program),
+                    torch.no_grad(),
+                    poutine.block(),
+                ):
+                    drawn = traces.pair(self.program, *args, **kwargs)
+                traces.check_pair(*drawn, len(args[0]))
+                self.structures.add(sites)
+
+
+class Gradients:
+    """Gradients on batches of one kind and size, at a constant beta or at one that changes from step to step.
+
+    Parameters
+    ----------
+    trained
+        The program and its objective.
+    changing
+        Whether beta changes, and so is an argument of the graph.
+
+    Attributes
+    ----------
+    seen
+        Number of such batches so far.
+    loss
+        The last loss, where it was computed as a number.
+    terms
+        Its terms.
+    summed
+        Whether some site is enumerated.
+    named
+        Parameters that the last step named to Pyro and that were not known.
+    replayed
+        The graph.
+    """
+
+    def __init__(self, trained: Trained, changing: bool) -> None:
+        self.trained, self.changing = trained, changing
+        self.seen, self.loss, self.summed, self.validated = 0, math.nan, False, True
+        self.terms: BatchTerms | None = None
+        self.named: Iterable[Tensor] = ()
+        self._batch, self._beta = Batch(torch.empty(0)), 1.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.trains = self.trained.requires_grad()
+        self.replayed = Replayed(self._graph, self._plain, most=1)
+
+    def compute(self, batch: Batch, beta: float, *, validated: bool, replay: bool) -> bool:
+        """Compute the gradients, in the parameters' `grad`; whether all is finite, and x in its support.
+
+        Raises
+        ------
+        FloatingPointError, ValueError
+            See `Trained.loss_and_grads`; with `validated` whatever Pyro refuses, too.
+        """
+        self._batch, self._beta, self.validated, self.named = batch, beta, validated, ()
+        self.seen += 1
+        if validated and self.trains != self.trained.requires_grad():
+            self._begin()
+        if not replay or self.summed or not self.trained.checked:
+            return bool(self._plain()[0])
+        tensors = [*self.trained.tensors(), batch.x, *batch.context]
+        tensors += [batch.mask] if isinstance(batch.mask, Tensor) else []
+        tensors += [torch.tensor(beta, dtype=batch.x.dtype, device=batch.x.device)] if self.changing else []
+        fine, values, *rest = self.replayed(*tensors, again=validated)
+        assert self.terms is not None  # a graph is captured in the second step
+        self.terms = BatchTerms(self.terms.names, values, self.terms.point)
+        self._put(rest)
+        return bool(fine)
+
+    def _put(self, found: Sequence[Tensor]) -> None:
+        """Put gradients and new buffers where they belong; an empty tensor stands for none."""
+        parameters = self.trained.parameters.values()
+        for parameter, gradient in zip(parameters, found, strict=False):
+            parameter.grad = gradient if gradient.shape == parameter.shape else None
+        for (module, name), buffer in zip(self.trained.buffers.values(), found[len(parameters) :], strict=True):
+            if buffer.numel():
+                module._buffers[name] = buffer
+
+    def _plain(self, *_: Tensor) -> list[Tensor]:
+        """The gradients by Pyro, and what `_graph` returns."""
+        trained, batch = self.trained, self._batch
+        args, kwargs = (batch.x, *batch.context), traces.model_kwargs(batch.mask, self._beta)
+        before = trained.buffers_now()
+        if self.validated:
+            with poutine.trace(param_only=True) as named:
+                self.loss = trained.loss_and_grads(args, kwargs)
+            self.named = [site["value"].unconstrained() for site in named.trace.nodes.values()]
+        else:
+            with Known(trained.parameters.values()) as known, pyro.validation_enabled(False):
+                self.loss = trained.loss_and_grads(args, kwargs)
+            self.named = known.others
+        pairs = trained.watched.take()
+        self.summed, self.terms = summed_over(pairs), None
+        fine, values = torch.tensor(True), torch.empty(0)
+        if pairs and not self.summed:
+            self.terms = terms_of(pairs, trained.objective.num_particles)
+            values = self.terms.values
+        if not self.validated:
+            fine = self._inside(pairs)
+        gradients = [p.grad for p in trained.parameters.values()]
+        return _outputs(fine, values, gradients, before, trained.buffers_now())
+
+    def _graph(self, *tensors: Tensor) -> list[Tensor]:
+        """The same as a function of parameters, buffers, x, context, mask and beta."""
+        trained, batch = self.trained, self._batch
+        given = dict(zip([*trained.parameters, *trained.buffers], tensors, strict=False))
+        x, *rest = tensors[len(given) :]
+        context, rest = rest[: len(batch.context)], rest[len(batch.context) :]
+        mask = rest.pop(0) if isinstance(batch.mask, Tensor) else batch.mask
+        kwargs = {"mask": mask, "beta": rest[0]} if rest else traces.model_kwargs(mask, self._beta)
+        leaves = [given[n].detach().requires_grad_(r) for n, r in zip(trained.parameters, self.trains, strict=True)]
+        buffers = [given[n] for n in trained.buffers]
+        with (
+            torch.enable_grad(),
+            functional(trained.program, {**given, **dict(zip(trained.parameters, leaves, strict=True))}),
+            Known(leaves),
+        ):
+            loss = trained.objective.loss_and_grads(trained.model, trained.program.guide, x, *context, **kwargs)
+            after = trained.buffers_now()
+        pairs = trained.watched.take()
+        fine = torch.as_tensor(loss).isfinite() & self._inside(pairs)
+        values = terms_of(pairs, trained.objective.num_particles).values
+        return _outputs(fine, values, [leaf.grad for leaf in leaves], buffers, after)
+
+    def _inside(self, pairs: Sequence[Pair]) -> Tensor:
+        """Whether the data lie in the support of their distribution."""
+        sites = [site for model, _ in pairs for site in traces.observed(model).values()]
+        if not self.trained.supports or not sites:
+            return torch.tensor(True)
+        each = [support.inside(s["fn"], s["value"], support.element_mask(s["fn"])) for s in sites]
+        return torch.stack(each).all()
+
+
+def _outputs(
+    fine: Tensor, values: Tensor, gradients: Sequence[Tensor | None], before: Sequence[Tensor], after: Sequence[Tensor]
+) -> list[Tensor]:
+    none = torch.empty(0)
+    found = [none if g is None else g for g in gradients]
+    return [fine, values, *found, *(none if old is new else new for old, new in zip(before, after, strict=True))]
+
+
+def _validates() -> bool:
+    """Whether Pyro's validation is on, or the user has turned it off."""
+    return bool(torch.distributions.Distribution._validate_args)
