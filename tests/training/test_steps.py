@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from ppl_vae import MLP, FlowPrior, VampPrior, build, fit, load
+from ppl_vae import MLP, FlowPrior, NegativeBinomial, VampPrior, build, fit, load
 from ppl_vae.corruptions import Masking
 from ppl_vae.data import from_arrays
 from ppl_vae.domain import Domain
-from ppl_vae.objectives import IWAE, FreeBits, Linear, Trace_ELBO, TraceMeanField_ELBO
+from ppl_vae.objectives import IWAE, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
+from ppl_vae.priors import ConditionalNormal
 from ppl_vae.split import Split
 from ppl_vae.training import loop, steps
 from ppl_vae.training.optim import OneCycle
@@ -64,6 +65,18 @@ def masked():
     return Split(binary(), torch.arange(90), mask=mask)
 
 
+def conditional():
+    context = torch.randn(90, 2, generator=torch.Generator().manual_seed(2))
+    return from_arrays(binary(), context=context, domain=Domain("binary"))
+
+
+def counts():
+    generator = torch.Generator().manual_seed(3)
+    exposure = torch.rand(90, 1, generator=generator) + 0.5
+    x = torch.poisson(5 * exposure.expand(90, 6), generator=generator)
+    return from_arrays(x, context=exposure, domain=Domain("counts"), standardize_context=False)
+
+
 CASES = {
     "last smaller batch": ({}, {"batch_size": 25}),
     "clipped": ({}, {"clip_norm": 5.0, "objective": TraceMeanField_ELBO}),
@@ -78,6 +91,13 @@ CASES = {
     ),
     "batch norm and dropout": ({"encoder": Normalized}, {}),
     "mask": ({}, {"data": masked()}),
+    "context": ({"like": conditional(), "prior": ConditionalNormal}, {"data": conditional()}),
+    "hierarchy": ({"latent_dim": [2, 3]}, {}),
+    "InfoVAE": ({}, {"objective": InfoVAE(0.5, 3.0)}),
+    "counts with an exposure": (
+        {"like": counts(), "likelihood": partial(NegativeBinomial, exposure="context")},
+        {"data": counts()},
+    ),
 }
 
 
@@ -91,8 +111,8 @@ def trained(case, **more):
 
 def built(settings):
     small = partial(MLP, hidden_dims=[5])
-    x = from_arrays(binary(), domain=Domain("binary"))
-    return build(x, latent_dim=2, seed=0, **{"encoder": small, "decoder": small, **settings})
+    settings = {"latent_dim": 2, "encoder": small, "decoder": small, **settings}
+    return build(settings.pop("like", None) or from_arrays(binary(), domain=Domain("binary")), seed=0, **settings)
 
 
 def equal(a, b):
