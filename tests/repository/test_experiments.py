@@ -60,7 +60,7 @@ TINY = {
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
-    "benchmarks/scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out scores.json",
+    "benchmarks/scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
     "benchmarks/wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
     "benchmarks/processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
     "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
@@ -225,6 +225,13 @@ def hmc(found, printed):
     assert found["ratio"]["ESS/s"] == pytest.approx(ours["ESS/s"] / nuts["ESS/s"])
     assert (ours["chains"], nuts["chains"]) == (8, 1)
     assert f"{found['ratio']['ESS/s']:.1f} times the ESS/s" in printed
+
+
+def scores(found, printed):
+    table = found["table"]
+    assert set(table) >= {"products", "by hand", "evaluate", "check_guide", "ais from q", "hmc", "inference_gaps"}
+    assert all(row["this"] > 0 and row["first / this"] == 1 for row in table.values())
+    assert "evaluate" in printed
 
 
 def devices(found, printed):

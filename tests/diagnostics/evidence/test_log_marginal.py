@@ -342,7 +342,9 @@ def test_one_datum_few_draws_and_a_seed():
 def test_what_is_refused():
     exact = ppca(n=3)
     vae, x = exact.vae, exact.x
-    with pytest.raises(ValueError, match=r"a method among \['ais', 'iwae', 'prior', 'quadrature'\], got 'exact'"):
+    with pytest.raises(
+        ValueError, match=r"a method among \['adaptive', 'ais', 'iwae', 'prior', 'quadrature'\], got 'exact'"
+    ):
         log_marginal_likelihood(vae, x, method="exact")
     with pytest.raises(TypeError, match="num_chains"):
         log_marginal_likelihood(vae, x, num_chains=3)
