@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
     """A public name, or a module of the package, imported at its first use."""
     if _MODULES.get(name, "ppl_vae") != "ppl_vae":
         found = getattr(import_module(_MODULES[name]), name)
-    elif not name.startswith("__") and find_spec(f"ppl_vae.{name}"):
+    elif name.isidentifier() and not name.startswith("__") and find_spec(f"ppl_vae.{name}"):
         found = import_module(f"ppl_vae.{name}")
     else:
         raise AttributeError(f"module 'ppl_vae' has no attribute {name!r}")

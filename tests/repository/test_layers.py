@@ -172,3 +172,4 @@ def test_every_public_name_is_imported_at_its_first_use():
     assert "class VAE" in pydoc.render_doc(ppl_vae, renderer=pydoc.plaintext)
     with pytest.raises(AttributeError, match="'ppl_vae' has no attribute 'vea'"):
         ppl_vae.vea  # noqa: B018
+    assert not hasattr(ppl_vae, "data.load")
