@@ -17,6 +17,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.overrides import TorchFunctionMode
 
 from ppl_vae.assumed import assuming
+from ppl_vae.isolation import gpus_of
 from ppl_vae.modelled import TorchModule
 from ppl_vae.precision import in_float64
 
@@ -29,6 +30,7 @@ __all__ = [
     "functional",
     "random_states",
     "set_random_states",
+    "why_not",
 ]
 
 Function = Callable[..., Sequence[Tensor]]
@@ -82,7 +84,7 @@ def capture(f: Function, *example: Tensor) -> Function:
     except NotCaptured:
         raise
     except Exception as error:  # whatever a program may do; called as it is, it works
-        raise NotCaptured(_why_not(error)) from error
+        raise NotCaptured(why_not(error)) from error
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
@@ -245,7 +247,8 @@ _BY_VALUES = ("GuardOnDataDependentSymNode", "DataDependentOutputException", "Dy
 """Errors of torch, by name, for a value that is asked for where there are none yet."""
 
 
-def _why_not(error: Exception) -> str:
+def why_not(error: Exception) -> str:
+    """Why a function is not captured, from the error of recording it."""
     if type(error).__name__ in _BY_VALUES:
         return "its control flow or its shapes depend on values"
     return f"it cannot be recorded ({type(error).__name__}: {_first_line(error)})"
@@ -276,18 +279,14 @@ def _impure(node: Any) -> bool:
 
 def random_states(tensors: Sequence[Tensor]) -> list[Tensor]:
     """States of torch's generators of the CPU and of the tensors' GPUs."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(number) for number in _gpus(tensors))]
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(number) for number in gpus_of(tensors))]
 
 
 def set_random_states(states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
     """Restore what `random_states` gave."""
     torch.set_rng_state(states[0])
-    for state, number in zip(states[1:], _gpus(tensors), strict=True):
+    for state, number in zip(states[1:], gpus_of(tensors), strict=True):
         torch.cuda.set_rng_state(state, number)
-
-
-def _gpus(tensors: Sequence[Tensor]) -> list[int]:
-    return sorted({t.device.index or 0 for t in tensors if t.is_cuda})
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:

@@ -10,7 +10,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import Function, NotCaptured
+from ppl_vae.captured import Function, NotCaptured, why_not
+from ppl_vae.isolation import gpus_of
 
 __all__ = ["folded"]
 
@@ -36,10 +37,9 @@ def folded(f: Function, *example: Tensor) -> Function:
     from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
 
     made = make_fx(lambda *tensors: list(f(*tensors)), _error_on_data_dependent_ops=False)
-    devices = sorted({t.device.index or 0 for t in example if t.is_cuda})
     try:
         with (
-            torch.random.fork_rng(devices=devices),
+            torch.random.fork_rng(gpus_of(example)),
             torch.no_grad(),
             pyro.validation_enabled(False),
             warnings.catch_warnings(),
@@ -47,8 +47,7 @@ def folded(f: Function, *example: Tensor) -> Function:
             warnings.simplefilter("ignore")  # f was called before, and has said what it says
             graph = made(*(t.detach() for t in example))
     except Exception as error:  # whatever a program may do; called as it is, it works
-        first = str(error).partition("\n")[0].strip()
-        raise NotCaptured(f"it cannot be recorded ({type(error).__name__}: {first})") from error
+        raise NotCaptured(why_not(error)) from error
     return _with_constants(graph)
 
 

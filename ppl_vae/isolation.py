@@ -7,7 +7,7 @@ import random
 import secrets
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,7 +19,18 @@ from torch import Tensor
 
 from ppl_vae.modelled import TorchModule
 
-__all__ = ["alone", "ambient", "eval_mode", "evaluating", "frozen", "gpus", "isolated", "recorded", "without_store"]
+__all__ = [
+    "alone",
+    "ambient",
+    "eval_mode",
+    "evaluating",
+    "frozen",
+    "gpus",
+    "gpus_of",
+    "isolated",
+    "recorded",
+    "without_store",
+]
 
 _LOCK = threading.RLock()
 
@@ -166,7 +177,12 @@ def _modes_kept(module: TorchModule) -> Iterator[None]:
 
 def gpus(module: TorchModule) -> list[int]:
     """Numbers of the GPUs that a module's parameters are on."""
-    return sorted({p.device.index or 0 for p in module.parameters() if p.is_cuda})
+    return gpus_of(module.parameters())
+
+
+def gpus_of(tensors: Iterable[Tensor]) -> list[int]:
+    """Numbers of the GPUs that tensors are on."""
+    return sorted({t.device.index or 0 for t in tensors if t.is_cuda})
 
 
 def without_store(module: TorchModule) -> dict[str, Any]:
