@@ -109,8 +109,6 @@ class Replayed:
         Largest number of graphs; other shapes are called as they are.
     trials
         Calls in which both run.
-    made
-        Makes what is called of a graph and the tensors it was captured on; the graph itself by default.
     by
         Makes the graph: `capture`, or `folded.folded`.
 
@@ -129,10 +127,9 @@ class Replayed:
         *,
         most: int = 4,
         trials: int = 2,
-        made: Callable[[Any, Sequence[Tensor]], Function] = lambda graph, example: graph,
         by: Callable[..., Function] = capture,
     ) -> None:
-        self.f, self.plain, self.most, self.trials, self.made, self.by = f, plain or f, most, trials, made, by
+        self.f, self.plain, self.most, self.trials, self.by = f, plain or f, most, trials, by
         self.reason: str | None = None
         self.replays = 0
         self._graphs: dict[Any, Function | None] = {}
@@ -150,7 +147,7 @@ class Replayed:
         graph = self._graphs[key]
         try:
             if graph is None:
-                graph = self._graphs[key] = self.made(self.by(self.f, *tensors), tensors)
+                graph = self._graphs[key] = self.by(self.f, *tensors)
                 self._trials[key] = self.trials
         except NotCaptured as error:
             return self._given_up(str(error), tensors)

@@ -10,6 +10,7 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.distributions import Bernoulli
 
 __all__ = ["likelihood"]
 
@@ -27,8 +28,8 @@ def _log_prob(site: traces.Site) -> Tensor:
     fn, value = site["fn"], site["value"]
     if isinstance(fn, dist.Independent):
         base, num_dims = _unmasked(fn.base_dist), fn.reinterpreted_batch_ndims
-        if not base.event_shape and num_dims and hasattr(base, "log_prob_sum"):
-            return base.log_prob_sum(value, num_dims)  # type: ignore[no-any-return]
+        if isinstance(base, Bernoulli) and num_dims:
+            return base.log_prob_sum(value, num_dims)
     return fn.log_prob(value, *site["args"], **site["kwargs"])  # type: ignore[no-any-return]
 
 
