@@ -7,11 +7,12 @@ and `.guide`, and return an xarray Dataset or an ArviZ tree; those that compare 
 
 import sys
 import warnings
-from types import ModuleType
+from importlib import import_module
+from typing import Any
 
 from ppl_vae.diagnostics.diagnose import DIAGNOSTICS, Diagnosis, diagnose
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Subject
-from ppl_vae.diagnostics.evidence import Elpd, ais, bdmc, compare, elpd, log_marginal_likelihood, log_weights
+from ppl_vae.diagnostics.evidence import Elpd, ais, bdmc, elpd, log_marginal_likelihood, log_weights
 from ppl_vae.diagnostics.guide import (
     GuideCheck,
     check_guide,
@@ -42,7 +43,6 @@ __all__ = [
     "ais",
     "bdmc",
     "check_guide",
-    "compare",
     "compare_posteriors",
     "coverage",
     "diagnose",
@@ -75,8 +75,15 @@ _MOVED = {
 }
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Modules by the names that they had before there were rooms, for one version."""
+def __getattr__(name: str) -> Any:
+    """Modules by the names that they had before there were rooms, and `compare`, for one version."""
+    if name == "compare":
+        warnings.warn(
+            "ppl_vae.diagnostics.compare is ppl_vae.compare now, in nats per datum; use that",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return import_module("ppl_vae.diagnostics.evidence.compare").compare
     for room, names in _MOVED.items():
         if name in names.split():
             now = f"ppl_vae.diagnostics.{room}.{name}"

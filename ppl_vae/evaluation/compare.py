@@ -1,56 +1,55 @@
-"""Several evaluations in one table, and the check that they can be ranked."""
+"""Results on the same data in one table, and the check that they can be ranked."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ppl_vae.arguments import checked
+from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.result import Evaluation
+from ppl_vae.evaluation.stacking import stacking_weights
+from ppl_vae.evaluation.wording import data
 from ppl_vae.libraries import pd
 
-__all__ = ["MANY", "UNITS", "Comparable", "caution", "check_comparable", "compare", "named", "printed", "warning"]
+__all__ = ["UNITS", "caution", "compare", "printed", "warning"]
 
-MANY = 0.1  # share of data with an unreliable log p(x) above which a comparison warns
+_MANY = 0.1  # share of data with an unreliable log p(x) above which a comparison warns
 UNITS = {
-    **dict.fromkeys(("nll", "nll_se", "difference", "difference_se", "elbo", "kl"), "nats per datum"),
-    **{"unreliable": "share", "num_samples": "draws", "bits_per_dim": "bits"},
+    **dict.fromkeys(("nll", "nll_se", "nll_mcse", "nll_bias"), "nats per datum"),
+    **dict.fromkeys(("difference", "difference_se", "elbo", "kl"), "nats per datum"),
+    **{"weight": "share", "unreliable": "share", "num_samples": "draws", "bits_per_dim": "bits"},
 }
 
 
-class Comparable(Protocol):
-    """The attributes of a result that decide whether it can be ranked."""
-
-    @property
-    def per_datum(self) -> pd.DataFrame: ...  # noqa: D102
-    @property
-    def base_measure(self) -> str: ...  # noqa: D102
-    @property
-    def data(self) -> dict[str, Any]: ...  # noqa: D102
-
-
 @checked
-def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
-    """Rank evaluations of the same data by their negative log-likelihood, best first.
+def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
+    """Rank models of the same data by their negative log-likelihood, best first.
+
+    Of two equal models, the one with the better q scores higher, unless log p(x) is believed for all data.
 
     Parameters
     ----------
     results
-        Evaluations by name; a path stands for what `Evaluation.save` wrote, or a run folder with its
-        `evaluation.json`.
+        Results of `evaluate` or `elpd` by name; a path stands for what `Evaluation.save` wrote, or a run folder with
+        its `evaluation.json`.
 
     Returns
     -------
     DataFrame
-        Indexed by name: `nll` and `nll_se`, in nats per datum; `difference` from the best and `difference_se`, over
-        the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are any; `active_units`;
-        `unreliable`, the share of data whose log p(x) is unreliable; `num_samples`; and `caution`, a sentence where
-        that share is above 10 %: the nll of such a run is an upper bound, and its rank may be due to its guide. NaN for
-        what is not known. ``.attrs["units"]`` are those of the columns, ``.attrs["warning"]`` is what `printed` adds.
+        Indexed by name: `nll` and `nll_se`, its standard error over the data, in nats per datum; `difference` from the
+        best and `difference_se`, over the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are
+        any; `active_units`; `weight` of the model in the mixture of all with the highest log score, by stacking;
+        `nll_mcse`, the Monte Carlo standard error of `nll`, and `nll_bias`, its bias to first order, never negative:
+        both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is unreliable; `method` that
+        gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence where that share is
+        above 10 %, as the nll of such a run is an upper bound, and its rank may be due to its guide, where the data
+        are those of the training, or where log p(x) is not finite. NaN for what is not known. ``.attrs["units"]`` are
+        those of the columns, ``.attrs["warning"]`` is what `printed` adds.
 
     Raises
     ------
@@ -60,20 +59,32 @@ def compare(results: Mapping[str, Evaluation | str | Path]) -> pd.DataFrame:
         If the results are of different data, or of a mass and a density, or one is given the total of each row and
         another is not, or only as an exposure, or if one has no log p(x); if a file is no evaluation, or was changed
         since it was written.
+
+    References
+    ----------
+    Yao et al. 2018, arXiv:1704.02030 (stacking).
+
+    Examples
+    --------
+    >>> from ppl_vae import build, data, evaluate
+    >>> digits = data.load("digits").binarize("threshold").take(test=20)
+    >>> vaes = {f"{d} units": build(digits, latent_dim=d, seed=0) for d in (1, 2)}
+    >>> table = compare({name: evaluate(vae, digits.test, num_samples=50, seed=0) for name, vae in vaes.items()})
+    >>> bool((table.difference >= 0).all()), float(table.weight.sum().round(6))
+    (True, 1.0)
     """
     if not results:
-        raise ValueError("compare expects one evaluation or more, got none; give {name: evaluation}")
-    loaded = {name: r if isinstance(r, Evaluation) else _read(Path(r)) for name, r in results.items()}
-    check_comparable(loaded)
+        raise ValueError("compare expects one result or more, got none; give {name: evaluation}")
+    loaded = {name: r if isinstance(r, Comparable) else _read(Path(r)) for name, r in results.items()}
+    _check(loaded)
     best = min(loaded, key=lambda name: -loaded[name].per_datum["log_px"].mean())
     rows = {name: _row(result, loaded[best]) for name, result in loaded.items()}
-    table = pd.DataFrame(rows.values(), index=pd.Index(rows, name="run")).sort_values("nll")
-    table["caution"] = [
-        "nll is minus the ELBO, an upper bound" if loaded[str(name)].one_code else caution(loaded[str(name)].unreliable)
-        for name in table.index
-    ]
+    table = pd.DataFrame(rows.values(), index=pd.Index(rows, name="run"))
+    table["weight"] = stacking_weights(np.array([r.per_datum["log_px"].to_numpy(float) for r in loaded.values()]))
+    table = table.sort_values("nll")
+    table["caution"] = [_caution(loaded[str(name)]) for name in table.index]
     table.attrs["units"] = {name: unit for name, unit in UNITS.items() if name in table}
-    table.attrs["warning"] = warning(table["caution"])
+    table.attrs["warning"] = warning(table["caution"]) + _least(table)
     return table
 
 
@@ -86,7 +97,7 @@ def printed(table: pd.DataFrame) -> str:
 
 def caution(unreliable: float) -> str:
     """The consequence of a share of data with an unreliable log p(x); empty where it is small."""
-    if not unreliable > MANY:
+    if not unreliable > _MANY:
         return ""
     return f"nll is an upper bound: log p(x) cannot be believed for {unreliable:.0%} of the data"
 
@@ -99,34 +110,51 @@ def warning(cautions: Mapping[Any, str]) -> str:
     return f"The order is not certain. {names}. A difference may come from the guides, not the models"
 
 
-def _row(result: Evaluation, best: Evaluation) -> dict[str, float]:
-    summary, table = result.summary, result.per_datum
-    difference = best.per_datum["log_px"] - table["log_px"]  # aligned by obs
-    row = {
-        "nll": summary.loc["nll", "mean"],
-        "nll_se": summary.loc["nll", "se"],
-        "difference": difference.mean(),
-        "difference_se": difference.std(ddof=1) / np.sqrt(len(difference)),
-        "elbo": summary.loc["elbo", "mean"],
-        "kl": table.filter(regex="^kl_(?!gap(_mcse)?$)").sum(axis=1).mean(),
-        "active_units": sum(result.active_units.values()),
+def _least(table: pd.DataFrame) -> str:
+    """Which differences are no evidence, where the order is not certain."""
+    bias = table["nll_bias"][table["unreliable"] > _MANY].max()
+    return f"; one as small as {bias:.2g} nats per datum, the largest bias, is no evidence" if bias > 0 else ""
+
+
+def _caution(result: Comparable) -> str:
+    """What limits the rank of a result, in a sentence; empty where nothing does."""
+    said = ["nll is minus the ELBO, an upper bound" if result.one_code else caution(result.unreliable)]
+    if result.fitted:
+        said.append("these are the training data, which favour the model that overfits")
+    infinite = ~np.isfinite(result.per_datum["log_px"])
+    if infinite.any():
+        said.append(f"log p(x) is not finite for {data(int(infinite.sum()))}, obs {infinite.index[infinite][0]} first")
+    return "; ".join(filter(None, said))
+
+
+def _row(result: Comparable, best: Comparable) -> dict[str, Any]:
+    table, log_px = result.per_datum, result.per_datum["log_px"]
+    with np.errstate(invalid="ignore"):  # where a datum has log p(x) = -inf, errors are NaN
+        difference = best.per_datum["log_px"] - log_px  # aligned by obs
+        row = {
+            "nll": -log_px.mean(),
+            "nll_se": log_px.std(ddof=1) / np.sqrt(log_px.count()),
+            "difference": difference.mean(),
+            "difference_se": difference.std(ddof=1) / np.sqrt(len(difference)),
+        }
+    mcse, bias = (table.get(f"log_px_{name}", pd.Series([np.nan])) for name in ("mcse", "bias"))
+    row |= {
+        "elbo": table["elbo"].mean() if "elbo" in table else np.nan,
+        "kl": table.filter(regex="^kl_(?!gap(_mcse)?$)").sum(axis=1).mean() if "elbo" in table else np.nan,
+        "active_units": result.num_active,
+        "nll_mcse": np.sqrt((mcse**2).sum(skipna=False)) / len(table),
+        "nll_bias": -bias.mean(skipna=False),
         "unreliable": result.unreliable,
+        "method": result.estimator,
         "num_samples": result.num_samples,
     }
-    if "bits_per_dim" in summary.index:
-        row["bits_per_dim"] = summary.loc["bits_per_dim", "mean"]
+    if "bits_per_dim" in table:
+        row["bits_per_dim"] = table["bits_per_dim"].mean()
     return row
 
 
-def check_comparable(results: Mapping[str, Comparable]) -> None:
-    """Refuse results that cannot be ranked.
-
-    Raises
-    ------
-    ValueError
-        If they are of different data, or of a mass and a density, or one is given the total of each row and another is
-        not, or only as an exposure, or if one has no log p(x).
-    """
+def _check(results: Mapping[str, Comparable]) -> None:
+    """Refuse results that cannot be ranked."""
     (first_name, first), *others = results.items()
     for name, result in results.items():
         if "log_px" not in result.per_datum:
@@ -145,12 +173,12 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
             raise ValueError(
                 f"compare expects the same values, masks and contexts, got those of checksum "
                 f"{first.data['checksum'][:8]} for {first_name!r} and {result.data['checksum'][:8]} for {name!r}, both "
-                f"of {named(first)}; evaluate both under the same condition"
+                f"of {_named(first)}; evaluate both under the same condition"
             )
         if result.data["identity"] != first.data["identity"]:
             raise ValueError(
-                f"compare expects results on the same data, got {named(first)} for {first_name!r} and "
-                f"{named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
+                f"compare expects results on the same data, got {_named(first)} for {first_name!r} and "
+                f"{_named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
                 "seed"
             )
 
@@ -171,7 +199,7 @@ def _tampered(a: Comparable, b: Comparable) -> bool:
     return steps[0] == steps[1] and a.data["checksum"] != b.data["checksum"]
 
 
-def named(result: Comparable) -> str:
+def _named(result: Comparable) -> str:
     """The name of the data of a result, for a message."""
     said = result.data["provenance"]
     return f"{said.get('name', 'data')} {said.get('split', '')} ({result.data['identity'][:8]})".replace("  ", " ")

@@ -14,31 +14,18 @@ import numpy as np
 
 from ppl_vae.arguments import checked
 from ppl_vae.checksums import sealed, unsealed
+from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.wording import counted, data
 from ppl_vae.files import interpreted, written
-from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.importance import FEWEST
 from ppl_vae.libraries import pd
 
-__all__ = ["Evaluation", "doubtful"]
-
-
-def doubtful(per_datum: pd.DataFrame, good_k: float) -> float:
-    """Share of the data whose log p(x) is unreliable: a k-hat above `good_k`, or an error that is not known.
-
-    Those that are not `believed`, where `per_datum` says which. NaN where that is not known: for few draws, and for
-    methods that have no k-hat.
-    """
-    if "believed" in per_datum:
-        return float(1 - per_datum["believed"].mean())
-    k, error = (per_datum.get(name, pd.Series(dtype=float)) for name in ("pareto_k", "log_px_mcse"))
-    if math.isnan(good_k) or not (k.notna() | error.isna() | error.eq(0)).any():
-        return math.nan
-    return float((k.gt(good_k) | error.isna()).mean())
+__all__ = ["Evaluation"]
 
 
 @checked
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Comparable):
     """Bounds, log p(x) and their reliability, per datum and in all.
 
     Log densities are of the data in their original units.
@@ -126,18 +113,14 @@ class Evaluation:
         return bool((self.per_datum["log_px_mcse"].eq(0) & self.per_datum["pareto_k"].isna()).all())
 
     @property
-    def good_k(self) -> float:
-        """The largest k-hat at which an estimate of this many samples is reliable; NaN for fewer than 25."""
-        return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
+    def num_active(self) -> float:
+        """Number of active units over all sites; NaN: not known."""
+        return sum(self.active_units.values())
 
     @property
-    def unreliable(self) -> float:
-        """Share of the data whose log p(x) is unreliable; NaN where that is not known.
-
-        Those with a k-hat above `good_k`, and those whose error is not known: of a discrete latent, not every state was
-        drawn, and there are too many to sum over.
-        """
-        return math.nan if self.one_code else doubtful(self.per_datum, self.good_k)
+    def estimator(self) -> str:
+        """``"iwae"`` for importance sampling with q, or ``"adaptive"``."""
+        return "iwae" if self.adaptation is None else "adaptive"
 
     def __repr__(self) -> str:
         lines = [f"{self.formula.splitlines()[0]}: {data(len(self.per_datum))}, {self.base_measure}, raw units"]

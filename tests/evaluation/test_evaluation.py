@@ -257,7 +257,7 @@ def test_compare_refuses_what_has_no_common_scale():
         compare({n: results[n] for n in ("mass", "density")})
     with pytest.raises(ValueError, match="expects results on the same data"):
         compare({n: results[n] for n in ("mass", "other seed")})
-    with pytest.raises(ValueError, match="one evaluation or more"):
+    with pytest.raises(ValueError, match="one result or more"):
         compare({})
 
 

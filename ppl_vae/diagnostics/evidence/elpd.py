@@ -16,14 +16,13 @@ from ppl_vae.diagnostics.results import arviz_io, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation
-from ppl_vae.evaluation.result import doubtful
-from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.libraries import pd, xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.vae.vae import formula_of
 
-__all__ = ["Elpd", "elpd", "is_training"]
+__all__ = ["Elpd", "elpd"]
 
 
 @verb
@@ -53,7 +52,7 @@ def elpd(
     method
         Method of `log_marginal_likelihood`: ``"iwae"``, ``"ais"``, ``"prior"``, ``"quadrature"``.
     held_out
-        `False` for the data the parameters were fitted to: the result records it, and `compare` refuses it. Validation
+        `False` for the data the parameters were fitted to: the result records it, and `compare` says so. Validation
         data used only for early stopping count as held out.
     **options
         Options of the method.
@@ -106,7 +105,7 @@ def elpd(
 
 @checked
 @dataclass(frozen=True, eq=False)
-class Elpd:
+class Elpd(Comparable):
     """log p(x) of held-out data, by datum and in total, in nats, for x in its raw units.
 
     Attributes
@@ -155,7 +154,7 @@ class Elpd:
             _check_held_out(evaluation.data["provenance"])
         return cls(
             per_datum=evaluation.per_datum[[name for name in (*_UNITS, "believed") if name in evaluation.per_datum]],
-            method="iwae" if evaluation.adaptation is None else "adaptive",
+            method=evaluation.estimator,
             num_samples=evaluation.num_samples,
             seed=evaluation.seed,
             held_out=held_out,
@@ -189,24 +188,21 @@ class Elpd:
         return float(self.per_datum["log_px_bias"].sum(skipna=False))
 
     @property
-    def good_k(self) -> float:
-        """The largest k-hat at which an estimate from this many draws is reliable."""
-        return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
+    def estimator(self) -> str:
+        """`method`."""
+        return self.method
 
     @property
-    def unreliable(self) -> float:
-        """Share of the data whose log p(x) is not reliable; NaN where it is not known.
-
-        Those with a k-hat above `good_k`, and those whose error is not known.
-        """
-        return doubtful(self.per_datum, self.good_k)
+    def fitted(self) -> bool:
+        """Whether the data are declared, or known, to be those that the parameters were fitted to."""
+        return not self.held_out or super().fitted
 
     @property
     def arviz(self) -> Any:
         """ArviZ's `ELPDData`, for its `compare`, `plot_compare` and, where there is a k-hat, `plot_khat`.
 
         Where log p(x) is below -745 nats per datum, exp underflows and the weights of ArviZ's `compare` are all equal;
-        use `diagnostics.compare` there.
+        use `ppl_vae.compare` there.
         """
         return arviz_io.elpd_data(
             self.per_datum["log_px"].to_numpy(),
@@ -233,13 +229,8 @@ class Elpd:
         )
 
 
-def is_training(provenance: Mapping[str, Any]) -> bool:
-    """Whether data are known to be those that parameters are fitted to."""
-    return provenance.get("split") == "train"
-
-
 def _check_held_out(provenance: Mapping[str, Any]) -> None:
-    if is_training(provenance):
+    if provenance.get("split") == "train":
         raise ValueError(
             f"elpd expects held-out data, got the training split of {provenance.get('name', 'the data')}: the "
             "parameters were fitted to it; give data.test, or held_out=False for a result that says so"

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ppl_vae.arguments import checked
-from ppl_vae.libraries import pd, xr
+from ppl_vae.libraries import xr
 
-__all__ = ["compare", "elpd_data", "group", "groups", "is_tree", "open_tree", "plot_compare", "to_tree"]
+__all__ = ["elpd_data", "group", "groups", "is_tree", "open_tree", "to_tree"]
 
 
 def _arviz() -> tuple[Any, bool]:
@@ -110,7 +109,7 @@ def open_tree(path: str | Path) -> Any:
 def elpd_data(
     elpd_i: np.ndarray, pareto_k: np.ndarray, obs: Sequence[Any], *, num_draws: int, good_k: float = 0.7
 ) -> Any:
-    """Expected log predictive density by datum, (n,), in nats, for `compare`, `plot_compare` and `plot_khat`.
+    """Expected log predictive density by datum, (n,), in nats, for ArviZ's `compare`, `plot_compare` and `plot_khat`.
 
     `ELPDData` in ArviZ 0.23 and 1.2, `ELPDDataLOO` from 1.3 on. Where there is no k-hat, `pareto_k` is NaN.
     """
@@ -118,7 +117,7 @@ def elpd_data(
     n = len(elpd_i)
     elpd = xr.DataArray(np.asarray(elpd_i, float), dims="obs", coords={"obs": list(obs)}, name="elpd_i")
     k = xr.DataArray(np.asarray(pareto_k, float), dims="obs", coords={"obs": list(obs)}, name="pareto_k")
-    total, se, high = float(elpd.sum()), standard_error_of_sum(elpd.values), bool((k > good_k).any())
+    total, se, high = float(elpd.sum()), _standard_error_of_sum(elpd.values), bool((k > good_k).any())
     if is_1:
         kind, more = (arviz.ELPDDataLOO, {}) if hasattr(arviz, "ELPDDataLOO") else (arviz.ELPDData, {"kind": "loo"})
         return kind(
@@ -132,49 +131,6 @@ def elpd_data(
     return arviz.ELPDData(data=list(said.values()), index=list(said))
 
 
-def standard_error_of_sum(values: np.ndarray) -> float:
+def _standard_error_of_sum(values: np.ndarray) -> float:
     """Standard error of the sum of values (n,), over samples of n data; NaN for one datum."""
     return float(np.sqrt(len(values)) * values.std(ddof=1)) if len(values) > 1 else math.nan
-
-
-def compare(elpd_i: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """ArviZ's comparison of expected log predictive densities by datum, each (n,), in nats; the best first.
-
-    The columns are `rank`, `elpd`, `se`, `elpd_diff` = elpd - that of the best, never positive (ArviZ 0.23 has the
-    other sign), `dse`, the paired standard error of the difference, and the stacking `weight`; values are not rounded.
-    Variances over the data divide by n - 1 (ArviZ: by n), and standard errors are NaN for one datum.
-    """
-    arviz, is_1 = _arviz()
-    names = list(elpd_i)
-    values = np.array([elpd_i[name] for name in names], float)
-    best = values.max(0)  # stacking uses exp(elpd_i), which underflows below -745 nats: subtract the maximum
-    n = values.shape[1]
-    given = {
-        name: elpd_data(v - best, np.full(n, math.nan), range(n), num_draws=0)
-        for name, v in zip(names, values, strict=True)
-    }
-    with _quiet(), np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        table = arviz.compare(given, **({"round_to": "none"} if is_1 else {"scale": "log"}))
-    order = [names.index(name) for name in table.index]
-    found = table[["rank"]].astype(int)
-    found["elpd"], found["se"] = values.sum(1)[order], [standard_error_of_sum(v) for v in values[order]]
-    found["elpd_diff"] = 0.0 - table["elpd_diff"].abs()
-    found["dse"] = [0.0, *(standard_error_of_sum(values[order[0]] - v) for v in values[order[1:]])]
-    return found.join(table[["weight"]].astype(float))
-
-
-def plot_compare(table: pd.DataFrame, **options: Any) -> Any:
-    """ArviZ's plot of a result of `compare`: Axes in 0.23, a PlotCollection in 1.x."""
-    arviz, is_1 = _arviz()
-    if not is_1:
-        table = table.rename(columns={"elpd": "elpd_loo"}).assign(scale="log")
-    with _quiet():
-        return arviz.plot_compare(table, **options)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences warnings of ArviZ 0.23 about uses that newer pandas and matplotlib deprecate."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small_models import CASES, SMALL, diagonal, hierarchy, ppca, two_modes
 
-from ppl_vae import Flat, Gaussian, Point, build, data, evaluate
-from ppl_vae.diagnostics.evidence.compare import compare
+from ppl_vae import Flat, Gaussian, Point, build, compare, data, diagnostics, evaluate
 from ppl_vae.diagnostics.evidence.elpd import Elpd, elpd
 
 
@@ -66,7 +66,10 @@ def test_an_evaluation_is_taken_as_it_is(vae, digits):
     assert of.good_k == evaluation.good_k
     assert of.unreliable == pytest.approx(evaluation.unreliable)
     of_mixed, of_one = compare({"a": evaluation, "b": again}), compare({"a": of, "b": again})
-    assert of_mixed.equals(of_one)
+    same = ["nll", "nll_se", "difference", "difference_se", "weight", "nll_mcse", "nll_bias", "unreliable", "method"]
+    pd.testing.assert_frame_equal(of_mixed[same], of_one[same])
+    assert of_mixed.loc["a", ["elbo", "kl", "active_units"]].notna().all()
+    assert of_one.loc["a", ["elbo", "kl", "active_units"]].isna().all()  # `Elpd` does not have them
 
 
 def test_grey_levels_are_in_raw_units():
@@ -107,25 +110,43 @@ def test_compare_is_the_manual_one(three):
     log_px = {name: e.per_datum["log_px"].to_numpy() for name, e in three.items()}
     best = max(log_px, key=lambda name: log_px[name].sum())
     assert table.index[0] == best
-    assert table.loc[best, ["elpd_diff", "dse"]].tolist() == [0, 0]
+    assert table.loc[best, ["difference", "difference_se"]].tolist() == [0, 0]
     for name, row in table.iterrows():
-        difference = log_px[name] - log_px[best]
-        assert row["elpd"] == pytest.approx(three[name].estimate)
-        assert row["se"] == pytest.approx(three[name].se)
-        assert row["elpd_diff"] == pytest.approx(difference.sum(), rel=1e-9)
-        assert row["elpd_diff"] <= 0
-        assert row["dse"] == pytest.approx(np.sqrt(len(difference) * difference.var(ddof=1)), rel=1e-9)
-        assert row["mcse"] == pytest.approx(three[name].mcse)
-        assert row["bias"] == pytest.approx(three[name].bias)
+        difference = log_px[best] - log_px[name]
+        assert row["nll"] == pytest.approx(-log_px[name].mean(), rel=1e-12)
+        assert row["nll_se"] == pytest.approx(three[name].se / 120)
+        assert row["difference"] == pytest.approx(difference.mean(), rel=1e-9)
+        assert row["difference"] >= 0
+        assert row["difference_se"] == pytest.approx(difference.std(ddof=1) / 120**0.5, rel=1e-9)
+        assert row["nll_mcse"] == pytest.approx(three[name].mcse / 120)
+        assert row["nll_bias"] == pytest.approx(-three[name].bias / 120)
         assert row["method"] == "iwae"
+    assert table["weight"].sum() == pytest.approx(1)
+
+
+def test_the_old_table_is_that_in_nats_over_all_data(three):
+    with pytest.warns(DeprecationWarning, match=r"ppl_vae.diagnostics.compare is ppl_vae.compare now"):
+        old = diagnostics.compare
+    table, new = old(three), compare(three)
+    assert list(table.columns) == [
+        *("rank", "elpd", "se", "elpd_diff", "dse", "weight", "mcse", "bias", "unreliable", "method", "num_samples")
+    ]
+    assert list(table.index) == list(new.index)
+    assert table["rank"].tolist() == [0, 1, 2]
+    for name, row in table.iterrows():
+        found = [three[name].estimate, three[name].se, three[name].mcse, three[name].bias]
+        assert row[["elpd", "se", "mcse", "bias"]].tolist() == pytest.approx(found)
+        assert row["elpd_diff"] == pytest.approx(-120 * new.loc[name, "difference"])
+    with pytest.raises(ValueError, match=r"held-out data, got for 'a': .*these are the training data"):
+        old({"a": replace(three["exact"], held_out=False)})
 
 
 def test_a_warning_says_which_difference_is_no_evidence(three):
     assert three["far"].unreliable > 0.1 >= three["exact"].unreliable
     warning = compare(three).attrs["warning"]
-    assert "for 'far'" in warning
-    assert "'exact'" not in warning
-    assert f"{-three['far'].bias:.2g} in all, is no evidence" in warning
+    assert "far: nll is an upper bound" in warning
+    assert "exact" not in warning
+    assert f"as small as {-three['far'].bias / 120:.2g} nats per datum, the largest bias" in warning
     assert compare({"exact": three["exact"]}).attrs["warning"] == ""
 
 
@@ -163,8 +184,7 @@ def test_training_data_are_not_held_out(vae, digits):
     assert said.dataset.attrs["held_out"] == 0
     bare = elpd(vae, digits.train.x, held_out=False, num_samples=25, seed=0)
     for result in (said, evaluation, bare, Elpd.of(evaluation, held_out=False)):
-        with pytest.raises(ValueError, match="compare expects held-out data, got the training data"):
-            compare({"a": result})
+        assert "these are the training data" in compare({"a": result}).caution["a"]
 
 
 def test_what_cannot_be_compared(vae, digits):
@@ -178,8 +198,11 @@ def test_what_cannot_be_compared(vae, digits):
     with pytest.raises(ValueError, match="one base measure, got a mass for 'a' and a density for 'b'"):
         compare({"a": test, "b": density})
     broken = replace(test, per_datum=test.per_datum.assign(log_px=-np.inf))
-    with pytest.raises(ValueError, match="a finite log p\\(x\\) for each datum, got 25 of 25 of 'b'"):
-        compare({"a": test, "b": broken})
+    table = compare({"b": broken, "a": test})
+    assert table.nll["b"] == np.inf
+    assert table.index[0] == "a"
+    assert table.weight.tolist() == [1, 0]
+    assert "log p(x) is not finite for 25 data, obs " in table.caution["b"]
     with pytest.raises(ValueError, match="a method among"):
         elpd(vae, digits.test, method="loo")
 
@@ -198,4 +221,4 @@ def test_a_point_mass_has_no_log_p_of_x(digits):
 def test_one_datum(vae, digits):
     found = elpd(vae, digits.test[:1], num_samples=25, seed=0)
     assert math.isnan(found.se)
-    assert compare({"only": found}).loc["only", "elpd"] == pytest.approx(found.estimate)
+    assert compare({"only": found}).nll["only"] == pytest.approx(-found.estimate)

@@ -1,0 +1,71 @@
+"""What `compare` reads of a result."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.libraries import pd
+
+__all__ = ["Comparable"]
+
+
+class Comparable(ABC):
+    """log p(x) by datum of one model, and on what scale and data: what decides whether two may be ranked.
+
+    Attributes
+    ----------
+    per_datum
+        Indexed by `obs`; without a column `log_px`, in nats, it is not to be ranked.
+    num_samples, base_measure, data
+        As of `Evaluation`.
+    """
+
+    per_datum: pd.DataFrame
+    num_samples: int
+    base_measure: str
+    data: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def estimator(self) -> str:
+        """The method that gave log p(x), as `log_marginal_likelihood` names it."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the data are known to be those that the parameters were fitted to."""
+        return bool(self.data["provenance"].get("split") == "train")
+
+    @property
+    def num_active(self) -> float:
+        """Number of active latent units, over all sites; NaN: not known."""
+        return math.nan
+
+    @property
+    def one_code(self) -> bool:
+        """Whether all draws of a datum were equal: q is a code (`VectorQuantized`), and `log_px` is the ELBO."""
+        return False
+
+    @property
+    def good_k(self) -> float:
+        """The largest k-hat at which an estimate of this many samples is reliable; NaN for fewer than 25."""
+        return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
+
+    @property
+    def unreliable(self) -> float:
+        """Share of the data whose log p(x) is unreliable; NaN where that is not known.
+
+        Those with a k-hat above `good_k`, and those whose error is not known: of a discrete latent, not every state was
+        drawn, and there are too many to sum over. Those that are not `believed`, where `per_datum` says which.
+        """
+        if self.one_code:
+            return math.nan
+        if "believed" in self.per_datum:
+            return float(1 - self.per_datum["believed"].mean())
+        none = pd.Series(dtype=float)
+        k, error = (self.per_datum.get(name, none) for name in ("pareto_k", "log_px_mcse"))
+        if math.isnan(self.good_k) or not (k.notna() | error.isna() | error.eq(0)).any():
+            return math.nan
+        return float((k.gt(self.good_k) | error.isna()).mean())
