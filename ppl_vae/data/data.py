@@ -205,7 +205,8 @@ class Data:
         """Data (x - mean) / sd, by the mean and sd of the observed elements of the training data.
 
         Positive data stay positive: they are divided by their geometric mean. Discrete columns of a table stay as they
-        are, a constant one is only shifted, to 0; the repr says which. Results are in raw units all the same.
+        are, and so do its shares, `unit` columns beside others; a constant one is only shifted, to 0; the repr says
+        which. Results are in raw units all the same.
 
         Parameters
         ----------
@@ -217,7 +218,7 @@ class Data:
         Returns
         -------
         Data
-            With a domain that is real in place of real and unit.
+            With a domain that is real in place of real, and of unit where all columns are.
 
         Raises
         ------

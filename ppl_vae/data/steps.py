@@ -180,16 +180,17 @@ def over_all(train: Split, domain: Domain, seed: int) -> Standard:
 
 
 def by_column(train: Split, domain: Domain, seed: int) -> Standard:
-    """Mean and standard deviation of each column of real or unit values; of a positive one 0 and the geometric mean.
+    """Mean and standard deviation of each column of real values; of a positive one 0 and the geometric mean.
 
-    Discrete columns stay as they are. A constant column is shifted to 0 and not scaled, one without an observed element
-    stays as it is.
+    Discrete columns stay as they are, and so do shares (unit) beside columns of other kinds, which somebody called so;
+    where all columns are unit, they become real. A constant column is shifted to 0 and not scaled, one without an
+    observed element stays as it is.
 
     Raises
     ------
     ValueError
-        For data that are no table, for a table of discrete columns only, and for one whose other columns are all
-        constant.
+        For data that are no table, for a table of discrete columns only, and for one without shares whose other columns
+        are all constant.
     """
     if train.x.dim() != 2:
         raise ValueError(
@@ -198,31 +199,37 @@ def by_column(train: Split, domain: Domain, seed: int) -> Standard:
         )
     _refuse_discrete(domain)
     columns, domains = moments.of_columns(train, seed), domain.columns(train.x.shape[1])
-    found = [_of_column(*both) for both in zip(domains, columns, strict=True)]
-    if all(one.left for one in found):
+    shares = len(domain.kinds) > 1
+    found = [_of_column(*both, shares) for both in zip(domains, columns, strict=True)]
+    if all(one.left for one in found) and not any(one.left == _SHARE for one in found):
         raise _constant(next((one for one in columns if one.number), columns[0]))
     alike = {said: [str(j) for j, one in enumerate(found) if one.left == said] for said in _LEFT}
-    if len(domain.kinds) > 1:  # else the repr says that all are real now
-        alike["of shares, real now"] = [str(j) for j, one in enumerate(domains) if one.kind == "unit"]
     left = "; ".join(f"{'columns'[: 6 + (len(js) > 1)]} {', '.join(js)} {said}" for said, js in alike.items() if js)
     loc, scale, kind, _ = zip(*found, strict=True)
     return Standard(loc, scale, kind, left)
 
 
-_LEFT = ("discrete, as before", "constant, only shifted", "without an observed element, as before")
+_DISCRETE, _CONSTANT, _EMPTY, _SHARE = _LEFT = (
+    "discrete, as before",
+    "constant, only shifted",
+    "without an observed element, as before",
+    "of shares, as before",
+)
 
 
-def _of_column(domain: Domain, seen: Moments) -> Standard:
-    """How a column is standardized, by the moments of its observed values."""
+def _of_column(domain: Domain, seen: Moments, shares: bool) -> Standard:
+    """How a column is standardized, by the moments of its observed values; unit ones stay as they are if `shares`."""
     kind = domain.kind
     if domain.discrete:
-        return Standard(0.0, 1.0, kind, _LEFT[0])
+        return Standard(0.0, 1.0, kind, _DISCRETE)
+    if kind == "unit" and shares:
+        return Standard(0.0, 1.0, kind, _SHARE)
     if not seen.number:
-        return Standard(0.0, 1.0, kind, _LEFT[2])
+        return Standard(0.0, 1.0, kind, _EMPTY)
     if kind == "positive":
         return Standard(0.0, seen.geometric, kind)
     if seen.low == seen.high:
-        return Standard(seen.low, 1.0, "real", _LEFT[1])
+        return Standard(seen.low, 1.0, "real", _CONSTANT)
     return Standard(seen.mean, seen.sd, "real")
 
 

@@ -108,7 +108,7 @@ def test_only_continuous_columns_are_standardized():
     kinds = ("real", "categories", "positive", "real", "unit", "real")
     domain = Domain(kinds, (None, 4, None, None, None, None))
     data = from_arrays(np.c_[x, np.zeros(n)], mask=missing, domain=domain).standardize()
-    assert data.domain.kind == ("real", "categories", "positive", "real", "real", "real")
+    assert data.domain.kind == ("real", "categories", "positive", "real", "unit", "real")
     assert torch.equal(data.test.x[:, 1], data.test.x[:, 1].round())
     assert float(data.train.x[:, 2].log().mean()) == pytest.approx(0, abs=1e-5)
     assert not data.train.x[:, 3].any()
@@ -117,6 +117,18 @@ def test_only_continuous_columns_are_standardized():
         from_arrays(np.c_[x, np.zeros(n)], mask=missing, domain=domain).standardize(per="all")
     with pytest.raises(ValueError, match="unit or real data, got binary, counts"):
         from_arrays(np.ones((30, 2)), domain=Domain(("binary", "counts"))).standardize()
+
+
+def test_a_table_that_is_standardized_already_stays_so():
+    """Ones of mean 0 and sd 1, zeros and ones among numbers, and a constant that float32 does not hold."""
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.normal(5, 3, 200), rng.random(200) < 0.3, np.full(200, 0.1)]
+    once = from_arrays(x, domain=Domain("real")).standardize()
+    twice = once.standardize()
+    assert torch.allclose(twice.train.x, once.train.x, atol=1e-6)
+    assert float(once.train.x[:, 1].mean()) == pytest.approx(0, abs=1e-6)
+    assert not once.train.x[:, 2].any()
+    assert torch.allclose(twice.domain.raw(twice.test.x), torch.from_numpy(x)[once.test.index].float(), atol=1e-5)
 
 
 def test_positive_images_are_scaled_by_one_number():

@@ -331,10 +331,15 @@ def test_whole_categories_with_gaps_are_read_and_written_as_whole_numbers(tmp_pa
     assert set(again.train.x[again.train.observed].tolist()) == {0.0, 1.0, 2.0}
 
 
-def test_columns_of_shares_that_become_real_are_told():
+def test_shares_beside_other_columns_stay_shares():
     n = np.arange(60)
     frame = pd.DataFrame({"share": (n + 1) / 62, "income": 1e4 + n**2, "rooms": n % 4})
-    table = from_frame(frame, {"share": "unit"}).standardize()
-    assert table.domain.kind == ("real", "real", "counts")
-    assert "; column 2 discrete, as before; column 0 of shares, real now" in repr(table)
+    plain = from_frame(frame, {"share": "unit"})
+    table = plain.standardize()
+    assert table.domain.kind == ("unit", "real", "counts")
+    assert torch.equal(table.train.x[:, 0], plain.train.x[:, 0])
+    assert "; column 2 discrete, as before; column 0 of shares, as before" in repr(table)
     assert "shares" not in repr(from_frame(frame).standardize())
+    without = from_frame(frame[["share", "rooms"]], {"share": "unit"})  # nothing is left to standardize
+    assert torch.equal(without.standardize().train.x, without.train.x)
+    assert from_frame(frame[["share"]], {"share": "unit"}).standardize().domain.kind == "real"
