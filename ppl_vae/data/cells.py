@@ -113,7 +113,7 @@ def from_anndata(
     Parameters
     ----------
     adata
-        An AnnData object; anndata itself is not needed.
+        An AnnData object; anndata itself, which asks for pandas below 3, is not needed: `from_file` reads .h5ad files.
     layer
         The layer to take in place of ``adata.X``: raw counts, say.
     batch_key
@@ -137,7 +137,9 @@ def from_anndata(
     """
     if not all(hasattr(adata, part) for part in ("X", "layers", "obs", "var_names")):
         raise TypeError(
-            f"from_anndata expects an AnnData object, got {type(adata).__name__}; give one, or arrays to from_arrays"
+            f"from_anndata expects an AnnData object, got {type(adata).__name__}; give one (anndata asks for pandas "
+            "below 3: pip install 'ppl_vae[cells]'), or the path of a .h5ad file to from_file, which needs no anndata, "
+            "or arrays to from_arrays"
         )
     x, columns = matrix(adata, layer), [*([batch_key] if batch_key else []), *context]
     obs = _chosen(adata.obs, [*columns, *([labels_key] if labels_key else [])])
