@@ -35,7 +35,18 @@ from ppl_vae.nets import (
     GRUDecoder,
     GRUEncoder,
 )
-from ppl_vae.posteriors import IAF, DiagonalNormal, FullRankNormal, Point, Posterior, TopK, VectorQuantized
+from ppl_vae.posteriors import (
+    IAF,
+    DiagonalNormal,
+    FullRankNormal,
+    GaussianMixturePosterior,
+    LowRankNormal,
+    Point,
+    Posterior,
+    SplineFlow,
+    TopK,
+    VectorQuantized,
+)
 from ppl_vae.priors import (
     CodePrior,
     ConditionalNormal,
@@ -86,12 +97,14 @@ __all__ = [
     "GatedMLP",
     "Gaussian",
     "GaussianMixture",
+    "GaussianMixturePosterior",
     "GaussianNoise",
     "Heterogeneous",
     "Imputation",
     "Laplace",
     "Likelihood",
     "LogNormal",
+    "LowRankNormal",
     "Masking",
     "Multinomial",
     "NegativeBinomial",
@@ -105,6 +118,7 @@ __all__ = [
     "Refined",
     "Run",
     "SaltAndPepper",
+    "SplineFlow",
     "StandardNormal",
     "StudentT",
     "TopK",

@@ -15,6 +15,7 @@ from ppl_vae.distributions.log_normal import LogNormal
 from ppl_vae.distributions.mixture import Mixture
 from ppl_vae.distributions.multinomial import Multinomial, log_shares
 from ppl_vae.distributions.negative_binomial import NegativeBinomial
+from ppl_vae.distributions.normal_mixture import NormalMixture
 from ppl_vae.distributions.poisson import Poisson
 from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
@@ -38,6 +39,7 @@ __all__ = [
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
+    "NormalMixture",
     "Poisson",
     "Row",
     "StudentT",

@@ -39,6 +39,7 @@ class StudentT(Scalar):
         "scale": constraints.positive,
     }
     support = constraints.real
+    has_rsample = True
     df: Tensor
     loc: Tensor
     scale: Tensor
@@ -50,13 +51,12 @@ class StudentT(Scalar):
         tail = (half + 0.5) * torch.log1p(((x - loc) / scale).square() / df)
         return ratio - 0.5 * math.log(2 * math.pi) - scale.log() - tail
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """A normal variate over the root of a gamma variate."""
-        with torch.no_grad():
-            shape = self._extended_shape(torch.Size(sample_shape))
-            half = (self.df / 2).expand(shape)
-            precision = torch._standard_gamma(half).clamp_min(torch.finfo(half.dtype).tiny) / half
-            return self.loc + self.scale * torch.randn_like(half) * precision.rsqrt()
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """A normal variate over the root of a gamma variate, whose gradient by df is implicit."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        half = (self.df / 2).expand(shape)
+        precision = torch._standard_gamma(half).clamp_min(torch.finfo(half.dtype).tiny) / half
+        return self.loc + self.scale * torch.randn_like(half) * precision.rsqrt()
 
     @property
     def mean(self) -> Tensor:

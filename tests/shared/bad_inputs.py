@@ -121,6 +121,7 @@ COUNTS = ("seed", "patience", "num_points", "num_projections", "steps", "columns
 FINE = {
     *((f"ppl_vae.{name}", "scale", "3") for name in ("Gaussian", "likelihoods.Laplace", "StudentT", "LogNormal")),
     ("ppl_vae.StudentT", "df", "3"),
+    ("ppl_vae.posteriors.StudentT", "df", "3"),
     ("ppl_vae.CorrelatedGaussian", "covariance", "3"),
     *((f"ppl_vae.objectives.{name}", "epochs", said) for name in ("Linear", "Cyclical") for said in ("1.5", "2**70")),
 }
@@ -723,6 +724,7 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
         for name in ("likelihoods.Laplace", "StudentT", "LogNormal")
     ),
     ("ppl_vae.StudentT", "df=2", {"df": 2.0}),
+    ("ppl_vae.posteriors.StudentT", "df=2", {"df": 2.0}),
     ("ppl_vae.StudentT", "df=decoder", {"df": "decoder"}),
     ("ppl_vae.CorrelatedGaussian", "covariance=0", {"covariance": 0}),
     ("ppl_vae.CorrelatedGaussian", "covariance=diagonal", {"covariance": "diagonal"}),
@@ -738,6 +740,10 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.CodePrior", "posterior=None", {"posterior": None}),
     ("ppl_vae.CodePrior", "a posterior without codes", {"posterior": Made(lambda: ppl_vae.DiagonalNormal(**SHAPES))}),
     ("ppl_vae.IAF", "latent_dim=1", {"latent_dim": 1}),
+    ("ppl_vae.SplineFlow", "latent_dim=1", {"latent_dim": 1}),
+    ("ppl_vae.SplineFlow", "num_bins=1", {"num_bins": 1}),
+    ("ppl_vae.LowRankNormal", "rank=0", {"rank": 0}),
+    ("ppl_vae.GaussianMixturePosterior", "num_components=0", {"num_components": 0}),
     ("ppl_vae.plots.bounds", "another length", {"upper": [1.0]}),
     ("ppl_vae.plots.coverage", "another length", {"observed": [0.5]}),
     ("ppl_vae.plots.coverage", "ax=3", {"ax": 3}),

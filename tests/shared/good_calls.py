@@ -45,6 +45,7 @@ MODULES = (
     corruptions,
     training,
     likelihoods,
+    posteriors,
 )
 
 

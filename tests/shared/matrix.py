@@ -16,7 +16,7 @@ from ppl_vae.nets import MLP
 
 X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
 CONTEXT = (3,)
-SMALL = {"num_components": 3, "num_transforms": 2, "hidden_dim": 6, "num_codes": 6}
+SMALL = {"num_components": 3, "num_transforms": 2, "hidden_dim": 6, "num_codes": 6, "num_bins": 2}
 
 
 def leaves(module):
