@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, checked
+from ppl_vae.nets.convolutions import halving, through, transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.network import Activation, Channels, Network, Shape, activation_of, halvings, leading_of
 
@@ -48,10 +48,7 @@ class ConvEncoder(Network):
         super().__init__()
         self.in_shape = _image("ConvEncoder", "in_shape", in_shape)
         depths = [self.in_shape[0], *channels]
-        layers: list[nn.Module] = []
-        for before, after in pairwise(depths):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), activation_of(activation)]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = halving(nn.Conv2d, depths, activation)
         features = (depths[-1], *halvings(self.in_shape[1:], len(channels))[-1])
         self.head = MLP(features, out_shape, context=context, hidden_dims=hidden_dims, activation=activation)
 
@@ -97,19 +94,13 @@ class ConvDecoder(Network):
         self.sizes = halvings(height_width, len(channels))[::-1]
         self.features = (channels[0], *self.sizes[0])
         self.stem = MLP(in_shape, self.features, context=context, hidden_dims=hidden_dims, activation=activation)
-        depths = [*channels, math.prod(self.out_shape[:-2])]
         self.activation = activation_of(activation)
-        self.convolutions = nn.ModuleList(
-            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(depths)
-        )
+        self.convolutions = transposed(nn.ConvTranspose2d, [*channels, math.prod(self.out_shape[:-2])])
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         h = self.stem(first, *context)
-        leading = h.shape[:-3]
-        h = h.reshape(-1, *self.features)
-        for convolution, (height, width) in zip(self.convolutions, self.sizes[1:], strict=True):
-            h = convolution(self.activation(h))[..., :height, :width]  # doubled, then cut to odd sizes
-        return h.reshape(*leading, *self.out_shape)
+        made = through(h.reshape(-1, *self.features), self.convolutions, self.activation, self.sizes[1:])
+        return made.reshape(*h.shape[:-3], *self.out_shape)
 
 
 def _image(owner: str, name: str, shape: Shape) -> tuple[int, ...]:

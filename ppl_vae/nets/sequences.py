@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from ppl_vae.arguments import Count, checked
+from ppl_vae.nets.convolutions import halving, through, transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.network import (
     Activation,
@@ -108,10 +108,7 @@ class Conv1dEncoder(_OfSequences):
     ) -> None:
         super().__init__()
         depths = [self._enter("Conv1dEncoder", in_shape, masked, levels), *channels]
-        layers: list[nn.Module] = []
-        for before, after in pairwise(depths):
-            layers += [nn.Conv1d(before, after, 3, stride=2, padding=1), activation_of(activation)]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = halving(nn.Conv1d, depths, activation)
         steps = halvings((self.steps,), len(channels))[-1]
         self.head = MLP(
             (depths[-1], *steps), out_shape, context=context, hidden_dims=hidden_dims, activation=activation
@@ -259,22 +256,16 @@ class Conv1dDecoder(_ToSequences):
     ) -> None:
         super().__init__()
         rows, steps, width = self._leave("Conv1dDecoder", out_shape)
-        self.sizes = [size for (size,) in halvings((steps,), len(channels))[::-1]]
-        self.features = (channels[0], self.sizes[0])
+        self.sizes = halvings((steps,), len(channels))[::-1]
+        self.features = (channels[0], *self.sizes[0])
         self.stem = MLP(in_shape, self.features, context=context, hidden_dims=hidden_dims, activation=activation)
         self.activation = activation_of(activation)
-        self.convolutions = nn.ModuleList(
-            nn.ConvTranspose1d(before, after, 4, stride=2, padding=1)
-            for before, after in pairwise([*channels, rows * width])
-        )
+        self.convolutions = transposed(nn.ConvTranspose1d, [*channels, rows * width])
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         h = self.stem(first, *context)
-        leading = h.shape[:-2]
-        h = h.reshape(-1, *self.features)
-        for convolution, steps in zip(self.convolutions, self.sizes[1:], strict=True):
-            h = convolution(self.activation(h))[..., :steps]  # doubled, then cut to odd lengths
-        return self._by_row(h.mT, leading)
+        made = through(h.reshape(-1, *self.features), self.convolutions, self.activation, self.sizes[1:])
+        return self._by_row(made.mT, h.shape[:-2])
 
 
 @checked

@@ -1,0 +1,35 @@
+"""Strided convolutions and their transposes, in one dimension and in two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from ppl_vae.nets.network import Activation, activation_of
+
+__all__ = ["halving", "through", "transposed"]
+
+Convolution = type[nn.Conv1d] | type[nn.Conv2d]
+Transposed = type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]
+
+
+def halving(kind: Convolution, channels: Sequence[int], activation: Activation) -> nn.Sequential:
+    """Convolutions from each number of channels to the next, each halving the size and followed by an activation."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        layers += [kind(before, after, 3, stride=2, padding=1), activation_of(activation)]
+    return nn.Sequential(*layers)
+
+
+def transposed(kind: Transposed, channels: Sequence[int]) -> nn.ModuleList:
+    """Transposed convolutions from each number of channels to the next, each doubling the size."""
+    return nn.ModuleList(kind(before, after, 4, stride=2, padding=1) for before, after in pairwise(channels))
+
+
+def through(h: Tensor, convolutions: nn.ModuleList, activation: nn.Module, sizes: Iterable[tuple[int, ...]]) -> Tensor:
+    """h (n, channels, *size) after an activation and a transposed convolution for each of the sizes that follow."""
+    for convolution, size in zip(convolutions, sizes, strict=True):
+        h = convolution(activation(h))[(..., *map(slice, size))]  # doubled, then cut to odd sizes
+    return h
