@@ -18,6 +18,7 @@ from ppl_vae.isolation import recorded
 from ppl_vae.precision import in_float64
 from ppl_vae.rows import Rows, dense
 from ppl_vae.tensors import LEAVE, as_mask, as_tensor, check_finite, is_array, missing_in, whole_mask
+from ppl_vae.transform import Transform
 
 __all__ = ["Split"]
 
@@ -139,7 +140,7 @@ class Split:
         """
         x, mask = self.x, self.mask
         for transform in self.pending:
-            if isinstance(x, Rows) and getattr(transform, "deterministic", False):
+            if isinstance(x, Rows) and isinstance(transform, Transform) and transform.deterministic:
                 x = x.then(transform)
             else:
                 x = transform(dense(x))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.adaptive.student import Student
+from ppl_vae.ascent import ascend
 from ppl_vae.precision import in_float64
 from ppl_vae.unconstrained import LogJoint
 
@@ -63,15 +64,12 @@ def climbed(joint: LogJoint, u: Tensor, widths: Tensor, *, num_steps: int, learn
 
 
 def _ascended(f: Callable[..., Tensor], given: list[Tensor], *, num_steps: int, learning_rate: float) -> list[Tensor]:
-    """Arguments that raise the sum of f; Adam is elementwise, so that no datum depends on the others."""
+    """Arguments that raise the sum of f."""
     variables = [v.clone().requires_grad_() for v in given]
-    adam = torch.optim.Adam(variables, lr=learning_rate, betas=(0.9, 0.99))
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
-    with torch.enable_grad():
-        for _ in range(num_steps):
-            grads = torch.autograd.grad(-f(*variables).sum(), variables, materialize_grads=True)
-            for variable, grad in zip(variables, grads, strict=True):
-                variable.grad = grad.nan_to_num(0.0, 0.0, 0.0)  # non-finite gradient: freeze that datum
-            adam.step()
-            decay.step()
+
+    def descent(*variables: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            return torch.autograd.grad(-f(*variables).sum(), variables, materialize_grads=True)
+
+    ascend(descent, variables, num_steps=num_steps, learning_rate=learning_rate, betas=(0.9, 0.99))
     return [v.detach() for v in variables]

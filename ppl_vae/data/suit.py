@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ppl_vae.domain import Domain
+from ppl_vae.factories import made_by, name_of
 
 __all__ = ["steps_between", "way_to"]
 
@@ -30,9 +31,8 @@ def way_to(likelihood: Callable[..., Any], domain: Domain) -> Callable[[Any, int
     ValueError
         If no steps lead from the domain of the data to one of the likelihood.
     """
-    scores = getattr(likelihood, "func", likelihood)
-    kinds = getattr(scores, "kinds", None)
-    name = getattr(scores, "__name__", repr(scores))
+    scores, name = made_by(likelihood), name_of(likelihood)
+    kinds = getattr(scores, "kinds", None)  # likelihoods are of a higher layer
     if not kinds or not callable(likelihood) or not isinstance(scores, type):
         raise TypeError(
             f"suit expects a likelihood class with `kinds`, got {name} without; give the class, or a "

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Positive, checked
+from ppl_vae.transform import Transform
 
 __all__ = ["Dequantize", "SampleBinary", "Standardize", "Threshold"]
 
 
 @checked
 @dataclass(frozen=True)
-class SampleBinary:
+class SampleBinary(Transform):
     """x ~ Bernoulli(x / top): a grey value as the probability of a one.
 
     Parameters
@@ -33,7 +34,7 @@ class SampleBinary:
 
 @checked
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(Transform):
     """1 where x / top > at, else 0; data that are sparse or on disk stay so.
 
     Parameters
@@ -56,7 +57,7 @@ class Threshold:
 
 @checked
 @dataclass(frozen=True)
-class Dequantize:
+class Dequantize(Transform):
     """(x + u) / levels in [0, 1), u ~ U[0, 1): a density of it bounds the mass of the grey levels.
 
     Parameters
@@ -80,7 +81,7 @@ class Dequantize:
 
 @checked
 @dataclass(frozen=True)
-class Standardize:
+class Standardize(Transform):
     """(x - loc) / scale, with one loc and scale for all elements, or one for each column, the last dimension of x.
 
     Data that are sparse or on disk stay so.

@@ -12,6 +12,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from ppl_vae import traces
+from ppl_vae.ascent import ascend
 from ppl_vae.captured import Function, Replayed
 from ppl_vae.diagnostics.guide.families import family_of
 from ppl_vae.draws import score
@@ -78,7 +79,7 @@ def refine(
 ) -> Refined:
     """Maximize each datum's ELBO over the parameters of its q, from the encoder's output, by Adam with cosine decay.
 
-    Adam is elementwise, so the result of a datum does not depend on the others. Call it inside `session.diagnosing`.
+    The result of a datum does not depend on the others. Call it inside `session.diagnosing`.
 
     Raises
     ------
@@ -89,14 +90,7 @@ def refine(
     score(refined, args, mask, 1, 0, num_particles * len(args[0]), where)  # creates the offsets
     gradients = Replayed(_gradients(refined, args, mask, num_particles, where), by=folded)
     offsets = [o for given in refined.offsets.values() for o in given]
-    adam = torch.optim.Adam(offsets, lr=learning_rate)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_steps)
-    for _ in range(num_steps):
-        for offset, grad in zip(offsets, gradients(*offsets), strict=True):
-            offset.grad = grad.nan_to_num(0.0, 0.0, 0.0)  # non-finite gradient: freeze that datum
-        adam.step()
-        decay.step()
-        on_step()
+    ascend(gradients, offsets, num_steps=num_steps, learning_rate=learning_rate, on_step=on_step)
     return refined
 
 
