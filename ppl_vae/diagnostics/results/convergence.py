@@ -11,6 +11,8 @@ from ppl_vae.libraries import stats
 
 __all__ = ["ess", "rhat"]
 
+_LARGE = 1e300
+
 
 def rhat(draws: np.ndarray) -> np.ndarray:
     """Rank-normalized split R-hat of draws (chain, draw, ...), (...), the larger of the plain and the folded one.
@@ -50,6 +52,8 @@ def _where_known(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> np
 
 
 def _rank_rhat(z: np.ndarray) -> np.ndarray:
+    largest = np.abs(z).max((-2, -1), keepdims=True)
+    z = np.where(largest > _LARGE, z / 8, z)  # R-hat is one of ranks; distances from the median must not overflow
     folded = np.abs(z - np.median(z, (-2, -1), keepdims=True))
     # the folded one is NaN where all draws are equally far from the median, as a balanced pair of values is
     found: np.ndarray = np.fmax(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))

@@ -70,6 +70,12 @@ def test_the_middle_draw_of_an_odd_number_counts_as_not_finite():
         assert np.isnan(found).tolist() == [True] + 7 * [False]
 
 
+def test_r_hat_is_the_same_at_any_scale():
+    z = chains("slow", 4, 200)
+    z = z / np.abs(z).max()
+    np.testing.assert_array_equal(rhat(z * np.finfo(float).max), rhat(z))
+
+
 def test_single_precision_as_double():
     z = chains("slow", 4, 200).astype(np.float32)
     np.testing.assert_array_equal(ess(z), ess(z.astype(float)))
