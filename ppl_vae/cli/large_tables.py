@@ -43,6 +43,7 @@ def filled(before: pd.DataFrame, found: Imputation, draw: int | None) -> tuple[p
 def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) -> None:
     """Write the table with its gaps filled; row group i is imputed with the seed of the command plus i."""
     rounded: dict[str, str] = {}
+    columns = {column["name"] for column in split.provenance["columns"]}
     rows = good = 0
     with ExitStack() as stack:
         files = {draw: stack.enter_context(_parquet(path)) for draw, path in outputs(options).items()}
@@ -56,11 +57,12 @@ def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) ->
                 max_rows=options.max_rows,
                 max_bytes=2**62,
             )
+            others = table.stored(number, [n for n in table.names if n not in columns])
             before = in_text(table.group(number, table.names).reset_index(drop=True))
             for draw, file in files.items():
                 made, said = filled(before, found, draw)
                 rounded |= said
-                file.append(made)
+                file.append(made, others)
             incomplete = found.incomplete
             rows, good = rows + int(incomplete.sum()), good + int((found.pareto_k[incomplete] <= found.good_k).sum())
     print(f"imputed {rows:,} of {len(table):,} rows, a row group at a time; ", end="")
@@ -82,20 +84,25 @@ def _parquet(path: Path) -> Iterator[_Parts]:
 
 
 class _Parts:
-    """A file in Parquet, a row group after the other, all of the schema of the first."""
+    """A file in Parquet, a row group after the other, all of the schema of the first.
+
+    Columns that were not imputed keep values and types of the file they are from: pandas reads one of whole numbers as
+    floats in a group with a gap, and one of which a group has no value as of no type.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._arrow: Any = import_module("pyarrow")
         self._writer: Any = None
 
-    def append(self, frame: pd.DataFrame) -> None:
-        """Write the rows of a frame."""
-        schema = None if self._writer is None else self._writer.schema
-        rows = self._arrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    def append(self, frame: pd.DataFrame, others: Any) -> None:
+        """Write the rows of a frame, columns that are among `others`, a `pyarrow.Table`, as they are there."""
+        rows = self._arrow.Table.from_pandas(frame, preserve_index=False)
+        for name in others.column_names:
+            rows = rows.set_column(rows.schema.get_field_index(name), others.schema.field(name), others.column(name))
         if self._writer is None:
             self._writer = import_module("pyarrow.parquet").ParquetWriter(self._path, rows.schema)
-        self._writer.write_table(rows)
+        self._writer.write_table(rows.cast(self._writer.schema))
 
     def close(self) -> None:
         """End the file, if it was begun."""

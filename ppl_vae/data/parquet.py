@@ -80,8 +80,12 @@ class Table:
 
     def group(self, number: int, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of one row group."""
-        frame: pd.DataFrame = self._file.read_row_group(number, columns=list(names)).to_pandas()
+        frame: pd.DataFrame = self.stored(number, names).to_pandas()
         return frame
+
+    def stored(self, number: int, names: Sequence[str]) -> Any:
+        """The same as a `pyarrow.Table`, of the types that the file has."""
+        return self._file.read_row_group(number, columns=list(names))
 
 
 class ParquetRows(Rows):

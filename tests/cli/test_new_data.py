@@ -4,13 +4,14 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 
 from ppl_vae import Categorical, build, evaluate, fit, impute, load
 from ppl_vae.cli.main import main
-from ppl_vae.data import from_arrays, to_frame
+from ppl_vae.data import from_arrays, from_frame, to_frame
 from ppl_vae.data.files import from_file
 from ppl_vae.data.parquet import Table
 
@@ -166,6 +167,24 @@ def test_a_table_too_large_for_memory_is_imputed_by_row_group(tmp_path, table, m
     made = pd.read_parquet(out)["b"].to_numpy()[20:40]
     gap = ~there["b"].to_numpy()[20:40]
     np.testing.assert_allclose(made[gap], part.raw.mean[:, 1][gap], rtol=1e-6)
+
+
+def test_columns_beside_those_of_the_model_keep_values_and_types(tmp_path, table, monkeypatch):
+    """Of whole numbers that no float holds, missing in one row group alone, and without any value in the first."""
+    others = {"id": pd.array(2**53 + np.arange(50), dtype="Int64"), "note": [None] * 20 + ["late"] * 30}
+    frame = table.assign(**others, flag=pd.array([True, None] * 25, dtype="boolean"))
+    frame.loc[25, "id"] = None
+    file, out = tmp_path / "table.parquet", tmp_path / "out.parquet"
+    skipped = dict.fromkeys(("id", "note", "flag"), "skip")
+    run_of(from_frame(frame, kinds=skipped).standardize(), tmp_path / "run")
+    schema = pa.Table.from_pandas(frame).schema.remove_metadata()
+    pq.write_table(pa.Table.from_pandas(frame).cast(schema), file, row_group_size=20)
+    monkeypatch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", 100)
+    carry_out("impute", tmp_path / "run", file, "--out", out, "--num-samples", 30)
+    read, made = pq.read_table(file), pq.read_table(out)
+    for name in ("id", "note", "flag"):
+        assert made[name].equals(read[name])
+    assert made["b"].null_count == 0 < read["b"].null_count
 
 
 def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
