@@ -237,6 +237,11 @@ class Chain(nn.Module):
         return " ".join(level.formula(*a, *given) for level, a in zip(self.levels, above, strict=False))  # type: ignore[operator]
 
     @property
+    def uses_context(self) -> bool:
+        """Whether a level depends on the context."""
+        return any(level.uses_context for level in self.levels)
+
+    @property
     def site(self) -> str:
         """The sites, top one first, as a paper lists them."""
         return ", ".join(self.sites)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
@@ -16,18 +16,17 @@ from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
 from ppl_vae.distributions import ByColumn
 from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory, made_by, name_of, settings_of
 from ppl_vae.likelihoods.binary import Bernoulli, ContinuousBernoulli
 from ppl_vae.likelihoods.counts import NegativeBinomial
 from ppl_vae.likelihoods.gaussian import Gaussian
 from ppl_vae.likelihoods.levels import Categorical, OrderedLogistic
-from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape
+from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape, kinds_of
 from ppl_vae.likelihoods.positive import LogNormal
 from ppl_vae.nets import MLP
 from ppl_vae.support import unwrapped
 
 __all__ = ["Heterogeneous"]
-
-Factory = Callable[..., Any]
 
 _USUAL: dict[str, Factory] = {
     "real": partial(Gaussian, scale="elementwise"),
@@ -215,11 +214,10 @@ def _chosen(name: str, domain: Domain, names: Sequence[str], columns: Mapping[st
             f"Heterogeneous expects a likelihood for column {name!r} of {kind} values, got none; give one: "
             f"columns={{{name!r}: ...}}, or columns={{{kind!r}: ...}} for all of this kind"
         )
-    kinds = getattr(getattr(factory, "func", factory), "kinds", ())
+    kinds = kinds_of(factory)
     if kind not in kinds:
-        made_of = getattr(getattr(factory, "func", factory), "__name__", repr(factory))
         raise ValueError(
-            f"Heterogeneous expects a likelihood of {kind} values for column {name!r}, got {made_of} of "
+            f"Heterogeneous expects a likelihood of {kind} values for column {name!r}, got {name_of(factory)} of "
             f"{' or '.join(kinds) or 'none'}; choose another, or give the column another domain"
         )
     return factory
@@ -227,8 +225,8 @@ def _chosen(name: str, domain: Domain, names: Sequence[str], columns: Mapping[st
 
 def _said(factory: Factory) -> str:
     """Of a class, and of a partial of it without settings, the same: a recipe that was read back has partials."""
-    made_of, settings = getattr(factory, "func", factory), getattr(factory, "keywords", {})
-    return repr((made_of, getattr(factory, "args", ()), sorted((k, _said(v)) for k, v in settings.items())))
+    args = factory.args if isinstance(factory, partial) else ()
+    return repr((made_by(factory), args, sorted((k, _said(v)) for k, v in settings_of(factory).items())))
 
 
 def _check_names(names: Sequence[str], num: int, domain: Domain, columns: Mapping[str, Factory]) -> None:
@@ -246,7 +244,7 @@ def _check_names(names: Sequence[str], num: int, domain: Domain, columns: Mappin
 
 def _leaf(factory: Factory, known: Mapping[str, Any]) -> Likelihood:
     """A column's likelihood, made with those of the known arguments that its constructor names."""
-    fixed = factory.keywords if isinstance(factory, partial) else {}
+    fixed = settings_of(factory)
     named = inspect.signature(factory).parameters
     given = {n: v for n, v in known.items() if n in named and n not in fixed and v is not None}
     made: Likelihood = factory(**given)

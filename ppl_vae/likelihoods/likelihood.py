@@ -13,9 +13,10 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Amortized, Net, by_position_still
 from ppl_vae.distributions.row import Row
+from ppl_vae.factories import Factory, made_by
 from ppl_vae.nets import MLP
 
-__all__ = ["Likelihood", "Rowwise", "Shape"]
+__all__ = ["Likelihood", "Rowwise", "Shape", "kinds_of"]
 
 Shape = Sequence[Count]
 
@@ -41,8 +42,11 @@ class Likelihood(Amortized):
         Deprecated: write `param_shape`.
     """
 
-    kinds: ClassVar[tuple[str, ...]]
-    """Kinds of `Domain` it is a distribution on, the default first."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of `Domain` it is a distribution on, the default first; empty where it does not say."""
+
+    names: tuple[str, ...] = ()
+    """Names of the columns of x, where it has any."""
 
     base_measure: Literal["mass", "density", "mixed"]
     """``"mass"``, ``"density"``, or mixed where columns differ; masses and densities cannot be compared."""
@@ -137,6 +141,12 @@ class Likelihood(Amortized):
     def seen_mask(self, mask: Tensor) -> Tensor:
         """Where what `standardize` gives is of an observed element of x: by default the `mask` of x."""
         return mask
+
+
+def kinds_of(factory: Factory) -> tuple[str, ...]:
+    """`kinds` of the likelihood class that a factory calls; empty for another factory."""
+    made_of = made_by(factory)
+    return made_of.kinds if isinstance(made_of, type) and issubclass(made_of, Likelihood) else ()
 
 
 class Rowwise(Likelihood):

@@ -14,12 +14,12 @@ from pyro.infer import ELBO, Trace_ELBO
 from ppl_vae import traces
 from ppl_vae.calls import method
 from ppl_vae.casting import arguments
+from ppl_vae.factories import Factory
 from ppl_vae.isolation import eval_mode
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import Point
 from ppl_vae.priors import Flat
-from ppl_vae.sklearn.estimator import Factory
 from ppl_vae.sklearn.latent_transformer import LatentTransformer
 from ppl_vae.support import filled
 from ppl_vae.vae import VAE

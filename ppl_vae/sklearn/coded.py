@@ -24,14 +24,22 @@ def records_of(X: Any) -> Columns:
 
     Raises
     ------
+    TypeError
+        For a column of numbers and text.
     ValueError
         For text or categories of one value, and for text of too many to be categories.
     """
-    if not isinstance(X, pd.DataFrame) or not any(_is_coded(values) for _, values in X.items()):
+    if not isinstance(X, pd.DataFrame):
+        return Columns()
+    coded = [_is_coded(values) for _, values in X.items()]
+    for (_, values), is_coded in zip(X.items(), coded, strict=True):
+        if not is_coded:
+            _check_numbers(values, "numbers, or text alone")
+    if not any(coded):
         return Columns()
     return Columns(
-        _decided(values) if _is_coded(values) else Column(str(name), "real", "float64")
-        for name, values in in_text(X, "X").items()
+        _decided(values) if is_coded else Column(str(name), "real", "float64")
+        for is_coded, (name, values) in zip(coded, in_text(X, "X").items(), strict=True)
     )
 
 
@@ -46,6 +54,8 @@ def as_numbers(X: Any, records: Columns) -> Any:
         For categories that fit has not seen.
     """
     if not records:
+        for _, values in X.items() if isinstance(X, pd.DataFrame) else ():
+            _check_numbers(values, "numbers")
         return X
     coded = [record for record in records if record.categories is not None or record.origin is not None]
     if not isinstance(X, pd.DataFrame):
@@ -55,22 +65,33 @@ def as_numbers(X: Any, records: Columns) -> Any:
             "with these columns"
         )
     frame = in_text(X, "X")
-    _check_numbers(frame, records)
+    for record in records:
+        if record not in coded and record.name in frame:
+            _check_numbers(frame[record.name], "numbers as in fit")
     there = [record for record in coded if record.name in frame]  # scikit-learn says which are not
     values, _ = encoded(frame, there)
     return frame.assign(**{record.name: column for record, column in zip(there, values.T, strict=True)})
 
 
-def _check_numbers(frame: pd.DataFrame, records: Columns) -> None:
-    for record in records:
-        if record.categories is not None or record.origin is not None or record.name not in frame:
+def _check_numbers(values: pd.Series, expected: str) -> None:
+    """Refuse a column with a value that is no number; numbers written as text are some, unless all are."""
+    if pd.api.types.is_numeric_dtype(values):
+        return
+    for value in values.dropna():
+        if _is_number(value):
             continue
-        known = frame[record.name].dropna()
-        if len(known) and _is_coded(known):
-            raise TypeError(
-                f"column {record.name!r} expects numbers as in fit, got {known.iloc[0]!r} for one; "
-                "convert it: pd.to_numeric, or train with it as it is"
-            )
+        raise TypeError(
+            f"column {str(values.name)!r} expects {expected}, got {value!r} for one; convert it: "
+            "pd.to_numeric(..., errors='coerce') for numbers, .astype(str) for text"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_coded(values: pd.Series) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +14,13 @@ from torch import Tensor
 from ppl_vae.data.coding import decoded
 from ppl_vae.data.columns import Columns as Records
 from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory, made_by, name_of, settings_of
 from ppl_vae.likelihoods import Heterogeneous
+from ppl_vae.likelihoods.likelihood import kinds_of
 from ppl_vae.split import Split
 
 __all__ = ["Columns"]
 
-Factory = Callable[..., Any]
 
 _NONE = Records()
 
@@ -55,8 +55,7 @@ class Columns:
 
         With `each` every column of real X has a span of its own, the standard deviation of its known values.
         """
-        made_of = getattr(likelihood, "func", likelihood)
-        name = getattr(made_of, "__name__", repr(made_of))
+        name = name_of(likelihood)
         numbers = _numbers(records, table.shape[1])
         mean, domains = np.zeros(table.shape[1]), [Records([record]).domain for record in records]
         if not records:
@@ -74,7 +73,7 @@ class Columns:
         if not self.records:
             return likelihood
         names = self.records.names
-        if getattr(likelihood, "func", likelihood) is Heterogeneous:
+        if made_by(likelihood) is Heterogeneous:
             return partial(likelihood, names=names)
         numbers = _numbers(self.records, len(names))
         ours = {name: likelihood for name, number in zip(names, numbers, strict=True) if number}
@@ -122,13 +121,13 @@ def _numbers(records: Records, num: int) -> np.ndarray:
 
 def _centred(table: np.ndarray, likelihood: Factory, each: bool) -> tuple[np.ndarray, Domain]:
     """What is subtracted from the columns of numbers, and the domain of what that leaves."""
-    kind: Any = getattr(getattr(likelihood, "func", likelihood), "kinds", ("real",))[0]
+    kind: Any = (kinds_of(likelihood) or ("real",))[0]
     if kind == "real":
         mean = np.nanmean(table, 0)
         columns = (table[:, [j]] for j in range(table.shape[1]))
         spans = tuple(_span(x, m) for x, m in zip(columns, mean, strict=True)) if each else _span(table, mean)
         return mean, Domain("real", span=spans)
-    top = getattr(likelihood, "keywords", {}).get("levels", int(max(np.nanmax(table), 1)) + 1)
+    top = settings_of(likelihood).get("levels", int(max(np.nanmax(table), 1)) + 1)
     levels = top if kind in ("levels", "categories") else None
     return np.zeros(table.shape[1]), Domain(kind, levels=levels)
 

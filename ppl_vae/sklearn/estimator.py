@@ -8,7 +8,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -27,7 +26,7 @@ from torch.optim import Adam
 from ppl_vae import traces, training
 from ppl_vae.calls import method
 from ppl_vae.data.columns import Columns as Records
-from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory
 from ppl_vae.importance import FEWEST
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.sklearn import rowwise
@@ -38,10 +37,9 @@ from ppl_vae.split import Split
 from ppl_vae.tensors import missing_in
 from ppl_vae.training.device import chosen_device
 from ppl_vae.vae import VAE, build
+from ppl_vae.vae.data_spec import DataSpec
 
 __all__ = ["ColumnwiseEstimator", "Factory", "TableEstimator", "check_complete", "check_density", "check_weights"]
-
-Factory = Callable[..., Any]
 
 
 class TableEstimator(BaseEstimator, abc.ABC):
@@ -213,7 +211,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
 
     def _built(self, train: Split, columns: Columns, seed: int) -> VAE:
         return build(
-            _Described(train, tuple(train.x.shape[1:]), columns.domain),
+            DataSpec(tuple(train.x.shape[1:]), columns.domain, train=train),
             latent_dim=int(self.n_components),
             prior=self.prior,
             likelihood=columns.likelihood_of(self._likelihood),
@@ -301,13 +299,3 @@ def _without_shapes() -> Iterator[None]:
         if "Trace Shapes:" in str(error) and error.__cause__ is not None:
             raise error.__cause__ from None
         raise
-
-
-@dataclass(frozen=True)
-class _Described:
-    """What `build` must know of the data."""
-
-    train: Split
-    x_shape: tuple[int, ...]
-    domain: Domain
-    context_shapes: tuple[tuple[int, ...], ...] = ()

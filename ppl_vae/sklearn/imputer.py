@@ -17,10 +17,11 @@ from sklearn.utils import check_random_state, check_scalar
 from ppl_vae import traces
 from ppl_vae.calls import method
 from ppl_vae.evaluation import Imputation, impute
+from ppl_vae.factories import Factory
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
-from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
+from ppl_vae.sklearn.estimator import ColumnwiseEstimator, check_weights
 from ppl_vae.vae import VAE
 
 __all__ = ["Imputer"]
@@ -100,7 +101,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
 
     In a frame columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli`
     where they are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans
-    and dates. `transform` gives a frame then; categories that are none of those in `fit` are refused.
+    and dates. `transform` gives a frame then, in which columns without a gap are as they came; means of whole numbers
+    and of booleans are no such, so that columns of these with gaps are of float64. Categories that are none of those in
+    `fit` are refused.
 
     `transform` warns of rows whose k-hat is too high for their imputed values to be trusted. Its means are estimates
     from `num_samples` draws of q, the same at each call for the same rows; the draws of a row, and so its means within
@@ -175,17 +178,18 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         Returns
         -------
         X_imputed : ndarray of shape (n_samples, n_features), or DataFrame
-            In the units of X, without NaN; a frame where X is one with text, categories or dates.
+            In the units of X, without NaN; a frame where X is one with text, categories or dates, its columns without
+            gaps as they came.
 
         Warns
         -----
         UserWarning
             Of rows whose k-hat is above the largest at which their estimates are reliable.
         """
-        table, index = self._table(X), getattr(X, "index", None)
+        table = self._table(X)
         missing = np.isnan(table)
         if not missing.any():
-            return self.columns_.returned(table.copy(), index)
+            return self._as_given(table.copy(), X)
         seed = int(self.random_state_.randint(2**31 - 1)) if self.sample_posterior else self._seed
         split = self.columns_.split(table)
         found = impute(
@@ -199,7 +203,15 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         )
         _warn_of_k(found)
         imputed = self.columns_.raw(found.draws[0] if self.sample_posterior else found.mean)
-        return self.columns_.returned(np.where(missing, imputed, table), index)
+        return self._as_given(np.where(missing, imputed, table), X)
+
+    def _as_given(self, table: np.ndarray, X: ArrayLike) -> np.ndarray | pd.DataFrame:
+        """An imputed table as `transform` returns it."""
+        made = self.columns_.returned(table, getattr(X, "index", None))
+        if not isinstance(made, pd.DataFrame) or not isinstance(X, pd.DataFrame):
+            return made
+        known = [(name, X.iloc[:, i]) for i, name in enumerate(made) if not X.iloc[:, i].isna().any()]
+        return made.assign(**dict(known))
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.sample_posterior, "sample_posterior", (bool, np.bool_))

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_scalar
 
+from ppl_vae.factories import settings_of
+
 __all__ = ["check_widths", "network"]
 
 
@@ -45,7 +47,7 @@ def network(net: Callable[..., Any], settings: Mapping[str, Any], defaults: Mapp
     """
     if not callable(net):
         raise TypeError(f"net expects a class of networks, or a partial of one, got {net!r}; give MLP, say")
-    free = inspect.signature(net).parameters.keys() - getattr(net, "keywords", {}).keys()
+    free = inspect.signature(net).parameters.keys() - settings_of(net).keys()
     lost = {name: value for name, value in settings.items() if name not in free and value != defaults[name]}
     if lost:
         raise ValueError(

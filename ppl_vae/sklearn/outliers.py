@@ -17,11 +17,12 @@ from sklearn.utils import check_scalar
 
 from ppl_vae import traces
 from ppl_vae.calls import method
+from ppl_vae.factories import Factory
 from ppl_vae.importance import good_k
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
-from ppl_vae.sklearn.estimator import ColumnwiseEstimator, Factory, check_weights
+from ppl_vae.sklearn.estimator import ColumnwiseEstimator, check_weights
 from ppl_vae.sklearn.evidence import evidence
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
@@ -36,10 +37,9 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
 
     A row is an outlier, -1, if its log p(x) is below `offset_` and its k-hat is at most `good_k_`. log p(x) is
     estimated by draws from q; where their k-hat is above `good_k_`, by draws around the mode of p(z | x) too, and the
-    estimate with the lower k-hat counts. Either is an estimate from below: with a high k-hat log p(x) may lie far above
-    it, and a low estimate is no evidence of an outlier. So a row with an estimate below `offset_` and a high k-hat is
-    not judged: its score is `offset_`, its decision 0, and it is predicted as an inlier, 1; `predict` warns how many
-    such rows there are. `assess` gives the estimates as they are.
+    estimate with the lower k-hat counts. With a high k-hat it may be far too low, and is no evidence of an outlier: a
+    row with an estimate below `offset_` and a high k-hat is not judged. Its score is `offset_`, its decision 0, and it
+    is predicted as an inlier, 1; `predict` warns how many such rows there are. `assess` gives the estimates themselves.
 
     Parameters
     ----------
@@ -324,8 +324,8 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         """What `assess` returns."""
         judged = (log_px >= self.offset_) | (k <= self.good_k_)
         score = np.where(judged, log_px, self.offset_)
-        columns = {"log_px": log_px, "pareto_k": k, "judged": judged, "score": score, "outlier": score < self.offset_}
-        return pd.DataFrame(columns)
+        found = pd.DataFrame({"log_px": log_px, "pareto_k": k, "judged": judged, "score": score})
+        return found.assign(outlier=score < self.offset_)
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.contamination, "contamination", Real, min_val=0, max_val=0.5, include_boundaries="right")

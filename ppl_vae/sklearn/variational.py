@@ -16,13 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ppl_vae import traces
 from ppl_vae.calls import method
+from ppl_vae.factories import Factory
 from ppl_vae.likelihoods import Gaussian
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import BetaSchedule
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn import rowwise
-from ppl_vae.sklearn.estimator import Factory, check_density
+from ppl_vae.sklearn.estimator import check_density
 from ppl_vae.sklearn.latent_transformer import LatentTransformer
 from ppl_vae.vae import VAE
 

@@ -16,15 +16,17 @@ from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory, made_by, settings_of
 from ppl_vae.likelihoods import Likelihood
-from ppl_vae.nets import MLP
+from ppl_vae.nets import MLP, Network
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import Prior, StandardNormal
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.context_to import ContextTo, Part, check_use, parts_given
+from ppl_vae.vae.data_spec import DataSpec, Described
 from ppl_vae.vae.levels import DataFirst, Known, Level, as_given, levels_of
-from ppl_vae.vae.recipe import DataSpec, Described, Factory, Levels, entry, parts_of, plain, recipe
-from ppl_vae.vae.seen import encoder_input, first_rows, seen_shape, training_data
+from ppl_vae.vae.recipe import Levels, entry, parts_of, plain, recipe
+from ppl_vae.vae.seen import encoder_input, rows_to_learn_from, seen_shape, training_data
 from ppl_vae.vae.start import start_decoder
 from ppl_vae.vae.usual import as_stored, chosen, of_domain
 from ppl_vae.vae.vae import VAE
@@ -128,22 +130,22 @@ def build(
             parts |= {"likelihood": likelihood, "mask_input": mask_input, "start": start, "context_to": context_to}
             return build(data, latent_dim=latent_dim, **parts)
     _check_parts("build", likelihood=likelihood, **parts)
-    levels = levels_of(latent_dim, prior, posterior)
-    described = chosen(data, likelihood)
-    warn_of_scales(data)
-    to = parts_given(data, context_to)
-    likelihood_made = _likelihood(described, data, levels[-1], decoder, to)
-    masked = bool(getattr(data, "masked", False)) if mask_input is None else mask_input
-    known = _of_data(data, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
+    spec, levels = DataSpec.of(data), levels_of(latent_dim, prior, posterior)
+    described = chosen(spec, likelihood)
+    warn_of_scales(spec)
+    to = parts_given(spec, context_to)
+    likelihood_made = _likelihood(described, spec, levels[-1], decoder, to)
+    masked = spec.masked if mask_input is None else mask_input
+    known = _of_data(spec, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
     posteriors = [_posterior(level, known, _reader(encoder, likelihood_made, masked)) for level in levels]
     corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
-    inputs: Known = {"pseudo_inputs": lambda: training_data(data, likelihood_made, masked)}
-    known |= {**inputs, "context": _of_data(data, "prior", to)["context"]}
+    inputs: Known = {"pseudo_inputs": lambda: training_data(spec, likelihood_made, masked)}
+    known |= {**inputs, "context": _of_data(spec, "prior", to)["context"]}
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
     check_use(levels[0].prior, priors[0], to)
     vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corrupted, mask_input=masked, context_to=to)
-    start_decoder(likelihood_made, data, start)
-    vae.recipe = recipe(data, mask_input=masked, context_to=to, **{**parts, **as_given(levels)}, likelihood=described)
+    start_decoder(likelihood_made, spec, start)
+    vae.recipe = recipe(spec, mask_input=masked, context_to=to, **{**parts, **as_given(levels)}, likelihood=described)
     return vae
 
 
@@ -155,8 +157,8 @@ def _reader(encoder: Any, likelihood: Likelihood, masked: bool) -> Any:
     ValueError
         For an encoder of sequences with gaps, of which only some columns are seen one-hot.
     """
-    made_of = getattr(encoder, "func", encoder)
-    asked = getattr(made_of, "linked", ())
+    made_of = made_by(encoder)
+    asked = made_of.linked if inspect.isclass(made_of) and issubclass(made_of, Network) else ()
     seen, x_shape = likelihood.seen_shape, likelihood.x_shape
     if masked and "masked" in asked and seen[1:] != x_shape[1:]:
         raise ValueError(
@@ -228,17 +230,17 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor,
     return made
 
 
-def _of_data(data: Described, part: Part, context_to: Sequence[Part]) -> Known:
+def _of_data(data: DataSpec, part: Part, context_to: Sequence[Part]) -> Known:
     """What a part may ask for of data; the shapes of their context where it is given that, none else."""
     given = tuple(map(tuple, data.context_shapes)) if part in context_to else ()
     return {"x_shape": lambda: tuple(data.x_shape), "context": lambda: given, **of_domain(data.domain)}
 
 
-def _likelihood(chosen: Factory, data: Described, bottom: Level, decoder: Factory, to: Sequence[Part]) -> Likelihood:
+def _likelihood(chosen: Factory, data: DataSpec, bottom: Level, decoder: Factory, to: Sequence[Part]) -> Likelihood:
     """p(x | z), once it has learned from the first training data, where there are any."""
     known: Known = {**_of_data(data, "decoder", to), "latent_dim": lambda: bottom.latent_dim, "net": lambda: decoder}
     made: Likelihood = _make(chosen, known, Likelihood)
-    if (rows := first_rows(data)) is not None:
+    if (rows := rows_to_learn_from(data)) is not None:
         made.learn_from(*rows)
     return made
 
@@ -290,14 +292,14 @@ def _make(factory: Factory, known: Known, *kinds: type) -> Any:
     TypeError
         For settings that it does not have, and if its result is of none of the kinds.
     """
-    fixed = factory.keywords if isinstance(factory, partial) else {}
+    fixed = settings_of(factory)
     try:
         signature = inspect.signature(factory)
     except ValueError as error:
         raise TypeError(
             f"a part of a VAE expects the settings that its constructor names, got {factory!r} ({error}); correct them"
         ) from None
-    made_of = factory.func if isinstance(factory, partial) else factory
+    made_of = made_by(factory)
     if inspect.isclass(made_of) and not issubclass(made_of, kinds):
         raise _of_another_kind(made_of.__name__, factory, kinds)
     made = factory(**{name: known[name]() for name in signature.parameters if name in known and name not in fixed})

@@ -9,15 +9,15 @@ import torch
 
 from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
-from ppl_vae.vae.recipe import Described
-from ppl_vae.vae.seen import sampled_rows
+from ppl_vae.vae.data_spec import DataSpec
+from ppl_vae.vae.seen import rows_for_statistics
 
 __all__ = ["warn_of_scales"]
 
 _MOST = 100.0  # ratio of ranges: a sparse column may have a small standard deviation on the same scale
 
 
-def warn_of_scales(data: Described) -> None:
+def warn_of_scales(data: DataSpec) -> None:
     """Warn if the columns of a table are not on one scale.
 
     Warns
@@ -25,10 +25,9 @@ def warn_of_scales(data: Described) -> None:
     UserWarning
         Where the ranges of its real, unit and positive columns differ by a factor above 100.
     """
-    train = getattr(data, "train", None)
-    if train is None or len(data.x_shape) != 1 or data.domain.discrete:
+    if data.train is None or len(data.x_shape) != 1 or data.domain.discrete:
         return
-    split = sampled_rows(train)
+    split = rows_for_statistics(data.train)
     x, seen = in_float64(dense(split.x)), split.observed
     continuous = torch.tensor([not one.discrete for one in data.domain.columns(x.shape[1])])
     span = (x.where(seen, -math.inf).amax(0) - x.where(seen, math.inf).amin(0)).cpu()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ppl_vae.arguments import Rule
-from ppl_vae.vae.recipe import Described, Factory
+from ppl_vae.conditional import Chain, Conditional
+from ppl_vae.factories import Factory
+from ppl_vae.vae.data_spec import DataSpec
 
 __all__ = ["EVERY_PART", "ContextTo", "Part", "check_use", "in_order", "parts_given"]
 
@@ -17,7 +19,7 @@ ContextTo = Part | Annotated[Sequence[Part], Rule("and one or more of them", lam
 EVERY_PART: tuple[Part, ...] = ("prior", "encoder", "decoder")
 
 
-def parts_given(data: Described, context_to: ContextTo | None) -> tuple[Part, ...]:
+def parts_given(data: DataSpec, context_to: ContextTo | None) -> tuple[Part, ...]:
     """The parts that are given the context, in the order of `EVERY_PART`; all of them by default.
 
     Raises
@@ -40,7 +42,7 @@ def in_order(context_to: ContextTo) -> tuple[Part, ...]:
     return tuple(p for p in EVERY_PART if p in ([context_to] if isinstance(context_to, str) else context_to))
 
 
-def check_use(prior: Factory, made: Any, context_to: tuple[Part, ...]) -> None:
+def check_use(prior: Factory, made: Conditional | Chain, context_to: tuple[Part, ...]) -> None:
     """Refuse a prior that cannot be given what `context_to` says, or that alone would be given it and does not use it.
 
     Raises
@@ -55,7 +57,7 @@ def check_use(prior: Factory, made: Any, context_to: tuple[Part, ...]) -> None:
             f"{type(made).__name__} expects the context where q has it, as it is made of q(z | x, context), got "
             f"context_to={list(context_to)}; give it to prior and encoder, or to neither"
         )
-    if context_to == ("prior",) and not getattr(made, "uses_context", True):
+    if context_to == ("prior",) and not made.uses_context:
         raise ValueError(
             f"build expects a part that uses the context, got context_to=['prior'] and {type(made).__name__}, which "
             "does not; give it to the decoder too, or choose a prior with a context, such as ConditionalNormal"

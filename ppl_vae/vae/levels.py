@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ppl_vae.conditional import Chain, Conditional
+from ppl_vae.factories import Factory
 from ppl_vae.priors import ConditionalNormal
-from ppl_vae.vae.recipe import Factory, Levels
+from ppl_vae.vae.recipe import Levels
 
 __all__ = ["DataFirst", "Known", "Level", "as_given", "levels_of"]
 

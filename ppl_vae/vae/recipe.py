@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ppl_vae import corruptions, likelihoods, nets, posteriors, priors
-from ppl_vae.arguments import Count, checked
-from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory, made_by, settings_of
+from ppl_vae.vae.data_spec import DataSpec
 
-__all__ = ["COMPONENTS", "DataSpec", "Described", "Factory", "Levels", "entry", "parts_of", "plain", "recipe"]
+__all__ = ["COMPONENTS", "Levels", "entry", "parts_of", "plain", "recipe"]
 
-Factory = Callable[..., Any]
 Levels = Sequence[Factory]
 
 _MODULES = {
@@ -30,57 +28,6 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     role: {name: getattr(module, name) for name in module.__all__} for role, module in _MODULES.items()
 }
 """Every class a stored recipe may name, by its role in `build`: a prior and a likelihood may have one name."""
-
-
-class Described(Protocol):
-    """The attributes of data that `build` reads; every data set of `ppl_vae.data` has them.
-
-    Data may also have `train`, a `Split` to start from, and `masked`, whether elements of it are missing.
-    """
-
-    @property
-    def x_shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def context_shapes(self) -> tuple[tuple[int, ...], ...]: ...  # noqa: D102
-    @property
-    def domain(self) -> Domain: ...  # noqa: D102
-
-
-@checked
-@dataclass(frozen=True)
-class DataSpec:
-    """The attributes of data that `build` reads, without the data.
-
-    Parameters
-    ----------
-    x_shape
-        Shape of one datum.
-    domain
-        The values x takes.
-    context_shapes
-        Shapes of the context of one datum.
-    masked
-        Whether elements of the training data are missing.
-
-    Raises
-    ------
-    ValueError
-        For a domain of another number of columns than x.
-
-    Examples
-    --------
-    >>> from ppl_vae import build
-    >>> vae = build(DataSpec((1, 28, 28), Domain("binary")), latent_dim=2)
-    """
-
-    x_shape: tuple[Count, ...]
-    domain: Domain
-    context_shapes: tuple[tuple[Count, ...], ...] = ()
-    masked: bool = False
-
-    def __post_init__(self) -> None:
-        if self.domain.num_columns is not None:
-            self.domain.columns(self.x_shape[-1] if self.x_shape else 1)
 
 
 def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> Factory:
@@ -126,7 +73,7 @@ def parts_of(
 
 
 def recipe(
-    data: Described,
+    data: DataSpec,
     latent_dim: int | Sequence[int],
     mask_input: bool,
     context_to: Sequence[str],
@@ -158,9 +105,8 @@ def entry(factory: Factory | Levels) -> Any:
     """A part of a recipe: a class by name, and its arguments; other values are unchanged. A list for levels."""
     if isinstance(factory, Sequence):
         return [entry(level) for level in factory]
-    made_of = factory.func if isinstance(factory, partial) else factory
-    keywords = factory.keywords if isinstance(factory, partial) else {}
-    args = {name: _said(value) for name, value in keywords.items()}
+    made_of = made_by(factory)
+    args = {name: _said(value) for name, value in settings_of(factory).items()}
     if not inspect.isclass(made_of) or (isinstance(factory, partial) and factory.args):
         return factory
     return {"class": made_of.__name__, "module": made_of.__module__.partition(".")[0], "args": args}

@@ -11,16 +11,19 @@ from ppl_vae.corruptions import Corruption
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.rows import Rows, dense
 from ppl_vae.split import Split
-from ppl_vae.vae.recipe import Described
+from ppl_vae.vae.data_spec import DataSpec
 
-__all__ = ["encoder_input", "first_rows", "sampled_rows", "seen_shape", "training_data"]
+__all__ = ["encoder_input", "rows_for_statistics", "rows_to_learn_from", "seen_shape", "training_data"]
 
 
-_MOST_ELEMENTS = 2**28
-"""Of rows that are made dense together, a gibibyte."""
+_MOST = 5000
+"""Training data that are looked at."""
 
-_ELEMENTS = 2**24
-"""Of rows that statistics are taken of."""
+_STORED = 2**28
+"""Elements of rows that are sparse or on disk and are made dense together: a gibibyte in float32."""
+
+_IN_FLOAT64 = 2**24
+"""Elements of rows whose statistics are computed in float64: 128 MiB, of which some copies are made."""
 
 
 def encoder_input(
@@ -53,31 +56,29 @@ def seen_shape(likelihood: Likelihood, mask_input: bool) -> tuple[int, ...]:
     return *shape[:-1], shape[-1] + x_shape[-1]
 
 
-def training_data(data: Described, likelihood: Likelihood, mask_input: bool, most: int = 5000) -> Tensor | None:
+def training_data(data: DataSpec, likelihood: Likelihood, mask_input: bool) -> Tensor | None:
     """Training data as the encoder sees them; `None` where there are none."""
-    rows = first_rows(data, most)
+    rows = rows_to_learn_from(data)
     return None if rows is None else encoder_input(likelihood, *rows, mask_input)
 
 
-def sampled_rows(train: Split) -> Split:
-    """The first 5,000 training data, fewer where these have over 2^24 elements, drawn once.
+def rows_to_learn_from(data: DataSpec) -> tuple[Tensor, Tensor | bool] | None:
+    """The first 5,000 training data x (n, *x_shape) and their mask, drawn once; `None` where there are none.
 
-    In float64 they take 128 MiB, of which some copies are made.
+    Fewer where they are sparse or on disk and would take more than a gibibyte; data in memory are there already.
     """
-    most: int = max(1, min(5000, _ELEMENTS // math.prod(train.x.shape[1:])))
-    return train[:most].fixed()
-
-
-def first_rows(data: Described, most: int = 5000) -> tuple[Tensor, Tensor | bool] | None:
-    """The first training data x (n, *x_shape) and their mask, drawn once; `None` where there are none.
-
-    Fewer than `most` where they are stored, and would take more than a gibibyte.
-    """
-    train = getattr(data, "train", None)
-    if train is None:
+    if data.train is None:
         return None
-    if isinstance(train.x, Rows):
-        most = min(most, max(1, _MOST_ELEMENTS // train.x[:1].numel()))
-    some = train[:most].fixed()
-    mask = getattr(some, "mask", None)
-    return dense(some.x), True if mask is None else dense(mask)
+    some = _first(data.train, _STORED if isinstance(data.train.x, Rows) else None)
+    return dense(some.x), True if some.mask is None else dense(some.mask)
+
+
+def rows_for_statistics(train: Split) -> Split:
+    """The first 5,000 training data, fewer where these have over 2^24 elements, drawn once."""
+    return _first(train, _IN_FLOAT64)
+
+
+def _first(train: Split, elements: int | None) -> Split:
+    """The first training data, drawn once: 5,000, or as many as have so many elements, but one at least."""
+    most = _MOST if elements is None else max(1, min(_MOST, elements // math.prod(train.x.shape[1:])))
+    return train[:most].fixed()

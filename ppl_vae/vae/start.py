@@ -12,13 +12,13 @@ from ppl_vae.likelihoods import Likelihood
 from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
-from ppl_vae.vae.recipe import Described
-from ppl_vae.vae.seen import sampled_rows
+from ppl_vae.vae.data_spec import DataSpec
+from ppl_vae.vae.seen import rows_for_statistics
 
 __all__ = ["start_decoder"]
 
 
-def start_decoder(likelihood: Likelihood, data: Described, start: str | None) -> None:
+def start_decoder(likelihood: Likelihood, data: DataSpec, start: str | None) -> None:
     """Start a decoder as `build` is asked to: see its `start`.
 
     Raises
@@ -26,14 +26,13 @@ def start_decoder(likelihood: Likelihood, data: Described, start: str | None) ->
     ValueError
         For ``"marginals"`` where it cannot be done.
     """
-    train = getattr(data, "train", None)
     wanted = start == "marginals" or (start == "auto" and len(data.x_shape) == 1)
-    done = wanted and train is not None and _at_marginals(likelihood, train)
+    done = wanted and data.train is not None and _at_marginals(likelihood, data.train)
     if start == "marginals" and not done:
         raise ValueError(
             f"build expects start='marginals' with training data, a likelihood that says how to start and a decoder "
             f"whose last layer is linear, got {type(likelihood).__name__} with {type(likelihood.net).__name__} and "
-            f"{'no ' if train is None else ''}training data; leave it out"
+            f"{'no ' if data.train is None else ''}training data; leave it out"
         )
 
 
@@ -51,9 +50,8 @@ def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
     last = _last_layer(likelihood)
     if last is None:
         return False
-    some = sampled_rows(train)
-    x, observed = dense(some.x), dense(getattr(some, "mask", None))
-    mask = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
+    some = rows_for_statistics(train)
+    x, mask = dense(some.x), some.observed
     context = some.context if likelihood.context_shapes else ()  # it may go to other parts
     params = likelihood.start_from(in_float64(x), mask, *map(in_float64, context))
     if params is None:
@@ -68,7 +66,7 @@ def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
 def _last_layer(likelihood: Likelihood) -> nn.Linear | None:
     """The linear layer whose bias shifts the output of the decoder, one number for each; `None` if there is none."""
     size = math.prod(likelihood.param_shape(likelihood.x_shape))
-    linear = [m for m in likelihood.net.modules() if isinstance(m, nn.Linear)] if hasattr(likelihood, "net") else []
+    linear = [m for m in likelihood.net.modules() if isinstance(m, nn.Linear)]
     if not linear or linear[-1].out_features != size or linear[-1].bias is None:
         return None
     bias: Tensor = linear[-1].bias

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory, made_by, name_of, settings_of
 from ppl_vae.likelihoods import (
     Bernoulli,
     Categorical,
@@ -17,8 +18,9 @@ from ppl_vae.likelihoods import (
     LogNormal,
     NegativeBinomial,
 )
+from ppl_vae.likelihoods.likelihood import kinds_of
+from ppl_vae.vae.data_spec import DataSpec
 from ppl_vae.vae.levels import Known
-from ppl_vae.vae.recipe import Described, Factory
 
 __all__ = ["as_stored", "chosen", "of_domain"]
 
@@ -33,27 +35,26 @@ _USUAL: dict[str, type[Likelihood]] = {
 }
 
 
-def chosen(data: Described, likelihood: Factory | None) -> Factory:
+def chosen(data: DataSpec, likelihood: Factory | None) -> Factory:
     """The likelihood that was given, the data were prepared for, or is the usual one; with what a recipe is to say.
 
     Of `Heterogeneous` the names of the columns, of `Categorical` whether the levels have an order.
     """
-    columns: Any = getattr(data, "columns", None)
-    found = likelihood or getattr(data, "likelihood", None) or _usual(data.domain, bool(columns))
+    found = likelihood or data.likelihood or _usual(data.domain, data.columns is not None)
     _check_kind(found, data.domain)
-    made_of, said = getattr(found, "func", found), getattr(found, "keywords", {})
+    made_of, said = made_by(found), settings_of(found)
     if made_of is Categorical and "categories" in data.domain.kinds:
         return partial(found, **{"ordered": False, **said})
-    if made_of is not Heterogeneous or not columns:
+    if made_of is not Heterogeneous or data.columns is None:
         return found
-    return partial(found, **{"names": [column.name for column in columns], **said})
+    return partial(found, **{"names": list(data.columns.names), **said})
 
 
 def as_stored(likelihood: Factory) -> Factory:
     """The likelihood of a recipe: its encoder saw categories by their numbers where it does not say otherwise."""
-    if getattr(likelihood, "func", likelihood) is not Categorical:
+    if made_by(likelihood) is not Categorical:
         return likelihood
-    return partial(likelihood, **{"ordered": True, **getattr(likelihood, "keywords", {})})
+    return partial(likelihood, **{"ordered": True, **settings_of(likelihood)})
 
 
 def of_domain(domain: Domain) -> Known:
@@ -93,9 +94,9 @@ def _usual(domain: Domain, framed: bool = False) -> type[Likelihood]:
 
 
 def _check_kind(likelihood: Factory, domain: Domain) -> None:
-    kinds = getattr(getattr(likelihood, "func", likelihood), "kinds", None)
-    if kinds is not None and not set(domain.kinds) <= set(kinds):
-        name = getattr(likelihood, "func", likelihood).__name__
+    kinds = kinds_of(likelihood)
+    if kinds and not set(domain.kinds) <= set(kinds):
+        name = name_of(likelihood)
         raise ValueError(
             f"{name} expects data of kind {' or '.join(map(repr, kinds))}, got {', '.join(map(repr, domain.kinds))}; "
             f"convert them (data.suit({name})), or choose {_usual(domain).__name__}"

@@ -71,7 +71,9 @@ def test_frames_come_back_with_their_categories_and_dates(Estimator):
         for name in FRAME:
             there = GAPS[name].notna()
             assert (made[name][there] == FRAME[name][there]).all()
-        pd.testing.assert_frame_equal(estimator.transform(FRAME)[["city", "since"]], FRAME[["city", "since"]])
+        pd.testing.assert_frame_equal(estimator.transform(FRAME), FRAME)
+        one = FRAME.assign(rooms=FRAME["rooms"].mask(FRAME.index == 3))
+        pd.testing.assert_frame_equal(estimator.transform(one).drop(columns="rooms"), FRAME.drop(columns="rooms"))
         frames += [made, clone(estimator).set_params(sample_posterior=True).fit_transform(GAPS)]
     else:
         frames += [estimator.inverse_transform(estimator.transform(GAPS))]
@@ -145,7 +147,7 @@ def test_refusals(Estimator):
         (FRAME.assign(city=[f"id {i}" for i in range(80)]), ValueError, "'city' expects .* got 80 in 80 rows"),
         (FRAME.assign(member=pd.Categorical(["a"] * 80)), ValueError, "'member' expects .* got 1 in 80 rows"),
         (FRAME.assign(rooms=np.inf), ValueError, "Input X contains infinity"),
-        (FRAME.assign(city=[1, "a"] * 40), ValueError, "could not convert string to float"),
+        (FRAME.assign(city=[1, "a"] * 40), TypeError, "column 'city' expects numbers, or text alone, got 'a' for one"),
         (FRAME.set_axis([*FRAME.columns[:-1], "city"], axis=1), ValueError, "X expects columns of different names"),
     ]:
         with pytest.raises(error, match=says):
@@ -161,12 +163,21 @@ def test_refusals(Estimator):
         (FRAME.assign(city="Paris"), ValueError, "column 'city' expects one of Bonn, Köln, Trier, got Paris"),
         (FRAME.assign(height="tall"), TypeError, "column 'height' expects numbers as in fit, got 'tall' for one"),
         (FRAME.assign(rooms=FRAME["since"]), TypeError, "column 'rooms' expects numbers as in fit, got Timestamp"),
+        (FRAME.assign(rooms=[2, "two"] * 40), TypeError, "column 'rooms' expects numbers as in fit, got 'two' for one"),
         (FRAME.to_numpy(), TypeError, "X expects a frame as in fit, where city, member, grade, since were text"),
         (FRAME.drop(columns="city"), ValueError, "Feature names seen at fit time, yet now missing"),
         (FRAME[FRAME.columns[::-1]], ValueError, "Feature names must be in the same order"),
     ]:
         with pytest.raises(error, match=says):
             method(X)
+
+
+def test_numbers_as_text_are_numbers_where_not_all_are_text():
+    X = pd.DataFrame({"a": ["1", 2, 3.5, "4"] * 5, "b": np.arange(20.0)})
+    estimator = _made(Imputer).fit(X)
+    assert estimator.transform(X)[:, 0].tolist() == [1, 2, 3.5, 4] * 5
+    with pytest.raises(TypeError, match="column 'a' expects numbers, got 'x' for one"):
+        estimator.transform(X.assign(a=["x", 2, 3, 4] * 5))
 
 
 def test_outliers_with_gaps_are_refused():

@@ -18,6 +18,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.source import literal
 from ppl_vae.cli.stored_run import DATA_SETS, at_least_one
+from ppl_vae.factories import name_of
 from ppl_vae.files import written
 
 __all__ = ["COMMAND"]
@@ -193,7 +194,7 @@ def _steps(loaded: ppl_vae.data.Data) -> str:
 def _default_folder(options: Namespace, vae: ppl_vae.VAE) -> Path:
     """`runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED`."""
     classes: tuple[Any, ...] = (part(options.prior), type(vae.likelihood), part(options.posterior))
-    names = [getattr(chosen, "func", chosen).__name__ for chosen in classes]
+    names = [name_of(chosen) for chosen in classes]
     return Path("runs") / "-".join([Path(options.data).stem, *names, str(options.seed)])
 
 
