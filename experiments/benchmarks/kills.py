@@ -28,7 +28,6 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -40,7 +39,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler
 
-from ppl_vae import Domain, Program, build, likelihoods, objectives, posteriors, priors
+from ppl_vae import DataSpec, Domain, Program, build, likelihoods, objectives, posteriors, priors
 from ppl_vae.cli import main as command_line
 from ppl_vae.data import SampleBinary
 from ppl_vae.nets import MLP
@@ -58,7 +57,7 @@ Call = tuple[Any, Any, dict[str, Any]]
 
 
 def vae(**parts: Any) -> nn.Module:
-    described = SimpleNamespace(x_shape=(6,), context_shapes=(), domain=Domain("binary"), train=Split.of(BLACK))
+    described = DataSpec((6,), Domain("binary"), train=Split.of(BLACK))
     return build(described, **{"latent_dim": 2, "encoder": NET, "decoder": NET, "seed": 0, **parts})
 
 

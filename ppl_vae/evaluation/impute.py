@@ -16,6 +16,7 @@ from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
+from ppl_vae.distributions.row import Row
 from ppl_vae.domain import Domain
 from ppl_vae.draws import Draws, by_datum, check_observed, chunks, replayed, score
 from ppl_vae.evaluation.adaptive import check_method
@@ -28,7 +29,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.support import unwrapped
-from ppl_vae.vae.vae import formula_of
+from ppl_vae.vae.vae import VAE, formula_of
 
 __all__ = ["impute"]
 
@@ -257,8 +258,8 @@ def _weighted(weights: Tensor, values: Tensor) -> Tensor:
 
 def _domain(program: Modelled, data: Split) -> Domain | None:
     """That of the data, else that of the data that a VAE was built for."""
-    recipe = getattr(program, "recipe", None)
-    return data.domain or (Domain(**recipe["domain"]) if recipe else None)
+    built_for = program.recipe["domain"] if isinstance(program, VAE) and program.recipe else None
+    return data.domain or (built_for and Domain(**built_for))
 
 
 def _levels(program: Modelled, data: Split) -> Tensor | None:
@@ -289,7 +290,7 @@ def _elements(site: traces.Site) -> Any:
         For another joint distribution of elements.
     """
     fn = unwrapped(site["fn"])
-    if fn.event_shape and not hasattr(fn, "given_seen"):
+    if fn.event_shape and not isinstance(fn, Row):
         raise ValueError(
             f"impute expects a p(x | z) whose elements are independent given z, or a Rowwise likelihood, got "
             f"{type(fn).__name__}, of which it does not know p(x_missing | x_observed, z); use one of these"
@@ -322,8 +323,7 @@ def _drawn(site: traces.Site) -> Tensor:
 
 def _completed(fn: Any, x: Tensor, site: traces.Site) -> Tensor:
     """x (draws, n, *x_shape) given the observed elements, where these say more of the others than z does."""
-    completed: Tensor = fn.given_seen(x, site["value"]) if fn.event_shape else x
-    return completed
+    return fn.given_seen(x, site["value"]) if isinstance(fn, Row) else x
 
 
 def _check_weights(drawn: Draws) -> None:

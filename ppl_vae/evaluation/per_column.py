@@ -15,6 +15,7 @@ from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
+from ppl_vae.vae.vae import VAE
 
 __all__ = ["column_names", "per_column"]
 
@@ -103,7 +104,8 @@ def column_names(program: Modelled, split: Split) -> tuple[str, ...]:
         raise ValueError(f"columns are those of x of shape (n, d), got {tuple(split.x.shape)}; give x[:, None]")
     framed = [column["name"] for column in split.provenance.get("columns", [])]
     names = framed if len(framed) == split.x.shape[-1] else map(str, range(split.x.shape[-1]))
-    return tuple(getattr(getattr(program, "likelihood", None), "names", names))
+    own = program.likelihood.names if isinstance(program, VAE) else ()
+    return own or tuple(names)
 
 
 def _refuse_given(base_measure: str) -> None:

@@ -14,7 +14,7 @@ from ppl_vae.data import Split, again, from_arrays, load
 from ppl_vae.diagnostics import to_arviz
 from ppl_vae.rows import MappedRows, Observed, Rows, SparseRows
 from ppl_vae.training import load as load_run
-from ppl_vae.vae.seen import first_rows
+from ppl_vae.vae.seen import rows_to_learn_from
 
 KINDS = ["csr_matrix", "csc_matrix", "coo_matrix", "csr_array", "lil_matrix"]
 
@@ -255,7 +255,7 @@ def test_the_mask_goes_where_the_program_is():
 
 def test_as_many_rows_are_looked_at_first_as_fit_into_memory(counts, monkeypatch):
     stored = from_arrays(scipy.sparse.csr_array(counts))
-    assert len(first_rows(stored)[0]) == len(stored.train)
-    monkeypatch.setattr("ppl_vae.vae.seen._MOST_ELEMENTS", 100)
-    assert len(first_rows(stored)[0]) == 11
-    assert len(first_rows(from_arrays(counts))[0]) == len(stored.train)
+    assert len(rows_to_learn_from(stored)[0]) == len(stored.train)
+    monkeypatch.setattr("ppl_vae.vae.seen._STORED", 100)
+    assert len(rows_to_learn_from(stored)[0]) == 11
+    assert len(rows_to_learn_from(from_arrays(counts))[0]) == len(stored.train)

@@ -172,7 +172,7 @@ def test_images_start_as_drawn_unless_asked():
 
 def test_wide_tables_start_from_fewer_rows(monkeypatch):
     data = from_arrays(np.random.default_rng(0).poisson(3, (200, 4)), seed=0)
-    monkeypatch.setattr("ppl_vae.vae.seen._ELEMENTS", 40)
+    monkeypatch.setattr("ppl_vae.vae.seen._IN_FLOAT64", 40)
     found = build(data, latent_dim=1, decoder=SMALL, encoder=SMALL, likelihood=likelihoods.Poisson, seed=0)
     monkeypatch.undo()
     few = build(data.take(10), latent_dim=1, decoder=SMALL, encoder=SMALL, likelihood=likelihoods.Poisson, seed=0)

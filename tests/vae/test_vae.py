@@ -7,7 +7,6 @@ import pickle
 import random
 import warnings
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -24,6 +23,8 @@ from ppl_vae import (
     Bernoulli,
     ConvDecoder,
     ConvEncoder,
+    DataSpec,
+    Domain,
     Flat,
     Gaussian,
     Likelihood,
@@ -37,6 +38,7 @@ from ppl_vae import (
     traces,
 )
 from ppl_vae.isolation import evaluating, isolated
+from ppl_vae.split import Split
 from ppl_vae.vae.build import rebuild
 
 X = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
@@ -123,8 +125,7 @@ def test_every_recipe_rebuilds(case):
 def test_build():
     conv = vae_of(encoder=ConvEncoder, decoder=partial(ConvDecoder, channels=(4,)), context=True)
     assert conv.sample(2, torch.randn(2, 3), seed=0).shape == (2, 1, 4, 4)
-    train = type("Train", (), {"__getitem__": lambda s, r: s, "fixed": lambda s: s, "x": X})()
-    pseudo = SimpleNamespace(**vars(described()), train=train)
+    pseudo = DataSpec(X.shape[1:], Domain("binary"), train=Split.of(X))
     vamp = build(pseudo, latent_dim=2, prior=partial(VampPrior, num_components=7))
     assert vamp.prior.pseudo_inputs[:5].equal(X)
     assert vamp.prior.pseudo_inputs.shape == (7, 1, 4, 4)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
-from ppl_vae.vae.vae import formula_of
+from ppl_vae.vae.vae import VAE, formula_of
 
 __all__ = ["attributes", "narrow", "of_draws", "with_columns", "with_units"]
 
@@ -80,13 +80,14 @@ def with_columns(datasets: Mapping[str, xr.Dataset], program: Modelled, data: Sp
 
     With the names that the likelihood has, or the frame that the data are from; unchanged where there are none.
     """
-    likelihood = getattr(program, "likelihood", None)
-    names = getattr(likelihood, "names", None) or [one["name"] for one in data.provenance.get("columns", [])]
-    if likelihood is None or not names:
+    if not isinstance(program, VAE):
+        return dict(datasets)
+    names = program.likelihood.names or [one["name"] for one in data.provenance.get("columns", [])]
+    if not names:
         return dict(datasets)
     made = {}
     for group, dataset in datasets.items():
-        held = [v for v in (getattr(likelihood, "site", "x"), "mask") if v in dataset and group != "diagnostics"]
+        held = [v for v in (program.likelihood.site, "mask") if v in dataset and group != "diagnostics"]
         renamed = dataset.rename({str(dataset[v].dims[-1]): "column" for v in held})
         made[group] = renamed.assign_coords(column=list(names)) if held else dataset
     return made
