@@ -16,14 +16,17 @@ from ppl_vae.objectives.contractive import Contractive
 from ppl_vae.objectives.free_bits import FreeBits
 from ppl_vae.objectives.info_vae import InfoVAE
 from ppl_vae.objectives.iwae import IWAE
+from ppl_vae.objectives.path import STL, DReG
 
 __all__ = [
     "IWAE",
+    "STL",
     "BetaSchedule",
     "Commitment",
     "Constant",
     "Contractive",
     "Cyclical",
+    "DReG",
     "FreeBits",
     "InfoVAE",
     "Linear",

@@ -30,7 +30,7 @@ from torch.testing import assert_close
 
 from ppl_vae import likelihoods, objectives, posteriors, priors, traces
 from ppl_vae.likelihoods import Rowwise
-from ppl_vae.objectives import IWAE, Commitment, Contractive, FreeBits, InfoVAE, TraceMeanField_ELBO
+from ppl_vae.objectives import IWAE, STL, Commitment, Contractive, DReG, FreeBits, InfoVAE, TraceMeanField_ELBO
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 REAL = type(constraints.real)
@@ -171,7 +171,7 @@ def test_refused_pairs(prior, posterior):
 
 def refusal(objective, p, q):
     """What an objective says of a prior and a posterior that it refuses; `None` where it trains."""
-    if isinstance(objective, IWAE | FreeBits | RenyiELBO):
+    if isinstance(objective, IWAE | STL | DReG | FreeBits | RenyiELBO):
         if traces.singular(q):
             return r"posterior with a density, got a point mass \(Point\)"
         return r"with a spread, got one code a datum \(VectorQuantized\)" if traces.quantized(q) else None
@@ -195,6 +195,8 @@ def refusal(objective, p, q):
         TraceMeanField_ELBO(2),
         RenyiELBO(0, num_particles=2),
         IWAE(3),
+        STL(2),
+        DReG(3),
         FreeBits(),
         Contractive(num_particles=2),
         Contractive(num_projections=2),

@@ -378,6 +378,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "y": np.arange(20) % 2,
     },
     "ppl_vae.objectives.IWAE": {},
+    "ppl_vae.objectives.STL": {},
+    "ppl_vae.objectives.DReG": {},
     "ppl_vae.objectives.FreeBits": {},
     "ppl_vae.objectives.InfoVAE": {},
     "ppl_vae.objectives.Contractive": {},
