@@ -4,11 +4,11 @@ import json
 import math
 import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import nbformat
 import numpy as np
 import pandas as pd
@@ -422,7 +422,7 @@ def test_script(script, tmp_path, monkeypatch, capsys):
         pytest.importorskip("scvi")
     words = [str(script), *shlex.split(TINY[path(script)])]
     if "os.fork" in script.read_text():  # other tests' threads would not live on in the children
-        printed = subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+        printed = forked.run(*words)
     else:
         monkeypatch.setattr(sys, "argv", words)
         runpy.run_path(str(script), run_name="__main__")

@@ -2,12 +2,26 @@ import inspect
 import re
 from pathlib import Path
 
-from ppl_vae import likelihoods, posteriors, priors
+import pytest
+
+import ppl_vae
+from ppl_vae import data, likelihoods, posteriors, priors, training
 from ppl_vae.diagnostics import DIAGNOSTICS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Fewer data and epochs than the reader's, in whatever is trained."""
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda *args, **kwargs: load(*args, **kwargs).take(100, 40, 40))
+    fit = training.fit
+    for module in (ppl_vae, training):
+        monkeypatch.setattr(module, "fit", lambda *args, **how: fit(*args, **how | {"epochs": 3}))
+
+
+@pytest.mark.usefixtures("few")
 def test_the_snippets_run_as_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}

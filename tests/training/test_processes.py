@@ -1,12 +1,12 @@
 """Two processes train as one does, by gloo; NCCL is not tried here."""
 
-import os
 import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from torch import nn
@@ -33,17 +33,9 @@ def two(tmp_path_factory):
     """Results of both processes, and their folder."""
     folder = tmp_path_factory.mktemp("two")
     address = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(folder)],
-            env={**os.environ, **address, "RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [0, -9], said
+    started = [forked.start(WORKER, folder, RANK=str(rank), **address) for rank in range(2)]
+    ended = [process.ended() for process in started]
+    assert [status for status, *_ in ended] == [0, -9], ended
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)], folder
 
 

@@ -6,12 +6,12 @@ import os
 import pickle
 import random
 import signal
-import subprocess
 import sys
 import traceback
 from functools import partial
 from pathlib import Path
 
+import forked
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -113,7 +113,7 @@ def train(name, run, killed_at=None, in_write=None):
     return fit(program, data, epochs=EPOCHS, batch_size=16, run=run, resume=True, **how)
 
 
-def forked(**arguments):
+def killed(**arguments):
     """How a process ended that has trained nothing before, and has read what the one before it left."""
     child = os.fork()
     if child == 0:
@@ -131,18 +131,14 @@ def forked(**arguments):
 
 
 if __name__ == "__main__":
-    print(json.dumps([forked(**arguments) for arguments in json.loads(sys.argv[1])]))
+    print(json.dumps([killed(**arguments) for arguments in json.loads(sys.argv[1])]))
     sys.exit()
 
 
 def processes(*trainings):
-    """How each ended, one after the other. Libraries are imported once: each is forked from a process that waits."""
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    done = subprocess.run(
-        [sys.executable, __file__, json.dumps(trainings)], env=environment, capture_output=True, text=True, check=True
-    )
-    ends = json.loads(done.stdout.splitlines()[-1])
-    assert set(ends) <= {0, -signal.SIGKILL}, done.stderr
+    """How each ended, one after the other, each in a process of its own."""
+    ends = json.loads(forked.run(__file__, json.dumps(trainings)).splitlines()[-1])
+    assert set(ends) <= {0, -signal.SIGKILL}
     return ends
 
 

@@ -4,11 +4,12 @@ import json
 import math
 import os
 import random
-import subprocess
-import sys
+import signal
+import time
 from functools import partial
 from pathlib import Path
 
+import forked
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -30,13 +31,13 @@ from ppl_vae.training.lock import locked
 BLACK = GREY.round()
 AGAIN = {"epochs": 2, "batch_size": 16, "progress": False}
 
-# a program of its own: a fork of the tests' process would hold the locks of its threads
 WRITER = """
-import os, signal, sys
+import sys, time
 from pathlib import Path
 from ppl_vae.training.lock import locked
 with locked(Path(sys.argv[1]), "fit"):
-    os.kill(os.getpid(), signal.SIGSTOP)
+    Path(sys.argv[2]).touch()
+    time.sleep(600)
 """
 
 
@@ -46,17 +47,18 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_a_second_writer_is_refused_and_a_killed_one_blocks_nobody(run):
-    child = subprocess.Popen([sys.executable, "-c", WRITER, str(run)])
-    os.waitpid(child.pid, os.WUNTRACED)
+def test_a_second_writer_is_refused_and_a_killed_one_blocks_nobody(run, tmp_path):
+    child = forked.start("-c", WRITER, run, tmp_path / "held")
+    while not (tmp_path / "held").exists():
+        time.sleep(0.01)
     before = {p.name: p.read_bytes() for p in run.iterdir()}
     try:
         with pytest.raises(ValueError, match=r"fit expects a run folder that nobody else .*; wait"):
             fit(vae(), BLACK, validation=BLACK, run=run, resume=True, **AGAIN)
         load(run)  # reading needs no lock
     finally:
-        child.kill()
-        child.wait()
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.ended()[0] == -signal.SIGKILL
     assert before == {p.name: p.read_bytes() for p in run.iterdir()}
     fit(vae(), BLACK, validation=BLACK, run=run, resume=True, **AGAIN)
 
