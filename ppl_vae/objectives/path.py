@@ -26,7 +26,7 @@ _SCORE = "score"  # what is added to a site of the guide
 
 
 class _Path(VectorizedELBO, abc.ABC):
-    """A bound that has, in each latent site of the guide, log q at draws without a gradient: its gradient is the score."""
+    """A bound whose latent sites of the guide have log q at draws without a gradient: its gradient is the score."""
 
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.densities(type(self).__name__, guide)
