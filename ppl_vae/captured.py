@@ -26,6 +26,7 @@ __all__ = [
     "NotAssumed",
     "NotCaptured",
     "Replayed",
+    "all_close",
     "capture",
     "functional",
     "random_states",
@@ -52,13 +53,16 @@ class NotAssumed(Exception):  # noqa: N818, the function is called as it is
     """A condition that a graph assumes does not hold: see `assumed.assume`."""
 
 
-def capture(f: Function, *example: Tensor) -> Function:
+def capture(
+    f: Function, *example: Tensor, lowered: Callable[[Any, Sequence[Tensor]], Function] | None = None
+) -> Function:
     """f as a graph of torch's operations for tensors of these shapes, called without gradients.
 
     All that changes from call to call must be an argument: Python's numbers, and tensors that f uses without being
     given them, are constants of the graph. Random numbers are drawn anew at every call, as f draws them. f is called
     once, on tensors without values: no random number is drawn, and no argument changes. Pyro's validation, which
-    compares values, is off in it; a number taken out of a tensor by `item` stays a tensor.
+    compares values, is off in it; a number taken out of a tensor by `item` stays a tensor. `lowered` makes of the graph
+    and the example what is called in its place.
 
     Raises
     ------
@@ -89,6 +93,7 @@ def capture(f: Function, *example: Tensor) -> Function:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
     called = _shortened(graph)
+    called = called if lowered is None else lowered(called, example)
     return partial(_checked, called) if conditions else called
 
 
@@ -111,6 +116,8 @@ class Replayed:
         Calls in which both run.
     by
         Makes the graph: `capture`, or `folded.folded`.
+    close
+        Whether the results of the graph and its arguments after it are those expected; by default `all_close`.
 
     Attributes
     ----------
@@ -128,13 +135,20 @@ class Replayed:
         most: int = 4,
         trials: int = 2,
         by: Callable[..., Function] = capture,
+        close: Callable[[Sequence[Tensor], Sequence[Tensor]], bool] | None = None,
     ) -> None:
         self.f, self.plain, self.most, self.trials, self.by = f, plain or f, most, trials, by
+        self.close = close or all_close
         self.reason: str | None = None
         self.replays = 0
         self._graphs: dict[Any, Function | None] = {}
         self._trials: dict[Any, int] = {}
         self._misses = 0
+
+    def make_by(self, by: Callable[..., Function]) -> None:
+        """Make the graphs by something else from now on, those that are there anew."""
+        self.by = by
+        self._graphs.clear()
 
     def __call__(self, *tensors: Tensor, again: bool = False) -> Sequence[Tensor]:
         """f(*tensors); with `again` both run, as in a trial."""
@@ -187,8 +201,7 @@ class Replayed:
             return expected
         finally:
             set_random_states(after, tensors)
-        found, expected_too = [*found, *copies], [*expected, *tensors]
-        if not drawn or len(found) != len(expected_too) or not all(map(_close, found, expected_too)):
+        if not drawn or not self.close([*found, *copies], [*expected, *tensors]):
             self.reason = "it depends on more than its arguments: replayed on the same random numbers it differs"
         return expected
 
@@ -286,8 +299,12 @@ def set_random_states(states: Sequence[Tensor], tensors: Sequence[Tensor]) -> No
         torch.cuda.set_rng_state(state, number)
 
 
+def all_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether results agree to rounding of the largest element of each; NaN and infinity at the same places."""
+    return len(found) == len(expected) and all(map(_close, found, expected))
+
+
 def _close(found: Tensor, expected: Tensor) -> bool:
-    """Whether two results agree to rounding of their largest element; NaN and infinity at the same places."""
     expected = expected.detach()
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ppl_vae.arguments import Count, Positive, Seed, checked
+from ppl_vae.arguments import Count, Positive, Seed
 from ppl_vae.calls import verb
 from ppl_vae.isolation import isolated
 from ppl_vae.libraries import pd
@@ -25,6 +23,7 @@ from ppl_vae.rows import Rows
 from ppl_vae.training.batches import Batches, batches, loader_of, split_of
 from ppl_vae.training.checks import as_elbo, check_mask
 from ppl_vae.training.device import chosen_device
+from ppl_vae.training.fitted import Fit
 from ppl_vae.training.loop import Training
 from ppl_vae.training.optim import NamedOptim, made_schedule
 from ppl_vae.training.processes import Processes
@@ -33,71 +32,7 @@ from ppl_vae.training.run_folder import folder_path
 from ppl_vae.training.settings import Settings
 from ppl_vae.training.state import Callback, EpochEnd
 
-__all__ = ["Fit", "fit"]
-
-
-@checked
-@dataclass(frozen=True)
-class Fit:
-    """The result of a training.
-
-    Attributes
-    ----------
-    history
-        Indexed by epoch, from 1; a column `train_` and `validation_` of each of `elbo`, `reconstruction` and
-        `kl_<site>`, in nats per datum in the units of x, where `evaluate` has those of the raw data, and `beta`,
-        `learning_rate` and `seconds`; and what a part of the program has `reported`, such as the `perplexity_<site>`
-        of a codebook.
-    best_epoch
-        The epoch whose weights were kept.
-    stopped
-        Why it ended: ``"epochs"``, ``"patience"`` or ``"callback"``.
-    run
-        The run folder, if there is one.
-    replayed
-        Number of steps that were replayed as a graph, with the same numbers as the others.
-    not_replayed
-        Why none was, or none from some step on, where many were to come; else `None`.
-    """
-
-    history: pd.DataFrame
-    best_epoch: int
-    stopped: str
-    run: Path | None
-    replayed: int = 0
-    not_replayed: str | None = None
-
-    def __repr__(self) -> str:
-        best = self.history.loc[self.best_epoch]
-        bound = any(str(name).startswith("train_kl_") for name in self.history)
-        term = "elbo" if bound else "reconstruction"  # a point mass has no ELBO
-        which = next(f"{split}_{term}" for split in ("validation", "train") if f"{split}_{term}" in best)
-        reported = [name for name in best.index if name.startswith("perplexity_")]
-        return (
-            f"Fit({len(self.history)} epochs, stopped by {self.stopped}; kept epoch {self.best_epoch}: "
-            f"{which.replace('_', ' ')} {best[which]:.3f} nats per datum in units of x"
-            + "".join(f", perplexity of {name.removeprefix('perplexity_')} {best[name]:.1f}" for name in reported)
-            + ")"
-            + (_still_rising(self.history[which], which.replace("_", " ")) if self.stopped == "epochs" else "")
-        )
-
-
-def _still_rising(curve: pd.Series, name: str) -> str:
-    """A hint where the last epochs rise by more than twice their noise, the standard deviation about their line."""
-    last = curve.to_numpy()[-_LAST:]
-    if len(last) < _LAST or not np.isfinite(last).all():
-        return ""
-    slope, start = np.polyfit(np.arange(_LAST), last, 1)
-    gain, noise = slope * (_LAST - 1), (last - start - slope * np.arange(_LAST)).std(ddof=2)
-    if not gain > 2 * noise:
-        return ""
-    return (
-        f"\n  still improving: in the last {_LAST} epochs the {name} rose by {gain:.3g} nats per datum, with noise of "
-        f"{noise:.2g} about this line; train for more epochs"
-    )
-
-
-_LAST = 10
+__all__ = ["fit"]
 
 
 @verb
@@ -121,6 +56,7 @@ def fit(
     checkpoint_every: Count = 1,
     callbacks: Sequence[Callback | Any] = (),
     progress: bool | None = None,
+    compile: Literal["auto"] | bool | None = None,
 ) -> Fit:
     """Train a VAE, or any program, in place, by stochastic variational inference; the best weights are kept.
 
@@ -135,10 +71,10 @@ def fit(
     process up to rounding. The first process writes `run`; callbacks are called in each.
 
     Where thousands of steps are to come, in one process, they are replayed as a graph of the operations of one of them,
-    with the same numbers to the bit; `Fit.replayed` counts them. The Python code of model and guide then runs in the
-    first step of every epoch alone, which is compared with the graph: what it prints or keeps elsewhere is not
-    repeated. Where its choices depend on values, or anything that it uses changes, all of it runs in every step, and
-    `Fit.not_replayed` says why.
+    with the same numbers to the bit; `Fit.replayed` counts them, and `compile` compiles them. The Python code of model
+    and guide then runs in the first step of every epoch alone, which is compared with the graph: what it prints or
+    keeps elsewhere is not repeated. Where its choices depend on values, or anything that it uses changes, all of it
+    runs in every step, and `Fit.not_replayed` says why.
 
     Pyro's validation is on in the first steps and in the first of every epoch. The others check that the loss and
     the gradient are finite and the data in their support; one in which they are not is repeated with validation.
@@ -195,6 +131,13 @@ def fit(
         answer stops the training. What they keep for themselves is not stored.
     progress
         Whether to show a progress bar; by default where the output is a terminal.
+    compile
+        `False`: model and guide run in every step. `None`: where at least 2,000 steps are to come they are replayed as
+        a graph. `True`: the graph, with the step of Adam, AdamW, SGD or RMSprop in it, is compiled by torch's inductor,
+        which needs a C++ compiler and some tens of seconds (`Fit.compile_seconds`; less where it finds what it compiled
+        before); steps are those of the others up to rounding, with the same random numbers, and so is what is resumed.
+        ``"auto"``: that, once the steps to come take five minutes or more. What cannot be compiled, and batches of a
+        size that is rare, are stepped as by `None`; `Fit.not_compiled` says why.
 
     Returns
     -------
@@ -249,12 +192,25 @@ def fit(
     program.to(target)
     processes.same_weights(program)
     with isolated(program, seed):
-        training = Training(program, train, held_out, settings, make_optim, processes)
+        training = Training(program, train, held_out, settings, make_optim, processes, compile)
         with training.best_kept(), stored(folder, training, sources, callbacks, resume) as write:
             training.run(callbacks, progress, write)
+    return _result(training, folder)
+
+
+def _result(training: Training, folder: Path | None) -> Fit:
     state, steps = training.state, training.steps
-    history = pd.DataFrame(state.history).set_index("epoch")
-    return Fit(history, state.best_epoch, state.stopped, folder, steps.replays, steps.reason)
+    return Fit(
+        pd.DataFrame(state.history).set_index("epoch"),
+        state.best_epoch,
+        state.stopped,
+        folder,
+        replayed=steps.replays,
+        not_replayed=steps.reason,
+        compiled=steps.compiled,
+        not_compiled=steps.why_not_compiled(),
+        compile_seconds=steps.compiler.seconds,
+    )
 
 
 def _sources(data: Any, validation: Any, batch_size: int) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyro
@@ -41,20 +41,31 @@ class Trained:
 
     Attributes
     ----------
-    checked
-        Whether a step can do without Pyro's validation: an objective shows its traces and has a finite value.
+    why_called
+        Why every step is validated and none a graph: an objective does not show its traces, say. `None` where a step
+        can do without.
+    moving
+        Names of the buffers that a step changes.
     """
 
     def __init__(self, program: Modelled, watched: Watched, tried: DryRun, processes: Processes) -> None:
         self.program, self.watched, self.objective = program, watched, watched.objective
         self.model, self.structures = naming(program.model, tried.unnamed), tried.structures
         self.processes = processes
-        self.checked = processes.size == 1 and watched.sees and not isinstance(self.objective, TraceTailAdaptive_ELBO)
+        self.why_called = self._why_called()
+        self.moving: set[str] = set()
         self.supports = _validates()
         self.parameters = dict(program.named_parameters())
         owners = dict(program.named_modules())
         paths = {name: name.rpartition(".") for name, _ in program.named_buffers()}  # shared ones once
         self.buffers = {name: (owners[path], own) for name, (path, _, own) in paths.items()}
+
+    def _why_called(self) -> str | None:
+        if self.processes.size > 1:
+            return "several processes train it together"
+        if not self.watched.sees or isinstance(self.objective, TraceTailAdaptive_ELBO):
+            return f"the steps of {type(self.objective).__name__} are not seen from outside"
+        return None
 
     def requires_grad(self) -> list[bool]:
         """Which parameters are trained."""
@@ -67,6 +78,29 @@ class Trained:
     def buffers_now(self) -> list[Tensor]:
         """The buffers, which a program may replace by others."""
         return [module._buffers[name] for module, name in self.buffers.values()]  # type: ignore[misc]
+
+    def note_moving(self, before: Sequence[Tensor]) -> None:
+        """Note which buffers are no longer what they were; batch norm moves its own without another version."""
+        for name, old, new in zip(self.buffers, before, self.buffers_now(), strict=True):
+            if not torch.equal(old, new):
+                self.moving.add(name)
+
+    def kept_buffers(self) -> Callable[[], None]:
+        """A function that brings back the buffers that a step changes as they are now."""
+        now = dict(zip(self.buffers, self.buffers_now(), strict=True))
+        kept = [(*self.buffers[name], now[name], now[name].clone()) for name in self.moving]
+
+        def bring_back() -> None:
+            for module, name, buffer, values in kept:
+                module._buffers[name] = buffer.copy_(values)
+
+        return bring_back
+
+    def put_buffers(self, found: Sequence[Tensor]) -> None:
+        """Put new buffers where they belong; an empty tensor stands for none."""
+        for (module, name), buffer in zip(self.buffers.values(), found, strict=True):
+            if buffer.numel():
+                module._buffers[name] = buffer
 
     def loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
         """The loss as a number; its gradient is added to the parameters'.
@@ -152,7 +186,7 @@ class Gradients:
 
     def _begin(self) -> None:
         self.trains = self.trained.requires_grad()
-        self.replayed = Replayed(self._graph, self._plain, most=1)
+        self.replayed = Replayed(self.graph, self.called, most=1)
 
     def compute(self, batch: Batch, beta: float, *, validated: bool, replay: bool) -> bool:
         """Compute the gradients, in the parameters' `grad`; whether all is finite, and x in its support.
@@ -162,38 +196,52 @@ class Gradients:
         FloatingPointError, ValueError
             See `Trained.loss_and_grads`; with `validated` whatever Pyro refuses, too.
         """
+        self.given(batch, beta, validated=validated)
+        if not replay or self.summed or self.trained.why_called:
+            return bool(self.called()[0])
+        fine, values, *rest = self.replayed(*self.tensors(), again=validated)
+        self.take_terms(values)
+        self._put(rest)
+        return bool(fine)
+
+    def given(self, batch: Batch, beta: float, *, validated: bool) -> None:
+        """Take a batch as the one whose gradients are computed next."""
         self._batch, self._beta, self.validated, self.named = batch, beta, validated, ()
         self.seen += 1
         if validated and self.trains != self.trained.requires_grad():
             self._begin()
-        if not replay or self.summed or not self.trained.checked:
-            return bool(self._plain()[0])
+
+    def tensors(self) -> list[Tensor]:
+        """What `graph` is a function of."""
+        batch = self._batch
         tensors = [*self.trained.tensors(), batch.x, *batch.context]
         tensors += [batch.mask] if isinstance(batch.mask, Tensor) else []
-        tensors += [torch.tensor(beta, dtype=batch.x.dtype, device=batch.x.device)] if self.changing else []
-        fine, values, *rest = self.replayed(*tensors, again=validated)
+        return tensors + (
+            [torch.tensor(self._beta, dtype=batch.x.dtype, device=batch.x.device)] if self.changing else []
+        )
+
+    def take_terms(self, values: Tensor) -> None:
+        """Take the values of the terms, which a graph computed."""
         assert self.terms is not None  # a graph is captured in the second step
         self.terms = BatchTerms(self.terms.names, values, self.terms.point)
-        self._put(rest)
-        return bool(fine)
 
     def _put(self, found: Sequence[Tensor]) -> None:
         """Put gradients and new buffers where they belong; an empty tensor stands for none."""
         parameters = self.trained.parameters.values()
         for parameter, gradient in zip(parameters, found, strict=False):
             parameter.grad = gradient if gradient.shape == parameter.shape else None
-        for (module, name), buffer in zip(self.trained.buffers.values(), found[len(parameters) :], strict=True):
-            if buffer.numel():
-                module._buffers[name] = buffer
+        self.trained.put_buffers(found[len(parameters) :])
 
-    def _plain(self, *_: Tensor) -> list[Tensor]:
-        """The gradients by Pyro, and what `_graph` returns."""
+    def called(self, *_: Tensor) -> list[Tensor]:
+        """The gradients by Pyro, and what `graph` returns."""
         trained, batch = self.trained, self._batch
         args, kwargs = (batch.x, *batch.context), traces.model_kwargs(batch.mask, self._beta)
         before = trained.buffers_now()
         if self.validated:
+            were = [buffer.clone() for buffer in before]
             with poutine.trace(param_only=True) as named:
                 self.loss = trained.loss_and_grads(args, kwargs)
+            trained.note_moving(were)
             self.named = [site["value"].unconstrained() for site in named.trace.nodes.values()]
         else:
             with Known(trained.parameters.values()) as known, pyro.validation_enabled(False):
@@ -210,7 +258,7 @@ class Gradients:
         gradients = [p.grad for p in trained.parameters.values()]
         return _outputs(fine, values, gradients, before, trained.buffers_now())
 
-    def _graph(self, *tensors: Tensor) -> list[Tensor]:
+    def graph(self, *tensors: Tensor) -> list[Tensor]:
         """The same as a function of parameters, buffers, x, context, mask and beta."""
         trained, batch = self.trained, self._batch
         given = dict(zip([*trained.parameters, *trained.buffers], tensors, strict=False))

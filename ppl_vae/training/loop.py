@@ -29,7 +29,7 @@ from ppl_vae.training.randomness import random_states, set_random_states
 from ppl_vae.training.row_draws import check_sum
 from ppl_vae.training.settings import Settings, plain_settings
 from ppl_vae.training.state import EpochEnd, State
-from ppl_vae.training.steps import Steps
+from ppl_vae.training.steps import Compile, Steps
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over, terms_of
 from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 
@@ -54,6 +54,8 @@ class Training:
         Makes the optimizer and the schedule. It is called after the program, as a `Program` has no parameters before.
     processes
         Those that train it together.
+    compile
+        Which steps are graphs, and which are compiled.
 
     Attributes
     ----------
@@ -71,6 +73,7 @@ class Training:
         settings: Settings,
         make_optim: Callable[[], tuple[NamedOptim, LRScheduler | None]],
         processes: Processes,
+        compile: Compile = None,
     ) -> None:
         self.program, self.settings, self.processes = program, settings, processes
         self.train, self.validation, self.beta, self.seed = train, validation, settings.beta, settings.seed
@@ -78,7 +81,7 @@ class Training:
         self.objective = self.watched.objective
         tried = self._dry_run()
         self.optim, self.schedule = make_optim()
-        self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes)
+        self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes, compile)
         self.state = State(program=program)
         self.best: dict[str, Tensor] = weights(program)
 

@@ -1,31 +1,16 @@
 """Steps without validation, and steps replayed as a graph: the same numbers, and every protection."""
 
-import math
-from functools import partial
-
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from trainings import ADAM, CASES, EPOCHS, Normalized, binary, built, equal, trained
 
-from ppl_vae import MLP, FlowPrior, NegativeBinomial, VampPrior, build, fit, load
-from ppl_vae.corruptions import Masking
-from ppl_vae.data import from_arrays
-from ppl_vae.domain import Domain
-from ppl_vae.objectives import IWAE, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
-from ppl_vae.priors import ConditionalNormal
-from ppl_vae.split import Split
+from ppl_vae import fit, load
 from ppl_vae.training import loop, steps
-from ppl_vae.training.optim import OneCycle
 
-EPOCHS, NEVER = 4, 10**9
-ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
-
-
-def binary(n=90, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(n, 6, generator=generator) < 0.4).float()
+NEVER = 10**9
 
 
 @pytest.fixture
@@ -45,79 +30,6 @@ def replaying(monkeypatch):
         return made
 
     return switch
-
-
-class Normalized(nn.Module):
-    """A network with batch statistics and dropout."""
-
-    def __init__(self, in_shape, out_shape):
-        super().__init__()
-        size = math.prod(out_shape)
-        self.net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.3), nn.Linear(5, size))
-        self.out_shape = out_shape
-
-    def forward(self, x):
-        return self.net(x).unflatten(-1, self.out_shape)
-
-
-def masked():
-    mask = torch.rand(90, 6, generator=torch.Generator().manual_seed(1)) < 0.8
-    return Split(binary(), torch.arange(90), mask=mask)
-
-
-def conditional():
-    context = torch.randn(90, 2, generator=torch.Generator().manual_seed(2))
-    return from_arrays(binary(), context=context, domain=Domain("binary"))
-
-
-def counts():
-    generator = torch.Generator().manual_seed(3)
-    exposure = torch.rand(90, 1, generator=generator) + 0.5
-    x = torch.poisson(5 * exposure.expand(90, 6), generator=generator)
-    return from_arrays(x, context=exposure, domain=Domain("counts"), standardize_context=False)
-
-
-CASES = {
-    "last smaller batch": ({}, {"batch_size": 25}),
-    "clipped": ({}, {"clip_norm": 5.0, "objective": TraceMeanField_ELBO}),
-    "particles": ({}, {"objective": Trace_ELBO(num_particles=2)}),
-    "IWAE": ({}, {"objective": IWAE(3)}),
-    "free bits and warm-up": ({}, {"objective": FreeBits(0.4), "beta": Linear(3)}),
-    "VampPrior at beta 2": ({"prior": partial(VampPrior, num_components=3)}, {"beta": 2.0}),
-    "FlowPrior and a schedule": ({"prior": FlowPrior}, {"schedule": OneCycle(1e-2)}),
-    "corruption and SGD": (
-        {"corruption": partial(Masking, rate=0.3)},
-        {"optimizer": partial(torch.optim.SGD, lr=1e-3, momentum=0.9)},
-    ),
-    "batch norm and dropout": ({"encoder": Normalized}, {}),
-    "mask": ({}, {"data": masked()}),
-    "context": ({"like": conditional(), "prior": ConditionalNormal}, {"data": conditional()}),
-    "hierarchy": ({"latent_dim": [2, 3]}, {}),
-    "InfoVAE": ({}, {"objective": InfoVAE(0.5, 3.0)}),
-    "counts with an exposure": (
-        {"like": counts(), "likelihood": partial(NegativeBinomial, exposure="context")},
-        {"data": counts()},
-    ),
-}
-
-
-def trained(case, **more):
-    settings, call = CASES[case]
-    vae = built(settings)
-    call = {"data": binary(), "epochs": EPOCHS, "batch_size": 18, "optimizer": ADAM, "progress": False, **call, **more}
-    result = fit(vae, call.pop("data"), **call)
-    return vae, result.history.drop(columns="seconds")
-
-
-def built(settings):
-    small = partial(MLP, hidden_dims=[5])
-    settings = {"latent_dim": 2, "encoder": small, "decoder": small, **settings}
-    return build(settings.pop("like", None) or from_arrays(binary(), domain=Domain("binary")), seed=0, **settings)
-
-
-def equal(a, b):
-    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
-    return all(torch.equal(p, q) for p, q in pairs)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -156,6 +68,37 @@ def test_what_callbacks_change_is_seen_at_the_next_epoch(replaying):
     assert "depends on more than its arguments" in made[-1].reason
     assert histories[0][1].equals(histories[1][1])
     assert equal(histories[0][0], histories[1][0])
+
+
+class Stumbling(Normalized):
+    """A network that fails once, after its batch statistics have moved."""
+
+    left = -1
+
+    def forward(self, x):
+        found = super().forward(x)
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("stumbled")
+        return found
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_a_repeated_step_moves_batch_statistics_once(on, replaying):
+    def stumble_at(epoch):
+        def stumble(state):
+            if state.epoch == epoch:
+                state.program.posterior.net.left = 3  # the first step of an epoch is validated, others are not
+
+        return stumble
+
+    trainings = []
+    for epoch in (0, 2):
+        replaying(on)
+        vae = built({"encoder": Stumbling})
+        fit(vae, binary(), epochs=EPOCHS, batch_size=18, optimizer=ADAM, progress=False, callbacks=[stumble_at(epoch)])
+        trainings.append(vae)
+    assert equal(*trainings)
 
 
 class Branching(nn.Module):

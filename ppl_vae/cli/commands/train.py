@@ -49,6 +49,12 @@ def _options(parser: Parser) -> None:
     parser.component("ppl_vae.corruptions:Corruption", "corruption", skip=attrgetter("linked"), usual=" (none)")
     parser.component("pyro.infer:ELBO", "objective", skip=_pyros_own, among="ppl_vae.objectives")
     parser.component("ppl_vae.objectives:BetaSchedule", "beta")
+    _step_options(parser)
+    parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
+    parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
+
+
+def _step_options(parser: Parser) -> None:
     parser.option("--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
     parser.option("--batch-size", type=int, default=128, help="data a batch")
     parser.option(
@@ -63,8 +69,8 @@ def _options(parser: Parser) -> None:
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
     parser.option("--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
     parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
-    parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
+    about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
+    parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
 
 
 def _table_options(parser: Parser) -> None:
@@ -134,6 +140,7 @@ def _fitted(options: Namespace, *, first: bool) -> None:
         patience=options.patience,
         seed=options.seed,
         device=options.device,
+        compile=options.compile,
         run=folder,
         resume=options.resume,
         callbacks=[_options_kept(folder, options.yaml)] if first else [],

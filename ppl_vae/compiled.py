@@ -1,0 +1,75 @@
+"""Functions of tensors compiled to machine code by torch's inductor."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.captured import Function, NotCaptured, capture, random_states, set_random_states
+
+__all__ = ["Compiler"]
+
+
+class Compiler:
+    """Captures functions as graphs, and compiles these.
+
+    Attributes
+    ----------
+    seconds
+        What that has taken. Inductor keeps what it compiled on disk, where the next process finds it.
+    reason
+        Why `where_possible` has not compiled a graph; else `None`.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.reason: str | None = None
+
+    def __call__(self, f: Function, *example: Tensor) -> Function:
+        """f as machine code for tensors of these shapes: see `captured.capture`.
+
+        Raises
+        ------
+        NotCaptured
+            If it cannot be captured, or not be compiled: there is no C++ compiler, say.
+        """
+        start, states = time.perf_counter(), random_states(example)
+        try:
+            return capture(f, *example, lowered=_lowered)
+        finally:
+            set_random_states(states, example)
+            self.seconds += time.perf_counter() - start
+
+    def where_possible(self, f: Function, *example: Tensor) -> Function:
+        """The same; where f can be captured and not compiled, its graph.
+
+        Raises
+        ------
+        NotCaptured
+            If it cannot be captured.
+        """
+        try:
+            return self(f, *example)
+        except NotCaptured as error:
+            self.reason = str(error)
+            return capture(f, *example)
+
+
+def _lowered(graph: Any, example: Sequence[Tensor]) -> Function:
+    """A graph as machine code; random numbers are drawn by torch's own kernels, in the order of the graph."""
+    import torch._inductor as inductor  # seconds of imports
+
+    options = {"fallback_random": True, "reorder_for_peak_memory": False}
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what inductor says of the machine
+            compiled: Function = inductor.compile(graph, [t.detach() for t in example], options=options)
+    except Exception as error:  # whatever a compiler may do; the graph works without
+        first = str(error).partition("\n")[0].strip()
+        raise NotCaptured(f"its graph cannot be compiled ({type(error).__name__}: {first})") from error
+    return compiled

@@ -1,0 +1,151 @@
+"""A whole training step as one compiled graph: gradients, checked and clipped, and the optimizer's step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ppl_vae.captured import Replayed, all_close
+from ppl_vae.compiled import Compiler
+from ppl_vae.training.batches import Batch
+from ppl_vae.training.gradients import Gradients
+from ppl_vae.training.optim import NamedOptim
+from ppl_vae.training.updates import Update
+
+__all__ = ["Whole"]
+
+
+class Whole:
+    """The steps on batches of one kind and size, compiled with the optimizer's.
+
+    Parameters
+    ----------
+    gradients
+        The gradients on such batches.
+    optim
+        The optimizer.
+    compiler
+        Compiles the graph.
+
+    Attributes
+    ----------
+    replays, compiled
+        Number of steps that were replayed in torch's own kernels, and of those that were compiled.
+    """
+
+    def __init__(self, gradients: Gradients, optim: NamedOptim, compiler: Compiler) -> None:
+        self.gradients, self.optim, self.compiler = gradients, optim, compiler
+        self.update = Update(optim.optimizer, optim.parameters)
+        self.graph = Replayed(self._graph, self._called, most=2, by=compiler, close=self._alike)
+        self.graph.reason = self.update.why_not
+        self.replays = self.compiled = 0
+        self._numbers: list[Tensor] = []
+        self._state: list[Tensor] = []
+
+    def why_called(self) -> str | None:
+        """Why a step is no graph; `None` where it is."""
+        if self.gradients.summed:
+            return "a discrete latent is summed over"
+        return self.gradients.trained.why_called or self.gradients.replayed.reason
+
+    def why_not_compiled(self) -> str | None:
+        """Why a step is not compiled, or not as a whole; `None` where it is."""
+        return self.why_called() or self.graph.reason or self.compiler.reason
+
+    def step(self, batch: Batch, beta: float, *, validated: bool, replay: bool, compile: bool) -> bool:
+        """Take the step; whether all is finite, and x in its support. Where it is not, nothing was stepped.
+
+        Raises
+        ------
+        FloatingPointError, ValueError
+            See `Gradients.compute`.
+        """
+        if compile and self.why_not_compiled() is None:
+            return self._whole(batch, beta, validated=validated)
+        replayed = self.gradients.replayed
+        if compile and self.update.why_not and replayed.by != self.compiler.where_possible:
+            replayed.make_by(self.compiler.where_possible)
+        before = replayed.replays
+        fine = self.gradients.compute(batch, beta, validated=validated, replay=replay or compile)
+        self._count(replayed.replays - before, compiled=replayed.by == self.compiler.where_possible)
+        if fine:
+            self.optim(self.gradients.named)
+        return fine
+
+    def _whole(self, batch: Batch, beta: float, *, validated: bool) -> bool:
+        trains = self.gradients.trains
+        self.gradients.given(batch, beta, validated=validated)
+        if trains is not self.gradients.trains:  # something was frozen
+            self.graph.make_by(self.compiler)
+        self.graph.reason = self.update.changed()
+        before = self.graph.replays
+        self._numbers, self._state = self.update.numbers(), self.update.state()
+        fine, values, *buffers = self.graph(*self._numbers, *self._state, *self.gradients.tensors(), again=validated)
+        self.gradients.take_terms(values)
+        self.gradients.trained.put_buffers(buffers)
+        taken = self.graph.replays - before
+        self._count(taken, compiled=True)
+        if taken and fine:
+            self.update.count()
+        return bool(fine)
+
+    def _count(self, taken: int, *, compiled: bool) -> None:
+        self.compiled += taken if compiled else 0
+        self.replays += 0 if compiled else taken
+
+    def _called(self, *_: Tensor) -> list[Tensor]:
+        """The step as it is: gradients by Pyro, and torch's optimizer."""
+        fine, values, *found = self.gradients.called()
+        if fine:
+            self.optim(self.gradients.named)
+        return [fine, values, *found[len(self.gradients.trained.parameters) :]]
+
+    def _graph(self, *tensors: Tensor) -> list[Tensor]:
+        """The same as a function of the optimizer's numbers and state, and of what the gradients depend on."""
+        numbers, rest = tensors[: len(self._numbers)], tensors[len(self._numbers) :]
+        state, rest = rest[: len(self._state)], rest[len(self._state) :]
+        names = list(self.gradients.trained.parameters)
+        fine, values, *found = self.gradients.graph(*rest)
+        parameters = dict(zip(names, rest, strict=False))
+        gradients = {n: g for n, g in zip(names, found, strict=False) if g.shape == parameters[n].shape}
+        gradients = {n: g for n, g in gradients.items() if n in self.optim.parameters}
+        gradients, finite = self._clipped(gradients)
+        fine = fine & finite
+        for old, new in list(self.update.step(numbers, state, parameters, gradients)):
+            old.copy_(torch.where(fine, new, old))
+        return [fine, values, *found[len(names) :]]
+
+    def _alike(self, found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+        """Whether a step of the graph is the expected one: each result, and the optimizer's state as a whole.
+
+        Where a gradient is nothing but rounding, as before batch norm, an adaptive step may have either sign: so the
+        parameters are compared roughly, where there is a state that tells a wrong gradient.
+        """
+        trained, sizes = self.gradients.trained, (len(self._numbers), len(self._state))
+        results = len(found) - sum(sizes) - len(self.gradients.tensors())
+        first, last = results + sizes[0], results + sum(sizes)
+        weights = slice(last, last + len(trained.parameters))
+        rounding = 1000 * torch.finfo(self._numbers[0].dtype).eps
+        return (
+            len(found) == len(expected)
+            and _near(found[first:last], expected[first:last], rounding)
+            and _near(found[weights], expected[weights], 1e-2 if self._state else rounding)
+            and all_close([*found[:first], *found[weights.stop :]], [*expected[:first], *expected[weights.stop :]])
+        )
+
+    def _clipped(self, gradients: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The gradients, no longer together than they may be, and whether all are finite."""
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()]))
+        if self.optim.clip_norm is not None:
+            factor = (self.optim.clip_norm / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_ has it
+            gradients = {name: g * factor for name, g in gradients.items()}
+        return gradients, norm.isfinite()
+
+
+def _near(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> bool:
+    """Whether tensors of one dtype are together as near as that, in the norm relative to its own."""
+    pairs = list(zip(found, expected, strict=True))
+    far = sum(float((a - b.detach()).square().sum()) for a, b in pairs)
+    return far <= tolerance**2 * sum(float(b.detach().square().sum()) for _, b in pairs)
