@@ -312,6 +312,7 @@ def picture(summary: pd.DataFrame, tables: list[str]) -> Figure:
     right.set_xticks(range(len(tables)), [t.replace("_", "\n") for t in tables], fontsize=7)
     right.set_ylabel("share of hidden elements in 95 % intervals")
     right.set_ylim(0.88, 1)
+    figure.supxlabel("means over the seeds; bars are two standard errors over the seeds to each side", fontsize=8)
     right.legend(fontsize=8, loc="lower center")
     return figure
 
