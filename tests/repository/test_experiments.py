@@ -55,6 +55,7 @@ TINY = {
     "anomalies.py": "--tables wine digits --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
     "--figure figure.png --out out.json",
     "benchmarks/training_step.py": "--rounds 1 --steps 2",
+    "benchmarks/steps.py": "--rounds 1 --steps 2 --setups flow:4 --contenders 'by hand' called numpyro --out out.json",
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
     "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
@@ -284,6 +285,15 @@ def processes(found, printed):
 def training_step(found, printed):
     assert "ppl_vae" in printed
     assert "by hand" in printed
+
+
+def steps(found, printed):
+    (setup,) = found["setups"].values()
+    assert list(setup["contenders"]) == ["by hand", "called", "numpyro"]
+    losses = [row["loss"] for row in setup["contenders"].values()]
+    assert max(losses) - min(losses) < 0.05 * losses[0]
+    assert setup["contenders"]["by hand"]["of by hand"] == 1
+    assert "flow:4, 1 threads" in printed
 
 
 def documents_in_files():
