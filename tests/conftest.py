@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from ppl_vae import isolation, split
 
@@ -54,6 +55,18 @@ def _fresh(request):
     yield
     pyro.clear_param_store()
     torch.set_default_dtype(DTYPE)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Pictures of few pixels, drawn once: `bbox_inches="tight"` and layouts draw them before, to measure them."""
+    savefig = Figure.savefig
+
+    def saved(figure, path, **how):
+        figure.set_layout_engine("none")
+        savefig(figure, path, **how | {"dpi": 20, "bbox_inches": None})
+
+    monkeypatch.setattr(Figure, "savefig", saved)
 
 
 def pytest_runtest_setup(item):

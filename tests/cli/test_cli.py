@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from matplotlib.figure import Figure
 
 import ppl_vae
 from ppl_vae import corruptions, data, likelihoods, nets, objectives, posteriors, priors
@@ -17,6 +16,7 @@ from ppl_vae.cli import commands, main
 from ppl_vae.diagnostics import DIAGNOSTICS, groups, open_tree
 from ppl_vae.vae.recipe import COMPONENTS
 
+pytestmark = pytest.mark.usefixtures("coarse")
 TINY = ["--data", "digits", "--take", "30", "--epochs", "2", "--latent-dim", "2", "--device", "cpu"]
 
 
@@ -46,13 +46,6 @@ ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 
 def run(*words):
     return main([str(w) for w in words])
-
-
-@pytest.fixture(autouse=True)
-def _coarse(monkeypatch):
-    """Pictures of few pixels, which are written sooner."""
-    savefig = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **how: savefig(figure, path, **how | {"dpi": 20}))
 
 
 @pytest.fixture

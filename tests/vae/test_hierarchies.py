@@ -131,6 +131,7 @@ def test_from_fit_to_load(tmp_path):
     assert {"kl_z3", "kl_z2", "kl_z1"} <= set(first.per_datum)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_on_the_command_line(tmp_path, capsys):
     folder = tmp_path / "run"
     words = ["--data", "digits", "--take", "30", "--epochs", "2", "--device", "cpu", "--latent-dim", "[2, 3, 4]"]
