@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyro
@@ -17,6 +18,7 @@ from ppl_vae.captured import Replayed, functional
 from ppl_vae.isolation import eval_mode, gpus
 from ppl_vae.known import Known
 from ppl_vae.modelled import Modelled
+from ppl_vae.products import InBfloat16
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.dry_run import DryRun, naming, structure
 from ppl_vae.training.processes import Processes
@@ -38,6 +40,8 @@ class Trained:
         What the dry run found.
     processes
         Those that train it together, whose gradients are summed.
+    precision
+        ``"bf16"`` for products of the networks in bfloat16.
 
     Attributes
     ----------
@@ -48,7 +52,10 @@ class Trained:
         Names of the buffers that a step changes.
     """
 
-    def __init__(self, program: Modelled, watched: Watched, tried: DryRun, processes: Processes) -> None:
+    def __init__(
+        self, program: Modelled, watched: Watched, tried: DryRun, processes: Processes, precision: str | None
+    ) -> None:
+        self.precision = precision
         self.program, self.watched, self.objective = program, watched, watched.objective
         self.model, self.structures = naming(program.model, tried.unnamed), tried.structures
         self.processes = processes
@@ -120,12 +127,17 @@ class Trained:
         self.processes.sum_gradients(self.trainable())
         return loss
 
+    def products(self) -> AbstractContextManager[Any]:
+        """A scope in which products have their precision."""
+        return nullcontext() if self.precision is None else InBfloat16()
+
     def trainable(self) -> list[Tensor]:
         """The parameters that are trained."""
         return [p for p in self.parameters.values() if p.requires_grad]
 
     def _own_loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
-        loss: float = self.objective.loss_and_grads(self.model, self.program.guide, *args, **kwargs)
+        with self.products():
+            loss: float = self.objective.loss_and_grads(self.model, self.program.guide, *args, **kwargs)
         self._check_new(args, kwargs)
         if not math.isfinite(loss):
             culprit = not_finite(self.watched.pairs)
@@ -272,6 +284,7 @@ class Gradients:
             torch.enable_grad(),
             functional(trained.program, {**given, **dict(zip(trained.parameters, leaves, strict=True))}),
             Known(leaves),
+            trained.products(),
         ):
             loss = trained.objective.loss_and_grads(trained.model, trained.program.guide, x, *context, **kwargs)
             after = trained.buffers_now()

@@ -81,7 +81,7 @@ class Training:
         self.objective = self.watched.objective
         tried = self._dry_run()
         self.optim, self.schedule = make_optim()
-        self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes, compile)
+        self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes, compile, settings.precision)
         self.state = State(program=program)
         self.best: dict[str, Tensor] = weights(program)
 

@@ -42,6 +42,7 @@ class Settings:
     checkpoint_every: int
     seed: int
     device: torch.device
+    precision: str | None = None
 
 
 def plain_settings(settings: Settings, optimizer: Optimizer, schedule: LRScheduler | None) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class Steps:
         Those that train it together; where there are several every step is validated.
     compile
         Which steps are graphs.
+    precision
+        ``"bf16"`` for products of the networks in bfloat16.
 
     Attributes
     ----------
@@ -90,8 +92,10 @@ class Steps:
         beta: BetaSchedule,
         processes: Processes,
         compile: Compile = None,
+        precision: str | None = None,
     ) -> None:
-        self.trained, self.optim, self.processes = Trained(program, watched, tried, processes), optim, processes
+        self.trained = Trained(program, watched, tried, processes, precision)
+        self.optim, self.processes = optim, processes
         self.constant, self.compile = isinstance(beta, Constant), compile
         self.reason: str | None = None
         self.not_compiled: str | None = None

@@ -127,7 +127,8 @@ class Whole:
         results = len(found) - sum(sizes) - len(self.gradients.tensors())
         first, last = results + sizes[0], results + sum(sizes)
         weights = slice(last, last + len(trained.parameters))
-        rounding = 1000 * torch.finfo(self._numbers[0].dtype).eps
+        dtype = self._numbers[0].dtype
+        rounding = 10 * torch.finfo(torch.bfloat16).eps if trained.precision else 1000 * torch.finfo(dtype).eps
         return (
             len(found) == len(expected)
             and _near(found[first:last], expected[first:last], rounding)

@@ -39,7 +39,7 @@ LAYERS = {  # from the top
     "traces, weights, calls": "traces importance calls checksums folded compiled",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
-    "what verbs take, libraries": "modelled libraries assumed known factories transform ascent",
+    "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""

@@ -302,6 +302,7 @@ def _tree_of_none(name: str, argument: str) -> list[tuple[str, str, dict[str, An
 
 CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     *(("ppl_vae.fit", f"compile={value!r}", {"compile": value}) for value in ("always", 1, 0.5)),
+    *(("ppl_vae.fit", f"precision={value!r}", {"precision": value}) for value in ("fp8", 16)),
     *_tree_of_none("ppl_vae.diagnostics.compare_posteriors", "guide_tree"),
     *_tree_of_none("ppl_vae.diagnostics.compare_posteriors", "reference_tree"),
     *_tree_of_none("ppl_vae.diagnostics.posterior_pit", "guide_tree"),

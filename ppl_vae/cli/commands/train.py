@@ -71,6 +71,8 @@ def _step_options(parser: Parser) -> None:
     parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
     about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
     parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
+    about = "bf16 for products in bfloat16, where the device is faster with it"
+    parser.option("--precision", type=Literal["bf16"] | None, help=about)
 
 
 def _table_options(parser: Parser) -> None:
@@ -141,6 +143,7 @@ def _fitted(options: Namespace, *, first: bool) -> None:
         seed=options.seed,
         device=options.device,
         compile=options.compile,
+        precision=options.precision,
         run=folder,
         resume=options.resume,
         callbacks=[_options_kept(folder, options.yaml)] if first else [],
