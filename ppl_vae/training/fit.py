@@ -186,9 +186,8 @@ def fit(
     True
     """
     _check_call(program, callbacks, run, resume)
-    folder = None if run is None else folder_path(run, "fit")
+    folder, processes = None if run is None else folder_path(run, "fit"), Processes()
     goal, weight = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
-    processes = Processes()
     here = chosen_device(processes.device(device))
     check_precision(program, precision, here)
     settings = Settings(epochs, batch_size, goal, weight, clip_norm, patience, checkpoint_every, seed, here, precision)
