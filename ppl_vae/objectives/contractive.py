@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyro.distributions as dist
 import torch
 from pyro.poutine import Trace
 from torch import Tensor
@@ -9,8 +12,11 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives.penalized import Penalized, by_unit
+from ppl_vae.support import layers
 
 __all__ = ["Contractive"]
+
+_ONCE = (dist.Beta, dist.Dirichlet, dist.Gamma, dist.StudentT, dist.MultivariateStudentT)
 
 
 @checked
@@ -53,13 +59,31 @@ class Contractive(Penalized):
         super().__init__(weight, num_particles)
         self.num_projections = num_projections
 
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number, its gradient added to the parameters'.
+
+        Raises
+        ------
+        ValueError
+            For draws that can be differentiated once only, and whatever `check` refuses.
+        """
+        try:
+            return super().loss_and_grads(model, guide, *args, **kwargs)
+        except RuntimeError as error:
+            if not any(said in str(error) for said in ("once_differentiable", "_standard_gamma_grad")):
+                raise
+            raise _once("some") from error
+
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse discrete codes, whose derivative by x is zero."""
+        """Refuse discrete codes, whose derivative is zero, and draws without a second one, which torch takes for 0."""
         if codes := [name for name, site in traces.latents(guide).items() if traces.discrete(site)]:
             raise ValueError(
                 f"Contractive expects codes that move with x, got discrete ones at {codes} (VectorQuantized), whose "
                 "derivative is zero; use Commitment, or another posterior"
             )
+        for name, site in traces.latents(guide).items():
+            if any(isinstance(layer, _ONCE) for layer in layers(site["fn"])):
+                raise _once(repr(name))
 
     def _penalty(self, model: Trace, guide: Trace, x: Tensor) -> Tensor:
         where = traces.plates(model, len(x))
@@ -70,6 +94,14 @@ class Contractive(Penalized):
         else:
             weights, num = torch.randn(self.num_projections, *z.shape).to(z), self.num_projections
         return sum((_squared_gradient((w * z).sum(), x) for w in weights), z.new_zeros(())) / (num * self.num_particles)
+
+
+def _once(what: str) -> ValueError:
+    return ValueError(
+        "Contractive expects draws of q that can be differentiated twice, by x and by the parameters, got "
+        f"{what}, whose sampler can be once only, as those of Beta, Dirichlet, Gamma and StudentT; use another "
+        "posterior, or InfoVAE"
+    )
 
 
 def _squared_gradient(y: Tensor, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from matrix import (
     COIN,
     LATENT,
     LIKELIHOODS,
+    OBJECTIVES,
     ONE_LIKELIHOOD,
     POSTERIORS,
     PRIORS,
@@ -90,7 +91,7 @@ def test_copies_have_the_same_loss(case, tmp_path):
     for copied in (other, copy.deepcopy(vae), pickle.loads(pickle.dumps(vae))):
         assert loss(copied, args) == expected
         before = [p.clone() for p in vae.parameters()]
-        torch.nn.utils.vector_to_parameters(torch.zeros(10**5, dtype=torch.float64), copied.parameters())
+        torch.nn.utils.vector_to_parameters(torch.full((10**5,), 0.1, dtype=torch.float64), copied.parameters())
         assert all(map(torch.equal, before, vae.parameters()))  # nothing is shared
         assert loss(copied, args) != expected  # nor left behind: the linked parts were copied together
 
@@ -169,6 +170,21 @@ def test_refused_pairs(prior, posterior):
         assert not said or "expects draws in the support of its prior" in said
 
 
+OTHERS = [cls for cls in OBJECTIVES if cls not in (IWAE, STL, DReG, FreeBits, Contractive, InfoVAE, Commitment)]
+"""Objectives of which `refusal` does not know what they refuse."""
+
+
+def trains(objective, pair):
+    """Whether an objective trains a pair of traces; if not, that it says so in a sentence."""
+    try:
+        objectives.check(objective, *pair)
+    except ValueError as error:
+        if "expects" not in str(error):
+            raise
+        return False
+    return True
+
+
 def refusal(objective, p, q):
     """What an objective says of a prior and a posterior that it refuses; `None` where it trains."""
     if isinstance(objective, IWAE | STL | DReG | FreeBits | RenyiELBO):
@@ -203,6 +219,7 @@ def refusal(objective, p, q):
         InfoVAE(num_particles=2),
         InfoVAE(alpha=0),
         Commitment(num_particles=2),
+        *(cls() for cls in OTHERS),
     ],
     ids=lambda o: f"{type(o).__name__}-{o.vectorize_particles}",
 )
@@ -211,13 +228,20 @@ def test_every_objective_trains_or_refuses(case, objective):
     vae, args = make(case)
     pair = traces.pair(vae, *args)
     traces.check_pair(*pair, BATCH)
+    if type(objective) in OTHERS and not trains(objective, pair):
+        return
     if message := refusal(objective, *(trace.nodes["z"] for trace in pair)):
         with pytest.raises(ValueError, match=message):
             objectives.check(objective, *pair)
         return
     objectives.check(objective, *pair)
     vae.train()
-    value = objective.loss_and_grads(vae.model, vae.guide, *args)
+    try:
+        value = objective.loss_and_grads(vae.model, vae.guide, *args)
+    except ValueError as error:
+        if "expects draws of q that can be differentiated twice" not in str(error):
+            raise
+        return
     assert abs(value) < 1e4
     kept = {p for p in vae.prior.parameters() if isinstance(objective, InfoVAE) and objective.alpha == 1}
     for name, parameter in vae.named_parameters():

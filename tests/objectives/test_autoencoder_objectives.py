@@ -300,3 +300,39 @@ def test_a_beta_without_a_kl_to_weigh_is_refused(prior, objective, why):
     with pytest.raises(ValueError, match=rf"beta expects a KL to weigh, got .*{why}.*: it would change nothing"):
         fit(vae_of(prior), data(), epochs=1, beta=4.0, objective=objective, progress=False)
     fit(vae_of(Laplace), data(), epochs=1, beta=4.0, progress=False)  # the strength of its penalty
+
+
+class Hidden(dist.Normal):
+    """Drawn by a gamma of its own."""
+
+    def rsample(self, sample_shape=()):
+        return dist.Gamma(self.loc, self.scale).rsample(sample_shape).square()
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        lambda s: dist.Beta(s, 2 * s),
+        lambda s: dist.Gamma(s, s),
+        lambda s: dist.Dirichlet(torch.stack([s, 2 * s, s], -1)),
+        lambda s: dist.StudentT(2 + s),
+        lambda s: Hidden(s, s),
+    ],
+    ids=["Beta", "Gamma", "Dirichlet", "StudentT", "within"],
+)
+def test_contractive_refuses_samplers_that_are_differentiable_once(q):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", q(torch.ones(len(x)).double()))
+            pyro.sample("x", dist.Normal(z.reshape(len(x), -1).sum(-1), 1.0), obs=x)
+
+    def guide(x):
+        scale = pyro.param("scale", torch.ones(()).double(), constraint=dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", q(scale * (1 + x.square())))
+
+    with (
+        pyro.get_param_store().scope(),
+        pytest.raises(ValueError, match=r"can be differentiated twice, .* got (some|'z'), whose"),
+    ):
+        Contractive().loss_and_grads(model, guide, torch.linspace(0.5, 1, 4).double())

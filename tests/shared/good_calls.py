@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from matrix import OBJECTIVES
 from small_models import SMALL
 
 import ppl_vae
@@ -58,7 +59,7 @@ class Made(NamedTuple):
 def public() -> dict[str, Any]:
     """Every public class and function by its full name."""
     found = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
-    return {name: value for name, value in found.items() if callable(value)}
+    return {name: value for name, value in found.items() if callable(value)} | leaves()
 
 
 # What the good calls are made of
@@ -377,13 +378,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "z": Z,
         "y": np.arange(20) % 2,
     },
-    "ppl_vae.objectives.IWAE": {},
-    "ppl_vae.objectives.STL": {},
-    "ppl_vae.objectives.DReG": {},
-    "ppl_vae.objectives.FreeBits": {},
-    "ppl_vae.objectives.InfoVAE": {},
-    "ppl_vae.objectives.Contractive": {},
-    "ppl_vae.objectives.Commitment": {},
+    **{f"ppl_vae.objectives.{objective.__name__}": {} for objective in OBJECTIVES},
     "ppl_vae.objectives.Constant": {},
     "ppl_vae.objectives.Linear": {},
     "ppl_vae.objectives.Cyclical": {},

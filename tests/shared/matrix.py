@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pyro
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO
 
-from ppl_vae import DataSpec, Domain, build, likelihoods, posteriors, priors, traces
+from ppl_vae import DataSpec, Domain, build, likelihoods, objectives, posteriors, priors, traces
 from ppl_vae.nets import MLP
 
 X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
@@ -41,6 +41,12 @@ LIKELIHOODS = [
 COIN = next(leaf for leaf in LIKELIHOODS if leaf.func is likelihoods.Bernoulli)
 """The likelihood of laws about z, and of cases with a context, which its density ignores."""
 POSTERIORS = leaves(posteriors)
+OBJECTIVES = [
+    c
+    for c in map(objectives.__dict__.get, objectives.__all__)
+    if inspect.isclass(c) and issubclass(c, ELBO) and c.__module__.startswith("ppl_vae.")
+]
+"""Those of the package, each with defaults."""
 ENCODER = partial(MLP, hidden_dims=[8], activation="tanh")
 
 
