@@ -17,6 +17,7 @@ from ppl_vae.objectives.free_bits import FreeBits
 from ppl_vae.objectives.info_vae import InfoVAE
 from ppl_vae.objectives.iwae import IWAE
 from ppl_vae.objectives.path import STL, DReG
+from ppl_vae.objectives.wake_sleep import WakeSleep
 
 __all__ = [
     "IWAE",
@@ -32,6 +33,7 @@ __all__ = [
     "Linear",
     "TraceMeanField_ELBO",
     "Trace_ELBO",
+    "WakeSleep",
     "check",
 ]
 

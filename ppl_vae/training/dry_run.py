@@ -22,7 +22,7 @@ from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_context, check_first, fails_alone
 from ppl_vae.training.terms import Pair, summed_over
 
-__all__ = ["DryRun", "dry_run", "naming", "structure", "train_mode_undone"]
+__all__ = ["DryRun", "dry_run", "leaves", "naming", "structure", "train_mode_undone"]
 
 
 @dataclass
@@ -144,9 +144,9 @@ def _warn_of_foreign(program: Modelled, batch: Batch, beta: float) -> None:
     with torch.enable_grad(), pyro.validation_enabled(False):
         pair = traces.pair(program, batch.x, *batch.context, mask=batch.mask, beta=beta)
         sites = (s for trace in pair for s in (traces.latents(trace) | traces.observed(trace)).values())
-        leaves = _leaves([traces.total(site) for site in sites])
+        used = leaves([traces.total(site) for site in sites])
     own = {id(t) for t in (*program.parameters(), batch.x, *batch.context)}
-    if foreign := [tuple(leaf.shape) for leaf in leaves if id(leaf) not in own]:
+    if foreign := [tuple(leaf.shape) for leaf in used if id(leaf) not in own]:
         warnings.warn(
             f"the model and guide use {len(foreign)} tensors that ask for a gradient and are not the program's own, "
             f"the first of shape {foreign[0]}: they stay as they are; give their modules to Program(model, guide, "
@@ -155,7 +155,7 @@ def _warn_of_foreign(program: Modelled, batch: Batch, beta: float) -> None:
         )
 
 
-def _leaves(values: list[Tensor]) -> list[Tensor]:
+def leaves(values: list[Tensor]) -> list[Tensor]:
     """The leaf tensors that the gradient of the values would reach."""
     found, seen, waiting = [], set(), [v.grad_fn for v in values]
     while waiting:

@@ -48,6 +48,7 @@ def fit(
     optimizer: Callable[[list[Tensor]], Optimizer] = partial(Adam, lr=1e-3, fused=True),  # noqa: B008
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
     clip_norm: Positive | None = None,
+    encoder_steps: Count = 1,
     patience: Count | None = None,
     seed: Seed = 0,
     device: str = "auto",
@@ -109,6 +110,10 @@ def fit(
         ELBO in its mode "max"), on validation data where there are some.
     clip_norm
         Largest norm of the gradient.
+    encoder_steps
+        Steps, one a batch, for each one that moves all parameters; the others move q's alone. They end early where the
+        mean ELBO of ten of them is no higher than that of the ten before (He et al. 2019, arXiv:1901.05534): 100 is
+        their algorithm. An epoch is one pass over the data whatever this is, and moves the model that much less.
     patience
         Stop after so many epochs without a better validation ELBO, of whatever objective, counted from the end of the
         warm-up.
@@ -186,17 +191,16 @@ def fit(
     True
     """
     _check_call(program, callbacks, run, resume)
-    folder, processes = None if run is None else folder_path(run, "fit"), Processes()
-    goal, weight = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
+    goal, beta = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
+    processes, folder = Processes(), None if run is None else folder_path(run, "fit")
     here = chosen_device(processes.device(device))
     check_precision(program, precision, here)
-    settings = Settings(epochs, batch_size, goal, weight, clip_norm, patience, checkpoint_every, seed, here, precision)
+    kept = (clip_norm, patience, checkpoint_every, seed, here, precision, encoder_steps)
+    settings = Settings(epochs, batch_size, goal, beta, *kept)
     sources = _sources(data, validation, batch_size)
-    train, held_out = _batches(program, sources, settings, processes)
-    _check_length(train, settings, schedule)
+    train, held_out = _batches(program, sources, settings, processes, schedule)
     make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs, train)
-    program.to(here)
-    processes.same_weights(program)
+    processes.same_weights(program.to(here))
     with isolated(program, seed):
         training = Training(program, train, held_out, settings, make_optim, processes, compile)
         with training.best_kept(), stored(folder, training, sources, callbacks, resume) as write:
@@ -241,13 +245,14 @@ def _check_call(program: Modelled, callbacks: Sequence[Any], run: str | Path | N
 
 
 def _batches(
-    program: Modelled, sources: Sequence[Any], settings: Settings, processes: Processes
+    program: Modelled, sources: Sequence[Any], settings: Settings, processes: Processes, schedule: Any
 ) -> tuple[Batches, Batches | None]:
     """Batches of the training data and of the validation data, of which there may be none."""
     for source in sources:
         _check_masked(source)
     dtype = next((p.dtype for p in program.parameters()), torch.get_default_dtype())
     train = batches(sources[0], settings.batch_size, settings.device, dtype, processes=processes)
+    _check_length(train, settings, schedule)
     if sources[1] is not None:
         held_out = batches(_fixed(sources[1]), 1000, settings.device, dtype, shuffle=False, processes=processes)
         return train, held_out

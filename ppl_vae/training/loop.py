@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from ppl_vae.training.checks import check_mask, explained
 from ppl_vae.training.dry_run import DryRun, dry_run, train_mode_undone
 from ppl_vae.training.json_values import typed_like
 from ppl_vae.training.optim import NamedOptim
+from ppl_vae.training.pace import Pace, of_guide
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.randomness import random_states, set_random_states
 from ppl_vae.training.row_draws import check_sum
@@ -81,6 +82,7 @@ class Training:
         self.objective = self.watched.objective
         tried = self._dry_run()
         self.optim, self.schedule = make_optim()
+        self.pace, self.optim.paced = Pace(settings.encoder_steps, self._of_guide()), settings.encoder_steps > 1
         self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes, compile, settings.precision)
         self.state = State(program=program)
         self.best: dict[str, Tensor] = weights(program)
@@ -140,6 +142,7 @@ class Training:
         moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optim["tensors"].items()}
         return {
             **self.state.progress(),
+            "pace": self.pace.state(),
             "optimizer": {"values": optim["values"], "groups": optim["groups"]},
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "python_random": python_random,
@@ -172,6 +175,8 @@ class Training:
         for name, value in self.state.progress().items():
             setattr(self.state, name, typed_like(value, state[name]))
         self.state.history = list(state["history"])
+        if "pace" in state:  # since 0.2
+            self.pace.set_state(state["pace"])
         loader = part_of(tensors, "loader")
         self.train.set_state([loader[str(i)] for i in range(len(loader))])
         set_random_states(part_of(tensors, "random"), state["python_random"], gpus(self.program))
@@ -225,7 +230,12 @@ class Training:
         state = self.state
         where = f"epoch {state.epoch + 1}, batch {number}"
         to_come = self.settings.epochs * len(self.train) - state.step if len(self.train) else state.step
+        self.optim.only = self.pace.only()
         taken = self.steps.take(batch, beta, where, validated=number == 1 or state.step < FIRST, to_come=to_come)
+        if self.settings.encoder_steps > 1:
+            found = (len(batch.x), -taken.loss if taken.terms is None else taken.terms.bound(beta))
+            sizes, bounds = zip(*self.processes.gathered(found), strict=True)
+            self.pace.took(sum(bounds) / max(1, sum(sizes)))
         if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step()
         if taken.terms is not None:
@@ -264,6 +274,13 @@ class Training:
     def _pair(self, batch: Batch) -> Pair:
         with torch.no_grad():
             return traces.pair(self.program, batch.x, *batch.context, mask=batch.mask)
+
+    def _of_guide(self) -> Collection[str]:
+        """Names of q's parameters, where some steps move them alone."""
+        if self.settings.encoder_steps == 1:
+            return ()
+        with evaluating(self.program, self.seed), self.train.rewound():
+            return of_guide(self.program, next(batch for batch in self.train.one_of_each_kind() if len(batch.x)))
 
     def _dry_run(self) -> DryRun:
         # eval mode: batch statistics must not move; nor do random states

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,13 @@ class NamedOptim(PyroOptim):
         Makes the torch optimizer of a list of parameters.
     clip_norm
         Largest norm of the gradient over all parameters; longer ones are shortened. No limit if `None`.
+
+    Attributes
+    ----------
+    only
+        Names of the parameters that the next step moves; `None` for all.
+    paced
+        Whether some steps move some parameters alone.
     """
 
     def __init__(
@@ -49,11 +56,13 @@ class NamedOptim(PyroOptim):
         stepped = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.parameters = {names[id(p)]: p for p in stepped}  # in the order of the optimizer's state
         self.clip_norm = clip_norm
+        self.only: Collection[str] | None = None
+        self.paced = False
         self.unreached = set(given)
         self.optimizer.zero_grad()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
-        """Step every parameter, then drop the gradients.
+        """Step every parameter, or `only` some, then drop the gradients.
 
         Raises
         ------
@@ -65,6 +74,10 @@ class NamedOptim(PyroOptim):
         self._check_known(params)
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         self._check_reached(gradients)
+        if self.only is not None:
+            for name in self.parameters.keys() - self.only:
+                self.parameters[name].grad = None
+            gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = self._norm(gradients)
         if not norm.isfinite():
             names = [n for n, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]

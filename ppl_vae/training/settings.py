@@ -43,6 +43,7 @@ class Settings:
     seed: int
     device: torch.device
     precision: str | None = None
+    encoder_steps: int = 1
 
 
 def plain_settings(settings: Settings, optimizer: Optimizer, schedule: LRScheduler | None) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def plain_settings(settings: Settings, optimizer: Optimizer, schedule: LRSchedul
     groups = [{k: len(v) if k == "params" else plain(v) for k, v in g.items()} for g in optimizer.param_groups]
     kept = {k: re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for k, v in optimizer.defaults.items()}
     return {
-        **{name: plain(v) for name, v in vars(settings).items()},
+        **{name: plain(v) for name, v in vars(settings).items() if (name, v) != ("encoder_steps", 1)},  # since 0.2
         "optimizer": {"class": plain(type(optimizer)), **kept},
         "schedule": None if schedule is None else _schedule(schedule),
         "groups": groups,

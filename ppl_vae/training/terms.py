@@ -76,6 +76,11 @@ class BatchTerms:
     values: Tensor
     point: bool
 
+    def bound(self, beta: float) -> float:
+        """The ELBO with the KL weighted by beta, summed over the data."""
+        means: list[float] = self.values.mean(0).tolist()
+        return sum(m if name == "reconstruction" else -beta * m for name, m in zip(self.names, means, strict=True))
+
 
 def terms_of(pairs: Sequence[Pair], num_particles: int = 1) -> BatchTerms:
     """The terms of the traces of a batch."""

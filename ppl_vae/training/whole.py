@@ -38,6 +38,8 @@ class Whole:
     def __init__(self, gradients: Gradients, optim: NamedOptim, compiler: Compiler) -> None:
         self.gradients, self.optim, self.compiler = gradients, optim, compiler
         self.update = Update(optim.optimizer, optim.parameters)
+        if optim.paced:
+            self.update.why_not = "the optimizer's step is not part of it, as some steps move q's parameters alone"
         self.graph = Replayed(self._graph, self._called, most=2, by=compiler, close=self._alike)
         self.graph.reason = self.update.why_not
         self.replays = self.compiled = 0

@@ -31,7 +31,17 @@ from torch.testing import assert_close
 
 from ppl_vae import likelihoods, objectives, posteriors, priors, traces
 from ppl_vae.likelihoods import Rowwise
-from ppl_vae.objectives import IWAE, STL, Commitment, Contractive, DReG, FreeBits, InfoVAE, TraceMeanField_ELBO
+from ppl_vae.objectives import (
+    IWAE,
+    STL,
+    Commitment,
+    Contractive,
+    DReG,
+    FreeBits,
+    InfoVAE,
+    TraceMeanField_ELBO,
+    WakeSleep,
+)
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 REAL = type(constraints.real)
@@ -187,7 +197,7 @@ def trains(objective, pair):
 
 def refusal(objective, p, q):
     """What an objective says of a prior and a posterior that it refuses; `None` where it trains."""
-    if isinstance(objective, IWAE | STL | DReG | FreeBits | RenyiELBO):
+    if isinstance(objective, IWAE | STL | DReG | WakeSleep | FreeBits | RenyiELBO):
         if traces.singular(q):
             return r"posterior with a density, got a point mass \(Point\)"
         return r"with a spread, got one code a datum \(VectorQuantized\)" if traces.quantized(q) else None
@@ -213,6 +223,7 @@ def refusal(objective, p, q):
         IWAE(3),
         STL(2),
         DReG(3),
+        WakeSleep(num_particles=2),
         FreeBits(),
         Contractive(num_particles=2),
         Contractive(num_projections=2),

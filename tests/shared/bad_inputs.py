@@ -395,6 +395,7 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.fit", "schedule=text", {"schedule": "cosine"}),
     ("ppl_vae.fit", "schedule gives no schedule", {"schedule": lambda optimizer, steps: 3}),
     ("ppl_vae.fit", "clip_norm=0", {"clip_norm": 0}),
+    ("ppl_vae.fit", "encoder_steps=0", {"encoder_steps": 0}),
     ("ppl_vae.fit", "clip_norm=-1", {"clip_norm": -1}),
     ("ppl_vae.fit", "patience=0", {"patience": 0}),
     ("ppl_vae.fit", "run=3", {"run": 3}),

@@ -65,6 +65,7 @@ def _step_options(parser: Parser) -> None:
     )
     parser.option("--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
     parser.option("--clip-norm", type=float | None, help="largest norm of the gradient")
+    parser.option("--encoder-steps", type=PositiveInt, default=1, help="steps for each one of all parameters, not q's")
     parser.option("--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
     parser.option("--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
@@ -139,6 +140,7 @@ def _fitted(options: Namespace, *, first: bool) -> None:
         optimizer=partial(torch.optim.Adam, lr=options.learning_rate, fused=True),
         schedule=None if options.one_cycle is None else ppl_vae.OneCycle(options.one_cycle),
         clip_norm=options.clip_norm,
+        encoder_steps=options.encoder_steps,
         patience=options.patience,
         seed=options.seed,
         device=options.device,
