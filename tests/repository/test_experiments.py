@@ -30,6 +30,8 @@ TINY = {
     "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
     "believable.py": "--data digits --epochs 1 --train 50 --validation 20 --take 4 --num-samples 30 60 "
     "--adaptive-samples 100 --device cpu --figure figure.png --out out.json",
+    "better_q.py": "--data digits --choices STL 'then 1 of q, w' splines --epochs 1 --train 50 --validation 20 "
+    "--take 4 --latent-dim 3 --hidden-dim 8 --num-samples 100 --cache cache --figure figure.png --out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
     "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",
@@ -89,6 +91,17 @@ def believable(found, printed):
     assert best["too_high"] == 0
     assert best["evaluations"] > 100
     assert found["adaptive"] in printed
+    assert Path("figure.png").stat().st_size > 0
+
+
+def better_q(found, printed):
+    assert set(found["results"]) == {"mean field", "splines", "STL", "then 1 of q, wake-sleep"}
+    base = found["results"]["mean field"]
+    assert (base["nll_minus_mean_field"], base["seconds_ratio"]) == (0, 1)
+    for row in found["results"].values():
+        low, high = row["kl_gap_interval"]
+        assert low <= row["kl_gap"] <= high
+    assert len(list(Path("cache").iterdir())) == 4
     assert Path("figure.png").stat().st_size > 0
 
 
