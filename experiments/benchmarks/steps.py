@@ -11,6 +11,7 @@ Contenders, of one set-up with the same networks and initial weights:
 
 * ``called``, ``replayed``, ``compiled``: `fit` with ``compile=False``, ``None`` and ``True``, all that it does between
   two callbacks;
+* ``channels last``: ``compiled``, after ``vae.to(memory_format=torch.channels_last)``; for ``conv`` alone;
 * ``by hand``: plain torch, fused Adam, KL in closed form or at the draw as the set-up has it, no checks;
 * ``numpyro``: an epoch under `jax.jit`, a loop over batches inside it; for ``conv`` one step a call, as XLA's
   convolutions are slow inside a loop on a CPU. Left out where it is not installed;
@@ -79,8 +80,16 @@ def _shape(setup: str) -> tuple[int, ...]:
 # Ours, and Pyro's SVI on the same model and guide
 
 
-def ours(setup: str, batch: int, x: Tensor, pause: Pause, *, compile: bool | None) -> None:
-    vae = made(setup)
+def ours(
+    setup: str,
+    batch: int,
+    x: Tensor,
+    pause: Pause,
+    *,
+    compile: bool | None,
+    layout: torch.memory_format = torch.preserve_format,
+) -> None:
+    vae = made(setup).to(memory_format=layout)
 
     def turn(state: Any) -> bool:
         return pause(-state.history[-1]["train_elbo"], {})
@@ -333,9 +342,11 @@ CONTENDERS: dict[str, Callable[..., None]] = {
     "called": partial(ours, compile=False),
     "replayed": partial(ours, compile=None),
     "compiled": partial(ours, compile=True),
+    "channels last": partial(ours, compile=True, layout=torch.channels_last),
     "numpyro": with_numpyro,
     "pyro": with_svi,
 }
+OURS = {"called", "replayed", "compiled", "channels last"}
 
 
 def contend(name: str, setup: str, batch: int, steps: int, threads: int, parent: Connection) -> None:
@@ -359,6 +370,8 @@ def race(setup: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     """Medians of each contender, and what else it says at the end."""
     context, running = multiprocessing.get_context("spawn"), {}
     for name in args.contenders:
+        if name == "channels last" and setup != "conv":
+            continue
         ours_too, theirs = context.Pipe()
         process = context.Process(target=contend, args=(name, setup, batch, args.steps, args.threads, theirs))
         process.start()
@@ -373,7 +386,7 @@ def race(setup: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for name, (process, pipe, turns) in running.items():
         pipe.send(False)
-        said = pipe.recv() if name in ("called", "replayed", "compiled") else {}
+        said = pipe.recv() if name in OURS else {}
         process.join()
         found[name] = {**_summary(turns[2:]), **{k: v for k, v in said.items() if k not in ("loss", "clock", "cpu")}}
     for name, (_, _, turns) in running.items():
@@ -390,6 +403,25 @@ def _summary(turns: list[dict[str, Any]]) -> dict[str, float]:
         "clock_ms": statistics.median(clock),
         "loss": turns[-1]["loss"],
     }
+
+
+def table(results: dict[str, Any]) -> str:
+    """CPU time of a step as a ratio to that by hand, and in ms by hand, in Markdown; the smallest is bold."""
+    lines = [
+        "| set-up: batch | by hand, ms | " + " | ".join(n for n in CONTENDERS if n != "by hand") + " | compiled in |"
+    ]
+    lines.append("|---|" + "--:|" * (len(CONTENDERS) + 1))
+    for setup, found in results["setups"].items():
+        rows = found["contenders"]
+        best = min(row["of by hand"] for row in rows.values())
+        cells = [f"{rows['by hand']['cpu_ms']:.1f}"]
+        for name in CONTENDERS:
+            ratio = rows.get(name, {}).get("of by hand")
+            said = "" if ratio is None else f"**{ratio:.2f}**" if ratio == best else f"{ratio:.2f}"
+            cells += [] if name == "by hand" else [said]
+        seconds = rows.get("compiled", {}).get("compile_seconds")
+        lines.append(f"| {setup} | " + " | ".join([*cells, "" if seconds is None else f"{seconds:.0f} s"]) + " |")
+    return "\n".join(lines)
 
 
 def versions() -> dict[str, str]:
@@ -430,12 +462,13 @@ def main() -> None:
         print(f"{setup}, {args.threads} threads: CPU ms a step (of by hand)")
         for contender, row in sorted(found.items(), key=lambda item: item[1]["of by hand"]):
             more = f", compiled in {row['compile_seconds']:.1f} s" if row.get("compiled") else ""
-            print(f"  {contender:10} {row['cpu_ms']:8.2f} ({row['of by hand']:.2f}), loss {row['loss']:.1f}{more}")
+            print(f"  {contender:13} {row['cpu_ms']:8.2f} ({row['of by hand']:.2f}), loss {row['loss']:.1f}{more}")
         first = min(found, key=lambda c: found[c]["of by hand"])
-        if first not in ("called", "replayed", "compiled"):
+        if first not in OURS:
             print(f"  not ours is first here: {first}")
         if args.out:
             args.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
 
 
 if __name__ == "__main__":

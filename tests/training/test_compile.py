@@ -1,7 +1,11 @@
 """Compiled steps: eager ones up to rounding, with the same random numbers, protections and resumes."""
 
+import json
+import re
+import runpy
 import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,3 +151,14 @@ def test_inductor_compiles_the_same_step():
         name.endswith(drifting) or torch.allclose(p, q, rtol=1e-4, atol=1e-5)
         for (name, p), q in zip(plain.state_dict().items(), vae.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.float32
+def test_the_page_runs_and_shows_what_was_measured(tmp_path, monkeypatch, uncompiled):
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "speed.md").read_text()
+    script = runpy.run_path(str(root / "experiments" / "benchmarks" / "steps.py"))
+    assert script["table"](json.loads((root / "experiments" / "results" / "steps.json").read_text())) in page
+    monkeypatch.chdir(tmp_path)
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(snippet, "speed.md", "exec"), {})
