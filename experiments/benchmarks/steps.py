@@ -11,7 +11,6 @@ Contenders, of one set-up with the same networks and initial weights:
 
 * ``called``, ``replayed``, ``compiled``: `fit` with ``compile=False``, ``None`` and ``True``, all that it does between
   two callbacks;
-* ``channels last``: ``compiled``, after ``vae.to(memory_format=torch.channels_last)``; for ``conv`` alone;
 * ``by hand``: plain torch, fused Adam, KL in closed form or at the draw as the set-up has it, no checks;
 * ``numpyro``: an epoch under `jax.jit`, a loop over batches inside it; for ``conv`` one step a call, as XLA's
   convolutions are slow inside a loop on a CPU. Left out where it is not installed;
@@ -80,16 +79,8 @@ def _shape(setup: str) -> tuple[int, ...]:
 # Ours, and Pyro's SVI on the same model and guide
 
 
-def ours(
-    setup: str,
-    batch: int,
-    x: Tensor,
-    pause: Pause,
-    *,
-    compile: bool | None,
-    layout: torch.memory_format = torch.preserve_format,
-) -> None:
-    vae = made(setup).to(memory_format=layout)
+def ours(setup: str, batch: int, x: Tensor, pause: Pause, *, compile: bool | None) -> None:
+    vae = made(setup)
 
     def turn(state: Any) -> bool:
         return pause(-state.history[-1]["train_elbo"], {})
@@ -342,11 +333,10 @@ CONTENDERS: dict[str, Callable[..., None]] = {
     "called": partial(ours, compile=False),
     "replayed": partial(ours, compile=None),
     "compiled": partial(ours, compile=True),
-    "channels last": partial(ours, compile=True, layout=torch.channels_last),
     "numpyro": with_numpyro,
     "pyro": with_svi,
 }
-OURS = {"called", "replayed", "compiled", "channels last"}
+OURS = {"called", "replayed", "compiled"}
 
 
 def contend(name: str, setup: str, batch: int, steps: int, threads: int, parent: Connection) -> None:
@@ -370,8 +360,6 @@ def race(setup: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     """Medians of each contender, and what else it says at the end."""
     context, running = multiprocessing.get_context("spawn"), {}
     for name in args.contenders:
-        if name == "channels last" and setup != "conv":
-            continue
         ours_too, theirs = context.Pipe()
         process = context.Process(target=contend, args=(name, setup, batch, args.steps, args.threads, theirs))
         process.start()
@@ -462,7 +450,7 @@ def main() -> None:
         print(f"{setup}, {args.threads} threads: CPU ms a step (of by hand)")
         for contender, row in sorted(found.items(), key=lambda item: item[1]["of by hand"]):
             more = f", compiled in {row['compile_seconds']:.1f} s" if row.get("compiled") else ""
-            print(f"  {contender:13} {row['cpu_ms']:8.2f} ({row['of by hand']:.2f}), loss {row['loss']:.1f}{more}")
+            print(f"  {contender:10} {row['cpu_ms']:8.2f} ({row['of by hand']:.2f}), loss {row['loss']:.1f}{more}")
         first = min(found, key=lambda c: found[c]["of by hand"])
         if first not in OURS:
             print(f"  not ours is first here: {first}")
