@@ -100,7 +100,7 @@ def capture(
 class Replayed:
     """A function of tensors that is replayed as a graph, one for each combination of shapes.
 
-    The first call with new shapes runs the function as it is. The second one captures it, and in this and the next
+    The first calls with new shapes run the function as it is. The next one captures it, and in this and some more
     calls both run, on the same random numbers; from then on the graph alone does. What is not captured, or differs, is
     called as it is for good, and `reason` says why.
 
@@ -114,6 +114,9 @@ class Replayed:
         Largest number of graphs; other shapes are called as they are.
     trials
         Calls in which both run.
+    after
+        Calls of each combination of shapes that run the function as it is, before its graph is made. Making it may
+        take as long as a hundred calls.
     by
         Makes the graph: `capture`, or `folded.folded`.
     close
@@ -134,14 +137,17 @@ class Replayed:
         *,
         most: int = 4,
         trials: int = 2,
+        after: int = 1,
         by: Callable[..., Function] = capture,
         close: Callable[[Sequence[Tensor], Sequence[Tensor]], bool] | None = None,
     ) -> None:
         self.f, self.plain, self.most, self.trials, self.by = f, plain or f, most, trials, by
+        self.after = after
         self.close = close or all_close
         self.reason: str | None = None
         self.replays = 0
         self._graphs: dict[Any, Function | None] = {}
+        self._calls: dict[Any, int] = {}
         self._trials: dict[Any, int] = {}
         self._misses = 0
 
@@ -149,16 +155,17 @@ class Replayed:
         """Make the graphs by something else from now on, those that are there anew."""
         self.by = by
         self._graphs.clear()
+        self._calls.clear()
 
     def __call__(self, *tensors: Tensor, again: bool = False) -> Sequence[Tensor]:
         """f(*tensors); with `again` both run, as in a trial."""
         key = tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors)
         if self.reason is not None or (key not in self._graphs and len(self._graphs) >= self.most):
             return self.plain(*tensors)
-        if key not in self._graphs:
-            self._graphs[key] = None
+        graph = self._graphs.setdefault(key, None)
+        self._calls[key] = self._calls.get(key, 0) + 1
+        if self._calls[key] <= self.after:
             return self.plain(*tensors)
-        graph = self._graphs[key]
         try:
             if graph is None:
                 graph = self._graphs[key] = self.by(self.f, *tensors)

@@ -65,6 +65,15 @@ def test_each_shape_has_a_graph_of_its_own_up_to_a_number():
     assert function.reason is None
 
 
+def test_no_graph_is_made_for_few_calls():
+    function = Replayed(lambda x: [x + 1], after=3, trials=1)
+    for size, calls in ((2, 5), (4, 3)):
+        for _ in range(calls):
+            assert torch.equal(function(torch.zeros(size))[0], torch.ones(size))
+    assert function.replays == 1  # of the first shape: three as they are, a trial
+    assert list(function._graphs.values()).count(None) == 1
+
+
 def test_numbers_taken_out_of_tensors_change_from_call_to_call():
     function = Replayed(lambda x: [2 * x.sum().item() * torch.ones(2)])
     for _ in range(CALLS):

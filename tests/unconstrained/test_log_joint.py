@@ -215,6 +215,7 @@ def test_replayed_gradients_are_those_of_autograd(make, first, precision):
     with diagnosing(program, case.x.to(precision), *context, mask=case.mask, seed=0) as (split, _):
         ((_, joint),) = log_joints(program, split, 7)
         function = joint.gradients(of, guide=first == "guide")
+        function.after = 1
         near = joint.from_guide(7)
         for u in (near, joint.from_prior(7), near + 0.1, 3 * near, near + 5):  # the last far out
             expected = by_autograd(joint, of, u, first == "guide")
@@ -244,6 +245,7 @@ def test_control_flow_on_latents_falls_back():
     with diagnosing(program, torch.randn(3).double(), seed=0) as (split, _):
         ((_, joint),) = log_joints(program, split, 2)
         function = joint.gradients(lambda found: [found.log_joint])
+        function.after = 1
         for u in (torch.ones(2, 3, 1).double(), -torch.ones(2, 3, 1).double()) * 3:
             value, grad = function(u)
             assert torch.equal(value, joint(u).log_joint)
