@@ -220,7 +220,7 @@ def picture(summary: pd.DataFrame, tables: list[str]) -> Figure:
         ax.set_xticks(range(len(tables)), [t.replace("_", " ") for t in tables])
         ax.set_title(f"fitted to {'all rows' if protocol == 'contaminated' else 'half of the inliers'}")
     figure.axes[0].set_ylabel("AUROC of outliers (chance: 0.5)")
-    figure.axes[0].legend(fontsize=8, loc="lower left")
+    figure.axes[1].legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="lower left")
     figure.supxlabel("means over the seeds; bars are two standard errors over the seeds to each side", fontsize=8)
     return figure
 
