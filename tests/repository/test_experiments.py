@@ -47,8 +47,8 @@ TINY = {
     "--figure figure.png --out out.json",
     "topics.py": "--data-dir data --epochs 2 --latent-dim 3 --hidden-dims 8 --num-samples 30 --words data/words.txt "
     "--figure figure.png --out out.json",
-    "tables.py": "--data-dir data --epochs 2 --latent-dims 2 3 --hidden-dim 8 --components 2 3 --num-samples 30 "
-    "--scored 20 --figure figure.png --out out.json",
+    "tables.py": "--data-dir data --epochs 2 --bound-epochs 1 --particles 2 --latent-dims 2 3 --hidden-dim 8 "
+    "--components 2 3 --num-samples 30 --num-draws 40 --scored 20 --work work --figure figure.png --out out.json",
     "imputation.py": "--tables wine --seeds 0 1 --take 60 --members 2 --steps 4 --num-samples 50 --particles 2 "
     "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
     "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
@@ -401,7 +401,7 @@ def check_mixture(mixture):
     columns += [Column("b", "levels", "int64", levels=9, categories=tuple(range(9)))]
     rng = np.random.default_rng(0)
     x = np.stack([rng.integers(3, size=300), rng.integers(9, size=300)], 1).astype(float)
-    fitted = mixture(columns, 2).fit(x, seed=0)
+    fitted = mixture(columns, 2, "gamma").fit(x, seed=0)
     every = np.array([(a, b) for a in range(3) for b in range(9)], dtype=float)
     mass = np.exp(fitted.log_px(every)).reshape(3, 9)
     assert mass.sum() == pytest.approx(1, abs=1e-6)
