@@ -17,8 +17,6 @@ autoencoder and each other method. The mean is over the PSNRs of the images, not
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import results_file
 import torch
 from matplotlib.figure import Figure
 from scipy import ndimage
@@ -58,7 +57,7 @@ Restored = tuple[torch.Tensor, str]
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="digits", choices=("digits", "mnist", "frey_faces"))
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--noises", nargs="+", default=list(NOISES), choices=NOISES, help="rows of table and figure")
@@ -70,8 +69,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, help="keep the run folders here, and resume them")
-    parser.add_argument("--figure", type=Path, help="write the images here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="images")
     args = parser.parse_args(argv)
 
     data = in_unit_interval(ppl_vae.data.load(args.data, data_dir=args.data_dir))
@@ -91,18 +89,15 @@ def main(argv: list[str] | None = None) -> dict:
             flush=True,
         )
     found = {
-        "command": shlex.join(["python", "experiments/denoise.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "units": {"psnr": "dB, data range 1", "behind": f"dB of PSNR below the {BEST}, paired"},
         "noises": {noise: json.loads(score.to_json(orient="index")) for noise, score in scores.items()},
         "data": {"identity": data.test.identity, "provenance": data.test.provenance, "test_images": len(data.test)},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        pictures(data, rows, scores).savefig(args.figure, dpi=100)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(pictures(data, rows, scores), args.figure, dpi=100)
+    results_file.write(found, args.out)
     return found
 
 

@@ -11,14 +11,12 @@ beta is trained with several seeds, because scores vary between seeds about as m
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import results_file
 import torch
 from matplotlib.figure import Figure
 
@@ -36,7 +34,7 @@ STYLES = {  # label and colour of each score
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--betas", type=float, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=30)
@@ -46,8 +44,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--test", type=int, default=2000, help="sprites to score")
     parser.add_argument("--peak", type=float, default=3e-3, help="largest learning rate")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load("sprites", likelihood=Bernoulli).take(train=args.train, test=args.test)
@@ -62,7 +59,7 @@ def main(argv: list[str] | None = None) -> dict:
     best = max(runs, key=lambda of: runs[of][2]["mig"])
     print(f"\nThe largest MIG: beta = {best[0]:g}, seed {best[1]}", runs[best][1], sep="\n")
     found = {
-        "command": shlex.join(["python", "experiments/disentangle.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "runs": rows.to_dict("records"),
         "table": {
             f"{beta:g}": {score: list(table.loc[beta, score]) for score in table.columns.levels[0]}
@@ -70,14 +67,11 @@ def main(argv: list[str] | None = None) -> dict:
         },
         "best": {"beta": best[0], "seed": best[1], "importance": json.loads(runs[best][1].importance.to_json())},
         "data": {"identity": data.test.identity, "provenance": data.test.provenance},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        draw(table, runs[best], data.test).savefig(args.figure, dpi=90)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(draw(table, runs[best], data.test), args.figure, dpi=90)
+    results_file.write(found, args.out)
     return found
 
 

@@ -10,12 +10,11 @@ Gated MLP 784-300-300-40 (Tomczak & Welling 2018), dynamic binarization, 50 epoc
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
+import results_file
 import torch
 
 import ppl_vae
@@ -26,7 +25,7 @@ PUBLISHED = {"StandardNormal": 84.45, "VampPrior": 82.43}
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=50)
@@ -36,7 +35,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, help="keep the run folders here, and resume them")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser)
     parser.add_argument("--annotate", action="store_true", help="only add cautions and units to what --out holds")
     args = parser.parse_args(argv)
     if args.annotate:
@@ -56,18 +55,16 @@ def main(argv: list[str] | None = None) -> dict:
     gain, error = difference.mean(), difference.std(ddof=1) / len(difference) ** 0.5
     print(f"VampPrior - StandardNormal: {gain:.3f} ± {error:.3f} nats, {gain / error:.1f} standard errors")
     found = {
-        "command": shlex.join(["python", "experiments/mnist.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "runs": json.loads(table.to_json(orient="index")),
         "units": table.attrs["units"],
         "warning": table.attrs["warning"],
         "vamp_minus_standard": {"nats": gain, "se": error},
         "published_nats": PUBLISHED,
         "data": {k: results["VampPrior"].data[k] for k in ("checksum", "provenance")},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, args.out)
     return found
 
 
@@ -78,7 +75,7 @@ def annotated(path: Path) -> dict:
         run["caution"] = caution(run["unreliable"])
     found["units"] = {name: unit for name, unit in UNITS.items() if name in next(iter(found["runs"].values()))}
     found["warning"] = warning({name: run["caution"] for name, run in found["runs"].items()})
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, path)
     return found
 
 

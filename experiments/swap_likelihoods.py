@@ -14,12 +14,10 @@ Two scores may be compared where `ppl_vae.compare` accepts both: same images, sa
 import argparse
 import itertools
 import json
-import shlex
-import sys
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
+import results_file
 import torch
 from matplotlib.figure import Figure
 
@@ -48,7 +46,7 @@ is too high for many images: it says how good a model is at least, not how good 
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="digits", choices=("digits", "mnist", "frey_faces"))
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=100)
@@ -58,8 +56,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--take", type=int, help="use only so many data of each split")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", type=Path, help="write the pictures here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="pictures")
     args = parser.parse_args(argv)
 
     runs = {likelihood.__name__: train_and_evaluate(likelihood, args) for likelihood in LIKELIHOODS}
@@ -74,19 +71,16 @@ def main(argv: list[str] | None = None) -> dict:
     print(*(f"  {a} with {b}: {why}" for (a, b), why in refusals.items()), sep="\n")
     print(f"\n{BOUND}")
     found = {
-        "command": shlex.join(["python", "experiments/swap_likelihoods.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "runs": json.loads(table.to_json(orient="index")),
         "comparable": [json.loads(group.to_json(orient="index")) for group in groups],
         "refused": [{"runs": pair, "because": why} for pair, why in refusals.items()],
         "data": {name: {k: result.data[k] for k in ("checksum", "provenance")} for name, result in results.items()},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        pictures(runs, args.seed).savefig(args.figure, dpi=80)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(pictures(runs, args.seed), args.figure, dpi=80)
+    results_file.write(found, args.out)
     return found
 
 

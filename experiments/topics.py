@@ -31,9 +31,6 @@ epochs; the validation documents, drawn from those of the training period, have 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results_file
 import torch
 from matplotlib.figure import Figure
 from pyro import poutine
@@ -95,7 +93,7 @@ class Topics(nn.Module):
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA), with counts/20news_train.feat")
     parser.add_argument("--take", type=int, help="use only so many documents of each part")
     parser.add_argument("--latent-dim", type=int, default=50)
@@ -113,8 +111,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--words", type=Path, help="the vocabulary, a word a line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--figure", type=Path, help="write the topics here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="topics")
     args = parser.parse_args(argv)
 
     start = time.perf_counter()
@@ -124,7 +121,7 @@ def main(argv: list[str] | None = None) -> dict:
     scores = {role: scored(vae, data.splits[role], args) for role in ("validation", "test")}
     topics = top_words(vae, data.train, args.words)
     found = {
-        "command": shlex.join(["python", "experiments/topics.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "perplexity": "exp(-1/D sum_d L_d / N_d), L_d without log N! - sum_v log x_v!",
         "scores": scores,
         "published": {"source": "arXiv:1806.06583, table 1, by the ELBO", **PUBLISHED},
@@ -133,17 +130,14 @@ def main(argv: list[str] | None = None) -> dict:
         "formula": vae.formula(),
         "settings": {k: v for k, v in vars(args).items() if k not in ("data_dir", "words", "figure", "out")},
         "data": {k: data.provenance[k] for k in ("name", "md5", "sizes") if k in data.provenance},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
         "threads": torch.get_num_threads(),
         "seconds": {"training": round(trained_in), "all": round(time.perf_counter() - start)},
     }
     report(found)
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        drawn(topics, scores).savefig(args.figure, dpi=110)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(drawn(topics, scores), args.figure, dpi=110)
+    results_file.write(found, args.out)
     return found
 
 

@@ -10,15 +10,13 @@ training data. A walk is smooth if the decoded path is short and its steps are e
 """
 
 import argparse
-import json
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import results_file
 import torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -45,7 +43,7 @@ class Walked:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="digits", choices=("digits", "mnist", "frey_faces"))
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=60)
@@ -72,24 +70,21 @@ def main(argv: list[str] | None = None) -> dict:
     table = pd.DataFrame({(n, k): row for n, run in runs.items() for k, row in run.found["walks"].items()}).T
     print("", f"lengths in {UNIT}", table.to_string(float_format="{:.3f}".format), sep="\n")
     found = {
-        "command": shlex.join(["python", "experiments/walk_manifold.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "unit of lengths": UNIT,
         "runs": {name: run.found for name, run in runs.items()},
         "autoencoder_over_vae": {dim: against(runs, dim) for dim in (2, args.latent_dim)},
         "data": {"identity": test.identity, "provenance": test.provenance},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
     for dim, ratios in found["autoencoder_over_vae"].items():
         print(f"autoencoder over VAE, {dim} units, lines between the same images:", ratios)
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        picture(runs, data, args).savefig(args.figure, dpi=70)
+        results_file.draw(picture(runs, data, args), args.figure, dpi=70)
         Image.open(args.figure).convert("RGB").save(args.figure, optimize=True)  # smaller without its alpha channel
     if args.gif:
         animate(runs["VAE, 2 units"], data, test.x[order[:4]], args)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, args.out)
     plt.close("all")
     return found
 

@@ -16,14 +16,12 @@ gradient, which costs two or three times as much; those of the grid share one de
 """
 
 import argparse
-import json
-import shlex
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pyro.distributions as dist
+import results_file
 import torch
 from matplotlib.figure import Figure
 from torch import nn
@@ -45,7 +43,7 @@ FLOOR = 1e-4  # nats; below it nobody would care
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="mnist", help="data set of the VAE (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=30)
@@ -56,8 +54,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--most", type=int, default=20_000, help="evaluations of the trained VAE for each datum")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, help="keep the run folder here, and resume it")
-    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 
     panels = {}
@@ -76,18 +73,15 @@ def main(argv: list[str] | None = None) -> dict:
         vae, test, exact.log_px.values, 2, args, most=args.most
     )
     found = {
-        "command": shlex.join(["python", "experiments/why_q.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "panels": panels,
         "grid_error": grid_error,
         "data": {"identity": test.identity, "provenance": test.provenance},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        draw(panels).savefig(args.figure, dpi=100)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(draw(panels), args.figure, dpi=100)
+    results_file.write(found, args.out)
     return found
 
 

@@ -24,6 +24,8 @@ from ppl_vae.data import Column
 DTYPE = torch.get_default_dtype()
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SCRIPTS = sorted([*EXPERIMENTS.glob("*.py"), *EXPERIMENTS.glob("benchmarks/*.py")])
+SCRIPTS.remove(EXPERIMENTS / "results_file.py")  # what they share
+sys.path.append(str(EXPERIMENTS))  # where Python looks for it when it runs one
 NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
 
 TINY = {

@@ -1,0 +1,52 @@
+"""The results file of a script: where it goes, the command that made it, and the versions it was made with."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+import ppl_vae
+
+__all__ = ["add_outputs", "command", "draw", "parser_of", "versions", "write"]
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is the docstring of a script."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_outputs(parser: argparse.ArgumentParser, figure: str | None = None) -> None:
+    """The options `--out`, and `--figure` for what it shows."""
+    if figure is not None:
+        parser.add_argument("--figure", type=Path, help=f"write the {figure} here, as PNG")
+    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+
+
+def command(script: str, argv: Sequence[str] | None) -> str:
+    """The command line of a script of this folder."""
+    return shlex.join(["python", f"experiments/{Path(script).name}", *(sys.argv[1:] if argv is None else argv)])
+
+
+def versions(*others: str) -> dict[str, str]:
+    """Of `ppl_vae`, torch and other packages."""
+    return {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, **{name: version(name) for name in others}}
+
+
+def write(found: dict[str, Any], out: Path | None) -> None:
+    """Results as JSON; nothing where there is no `--out`."""
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def draw(figure: Figure, file: Path, dpi: float) -> None:
+    """A figure as PNG, in a folder that may not exist yet."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=dpi)
