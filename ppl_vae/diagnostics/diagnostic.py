@@ -124,7 +124,7 @@ class Diagnostic:
     against
         The evidence against q that it found, as part of a sentence; empty if none.
     answers, reading
-        The function that answers the question, and how to read its result, for the README's table.
+        The function that answers the question, and how to read its result, for the table of the documentation.
     apart
         Whether its result is a tree of draws from p(z | x), kept as a separate tree.
     """

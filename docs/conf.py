@@ -1,0 +1,95 @@
+"""Settings of the documentation, which `make docs` builds with Sphinx; nothing is fetched at build or view time."""
+
+import importlib
+import inspect
+import re
+import shutil
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+import ppl_vae
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE / "notebooks"  # Sphinx reads files below this folder alone, so copies of the experiments' notebooks
+
+project = "ppl_vae"
+author = "The ppl_vae developers"
+version = release = ppl_vae.__version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_copybutton"]
+exclude_patterns = ["_build", "_templates"]
+
+html_theme = "furo"
+html_title = f"ppl_vae {release}"
+html_static_path = []
+html_copy_source = False
+
+nb_execution_mode = "off"  # they are committed with their outputs, and the tests run them
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autosummary_imported_members = False
+autodoc_typehints = "none"  # the docstrings give types in words
+numpydoc_show_class_members = False
+default_role = "code"  # `name` in a docstring
+
+NOTEBOOKS.mkdir(exist_ok=True)
+for notebook in sorted((HERE.parent / "experiments").glob("*.ipynb")):
+    shutil.copyfile(notebook, NOTEBOOKS / notebook.name)
+
+MODULES = {
+    "priors": "Priors",
+    "likelihoods": "Likelihoods",
+    "posteriors": "Posteriors",
+    "nets": "Networks",
+    "corruptions": "Corruptions",
+    "objectives": "Objectives",
+    "data": "Data",
+    "evaluation": "Evaluation",
+    "diagnostics": "Diagnostics",
+    "plots": "Plots",
+    "manifold": "Manifold learning",
+    "sklearn": "Estimators of scikit-learn",
+}
+
+
+def page(title: str, module: str, names: list[str]) -> str:
+    """A page of the reference: one line a name, each with a page of its own."""
+    listed = "".join(f"   {name}\n" for name in sorted(names, key=str.lower))
+    heading = f"{title}\n{'=' * len(title)}\n\n.. currentmodule:: {module}\n\n"
+    return f"{heading}.. autosummary::\n   :toctree: {module}\n\n{listed}"
+
+
+def write_reference() -> None:
+    """Write the pages of the reference from each module's `__all__`, so that none goes stale."""
+    reference = HERE / "reference"
+    reference.mkdir(exist_ok=True)
+    shown = set(MODULES)
+    for name, title in MODULES.items():
+        module = importlib.import_module(f"ppl_vae.{name}")
+        shown |= set(module.__all__)
+        parts = {part: getattr(module, part) for part in module.__all__}
+        names = [part for part, value in parts.items() if inspect.isclass(value) or inspect.isfunction(value)]
+        (reference / f"{name}.rst").write_text(page(title, module.__name__, names))
+    rest = [name for name in ppl_vae.__all__ if name not in shown and not inspect.ismodule(getattr(ppl_vae, name))]
+    (reference / "verbs.rst").write_text(page("Models and verbs", "ppl_vae", rest))
+    pages = "".join(f"   {name}\n" for name in ["verbs", *MODULES])
+    (reference / "index.rst").write_text(f"Every public name\n=================\n\n.. toctree::\n   :maxdepth: 1\n\n{pages}")
+
+
+def escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Escape what docstrings mean literally: the star of `*context`, the bar of p(x | z).
+
+    A star that begins a line is left to numpydoc: it names a parameter.
+    """
+    for number, line in enumerate(lines):
+        parts = re.split(r"(``?[^`]*``?)", line)
+        parts[::2] = [re.sub(r"(?<=[^\\*])(\*+)(?=\w)|(\|)", lambda found: re.sub(".", r"\\\g<0>", found[0]), part) for part in parts[::2]]
+        lines[number] = "".join(parts)
+
+
+def setup(app: Sphinx) -> None:
+    """Write the reference, and read docstrings as they are meant."""
+    write_reference()
+    app.connect("autodoc-process-docstring", escape, priority=400)  # before numpydoc
