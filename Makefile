@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # one thread a process: several processes with several threads each are ten times slower
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-fast nightly test-arviz1 lint format wheel clean
+.PHONY: demo test test-fast nightly test-arviz1 lint format docs wheel clean
 
 demo: .venv/installed                 ## install, then train, evaluate and diagnose four VAEs on digits
 	$(BIN)/ppl-vae demo
@@ -42,6 +42,9 @@ lint: .venv/installed-tests
 format: .venv/installed-tests
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+docs: .venv/installed-docs            ## all pages and a reference of every public name, in docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
+
 wheel: .venv/installed-tests
 	$(BIN)/python -m build --wheel
 
@@ -57,5 +60,9 @@ wheel: .venv/installed-tests
 	$(PIP) --editable '.[test]'
 	@touch $@
 
+.venv/installed-docs: .venv/installed
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-arviz1 build dist *.egg-info
+	rm -rf docs/_build docs/notebooks docs/reference .venv .venv-arviz1 build dist *.egg-info

@@ -5,7 +5,10 @@ import inspect
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+from docutils import nodes
+from latex2mathml import converter
 from sphinx.application import Sphinx
 
 import ppl_vae
@@ -23,6 +26,7 @@ html_theme = "furo"
 html_title = f"ppl_vae {release}"
 html_static_path = []
 html_copy_source = False
+html_math_renderer = "mathml"
 
 nb_execution_mode = "off"  # they are committed with their outputs, and the tests run them
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
@@ -74,22 +78,37 @@ def write_reference() -> None:
         (reference / f"{name}.rst").write_text(page(title, module.__name__, names))
     rest = [name for name in ppl_vae.__all__ if name not in shown and not inspect.ismodule(getattr(ppl_vae, name))]
     (reference / "verbs.rst").write_text(page("Models and verbs", "ppl_vae", rest))
-    pages = "".join(f"   {name}\n" for name in ["verbs", *MODULES])
-    (reference / "index.rst").write_text(f"Every public name\n=================\n\n.. toctree::\n   :maxdepth: 1\n\n{pages}")
+    listed = "".join(f"   {name}\n" for name in ["verbs", *MODULES])
+    heading = f"Every public name\n{'=' * 17}\n\n"
+    (reference / "index.rst").write_text(f"{heading}.. toctree::\n   :maxdepth: 1\n\n{listed}")
 
 
 def escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Escape what docstrings mean literally: the star of `*context`, the bar of p(x | z).
 
-    A star that begins a line is left to numpydoc: it names a parameter.
+    A star that begins a line is left to numpydoc: it names a parameter. Examples are code.
     """
-    for number, line in enumerate(lines):
+    prose = lines.index("Examples") if "Examples" in lines else len(lines)
+    for number, line in enumerate(lines[:prose]):
         parts = re.split(r"(``?[^`]*``?)", line)
-        parts[::2] = [re.sub(r"(?<=[^\\*])(\*+)(?=\w)|(\|)", lambda found: re.sub(".", r"\\\g<0>", found[0]), part) for part in parts[::2]]
+        parts[::2] = [re.sub(r"(?<=[^\\*])\*+(?=\w)|\|", escaped, part) for part in parts[::2]]
         lines[number] = "".join(parts)
+
+
+def escaped(found: re.Match[str]) -> str:
+    """Each character after a backslash."""
+    return re.sub("(.)", r"\\\1", found[0])
+
+
+def formula(self: Any, node: nodes.Node) -> None:
+    """Write mathematics as MathML, which browsers draw without a script."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    self.body.append(converter.convert(node.astext(), display=display))
+    raise nodes.SkipNode
 
 
 def setup(app: Sphinx) -> None:
     """Write the reference, and read docstrings as they are meant."""
     write_reference()
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-docstring", escape, priority=400)  # before numpydoc

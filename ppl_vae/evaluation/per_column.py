@@ -42,7 +42,7 @@ def per_column(
     Parameters
     ----------
     program, x, *context, mask, num_samples, seed, max_rows, progress
-        See `evaluate`. x is (n, *, d), its columns the last dimension.
+        See `evaluate`. x is (n, ..., d), its columns the last dimension.
     columns
         Names or positions of those to score; all if `None`.
 
