@@ -1,9 +1,9 @@
 """Where is q(z | x) the posterior, where is it not, and what mends it? Three images, drawn.
 
-A VAE with a two-dimensional latent, so that a grid gives p(z | x) and log p(x) of each image. Among the test images three
-are chosen by the KL from q(z | x) to p(z | x): its 10 % quantile, its 90 % quantile and the largest. For each the figure
-shows the posterior on the grid, q of the encoder and the distribution of `refine`, and log p(x) by the grid, by 1,000
-draws from q, and by `evaluate(method="adaptive")`.
+A VAE with a two-dimensional latent, so that a grid gives p(z | x) and log p(x). Among the test images three are chosen
+by the KL from q(z | x) to p(z | x): its 2 % quantile, its 90 % quantile and the largest. For each the figure shows the
+posterior on the grid, q of the encoder and the distribution of `refine`, and log p(x) by the grid, by 1,000 draws from
+q, and by `evaluate(method="adaptive")`.
 
     python experiments/where_q_fails.py --data-dir DIR --figure where_q_fails.png --out where_q_fails.json
 """
@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--train", type=int, default=20_000, help="training images")
-    parser.add_argument("--take", type=int, default=1000, help="test images, of which three are drawn")
+    parser.add_argument("--take", type=int, default=300, help="test images, of which three are drawn")
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
@@ -43,37 +43,33 @@ def main(argv: list[str] | None = None) -> dict:
     ppl_vae.fit(vae, data, epochs=args.epochs, seed=args.seed)
     test = data.test[: args.take]
 
-    exact = log_marginal_likelihood(vae, test, method="quadrature", seed=args.seed)
     by_q, adapted = (
         ppl_vae.evaluate(vae, test, num_samples=args.num_samples, method=method, seed=args.seed).per_datum
         for method in ("importance", "adaptive")
     )
-    gap = exact.log_px.values - by_q.elbo.values
-    order = np.argsort(gap)
-    chosen = [int(order[round(share * (len(order) - 1))]) for share in (0.1, 0.9, 1.0)]
+    kl = (adapted.log_px - by_q.elbo).to_numpy()
+    order = np.argsort(kl)
+    chosen = [int(order[round(share * (len(order) - 1))]) for share in (0.02, 0.9, 1.0)]
+    exact = log_marginal_likelihood(vae, test[chosen], method="quadrature", seed=args.seed)
     found = {
         "command": shlex.join(["python", "experiments/where_q_fails.py", *(sys.argv[1:] if argv is None else argv)]),
         "units": "nats",
         "images": len(test),
-        "nll": {
-            "grid": -float(exact.log_px.mean()),
-            "q": -float(by_q.log_px.mean()),
-            "adaptive": -float(adapted.log_px.mean()),
-        },
+        "nll": {"q": -float(by_q.log_px.mean()), "adaptive": -float(adapted.log_px.mean())},
         "k_hat_high": float((by_q.pareto_k > ppl_vae.diagnostics.good_k(args.num_samples)).mean()),
         "believed": float(adapted.believed.mean()),
         "largest_error_of_the_grid": float(exact.log_px_error.max()),
         "drawn": [
             {
                 "image": i,
-                "kl": float(gap[i]),
-                "grid": float(exact.log_px[i]),
+                "kl": float(exact.log_px[number]) - float(by_q.elbo[i]),
+                "grid": float(exact.log_px[number]),
                 "q": float(by_q.log_px[i]),
                 "k_hat": float(by_q.pareto_k[i]),
                 "adaptive": float(adapted.log_px[i]),
                 "believed": bool(adapted.believed[i]),
             }
-            for i in chosen
+            for number, i in enumerate(chosen)
         ],
         "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
     }
@@ -110,7 +106,7 @@ def drawn(vae: ppl_vae.VAE, test: ppl_vae.data.Split, chosen: list[int], rows: l
         thumbnail = axes.inset_axes([0.02, 0.72, 0.26, 0.26])
         thumbnail.imshow(three.x[i].squeeze(), cmap="gray_r")
         thumbnail.set(xticks=[], yticks=[])
-        verdict = "k-hat good" if row["k_hat"] <= 0.67 else "not to be believed"
+        verdict = "believed" if row["k_hat"] <= 0.67 else "not to be believed"
         axes.set(xlabel="$z_1$")
         axes.set_title(
             f"{'ABC'[i]}: q is {name}\nKL(q, posterior) = {row['kl']:.2f} nats\n"
@@ -126,7 +122,7 @@ def drawn(vae: ppl_vae.VAE, test: ppl_vae.data.Split, chosen: list[int], rows: l
 def posterior(axes: Axes, u_0: np.ndarray, u_1: np.ndarray, log_density: np.ndarray) -> None:
     """p(z | x) on its grid, zoomed to where it is above a thousandth of its largest value."""
     density = np.exp(log_density - log_density.max())
-    axes.contourf(u_0, u_1, density.T, levels=np.linspace(0.01, 1, 12), cmap="Greys")
+    axes.contourf(u_0, u_1, density.T**0.5, levels=np.linspace(0.05, 1, 12), cmap="Greys")  # faint modes, too
     for axis, (u, largest) in {"x": (u_0, density.max(1)), "y": (u_1, density.max(0))}.items():
         inside = u[largest > 1e-3]
         margin = 0.35 * (inside[-1] - inside[0])

@@ -34,6 +34,8 @@ TINY = {
     "--adaptive-samples 100 --device cpu --figure figure.png --out out.json",
     "better_q.py": "--data digits --choices STL 'then 1 of q, w' splines --epochs 1 --train 50 --validation 20 "
     "--take 4 --latent-dim 3 --hidden-dim 8 --num-samples 100 --cache cache --figure figure.png --out out.json",
+    "where_q_fails.py": "--data digits --epochs 1 --train 60 --take 6 --num-samples 100 --figure figure.png "
+    "--out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
     "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",
@@ -104,6 +106,14 @@ def better_q(found, printed):
         low, high = row["kl_gap_interval"]
         assert low <= row["kl_gap"] <= high
     assert len(list(Path("cache").iterdir())) == 4
+
+
+def where_q_fails(found, printed):
+    assert json.loads(printed)["nll"] == found["nll"]
+    assert all(row["kl"] > -0.5 for row in found["drawn"])  # the ELBO of a hundred draws
+    for row in found["drawn"]:
+        if row["believed"]:
+            assert row["adaptive"] == pytest.approx(row["grid"], abs=0.5)
     assert Path("figure.png").stat().st_size > 0
 
 
