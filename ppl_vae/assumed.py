@@ -13,7 +13,7 @@ _ASSUMED: list[list[Tensor]] = []
 
 
 def assume(condition: Tensor) -> bool:
-    """Whether a condition, one boolean, holds; in a graph that it does.
+    """Whether a condition, one boolean, holds. While a graph is captured it is taken to hold.
 
     Where it does not hold when the graph is replayed, the function is called as it is: see `captured.capture`.
     """

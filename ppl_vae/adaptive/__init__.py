@@ -2,7 +2,7 @@
 
 from ppl_vae.adaptive.adapt import Adapted, Settings, adapt, pareto_k
 from ppl_vae.adaptive.density import Density
-from ppl_vae.adaptive.improve import Improved, fitted, improve, look
+from ppl_vae.adaptive.improve import Improved, fitted, improve, missed_by_q
 from ppl_vae.adaptive.probe import Probe
 from ppl_vae.adaptive.refine import Refined, refine, refined_draws
 from ppl_vae.adaptive.student import Defensive, Student
@@ -19,7 +19,7 @@ __all__ = [
     "adapt",
     "fitted",
     "improve",
-    "look",
+    "missed_by_q",
     "pareto_k",
     "refine",
     "refined_draws",

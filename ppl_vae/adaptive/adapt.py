@@ -37,7 +37,7 @@ class Settings:
     num_draws
         Draws in each.
     num_temperatures
-        Of the annealing of what is left; see `improve`.
+        Of the annealing of data whose k-hat stays high; see `improve`.
     num_steps, num_particles, learning_rate
         Gradient steps on the mean and widths of the proposal before the rounds, draws in each, and the rate of Adam.
     df
@@ -97,8 +97,9 @@ def adapt(density: Density, rows: Tensor, settings: Settings, starts: Tensor | N
     """Fit a proposal to each of some data, until k-hat of fresh draws is good or the rounds end.
 
     From q's mean and covariance: gradient steps, then rounds of moment matching. In each round draws are taken from the
-    proposal, and weighted together with those of the rounds before by their deterministic mixture. A datum whose new
-    draws have a good k-hat tries its estimate, from draws of their own, and leaves if theirs is good.
+    proposal, and weighted together with those of the rounds before by their deterministic mixture. Once the
+    new draws of a datum have a good k-hat, log p(x) is estimated from fresh draws; if their k-hat is good too, the
+    datum is done.
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ class _Loop:
         self.log_w = torch.full((settings.num_samples, n), -torch.inf).to(first.loc)
 
     def round(self, last: bool) -> None:
-        """One round of moment matching; data whose estimate is good leave, in the last round all do."""
+        """One round of moment matching; data whose estimate is good are done, after the last round all are."""
         u = self.proposal.sample(self.settings.num_draws).to(self.u.dtype)
         scored = self.density.score(self.joint, u)
         log_q = self.proposal.log_prob(u)

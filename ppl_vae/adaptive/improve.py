@@ -1,4 +1,4 @@
-"""All that is tried for some data: adaptation, a look for other modes from the prior, and annealing of what is left."""
+"""Adaptation, a search for missed modes from the prior, and annealing of data whose k-hat stays high."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppl_vae.adaptive.probe import NUM_STEPS as CLIMB
 from ppl_vae.adaptive.probe import STARTS, Probe, Proposal, probe
 from ppl_vae.importance import good_k, log_marginal
 
-__all__ = ["Improved", "fitted", "improve", "look"]
+__all__ = ["Improved", "fitted", "improve", "missed_by_q"]
 
 STEADY = 1.0
 """Nats; annealed log weights that spread more have a mean that is not settled (Wu et al. 2017, arXiv:1611.04273)."""
@@ -49,8 +49,8 @@ class Improved:
     evaluations: Tensor
 
 
-def look(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_draws: int) -> tuple[Probe, int]:
-    """Modes that q itself misses, and how many evaluations of log p(x, u) a datum the look took; see `probe`."""
+def missed_by_q(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_draws: int) -> tuple[Probe, int]:
+    """Modes that q itself misses, and how many evaluations of log p(x, u) a datum that took; see `probe`."""
     joint = density.of(rows)
     near = of_draws(joint.from_guide(max(100, 5 * joint.dim)), 1.0)
     proposal = Proposal(lambda _, scored: scored.log_guide, [near], log_px, highest)
@@ -58,14 +58,14 @@ def look(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_dr
 
 
 def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | None = None) -> Improved:
-    """Adapt to some data; look for modes from the prior, and adapt anew where there are some; anneal what is left.
+    """Adapt to some data, again where a search from the prior finds missed modes; anneal data with a high k-hat.
 
     Parameters
     ----------
     density, rows, settings
         See `adapt`.
     seen
-        The modes that q misses for all of these data, if a `look` found them.
+        The modes that q misses for all of these data, if `missed_by_q` found them.
     """
     found, seen = fitted(density, rows, settings, seen)
     settled = pareto_k(found.log_w) <= good_k(settings.num_samples)

@@ -202,6 +202,6 @@ def _fitted(
 
 
 def _as_many(proposal: Defensive, num: int) -> list[Student]:
-    """With the first repeated, so that there are `num`; a mixture of copies of one is that one."""
+    """The components of a mixture, repeated so that there are `num`: it stays the same mixture."""
     students = list(proposal.students)
     return students * (num // len(students)) if num % len(students) == 0 else students

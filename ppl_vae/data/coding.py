@@ -92,7 +92,7 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
 
 
 def as_text(value: Any) -> str:
-    """A category as text; a whole number without a point, as which gaps beside it let pandas read it."""
+    """A category as text. Whole numbers have no point: pandas reads a column of them as floats where there are gaps."""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 

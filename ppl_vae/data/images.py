@@ -164,7 +164,7 @@ def _read(file: Path, ground: tuple[int, ...]) -> tuple[np.ndarray, bool]:
 
 
 def _deep(tile: Any) -> bool:
-    """Whether a part of a file has more than 8 bits a channel: of colour, Pillow keeps the upper 8 without a word."""
+    """Whether a part of a file has more than 8 bits a channel. Of colour Pillow silently keeps the upper 8."""
     return ";16" in str(tile.args) or (tile.codec_name.startswith("ppm") and tile.args[-1] > 255)
 
 

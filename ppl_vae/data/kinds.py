@@ -117,7 +117,8 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
 
     Booleans are binary, text and pandas' categories are categories, or levels where pandas orders them; two of them
     are binary. Whole numbers are binary where they are 0 and 1, counts from 0 on, else real; so are floats with gaps
-    that are all whole, as which pandas reads whole numbers with gaps. Other floats are real, and dates are days.
+    that are all whole, because pandas reads whole numbers with gaps as floats. Other floats are real, and dates are
+    days.
 
     Raises
     ------

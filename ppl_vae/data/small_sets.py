@@ -43,7 +43,7 @@ def digits(root: Path, *, download: bool, seed: int) -> Data:
 def frey_faces(root: Path, *, download: bool, seed: int) -> Data:
     """Frey faces: 1,565 + 200 + 200 frames of one face on video, 1 x 28 x 20, 256 levels, split at random.
 
-    Neighbouring frames resemble each other, so a random split flatters the test; it is what papers use.
+    Neighbouring frames resemble each other, so scores on a random split are too good; papers use one.
     """
     file = "FreyFaces/frey_faces.npz"
     md5 = checked(

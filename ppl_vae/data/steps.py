@@ -150,7 +150,7 @@ class Standard(NamedTuple):
     left: str = ""
 
     def record(self, seed: int) -> dict[str, Any]:
-        """The step as JSON gives it back; one over all elements says no more than it did before there was another."""
+        """The step as JSON gives it back; only one by column says `per`, which 0.1 did not have."""
         by_column = isinstance(self.loc, tuple)
         said = {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in ("loc", "scale")}
         more = {"left": self.left} if self.left else {}

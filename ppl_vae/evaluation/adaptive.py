@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.adaptive import Density, Improved, Probe, Settings, improve, look
+from ppl_vae.adaptive import Density, Improved, Probe, Settings, improve, missed_by_q
 from ppl_vae.draws import chunks
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.wording import data
@@ -173,7 +173,7 @@ def _improved(
     num_draws = max(10, settings.num_samples // 10)
     good_rows = (good & ~empty).nonzero().flatten()
     for rows in _parts(good_rows, num_draws, density.max_rows):
-        seen, cost = look(density, rows, log_px[rows], highest[rows], num_draws)
+        seen, cost = missed_by_q(density, rows, log_px[rows], highest[rows], num_draws)
         evaluations[rows] += cost
         bar.update(len(rows))
         some = seen.missed.nonzero().flatten()

@@ -76,7 +76,7 @@ def evaluate(
     num_rounds
         Of ``"adaptive"``: rounds of S / 2 draws a datum at most, to fit its proposal.
     num_temperatures
-        Of ``"adaptive"``: temperatures of the annealing of what is left.
+        Of ``"adaptive"``: temperatures of the annealing of data whose k-hat stays high.
     seed
         Seed of the draws; fresh entropy, recorded in the result, if `None`.
     max_rows

@@ -52,7 +52,7 @@ def log_marginal_likelihood(
         misses a mode, which pareto_k does not detect.
     ``"adaptive"``
         The mean weight of `num_samples` (1000) draws from a proposal fitted to each datum where pareto_k is high, and
-        annealing from there for what is left, with the options of `evaluate`.
+        annealing from there for data whose k-hat stays high, with the options of `evaluate`.
     ``"prior"``
         The mean likelihood of `num_samples` (1000) draws from the prior. It does not use q; the number of draws needed
         grows exponentially with KL(p(z | x) || p(z)).
