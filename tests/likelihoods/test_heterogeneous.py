@@ -166,7 +166,8 @@ def test_what_is_missing_counts_for_nothing(prior):
 def test_build_takes_it_for_mixed_columns():
     first = small(table()).formula().splitlines()[0]
     assert first.endswith(
-        "Heterogeneous(x | z; Gaussian: 0, 3, 6; Categorical: 1; NegativeBinomial: 2; Bernoulli: 4; OrderedLogistic: 5)"
+        "Heterogeneous(x | z; Gaussian: 0, 3; Categorical: 1; NegativeBinomial: 2; Bernoulli: 4; OrderedLogistic: 5; "
+        "ContinuousBernoulli: 6)"
     )
     assert type(small(DataSpec((2,), Domain("categories", 3))).likelihood) is Heterogeneous
     assert type(small(DataSpec((2,), Domain("levels", (3, 4)))).likelihood) is Heterogeneous
