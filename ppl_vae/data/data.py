@@ -178,7 +178,7 @@ class Data:
         ValueError
             For data that are not grey levels.
         """
-        levels = steps.levels_of(self.domain, "dequantize", "leave it out, or give raw values as Domain('levels', 256)")
+        levels = steps.levels_of(self.domain, "dequantize", "leave out the step, or give Domain('levels', 256)")
         record = {"transform": "dequantize", "levels": levels, "seed": seed}
         domain = self.domain.rescaled(0.0, float(levels), kind="unit")
         return self._through(Dequantize(levels), domain, record, per_batch=("train",), seed=seed)
