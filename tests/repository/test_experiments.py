@@ -109,7 +109,7 @@ def better_q(found, printed):
 
 
 def where_q_fails(found, printed):
-    assert json.loads(printed)["nll"] == found["nll"]
+    assert json.dumps(found["nll"]["adaptive"]) in printed
     assert all(row["kl"] > -0.5 for row in found["drawn"])  # the ELBO of a hundred draws
     for row in found["drawn"]:
         if row["believed"]:
