@@ -62,12 +62,12 @@ def main(argv: list[str] | None = None) -> dict:
         "drawn": [
             {
                 "image": i,
-                "kl": float(exact.log_px[number]) - float(by_q.elbo[i]),
+                "kl": float(exact.log_px[number]) - float(by_q.elbo.iloc[i]),
                 "grid": float(exact.log_px[number]),
-                "q": float(by_q.log_px[i]),
-                "k_hat": float(by_q.pareto_k[i]),
-                "adaptive": float(adapted.log_px[i]),
-                "believed": bool(adapted.believed[i]),
+                "q": float(by_q.log_px.iloc[i]),
+                "k_hat": float(by_q.pareto_k.iloc[i]),
+                "adaptive": float(adapted.log_px.iloc[i]),
+                "believed": bool(adapted.believed.iloc[i]),
             }
             for number, i in enumerate(chosen)
         ],
