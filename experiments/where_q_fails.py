@@ -89,7 +89,7 @@ def drawn(vae: ppl_vae.VAE, test: ppl_vae.data.Split, chosen: list[int], rows: l
     plane, *panels = figure.subplots(1, 4, width_ratios=[1.15, 1, 1, 1])
     with torch.no_grad():
         z = vae.encode(test.x).mean
-    plane.scatter(*z.T, c=test.y if test.y is not None else "0.6", cmap="tab10", s=5, alpha=0.6)
+    plane.scatter(*z.T.numpy(), c=test.y if test.y is not None else "0.6", cmap="tab10", s=5, alpha=0.6)
     for letter, (a, b) in zip("ABC", z[chosen].tolist(), strict=True):
         plane.annotate(letter, (a, b), ha="center", va="center", weight="bold", bbox={"boxstyle": "circle", "fc": "w"})
     plane.set(title="means of q(z | x), test images\ncoloured by label", xlabel="$z_1$", ylabel="$z_2$")
@@ -135,7 +135,7 @@ def ellipses(axes: Axes, loc: torch.Tensor, scale_tril: torch.Tensor, colour: st
     circle = torch.stack([angle.cos(), angle.sin()])
     for number, line in ((1, "-"), (2, "--")):
         points = loc[:, None] + number * scale_tril @ circle
-        axes.plot(*points, line, color=colour, lw=1.6, label=label if number == 1 else None)
+        axes.plot(*points.numpy(), line, color=colour, lw=1.6, label=label if number == 1 else None)
 
 
 if __name__ == "__main__":
