@@ -89,7 +89,7 @@ def drawn(vae: ppl_vae.VAE, test: ppl_vae.data.Split, chosen: list[int], rows: l
     plane, *panels = figure.subplots(1, 4, width_ratios=[1.15, 1, 1, 1])
     with torch.no_grad():
         z = vae.encode(test.x).mean
-    plane.scatter(*z.T.numpy(), c=test.y if test.y is not None else "0.6", cmap="tab10", s=5, alpha=0.6)
+    plane.scatter(*z.T.numpy(), c=test.y.numpy() if test.y is not None else "0.6", cmap="tab10", s=5, alpha=0.6)
     for letter, (a, b) in zip("ABC", z[chosen].tolist(), strict=True):
         plane.annotate(letter, (a, b), ha="center", va="center", weight="bold", bbox={"boxstyle": "circle", "fc": "w"})
     plane.set(title="means of q(z | x), test images\ncoloured by label", xlabel="$z_1$", ylabel="$z_2$")
@@ -104,7 +104,7 @@ def drawn(vae: ppl_vae.VAE, test: ppl_vae.data.Split, chosen: list[int], rows: l
         ellipses(axes, q.mean[i], torch.diag(q.stddev[i]), Q, "q of the encoder")
         ellipses(axes, refined.loc[i, 0], refined.scale_tril[i, 0], REFINED, "refined")
         thumbnail = axes.inset_axes([0.02, 0.72, 0.26, 0.26])
-        thumbnail.imshow(three.x[i].squeeze(), cmap="gray_r")
+        thumbnail.imshow(three.x[i].squeeze().numpy(), cmap="gray_r")
         thumbnail.set(xticks=[], yticks=[])
         verdict = "believed" if row["k_hat"] <= 0.67 else "not to be believed"
         axes.set(xlabel="$z_1$")
