@@ -548,6 +548,17 @@ def log_full_rank(p, z):
     return -(y.T * y)[0] / 2 - mp.log(L[0, 0] * L[1, 1]) - mp.log(2 * mp.pi)
 
 
+def log_low_rank(p, z):
+    W = mp.matrix(p.factor.tolist())
+    covariance = W * W.T + mp.diag([mp.mpf(s) ** 2 for s in p.scale.tolist()])
+    r = mp.matrix([mp.mpf(v) - m for v, m in zip(z, p.loc.tolist(), strict=True)])
+    return -((r.T * mp.lu_solve(covariance, r))[0] + mp.log(mp.det(covariance))) / 2 - mp.log(2 * mp.pi)
+
+
+def log_students(p, z):
+    return sum(map(log_student, z, p.base_dist.df.tolist(), p.base_dist.loc.tolist(), p.base_dist.scale.tolist()))
+
+
 def log_mixture(logits, p, z):
     each = zip(p.components.base_dist.loc.tolist(), p.components.base_dist.scale.tolist(), strict=True)
     terms = [log_level(k, *logits) + sum(map(log_normal, z, *part)) for k, part in enumerate(each)]
@@ -651,6 +662,27 @@ LATENTS = {
         )
         for loc, (raw, scale) in itertools.product((0.0, 1e4), ((-1e3, 1e-4), (0.0, 1.0), (1e6, 1e6)))
     },
+    **{
+        f"LowRankNormal {loc:g} {raw:g}": Latent(
+            of(posteriors.LowRankNormal((3,), 2, rank=1), [loc, loc], [raw, raw], [0.8 * scale, -scale]),
+            ((loc, 1.5 * scale),),
+            log_low_rank,
+        )
+        for loc, (raw, scale) in itertools.product((0.0, 1e4), ((-1e3, 1e-4), (0.0, 1.0), (1e6, 1e6)))
+    },
+    "StudentT of latents": Latent(
+        of(posteriors.StudentT((3,), 2, df=8.0), [1.0, 1.0], [0.0, 0.0]), ((1.0, 2.0),), log_students
+    ),
+    "GaussianMixturePosterior": Latent(
+        of(
+            posteriors.GaussianMixturePosterior((3,), 2, num_components=3),
+            [0.5, 0.0, 0.0, 0.0, 0.0],
+            [-1.0, 1e4, 1e4, -1e3, -1e3],
+            [0.0, -1e4, -1e4, 1e2, 1e2],
+        ),
+        ((0.0, 1.0), (1e4, 1e-4), (-1e4, 101.0)),
+        partial(log_mixture, (0.5, -1.0, 0.0)),
+    ),
     "GaussianMixture": gaussian_mixture(),
     "GaussianMixture far": mixture((0.0, 1.0, -1.0), FAR),
     "GaussianMixture near": mixture((0.0, 3.0), ((1.0, 0.5), (1.0, 2.0))),
