@@ -11,12 +11,11 @@ on the CPU, and evaluations of log p(x, z). A gradient counts as three evaluatio
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import results_file
 import torch
 from matplotlib.figure import Figure
 
@@ -25,7 +24,7 @@ from ppl_vae import Bernoulli, GatedMLP, StandardNormal
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=15)
@@ -37,8 +36,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", type=Path, help="keep the run folder here, and resume it")
-    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli).take(
@@ -49,7 +47,7 @@ def main(argv: list[str] | None = None) -> dict:
     name = f"adaptive, S = {args.adaptive_samples:,}"
     results = {**plain, name: timed(vae, test, args, args.adaptive_samples, "adaptive")}
     found = {
-        "command": shlex.join(["python", "experiments/believable.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "units": {"nll": "nats per image", "too_high": "nats per image", "seconds": "s of all images, on the CPU"},
         "images": len(test),
         "training": {"images": len(data.train), "epochs": args.epochs},
@@ -57,16 +55,13 @@ def main(argv: list[str] | None = None) -> dict:
         "adaptive": results[name][0].methods,
         "notes": results[name][0].adaptation["notes"],
         "data": {k: results[name][0].data[k] for k in ("checksum", "provenance")},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
         "threads": torch.get_num_threads(),
     }
     print(results[name][0], json.dumps(found["results"], indent=1), sep="\n")
-    for file in filter(None, (args.figure, args.out)):
-        file.parent.mkdir(parents=True, exist_ok=True)
     if args.figure:
-        drawn(results, name).savefig(args.figure, dpi=100)
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(drawn(results, name), args.figure, dpi=100)
+    results_file.write(found, args.out)
     return found
 
 

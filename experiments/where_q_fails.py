@@ -8,13 +8,10 @@ q, and by `evaluate(method="adaptive")`.
     python experiments/where_q_fails.py --data-dir DIR --figure where_q_fails.png --out where_q_fails.json
 """
 
-import argparse
 import json
-import shlex
-import sys
-from pathlib import Path
 
 import numpy as np
+import results_file
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +23,7 @@ Q, REFINED = "#d55e00", "#0072b2"  # told apart by colour-blind readers
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=12)
@@ -34,8 +31,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--take", type=int, default=300, help="test images, of which three are drawn")
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=ppl_vae.Bernoulli).take(train=args.train)
@@ -52,7 +48,7 @@ def main(argv: list[str] | None = None) -> dict:
     chosen = [int(order[round(share * (len(order) - 1))]) for share in (0.02, 0.9, 1.0)]
     exact = log_marginal_likelihood(vae, test[chosen], method="quadrature", seed=args.seed)
     found = {
-        "command": shlex.join(["python", "experiments/where_q_fails.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "units": "nats",
         "images": len(test),
         "nll": {"q": -float(by_q.log_px.mean()), "adaptive": -float(adapted.log_px.mean())},
@@ -71,15 +67,12 @@ def main(argv: list[str] | None = None) -> dict:
             }
             for number, i in enumerate(chosen)
         ],
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
     }
     print(json.dumps(found, indent=1))
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        drawn(vae, test, chosen, found["drawn"], args.seed).savefig(args.figure, dpi=110)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(drawn(vae, test, chosen, found["drawn"], args.seed), args.figure, dpi=110)
+    results_file.write(found, args.out)
     return found
 
 
