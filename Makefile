@@ -43,7 +43,7 @@ format: .venv/installed-tests
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 docs: .venv/installed-docs            ## all pages and a reference of every public name, in docs/_build/html
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --keep-going --jobs auto -q -b html docs docs/_build/html
 
 wheel: .venv/installed-tests
 	$(BIN)/python -m build --wheel

@@ -84,14 +84,14 @@ def write_reference() -> None:
 
 
 def escape(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Escape what docstrings mean literally: the star of `*context`, the bar of p(x | z).
+    """Escape what docstrings mean literally: the star of `*context`, the bar of p(x | z), the end of `fitted_`.
 
     A star that begins a line is left to numpydoc: it names a parameter. Examples are code.
     """
     prose = lines.index("Examples") if "Examples" in lines else len(lines)
     for number, line in enumerate(lines[:prose]):
         parts = re.split(r"(``?[^`]*``?)", line)
-        parts[::2] = [re.sub(r"(?<=[^\\*])\*+(?=\w)|\|", escaped, part) for part in parts[::2]]
+        parts[::2] = [re.sub(r"(?<=[^\\*])\*+(?=\w)|\||(?<=\w)_(?=\W|$)", escaped, part) for part in parts[::2]]
         lines[number] = "".join(parts)
 
 
