@@ -95,9 +95,8 @@ def tail_error(log_w: Tensor) -> Tensor:
     (``experiments/benchmarks/error_bars.py``). With 100 to 4,000 draws the same q have 90 to 98 %, if at least a third
     of the data has a good k-hat. If hardly any has, coverage is lower: 91 % for 1,000 draws in 10 dimensions and q of
     0.6 times the posterior's scale, where 14 % have one, and less for worse q. The draws of those few are good by
-    chance, and log p(x) is too low (there by 0.56 nats on average); the k-hat of the same draws cannot say so, and a
-    smaller bound selects more (73 % for k-hat up to 0.5). To choose by the k-hat of one half of the draws and to
-    estimate from the other gives 97 %, with bars three times as wide.
+    chance, and log p(x) is too low; the k-hat of the same draws cannot say so, and a smaller bound on it chooses more
+    such draws.
 
     Parameters
     ----------
