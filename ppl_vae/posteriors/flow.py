@@ -8,7 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
-from torch.distributions import Transform
+from torch.distributions import Distribution, Transform
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
@@ -128,10 +128,13 @@ class _Cached(Transform):
 
 
 def _zuko_flows() -> Any:
+    validates = Distribution._validate_args
     try:
         from zuko import flows
     except ImportError:
         raise ImportError(
             "SplineFlow expects zuko, got an environment without it; pip install 'ppl_vae[zuko]'"
         ) from None
+    finally:
+        Distribution.set_default_validate_args(validates)  # importing zuko turns it off for all of torch
     return flows

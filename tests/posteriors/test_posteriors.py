@@ -159,3 +159,12 @@ def test_it_trains_is_stored_and_is_a_level_of_a_hierarchy(leaf, tmp_path):
     ladder = build(described(), latent_dim=[2, 2], posterior=leaf, **options)
     loss(ladder, [x[:5]]).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in ladder.posterior.parameters())
+
+
+def test_torch_still_validates_once_zuko_is_imported(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zuko"]:
+        monkeypatch.delitem(sys.modules, name)
+    posteriors.SplineFlow((3,), 2)
+    assert "zuko" in sys.modules
+    with pytest.raises(ValueError, match="support"):
+        torch.distributions.Bernoulli(torch.tensor(0.5)).log_prob(torch.tensor(2.0))
