@@ -33,23 +33,20 @@ PyOD is no requirement of ppl_vae (`pip install pyod`); without it its rows are 
 import argparse
 import importlib.util
 import json
-import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import results_file
 import torch
 from matplotlib.figure import Figure
 from sklearn import datasets
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
-import ppl_vae
 from ppl_vae.importance import psis
 from ppl_vae.sklearn import OutlierDetector, rowwise
 
@@ -60,15 +57,14 @@ PYOD, TRIMMED = "PyOD VAE", "OutlierDetector, trim=0.25"
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(10)))
     parser.add_argument("--epochs", type=int, default=100, help="of OutlierDetector")
     parser.add_argument("--num-samples", type=int, default=1000, help="of OutlierDetector")
     parser.add_argument("--pyod-epochs", type=int, default=30)
     parser.add_argument("--cache", type=Path, help="keep the scores of each table and seed here, and reuse them")
-    parser.add_argument("--figure", type=Path, help="draw the scores here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure of the scores")
     args = parser.parse_args(argv)
 
     found = pd.concat([cached(table, seed, args) for seed in args.seeds for table in args.tables], ignore_index=True)
@@ -81,20 +77,16 @@ def main(argv: list[str] | None = None) -> dict:
     print("", summary.to_string(float_format="{:.3f}".format), "", "mean over the tables, AUROC", sep="\n")
     print(overall.to_string(float_format="{:.3f}".format), flush=True)
     results = {
-        "command": shlex.join(["python", "experiments/anomalies.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "units": {"auroc": "area under the ROC curve", "bad_k, not_judged": "share of the rows scored"},
         "mean over seeds": json.loads(summary.reset_index().to_json(orient="records")),
         "mean over tables and seeds": json.loads(overall.reset_index().to_json(orient="records")),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("torch", "scikit-learn", *(["pyod"] if has_pyod() else []))}
-        | {"ppl_vae": ppl_vae.__version__},
+        "versions": results_file.versions("scikit-learn", "pyod"),
     }
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        picture(summary, args.tables).savefig(args.figure, dpi=100)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n")
+        results_file.draw(picture(summary, args.tables), args.figure, dpi=100)
+    results_file.write(results, args.out)
     return results
 
 

@@ -27,8 +27,6 @@ import argparse
 import copy
 import json
 import os
-import shlex
-import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -37,6 +35,7 @@ from pathlib import Path
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import results_file
 import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
@@ -63,7 +62,7 @@ TRAININGS = {  # of the worm's cells: Adam at 1e-3 as scVI, and one cycle to 3e-
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="simulated", choices=("simulated", "worm"))
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--cells", type=int, default=4000, help="simulated cells, of which 1 in 6 are for tests")
@@ -85,8 +84,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--runs", type=Path, help="keep the run folders here, and resume them")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", type=Path, help="write the figure here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 
     if args.split:
@@ -96,18 +94,15 @@ def main(argv: list[str] | None = None) -> dict:
         return rows
     found, figure = simulated(args) if args.data == "simulated" else of_worm(args)
     found = {
-        "command": shlex.join(["python", "experiments/cells.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         **found,
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
+        "versions": results_file.versions(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if args.device != "cpu" and torch.cuda.is_available() else "cpu",
     }
-    for file in filter(None, (args.figure, args.out)):
-        file.parent.mkdir(parents=True, exist_ok=True)
     if args.figure:
-        figure.savefig(args.figure, dpi=100)
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(figure, args.figure, dpi=100)
+    results_file.write(found, args.out)
     return found
 
 

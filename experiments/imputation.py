@@ -30,8 +30,6 @@ rounded to the nearest of those that were observed in it.
 import argparse
 import json
 import os
-import shlex
-import sys
 import time
 import warnings
 from dataclasses import replace
@@ -40,7 +38,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import sklearn
+import results_file
 import torch
 from matplotlib.figure import Figure
 from sklearn import datasets
@@ -49,7 +47,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
-import ppl_vae
 from ppl_vae import MLP, Gaussian, OneCycle, build, evaluate, fit, impute
 from ppl_vae.data import Data, from_arrays
 from ppl_vae.evaluation import Imputation, imputation_scores
@@ -64,7 +61,7 @@ MANY = 30
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
     parser.add_argument("--data-dir", default=os.environ.get("PPL_VAE_DATA"), help="has tables/*.csv ($PPL_VAE_DATA)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
@@ -78,8 +75,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--peak", type=float, default=5e-3, help="largest learning rate")
     parser.add_argument("--num-samples", type=int, default=1000, help="draws of z for the weights of a row")
     parser.add_argument("--cache", type=Path, help="keep the scores of each table and seed here, and reuse them")
-    parser.add_argument("--figure", type=Path, help="draw the scores here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure of the scores")
     args = parser.parse_args(argv)
 
     found = pd.concat([cached(table, seed, args) for seed in args.seeds for table in args.tables], ignore_index=True)
@@ -89,7 +85,7 @@ def main(argv: list[str] | None = None) -> dict:
     below = {other: int((difference(found, other)["mean"] < 0).sum()) for other in (DEFAULT, TREES)}
     print("", f"{OURS} has the smaller error on, of {len(args.tables)} tables: {below}", sep="\n", flush=True)
     results = {
-        "command": shlex.join(["python", "experiments/imputation.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "units": {"mse": "of standardized columns", "coverage": "share inside 95 % intervals"},
         "mean and standard error over seeds": nested(summary),
         "ours less theirs, mse, paired by seed": {
@@ -102,14 +98,11 @@ def main(argv: list[str] | None = None) -> dict:
         "mean coverage of the tables": found[found.method == OURS].coverage.mean(),
         "each": json.loads(found.to_json(orient="records")),
         "threads": torch.get_num_threads(),
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "sklearn": sklearn.__version__},
+        "versions": results_file.versions("scikit-learn"),
     }
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        picture(summary, args.tables).savefig(args.figure, dpi=100)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=1) + "\n")
+        results_file.draw(picture(summary, args.tables), args.figure, dpi=100)
+    results_file.write(results, args.out)
     return results
 
 

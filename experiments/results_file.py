@@ -1,18 +1,23 @@
 """The results file of a script: where it goes, the command that made it, and the versions it was made with."""
 
+from __future__ import annotations
+
 import argparse
 import json
+import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 
 import ppl_vae
+
+if TYPE_CHECKING:  # some scripts measure the memory of what they import
+    from matplotlib.figure import Figure
 
 __all__ = ["add_outputs", "command", "draw", "parser_of", "versions", "write"]
 
@@ -30,13 +35,22 @@ def add_outputs(parser: argparse.ArgumentParser, figure: str | None = None) -> N
 
 
 def command(script: str, argv: Sequence[str] | None) -> str:
-    """The command line of a script of this folder."""
-    return shlex.join(["python", f"experiments/{Path(script).name}", *(sys.argv[1:] if argv is None else argv)])
+    """The command line of a script of this folder, or of one of its folders."""
+    name = Path(script).resolve().relative_to(Path(__file__).resolve().parents[1])
+    return shlex.join(["python", name.as_posix(), *(sys.argv[1:] if argv is None else argv)])
 
 
 def versions(*others: str) -> dict[str, str]:
-    """Of `ppl_vae`, torch and other packages."""
-    return {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, **{name: version(name) for name in others}}
+    """Of Python, `ppl_vae`, torch and other packages, some of which may not be installed."""
+    always = {"python": platform.python_version(), "ppl_vae": ppl_vae.__version__, "torch": torch.__version__}
+    return always | {name: _version(name) for name in others}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def write(found: dict[str, Any], out: Path | None) -> None:

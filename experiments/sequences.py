@@ -14,22 +14,17 @@ better ELBO on validation data is kept, and test data are looked at once.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import platform
-import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results_file
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
-import ppl_vae
 from ppl_vae import MLP, Conv1dDecoder, Conv1dEncoder, Domain, GRUDecoder, GRUEncoder, build, evaluate, fit
 from ppl_vae.data import Data, Split, from_arrays
 
@@ -89,14 +84,14 @@ def trained(data: Data, nets: dict[str, Any], rates: list[float], epochs: int, s
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--num-train", type=int, default=4000)
     parser.add_argument("--num-test", type=int, default=500)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-3])
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser)
     args = parser.parse_args(argv)
     parts = [sines(n, args.seed + i) for i, n in enumerate((args.num_train, args.num_test, args.num_test))]
     data = from_arrays(parts[0], x_validation=parts[1], x_test=parts[2], domain=Domain("real"))
@@ -122,24 +117,19 @@ def main(argv: list[str] | None = None) -> None:
             f"{name:14} {row['weights']:7,} weights  -ELBO {row['negative_elbo']:6.2f}  NLL {row['nll']:6.2f}  above "
             f"the true model {row['above_the_true_model']:5.2f} ± {row['above_se']:.2f}  at {row['rate']:g}"
         )
-    if args.out:
-        said = {
-            "command": f"python experiments/sequences.py {' '.join(sys.argv[1:] if argv is None else argv)}",
-            "units": "nats a sequence",
-            "true_model": floor,
-            "nets": found,
-            "num_train": args.num_train,
-            "num_test": args.num_test,
-            "epochs": args.epochs,
-            "seed": args.seed,
-            "threads": torch.get_num_threads(),
-            "versions": {
-                "ppl_vae": ppl_vae.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
-        args.out.write_text(json.dumps(said, indent=1) + "\n")
+    said = {
+        "command": results_file.command(__file__, argv),
+        "units": "nats a sequence",
+        "true_model": floor,
+        "nets": found,
+        "num_train": args.num_train,
+        "num_test": args.num_test,
+        "epochs": args.epochs,
+        "seed": args.seed,
+        "threads": torch.get_num_threads(),
+        "versions": results_file.versions(),
+    }
+    results_file.write(said, args.out)
 
 
 if __name__ == "__main__":

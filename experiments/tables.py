@@ -37,8 +37,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -50,7 +48,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import sklearn
+import results_file
 import torch
 from matplotlib.figure import Figure
 from scipy.sparse import coo_array
@@ -88,7 +86,7 @@ UNORDERED = ("workclass", "marital_status", "occupation", "relationship", "race"
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA), with tables/adult.csv")
     parser.add_argument("--rows", type=int, help="use only so many rows")
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[10], help="the best on validation is taken")
@@ -104,8 +102,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--work", type=Path, help="keep run folders and finished parts here, and go on from them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--figure", type=Path, help="write a figure of the columns here, as PNG")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser, figure="figure of the columns")
     args = parser.parse_args(argv)
 
     start = time.perf_counter()
@@ -117,7 +114,7 @@ def main(argv: list[str] | None = None) -> dict:
     nll, components = nlls(vae, data, scored, args)
     errors = imputed(vae, data, truth, args)
     found = {
-        "command": shlex.join(["python", "experiments/tables.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "units": {
             "nll": "nats per observed entry of a test row, given the others",
             "errors": "share wrong of categories, else RMSE over the standard deviation, of hidden entries",
@@ -131,7 +128,7 @@ def main(argv: list[str] | None = None) -> dict:
         },
         "formula": vae.formula(),
         "data": {"provenance": {k: v for k, v in data.provenance.items() if k != "columns"}, "rows": len(scored)},
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "sklearn": sklearn.__version__},
+        "versions": results_file.versions("scikit-learn"),
         "threads": torch.get_num_threads(),
         "seconds": None if args.work else round(time.perf_counter() - start),  # parts may have been there before
     }
@@ -139,11 +136,8 @@ def main(argv: list[str] | None = None) -> dict:
         print(f"\n{name}", table.to_string(float_format="{:.3f}".format), sep="\n")
     print("\nTotals", json.dumps(found["total"], indent=1), sep="\n")
     if args.figure:
-        args.figure.parent.mkdir(parents=True, exist_ok=True)
-        drawn(nll, errors).savefig(args.figure, dpi=110)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        results_file.draw(drawn(nll, errors), args.figure, dpi=110)
+    results_file.write(found, args.out)
     return found
 
 

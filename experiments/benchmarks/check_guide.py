@@ -9,19 +9,18 @@ fixed cost for each datum or call hides in the small cells, so is the time of ea
 pair of draw and datum. Without --run a small VAE of the data is trained for an epoch, gated 300-300-40 as on MNIST.
 """
 
-import argparse
 import gc
-import json
 import os
-import platform
-import shlex
 import sys
 import threading
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
 import pandas as pd
+import results_file
 import torch
 
 import ppl_vae
@@ -29,7 +28,7 @@ from ppl_vae.diagnostics import check_guide
 
 
 def main(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--run", type=Path, help="folder of a trained run")
     parser.add_argument("--data", default="digits", help="data set (digits)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--num-samples", type=int, nargs="+", default=[250, 500, 1000], help="S")
     parser.add_argument("--threads", type=int, help="threads of torch (its own choice)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser)
     args = parser.parse_args(argv)
 
     if args.threads:
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> dict:
     table["per pair"] = table["seconds"] / (table["N"] * table["S"])
     table["to the largest"] = table["per pair"] / table["per pair"].iloc[-1]
     found = {
-        "command": shlex.join(["python", "experiments/benchmarks/check_guide.py", *(argv or sys.argv[1:])]),
+        "command": results_file.command(__file__, argv),
         "model": repr(vae).splitlines()[:2],
         "cells": table.to_dict("records"),
         "exponents": exponents(table),
@@ -67,16 +66,14 @@ def main(argv: list[str] | None = None) -> dict:
         "loaded_mb": loaded / 1e6,
         "threads": torch.get_num_threads(),
         "cpus": len(os.sched_getaffinity(0)),
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": results_file.versions(),
     }
     said = table.assign(microseconds=table.pop("per pair") * 1e6).round({"seconds": 2, "MB above": 0})
     print("seconds in all, microseconds for each pair of draw and datum, MB of memory above what was loaded")
     print(said.to_string(index=False, float_format="{:.3g}".format))
     power = " ".join(f"{name}^{value:.3f}" for name, value in found["exponents"].items())
     print(f"seconds ~ {power}; {found['threads']} threads")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, args.out)
     return found
 
 

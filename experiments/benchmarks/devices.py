@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
+import results_file
 import torch
 
 import ppl_vae
@@ -35,8 +38,8 @@ PARTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Write a row for every verb and model."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
+    parser = results_file.parser_of(__doc__)
+    results_file.add_outputs(parser)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--num-data", type=int, default=100)
     parser.add_argument("--num-samples", type=int, default=1000)
@@ -50,13 +53,12 @@ def main() -> None:
     for row in rows:
         print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
     said = {
+        "command": results_file.command(__file__, None),
         "device": torch.cuda.get_device_name() if chosen.device == "cuda" else platform.processor() or "cpu",
-        "torch": torch.__version__,
-        "ppl_vae": ppl_vae.__version__,
+        "versions": results_file.versions(),
         "rows": rows,
     }
-    if chosen.out:
-        chosen.out.write_text(json.dumps(said, indent=1) + "\n")
+    results_file.write(said, chosen.out)
 
 
 def compared(name: str, parts: dict[str, Any], digits: data.Data, chosen: argparse.Namespace) -> list[dict[str, Any]]:

@@ -9,17 +9,18 @@ standard error of that share.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
 
 import pandas as pd
 import pyro
 import pyro.distributions as dist
+import results_file
 import torch
 
-import ppl_vae
 from ppl_vae import Program, evaluate
 
 GUIDES = {
@@ -79,12 +80,12 @@ def coverage(guide: str, latent_dim: int, num_data: int, num_samples: int, seed:
 
 
 def main(argv: list[str] | None = None) -> pd.DataFrame:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--num-data", type=int, default=3000)
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 5, 10])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser)
     args = parser.parse_args(argv)
     rows = {}
     usual = torch.get_default_dtype()
@@ -99,15 +100,15 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     print("Share of the data with a good k-hat that 1.96 standard errors hold (0.95 promised)")
     print(table.to_string(float_format="{:.3f}".format))
-    if args.out:
-        found = {
-            "num_data": args.num_data,
-            "num_samples": args.num_samples,
-            "seed": args.seed,
-            "coverage": rows,
-            "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__},
-        }
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    found = {
+        "command": results_file.command(__file__, argv),
+        "num_data": args.num_data,
+        "num_samples": args.num_samples,
+        "seed": args.seed,
+        "coverage": rows,
+        "versions": results_file.versions(),
+    }
+    results_file.write(found, args.out)
     return table
 
 

@@ -19,17 +19,18 @@ agree.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import arviz as az
 import numpy as np
 import pandas as pd
 import pyro
+import results_file
 import torch
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     reliable = tree["diagnostics"]["reliable"].values
     apart = np.abs(z.mean((0, 1)) - z_nuts.mean((0, 1))) / z.std((0, 1))
     found = {
-        "command": shlex.join(["python", "experiments/benchmarks/hmc.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": results_file.command(__file__, argv),
         "samplers": rows,
         "rounds": rounds,
         "ratio": ratio,
@@ -91,20 +92,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         if reliable.any()
         else None,
         "threads": torch.get_num_threads(),
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "pyro": pyro.__version__},
+        "versions": results_file.versions("pyro-ppl"),
     }
     print(f"posteriors of {len(z[0, 0])} images, {args.latent_dim} latent units; {torch.get_num_threads()} threads")
     print(pd.DataFrame(rows).T.round(1).to_string())
     print("hmc / NUTS: " + ", ".join(f"{times:.1f} times the {name}" for name, times in ratio.items()))
     print(f"R-hat of hmc at most 1.05 for {reliable.mean():.0%} of the images")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, args.out)
     return found
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="ESS per second of hmc and of Pyro's NUTS.")
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--num-data", type=int, default=100, help="test images")
     parser.add_argument("--latent-dim", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=100, help="of training")
@@ -112,7 +111,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-samples", type=int, default=500, help="draws a chain")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turns; the medians are compared")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write what was found as JSON")
+    results_file.add_outputs(parser)
     return parser.parse_args(argv)
 
 

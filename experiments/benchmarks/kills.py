@@ -12,15 +12,14 @@ thread.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import json
 import math
 import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -30,9 +29,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import pandas as pd
 import pyro
 import pyro.distributions as dist
+import results_file
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -282,18 +284,18 @@ def main(trainings: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Kill trainings, resume them, and compare every bit.")
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--trainings", type=int, default=200, help="trainings that are killed, of all kinds in turn")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of each")
     parser.add_argument("--seed", type=int, default=0, help="of the signals and their moments")
-    parser.add_argument("--out", type=Path, help="JSON file for the counts")
+    results_file.add_outputs(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        found = main(args.trainings, args.epochs, args.seed, Path(folder))
+        found = {"command": results_file.command(__file__, None), "versions": results_file.versions()}
+        found |= main(args.trainings, args.epochs, args.seed, Path(folder))
     print(pd.DataFrame(found["kinds"]).T.to_string())
     print(f"{found['identical']} of {found['trainings']} identical after {found['kills']} kills: {found['signals']}")
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, args.out)
     if found["identical"] != found["trainings"]:
         raise SystemExit(1)

@@ -18,7 +18,6 @@ Then pairs of processes train in one folder: the second one is refused, and the 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -28,6 +27,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -35,8 +35,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
 import pandas as pd
+import results_file
 import safetensors.torch
 import torch
 import xarray as xr
@@ -434,23 +437,23 @@ def main(mutations: int, writers: int, seed: int, folder: Path) -> dict[str, Any
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Damage a run folder, and read it.")
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--mutations", type=int, default=300, help="damaged copies, of all kinds in turn")
     parser.add_argument("--writers", type=int, default=20, help="pairs of processes that train in one folder")
     parser.add_argument("--seed", type=int, default=0, help="of the damages")
-    parser.add_argument("--out", type=Path, help="JSON file for the counts")
+    results_file.add_outputs(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        found = main(args.mutations, args.writers, args.seed, Path(folder))
+        found = {"command": results_file.command(__file__, None), "versions": results_file.versions()}
+        found |= main(args.mutations, args.writers, args.seed, Path(folder))
     print(pd.DataFrame(found["kinds"]).T.to_string())
     print(
         f"of {found['mutations']} mutations {found['executed']} executed, {found['broke']} broke, "
         f"{found['hung']} hung; {found['noticed']} of {found['flips']} flipped bits noticed; "
         f"{found['refused']} of {found['writers']} second writers refused, {found['whole']} folders whole"
     )
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    results_file.write(found, args.out)
     wrong = found["executed"] + found["broke"] + found["hung"] + found["flips"] - found["noticed"]
     if wrong or found["refused"] < found["writers"] or found["whole"] < found["writers"]:
         raise SystemExit(1)

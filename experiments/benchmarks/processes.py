@@ -35,7 +35,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
+import results_file
 import torch
 from torch import distributed
 
@@ -134,13 +137,13 @@ def modelled(found: dict[str, Any], latency: float, bandwidth: float) -> dict[st
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 512, 2048], help="rows of each process")
     parser.add_argument("--steps", type=int, default=8, help="of an epoch; there are three after the first")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--latency", type=float, help="seconds of a message, in place of those measured")
     parser.add_argument("--bandwidth", type=float, help="bytes a second, in place of those measured")
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser)
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)  # one of the two processes
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -177,26 +180,21 @@ def main(argv: list[str] | None = None) -> None:
             f"of the processor {1e3 * one_cpu:6.2f} ms and {1e3 * two_cpu:6.2f} ms in each, {one_cpu / two_cpu:.2f}"
         )
     print(json.dumps(model, indent=1))
-    if args.out:
-        said = {
-            "command": f"OMP_NUM_THREADS=1 python experiments/benchmarks/processes.py {' '.join(words)}",
-            "steps": table,
-            "messages_s": messages,
-            "model": model,
-            "machine": {
-                "processor": platform.machine(),
-                "cores": os.cpu_count(),
-                "load_at_start": load[0],
-                "load_at_end": os.getloadavg()[0],
-            },
-            "threads_of_each": 1,
-            "versions": {
-                "ppl_vae": ppl_vae.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
-        args.out.write_text(json.dumps(said, indent=1) + "\n")
+    said = {
+        "command": "OMP_NUM_THREADS=1 " + results_file.command(__file__, argv),
+        "steps": table,
+        "messages_s": messages,
+        "model": model,
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "load_at_start": load[0],
+            "load_at_end": os.getloadavg()[0],
+        },
+        "threads_of_each": 1,
+        "versions": results_file.versions(),
+    }
+    results_file.write(said, args.out)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ import json
 import math
 import os
 import platform
-import shlex
 import statistics
 import sys
 import time
@@ -31,6 +30,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import results_file
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,15 +104,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             start = time.process_time()
             task()
             times.setdefault(name, []).append(1000 * (time.process_time() - start) / number)
-    words = sys.argv[1:] if argv is None else argv
     found = {
-        "command": shlex.join(["python", "experiments/benchmarks/scores.py", *words]),
+        "command": results_file.command(__file__, argv),
         "ms of CPU a datum": {name: round(statistics.median(each), 2) for name, each in times.items()},
         "rounds": {name: [round(one, 2) for one in each] for name, each in times.items()},
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "load": os.getloadavg()[0],
-        "versions": {"ppl_vae": ppl_vae.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": results_file.versions(),
     }
     return kept(found, args)
 
@@ -128,14 +129,12 @@ def kept(found: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     for task, row in table.items():
         print(f"{task:20} " + "  ".join(f"{name} {value}" for name, value in row.items()))
     result = {"runs": runs, "table": table}
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    results_file.write(result, args.out)
     return result
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Milliseconds of scores and diagnostics of a datum.")
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--num-data", type=int, default=100, help="images to score")
     parser.add_argument("--num-samples", type=int, default=1000, help="draws of each")
     parser.add_argument("--subset", type=int, default=10, help="images of the longer diagnostics")

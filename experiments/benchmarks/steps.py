@@ -29,17 +29,18 @@ import math
 import multiprocessing
 import os
 import platform
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import results_file
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -412,18 +413,8 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("torch", "pyro-ppl", "numpyro", "jax"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Milliseconds of a training step.")
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--setups", nargs="+", default=["mlp:128"], help="SETUP:BATCH, several")
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=15, help="rounds the medians are over")
@@ -431,17 +422,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file; set-ups that are there already stay")
     args = parser.parse_args()
-    known = {"numpyro": "numpyro"}
-    args.contenders = [c for c in args.contenders if versions().get(known.get(c, "torch")) != "not installed"]
+    versions = results_file.versions("pyro-ppl", "numpyro", "jax")
+    args.contenders = [c for c in args.contenders if versions.get(c) != "not installed"]
     results = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"setups": {}}
     for setup in args.setups:
         name, _, batch = setup.partition(":")
         start = time.perf_counter()
         found = race(name, int(batch), args)
         results["setups"][f"{setup}, {args.threads} thread{'s' * (args.threads > 1)}"] = {
-            "command": shlex.join(["python", *sys.argv]),
+            "command": results_file.command(__file__, None),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-            "versions": versions(),
+            "versions": versions,
             "rounds": args.rounds,
             "steps": args.steps,
             "seconds": round(time.perf_counter() - start),
@@ -454,8 +445,7 @@ def main() -> None:
         first = min(found, key=lambda c: found[c]["of by hand"])
         if first not in OURS:
             print(f"  not ours is first here: {first}")
-        if args.out:
-            args.out.write_text(json.dumps(results, indent=1) + "\n")
+        results_file.write(results, args.out)
     print(table(results))
 
 

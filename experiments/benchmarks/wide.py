@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -27,11 +26,13 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
+import results_file
 import scipy.sparse
 import torch
 
-import ppl_vae
 from ppl_vae import build, data, evaluate, fit
 
 BOUND = 10**9
@@ -92,7 +93,7 @@ def measured(file: Path, batch_size: int, num_samples: int, num_test: int, seed:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = results_file.parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--columns", type=int, default=13_488)
     parser.add_argument("--mean-total", type=float, default=1000.0, help="mean library size of a row")
@@ -100,7 +101,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-samples", type=int, default=100, help="draws a datum in the evaluation")
     parser.add_argument("--num-test", type=int, default=2000, help="how many of the test data are evaluated")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+    results_file.add_outputs(parser)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the second process
     return parser.parse_args(argv)
 
@@ -125,29 +126,24 @@ def main(argv: list[str] | None = None) -> None:
     for name, memory in above.items():
         print(f"  {name:15} {memory / 1e6:6,.0f} above the data, {found[name]['seconds']:6.1f} s")
     print(f"  {'below' if max(above.values()) < BOUND else 'NOT below'} {BOUND / 1e6:,.0f} MB above the data")
-    if args.out:
-        said = {
-            "command": f"python experiments/benchmarks/wide.py {' '.join(sys.argv[1:] if argv is None else argv)}",
-            "rows": args.rows,
-            "columns": args.columns,
-            "not_zero": counts.nnz,
-            "dense_bytes": 4 * args.rows * args.columns,
-            "sparse_bytes": stored,
-            "above_the_data_bytes": above,
-            "bound_bytes": BOUND,
-            "batch_size": args.batch_size,
-            "num_samples": args.num_samples,
-            "num_test": args.num_test,
-            "seed": args.seed,
-            **found,
-            "threads": torch.get_num_threads(),
-            "versions": {
-                "ppl_vae": ppl_vae.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
-        args.out.write_text(json.dumps(said, indent=1) + "\n")
+    said = {
+        "command": results_file.command(__file__, argv),
+        "rows": args.rows,
+        "columns": args.columns,
+        "not_zero": counts.nnz,
+        "dense_bytes": 4 * args.rows * args.columns,
+        "sparse_bytes": stored,
+        "above_the_data_bytes": above,
+        "bound_bytes": BOUND,
+        "batch_size": args.batch_size,
+        "num_samples": args.num_samples,
+        "num_test": args.num_test,
+        "seed": args.seed,
+        **found,
+        "threads": torch.get_num_threads(),
+        "versions": results_file.versions(),
+    }
+    results_file.write(said, args.out)
 
 
 if __name__ == "__main__":

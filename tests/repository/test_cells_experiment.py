@@ -2,6 +2,7 @@
 
 import argparse
 import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from ppl_vae import DataSpec, Domain, distributions
 from ppl_vae.distributions import unconstrained
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+sys.path.append(str(EXPERIMENTS))  # where Python looks for `results_file` when it runs one
 CELLS = runpy.run_path(str(EXPERIMENTS / "cells.py"))
 SCVI = runpy.run_path(str(EXPERIMENTS / "benchmarks" / "scvi_tools.py"))
 GENES, HIDDEN, LATENT = 12, 8, 3

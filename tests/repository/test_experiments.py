@@ -60,7 +60,6 @@ TINY = {
     "benchmarks/scvi_tools.py": "split.npz --epochs 1 --out scvi.npz",  # where it is; else test_cells_experiment.py
     "anomalies.py": "--tables wine --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
     "--figure figure.png --out out.json",
-    "benchmarks/training_step.py": "--rounds 1 --steps 2",
     "benchmarks/steps.py": "--rounds 1 --steps 2 --setups flow:4 --contenders 'by hand' called numpyro --out out.json",
     "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
@@ -309,11 +308,6 @@ def processes(found, printed):
     assert found["model"]["gradient_bytes"] == max(map(int, found["messages_s"]))
     assert set(found["model"]["rows_each_for_0.9"]) == {"2", "8", "64", "512"}
     assert "16 rows each" in printed
-
-
-def training_step(found, printed):
-    assert "ppl_vae" in printed
-    assert "by hand" in printed
 
 
 def steps(found, printed):
