@@ -16,6 +16,7 @@ import pyro
 import torch
 from pyro.poutine import runtime
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ppl_vae.modelled import TorchModule
 
@@ -60,8 +61,9 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
     """A scope in which a call does not depend on the context of the caller, for one thread at a time.
 
     Inside no Pyro handler of the caller is active, `torch.autocast` is off, and the default dtype and device are those
-    of a tensor; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. On leaving
-    it the caller's state is restored.
+    of a tensor; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. Torch
+    validates distributions where Pyro does (`pyro.enable_validation`): the user's `import zuko` turns off torch's own
+    switch for the whole process. On leaving the scope the caller's state is restored.
 
     Parameters
     ----------
@@ -72,6 +74,7 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
     """
     with alone(), ExitStack() as scopes:  # the state to restore is read under the lock
         dtype, handlers = torch.get_default_dtype(), list(runtime._PYRO_STACK)
+        validates = Distribution._validate_args
         plates = list(runtime._DIM_ALLOCATOR._stack)
         if gradients:
             scopes.enter_context(torch.inference_mode(False))
@@ -86,9 +89,11 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
         runtime._DIM_ALLOCATOR._stack.clear()
         if like is not None:
             torch.set_default_dtype(like.dtype)
+        Distribution.set_default_validate_args(pyro.distributions.is_validation_enabled())
         try:
             yield
         finally:
+            Distribution.set_default_validate_args(validates)
             torch.set_default_dtype(dtype)
             runtime._PYRO_STACK[:] = handlers
             runtime._DIM_ALLOCATOR._stack[:] = plates

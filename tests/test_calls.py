@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 
+import forked
 import joblib
 import numpy as np
 import pyro
@@ -234,3 +235,35 @@ def test_one_thread_at_a_time():
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def test_parameters_are_validated_where_the_user_imported_zuko():
+    """Its import turns off torch's validation: a density with an impossible parameter then is a finite number."""
+    pytest.importorskip("zuko")
+    program = """if True:
+        import pyro, torch, zuko
+        import pyro.distributions as dist
+        from torch.distributions import Distribution
+        from ppl_vae import Program, evaluate
+
+        def model(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+                pyro.sample("x", dist.Gamma(z - z - 0.5, 1.0).to_event(1), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+
+        def scored():
+            try:
+                found = evaluate(Program(model, guide), torch.ones(3, 1), num_samples=30, seed=0, progress=False)
+            except ValueError as error:
+                return "refused" if "concentration" in str(error) else error
+            return found.per_datum.elbo.notna().all()
+
+        print(Distribution._validate_args, scored(), Distribution._validate_args)
+        pyro.enable_validation(False)
+        print(scored())
+    """
+    assert forked.run("-c", program).split("\n")[:2] == ["False refused False", "True"]
