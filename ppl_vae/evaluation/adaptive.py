@@ -1,4 +1,4 @@
-"""log p(x) of the data that importance sampling with q leaves in doubt, by proposals of their own."""
+"""log p(x) by proposals fitted to single data, where importance sampling with q is unreliable."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Belief:
     believed, evaluations
         (n,); evaluations of log p(x, z), one with its gradient counted as 3.
     missed, recovered
-        Number of data with a mode that q misses, and of those whose fitted proposals have it.
+        Number of data with a mode that q misses, and number of these whose fitted proposals cover it.
     diverged, undefined
-        Number of data whose gradient steps were undone, and of those for which the model gave NaN.
+        Number of data whose gradient steps were undone, and number of those for which the model gave NaN.
     left
         Why nothing but q was tried, a sentence; empty otherwise.
     """
@@ -61,7 +61,7 @@ class Belief:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """Of `Evaluation.per_datum`."""
+        """Columns of `Evaluation.per_datum`."""
         return {"method": self.method, "believed": self.believed, "evaluations": self.evaluations}
 
     @property
@@ -88,12 +88,12 @@ class Belief:
 
 
 def check_method(caller: str, method: str, num_samples: int) -> None:
-    """Refuse a method that there is none of, and too few draws for it.
+    """Refuse an unknown method, and too few draws for ``"adaptive"``.
 
     Raises
     ------
     ValueError
-        With the methods, or the fewest draws.
+        For another method, and for fewer than 25 draws.
     """
     if method not in METHODS:
         raise ValueError(f"{caller} expects a method among {list(METHODS)}, got {method!r}; choose one of them")
@@ -113,7 +113,7 @@ def believable(
     max_rows: int,
     progress: bool,
 ) -> Belief:
-    """Improve columns in place where k-hat is high or a mode is missed, and say what is believed.
+    """Estimate log p(x) anew, in place, where k-hat is high or q misses a mode, and say which data are believed.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _improved(
     evaluations: Tensor,
     bar: tqdm,
 ) -> Iterator[tuple[Tensor, Improved]]:
-    """First the data with a good k-hat, of which some may prove to lack a mode, then the others."""
+    """First the data with a good k-hat for which q misses a mode, then those with a high k-hat."""
     log_px = columns["log_px"] + density.split.log_volume
     empty = (columns["log_px_mcse"] == 0) & (columns["pareto_k"] == 0) & (density.split.elements == 0)
     missed: list[tuple[Tensor, Probe]] = []
@@ -192,7 +192,7 @@ def _parts(rows: Tensor, rows_each: int, max_rows: int) -> Iterator[Tensor]:
 
 
 def _enter(columns: dict[str, Tensor], belief: Belief, rows: Tensor, found: Improved, log_volume: Tensor) -> None:
-    """The numbers of some data in place of those from q, and what is believed of them."""
+    """Put new numbers of some data in the place of those from q, and record which are believed."""
     log_w = found.adapted.log_w
     none = torch.zeros(len(rows), dtype=torch.bool, device=log_w.device)
     new = errors(log_w, none) | reliability(log_w, True)

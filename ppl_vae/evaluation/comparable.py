@@ -1,4 +1,4 @@
-"""What `compare` reads of a result."""
+"""The part of a result that `compare` reads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Comparable"]
 
 
 class Comparable(ABC):
-    """log p(x) by datum of one model, and on what scale and data: what decides whether two may be ranked.
+    """log p(x) of each datum under one model, with the data and the base measure: only like results can be ranked.
 
     Attributes
     ----------
     per_datum
-        Indexed by `obs`; without a column `log_px`, in nats, it is not to be ranked.
+        Indexed by `obs`. Without a column `log_px`, in nats, a result cannot be ranked.
     num_samples, base_measure, data
-        As of `Evaluation`.
+        As in `Evaluation`.
     """
 
     per_datum: pd.DataFrame
@@ -57,8 +57,8 @@ class Comparable(ABC):
     def unreliable(self) -> float:
         """Share of the data whose log p(x) is unreliable; NaN where that is not known.
 
-        Those with a k-hat above `good_k`, and those whose error is not known: of a discrete latent, not every state was
-        drawn, and there are too many to sum over. Those that are not `believed`, where `per_datum` says which.
+        Where `per_datum` has a column `believed`, those that are not. Elsewhere those with a k-hat above `good_k`, and
+        those whose error is not known because some states of a discrete latent were not drawn.
         """
         if self.one_code:
             return math.nan

@@ -46,19 +46,19 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
         any; `active_units`; `weight` of the model in the mixture of all with the highest log score, by stacking;
         `nll_mcse`, the Monte Carlo standard error of `nll`, and `nll_bias`, its bias to first order, never negative:
         both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is unreliable; `method` that
-        gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence where that share is
-        above 10 %, as the nll of such a run is an upper bound, and its rank may be due to its guide, where the data
-        are those of the training, or where log p(x) is not finite. NaN for what is not known. ``.attrs["units"]`` are
-        those of the columns, ``.attrs["warning"]`` is what `printed` adds.
+        gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not empty
+        where that share is above 10 % (nll is then an upper bound, and the rank may be due to the guide), for results
+        on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are the
+        units of the columns; ``.attrs["warning"]`` is the text that `printed` adds.
 
     Raises
     ------
     FileNotFoundError
         If a folder or path holds no evaluation.
     ValueError
-        If the results are of different data, or of a mass and a density, or one is given the total of each row and
-        another is not, or only as an exposure, or if one has no log p(x); if a file is no evaluation, or was changed
-        since it was written.
+        If the results are of different data or of different base measures (a mass and a density; a mass given the
+        total of each row, or given it as an exposure, and one that is not); if one has no log p(x); if a file is no
+        evaluation, or was changed since it was written.
 
     References
     ----------

@@ -29,7 +29,7 @@ def disentanglement(
     max_rows: Count = 10_000,
     **settings: Any,
 ) -> FactorScores:
-    """MIG, SAP and DCI of the units of a program's latents, as means of draws from q(z | x), against `Split.factors`.
+    """MIG, SAP and DCI of a program's latent units against `Split.factors`; a code is a mean of draws from q(z | x).
 
     A mean carries more information than a draw: in a unit that has nearly collapsed it may vary with a factor by less
     than the standard deviation of q. `num_samples=1` scores draws. For the limits of the scores see `factor_scores`.
@@ -42,8 +42,8 @@ def disentanglement(
     x
         Data whose factors are known, 100 or more.
     num_samples
-        Draws of which a code is the mean: 1 for the draws that MIG is defined by (Chen et al. 2018), many for the
-        means that are usually scored (Locatello et al. 2019). Nothing is decoded for them.
+        Number of draws averaged for a code: 1 for single draws, by which MIG is defined (Chen et al. 2018); many for
+        means, which are usually scored (Locatello et al. 2019). The decoder is not run.
     seed
         Seed of the draws and the scores; fresh entropy, recorded, if `None`.
     max_rows

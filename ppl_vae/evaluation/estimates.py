@@ -13,9 +13,10 @@ __all__ = ["errors", "reliability"]
 
 
 def errors(log_w: Tensor, unknown: Tensor) -> dict[str, Tensor]:
-    """log p(x), the gap, and the errors of both: those of a mean over draws, and what the tail of the weights adds.
+    """log p(x), the KL gap, and the errors of both: the standard error over draws, and the error of the tail.
 
-    log p(x) is to first order a mean over draws too, of the weights over theirs. NaN where an error is `unknown`, (n,).
+    To first order log p(x) is a mean over draws, too, of each weight over the mean weight. An error is NaN where
+    `unknown`, (n,), is true.
     """
     log_px, _, _ = marginal = log_marginal(log_w)
     weight, tail = (log_w - log_px).exp(), tail_error(log_w)

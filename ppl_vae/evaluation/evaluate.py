@@ -139,7 +139,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Found:
-    """`per_datum` of all data, running sums of their latents, what log p(x) is the log of, and the highest weights."""
+    """Columns of `per_datum`, running sums of the latents, the base measure, and each datum's largest log weight."""
 
     columns: dict[str, Tensor]
     moments: dict[str, _Moments]
@@ -171,12 +171,12 @@ def _by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, prog
 def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     """ELBO, reconstruction, KL per site, log p(x) with its error and gap, ESS and k-hat, each (n,).
 
-    Log densities are of the raw data, `log_volume` (n,) below those of x. Of a point mass or an improper prior the
-    reconstruction alone. NaN where they are not defined: one draw has no error and no gap, few draws have no k-hat,
-    and neither has a discrete q, whose weights have no tail. Where all latents are discrete and have few states, all
-    is summed over these, and no error is left; where a state was drawn by none, the error of log p(x) is not known.
-    The draws of a q that is one code count as one: log p(x) is the ELBO then, a bound as always. Where nothing of x was
-    observed, log p(x) is 0, without an error and with a k-hat of 0.
+    Log densities are of the raw data, `log_volume` (n,) below those of x. A point mass or an improper prior has the
+    reconstruction alone. Numbers that are not defined are NaN: the error and the gap of one draw, the k-hat of few
+    draws, and that of a discrete q, whose weights have no tail. Discrete latents with few states are summed over,
+    without an error; where there are more states and one was not drawn, the error of log p(x) is not known. All draws
+    of a q that is one code are equal and count as one: log p(x) is then the ELBO. Where nothing of x was observed,
+    log p(x) is 0, without an error and with a k-hat of 0.
     """
     if drawn.singular or drawn.improper:
         log_likelihood = in_float64(drawn.log_likelihood)
@@ -205,14 +205,14 @@ def _estimated(drawn: Draws) -> dict[str, Tensor]:
 
 
 def _of_nothing(found: dict[str, Tensor], empty: Tensor) -> dict[str, Tensor]:
-    """What is known where nothing of x was observed: log p(x) is 0, and the gap, of q to the prior, minus the ELBO."""
+    """Where nothing of x was observed, log p(x) is 0, and the gap, KL(q || p(z)), is minus the ELBO."""
     known = dict.fromkeys(("log_px", "log_px_mcse", "log_px_bias", "pareto_k"), torch.zeros_like(found["elbo"]))
     known |= {"kl_gap": -found["elbo"], "kl_gap_mcse": found["elbo_mcse"]}
     return {name: torch.where(empty, value, found[name]) for name, value in known.items()}
 
 
 def summed(states: Enumerated, num_samples: int) -> dict[str, Tensor]:
-    """`per_datum` where every state of the latents was scored, in the units of x: no error is left."""
+    """`per_datum` from all states of discrete latents, in the units of x, without an error."""
     log_px, log_w = states.log_px, states.log_joint - states.log_guide
     elbo, zero = states.mean(log_w), torch.zeros_like(log_px)
     return {
@@ -228,7 +228,7 @@ def summed(states: Enumerated, num_samples: int) -> dict[str, Tensor]:
 
 
 def _kl(site: str) -> str:
-    """The column of a site's KL, which is none of those of the gap."""
+    """The column of a site's KL; an underscore keeps it apart from the columns of the gap."""
     return f"kl_{site}_" if site.rstrip("_") in ("gap", "gap_mcse") else f"kl_{site}"
 
 

@@ -27,11 +27,11 @@ class FactorScores:
     summary
         Indexed by `mig`, `sap`, `disentanglement`, `completeness` and `informativeness`. Columns `score` and `se`, the
         standard deviation over bootstrap replicates, NaN without any. A score is 1 at best (SAP of a categorical
-        factor: 1 less chance) and 0 at chance, but for what few data add.
+        factor: 1 minus the accuracy at chance) and 0 at chance; few data bias it upwards.
     per_factor
-        Indexed by factor: the same, but for `disentanglement`, which units have and not factors.
+        Indexed by factor: the same scores without `disentanglement`, which is defined for units.
     mutual_information
-        I(z_j; v_k) / H(v_k), the share of a factor's entropy that one unit tells, (units, factors).
+        I(z_j; v_k) / H(v_k), the share of a factor's entropy that one unit explains, (units, factors).
     predictability
         SAP's S_jk, how well one unit alone predicts a factor, (units, factors).
     importance
@@ -66,12 +66,12 @@ def factor_scores(
     num_bootstrap: Whole = 10,
     seed: Seed = 0,
 ) -> FactorScores:
-    """MIG, SAP and DCI of codes against known factors: how far each factor is in one unit, and each unit of one factor.
+    """MIG, SAP and DCI of codes against known factors: whether each factor is encoded in one unit, and vice versa.
 
-    They depend on the axes, and are low for a code that is a rotation of the factors, or has an angle as its sine and
-    cosine. They rank codes differently from each other, and for models of one objective vary over the seeds of
-    training about as much as over objectives (Locatello et al. 2019). None says that a code is of use, nor that other
-    data, whose factors nobody knows, would be disentangled as well.
+    The scores depend on the axes: they are low for a code that is a rotation of the factors, or that encodes an angle
+    by its sine and cosine. They rank codes differently from each other, and for models of one objective they vary over
+    the seeds of training about as much as over objectives (Locatello et al. 2019). A high score does not show that a
+    code is useful, nor that data with unknown factors would be disentangled as well.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def factor_scores(
     categorical
         Names of the factors whose numbers have no order: they are classified, others regressed on.
     num_bins
-        Bins of equal width for the mutual information, of what has more values than that; 2 or more. An estimate of n
-        data is too large by about (bins - 1) (values - 1) / 2n nats, which cancels in the gap.
+        Bins of equal width for the mutual information, for variables with more different values than that; 2 or more.
+        An estimate from n data is too large by about (bins - 1) (values - 1) / 2n nats, which cancels in the gap.
     num_trees
         Trees of each random forest of DCI.
     num_bootstrap
@@ -100,8 +100,9 @@ def factor_scores(
     Raises
     ------
     ValueError
-        For other shapes, fewer than 100 data, values that are not finite, factors of one value but for fewer than 20
-        data, a category with fewer than 20, names that do not fit, and numbers out of range.
+        For other shapes; for fewer than 100 data; for values that are not finite; for factors that have one value for
+        all but fewer than 20 data; for a category with fewer than 20 data; for names that do not fit; and for numbers
+        out of range.
 
     Notes
     -----
@@ -115,7 +116,7 @@ def factor_scores(
     References
     ----------
     Chen et al. 2018, arXiv:1802.04942 (MIG); Kumar et al. 2018, arXiv:1711.00848 (SAP); Eastwood and Williams 2018,
-    openreview.net/forum?id=By-7dz-AZ (DCI); Locatello et al. 2019, arXiv:1811.12359 (what they do not tell).
+    openreview.net/forum?id=By-7dz-AZ (DCI); Locatello et al. 2019, arXiv:1811.12359 (their limits).
 
     Examples
     --------

@@ -34,7 +34,7 @@ class FactorTables:
     def of(
         cls, given: Given, train: np.ndarray, test: np.ndarray, *, num_bins: int, num_trees: int, seed: int
     ) -> FactorTables:
-        """The tables, by some rows for training and others for testing."""
+        """The tables, from rows for training and rows for testing."""
         rows = np.concatenate([train, test])
         codes = [_binned(unit, num_bins) for unit in given.codes[rows].T]
         shares, singly, importance, together = [], [], [], []
@@ -75,7 +75,7 @@ class FactorTables:
 
 
 def _binned(values: np.ndarray, num_bins: int) -> np.ndarray:
-    """Which of its values each is, (n,), or, of more values than bins, which bin of equal width."""
+    """Index of each value among the different ones, (n,); where these are more than the bins, of its bin."""
     distinct, which = np.unique(values, return_inverse=True)
     if len(distinct) <= num_bins:
         return which
@@ -84,7 +84,7 @@ def _binned(values: np.ndarray, num_bins: int) -> np.ndarray:
 
 
 def _squared_correlation(unit: np.ndarray, factor: np.ndarray) -> float:
-    # a constant has none, though rounding of its mean may leave it a variance
+    # a constant has no correlation, but rounding of its mean may leave it a variance
     return float(np.corrcoef(unit, factor)[0, 1] ** 2) if np.ptp(unit) > 0 else 0.0
 
 
@@ -98,7 +98,7 @@ def _accuracy_by_unit(unit: np.ndarray, factor: np.ndarray, train: np.ndarray, t
 
 
 def _accuracy(v: np.ndarray, guess: np.ndarray) -> float:
-    """Balanced over the values there are, without the warning about others."""
+    """Balanced accuracy over the values that occur, without scikit-learn's warning about others."""
     return float(metrics.recall_score(v, guess, labels=np.unique(v), average="macro"))
 
 
@@ -111,7 +111,7 @@ def _forest(categorical: bool, num_trees: int, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     kind = RandomForestClassifier if categorical else RandomForestRegressor
-    # every split may use every unit: a forest that is kept from the best one splits by units that say nothing
+    # every split may use every unit: a forest that may not use the best unit splits by irrelevant ones
     return kind(num_trees, max_features=None, random_state=seed)
 
 

@@ -20,8 +20,8 @@ _WINDOW = 7  # pixels, of the local means and covariances that SSIM compares
 def image_quality(x: Numbers, x_hat: Numbers, *, data_range: Positive) -> pd.DataFrame:
     """PSNR = 10 log10(data_range^2 / MSE), in dB, and SSIM of each restored image beside its clean original.
 
-    scikit-image's, SSIM with a uniform window of 7 x 7 pixels, or the largest odd one that fits a smaller image: no
-    number to set beside SSIMs of another window, or of images of another size.
+    Computed by scikit-image. SSIM has a uniform window of 7 x 7 pixels, or the largest odd one that fits a smaller
+    image: SSIMs of other windows, or of images of other sizes, are not comparable with it.
 
     Parameters
     ----------

@@ -28,22 +28,22 @@ class Imputation:
     Attributes
     ----------
     mean
-        E[x_missing | x_observed] where an element is missing, of categories the most probable one; observed elements as
-        they were; (n, *x_shape), on the CPU, in the floating type of the data (float64 for whole numbers).
+        Where an element is missing, E[x_missing | x_observed], for categories the most probable one; elsewhere the
+        observed value. (n, *x_shape), on the CPU, in the floating type of the data (float64 for whole numbers).
     draws
-        Imputations, independent given x_observed, (num_draws, n, *x_shape); observed elements as they were. To carry
-        the uncertainty on, analyse each as if it were complete, and pool the results.
+        Imputations, independent given x_observed, (num_draws, n, *x_shape); observed elements are unchanged. To
+        propagate the uncertainty, analyse each as if it were complete, and pool the results.
     observed
         True where an element was observed, (n, *x_shape).
     pareto_k
-        Whether the weights of a datum can be trusted, (n,): mean and draws are off where it is above `good_k`. 0 where
-        all is missing, NaN where nothing is, for fewer than 25 draws, and for a discrete q.
+        k-hat of the weights of each datum, (n,): mean and draws are unreliable where it is above `good_k`. 0 where all
+        of x is missing; NaN where nothing is missing, for fewer than 25 draws, and for a discrete q.
     ess
-        Effective number of the draws of z, (n,), NaN where nothing is missing; optimistic where k-hat is high.
+        Effective number of draws of z, (n,); NaN where nothing is missing, too large where k-hat is high.
     index
         Position of each datum in its data set, (n,).
     num_samples, seed
-        How many draws of z a datum, from which seed.
+        Number of draws of z for each datum, and their seed.
     domain
         What values x takes, and the map to raw units; `None` if unknown.
     provenance
@@ -95,14 +95,14 @@ class Imputation:
     def intervals(self, prob: Fraction = 0.95) -> tuple[Tensor, Tensor]:
         """Central intervals of missing elements, from quantiles of the draws: lower and upper, (n, *x_shape) each.
 
-        The order statistics at (1 - prob) / 2 and (1 + prob) / 2 of num_draws + 1, which hold another draw with
-        probability `prob` for any number of draws. Observed elements are both bounds; categories without an order have
-        none, NaN.
+        The bounds are the order statistics at (1 - prob) / 2 and (1 + prob) / 2 of num_draws + 1: another draw lies
+        between them with probability `prob`, for any number of draws. Both bounds of an observed element are its value;
+        those of categories without an order are NaN.
 
         Raises
         ------
         ValueError
-            For fewer draws than that needs, 2 / (1 - prob) - 1: 39 for 0.95.
+            For fewer than 2 / (1 - prob) - 1 draws: 39 for 0.95.
         """
         needed = math.ceil(2 / (1 - prob) - 1 - 1e-9)
         if len(self.draws) < needed:
@@ -119,12 +119,12 @@ class Imputation:
 
     @checked
     def completed(self, draw: Whole | None = None) -> Split:
-        """The data without gaps, in the units of x: by their means, or by imputation number `draw`.
+        """The data with their missing elements imputed, in the units of x: by means, or by imputation number `draw`.
 
         Raises
         ------
         ValueError
-            For a draw that there is not.
+            For a number of a draw that does not exist.
         """
         return Split(self._chosen(draw), self.index, self.domain, provenance=self.provenance)
 
@@ -138,7 +138,7 @@ class Imputation:
         Raises
         ------
         ValueError
-            For data that are no table, and for a draw that there is not.
+            For data that are no table, and for a number of a draw that does not exist.
         """
         x = self._chosen(draw)
         if x.dim() != 2:

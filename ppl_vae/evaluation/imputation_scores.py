@@ -29,22 +29,22 @@ def imputation_scores(imputed: Imputation, truth: Tensor | Split, *, prob: Fract
     imputed
         What `impute` returned, in the units of x.
     truth
-        The data before elements were hidden, in the units of x, (n, *x_shape); elements that were missing there, too,
-        by the mask of a `Split` or as NaN, do not count.
+        The data before elements were hidden, in the units of x, (n, *x_shape). Elements that are missing there, too, by
+        the mask of a `Split` or as NaN, do not count.
     prob
         Probability of the intervals, see `Imputation.intervals`.
 
     Returns
     -------
     DataFrame
-        One row for each column of a table, named as the data's frame, and a last one, ``"all"``, for all of them; of
-        data that are no table that row alone. Columns: `elements`, how many count; `rmse` of the means, in raw units
-        (for ``"all"`` NaN, where the columns have units of their own); `rmse_standardized`, over the standard deviation
-        of the column's known values in `truth`, 0.0 a perfect and about 1.0 a constant imputation; `accuracy`, the
-        share of values that are hit by the most probable one, of binary values, levels and categories, where
-        means are rounded; `coverage`, the share of values inside their interval, to be compared with `prob`, of all
-        elements but categories without an order; `coverage_randomized`, the same for intervals that hold a share of
-        a value at their ends, see Notes. NaN where it does not apply.
+        One row for each column of a table, named as in the data's frame, and a last one, ``"all"``, for all of them;
+        data that are no table have that row alone. Columns: `elements`, the number of imputed elements with a known
+        value; `rmse` of the means, in raw units (NaN for ``"all"`` where the columns have units of their own);
+        `rmse_standardized`, the same over the standard deviation of the column's known values in `truth`: 0.0 for a
+        perfect imputation and about 1.0 for a constant one; `accuracy`, the share of binary values, levels and
+        categories that equal the imputed one (a rounded mean, or the most probable category); `coverage`, the share of
+        values inside their interval, to be compared with `prob`, for all elements but categories without an order;
+        `coverage_randomized`, the same for randomized intervals, see Notes. NaN where a score does not apply.
 
     Raises
     ------
@@ -54,13 +54,13 @@ def imputation_scores(imputed: Imputation, truth: Tensor | Split, *, prob: Fract
 
     Notes
     -----
-    An interval of a variable with few values holds each of them whole, and so more than `prob`, however good the
-    imputations: of a column that is 0 in nine rows of ten any 95 % interval holds all. Where values tie, the place of
-    the true one among the draws is not one rank, but all from (draws below it) / (num_draws + 1) to (draws up to it +
-    1) / (num_draws + 1). `coverage_randomized` is the share of this range between (1 - prob) / 2 and (1 + prob) / 2:
-    what a rank drawn from it would score on average. It expects `prob` of draws that are like the truth, with many
-    values or few, for any number of draws. Draws that come near a value of a column without being it do not tie; round
-    them first.
+    An interval of a discrete variable covers a value as a whole or not at all, so that its coverage is above `prob`
+    even for perfect imputations: in a column that is 0 in 98 rows of 100 a 95 % interval covers 98 %. Where the true
+    value equals some draws, its rank among them is not one number, but a range from (draws below it) / (num_draws + 1)
+    to (draws up to it + 1) / (num_draws + 1). `coverage_randomized` is the share of this range between (1 - prob) / 2
+    and (1 + prob) / 2, the average score of a rank drawn from it. Its expectation is `prob` if truth and draws have one
+    distribution, discrete or continuous, for any number of draws. A draw that is close to a value but not equal does
+    not tie with it; round such draws first.
 
     References
     ----------
@@ -113,11 +113,11 @@ def imputation_scores(imputed: Imputation, truth: Tensor | Split, *, prob: Fract
 
 
 _HIT = ("binary", "levels", "categories")
-"""Kinds of values that an imputation hits or misses."""
+"""Kinds of values that have an accuracy."""
 
 
 def _share_inside(true: Tensor, draws: Tensor, prob: float) -> Tensor:
-    """Of the ranks that a true value (n, *x_shape) may have among draws (num_draws, n, *x_shape) the share inside."""
+    """Share of the ranks of true values (n, *x_shape) among draws (num_draws, n, *x_shape) that lies inside."""
     num = len(draws) + 1
     below, up_to = torch.zeros(2, *true.shape, dtype=torch.float64)
     for draw in draws:
@@ -149,7 +149,7 @@ def _sd(x: Tensor, known: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, counted: Tensor, dim: int | None) -> Tensor:
-    """Mean of the elements that count and are no NaN."""
+    """Mean of the elements that count, without NaN."""
     there = torch.where(counted.bool(), values, math.nan)
     return there.nanmean() if dim is None else there.nanmean(dim)
 

@@ -53,14 +53,14 @@ def impute(
     z_1, ..., z_S are drawn from q(z | x_observed), with weights w_s proportional to p(x_observed, z_s) / q(z_s | x),
     Pareto-smoothed where k-hat can be fitted. The mean is sum_s w_s E[x_missing | z_s]. Each imputation draws one z of
     the S by its weight and x_missing from p(x_missing | z), given x_observed too where the elements are not independent
-    given z (`CorrelatedGaussian`). The error of both is that of q and S, and `Imputation.pareto_k` judges it; modes of
-    p(z | x_observed) that q never visits are missing, unseen by k-hat. Whether the model is right is not judged: that
-    is what coverage of values that were hidden on purpose shows (`imputation_scores`).
+    given z (`CorrelatedGaussian`). `Imputation.pareto_k` says whether q and S are good enough for both; modes of
+    p(z | x_observed) that q never visits are missing, and k-hat does not show it. Whether the model is right is another
+    question: hide known values, and see the coverage of their intervals (`imputation_scores`).
 
-    Observed elements stay as they are. A datum without a missing element has no k-hat and no ESS. A datum of which all
-    is missing is drawn from the prior, z ~ p(z), whatever q: its weights are equal. Categories without an order have no
-    mean, and get the most probable one, where `Domain` says which elements they are; other elements without a finite
-    mean get the median of their draws. A distribution that has no formula for its mean is drawn from, once for each z.
+    Observed elements stay as they are. A datum without a missing element has no k-hat and no ESS. Where all of x is
+    missing, z is drawn from the prior p(z), with equal weights. Categories without an order, which `Domain` names, have
+    no mean: they get the most probable one. Other elements without a finite mean get the median of their draws. Where
+    E[x | z] has no formula, one draw of x for each z takes its place.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def impute(
 
 
 def _filled(split: Split, sampler: _Sampler, bar: Any) -> _Found:
-    """All data, of which those with a missing element are given to the sampler, some at a time."""
+    """All data; those with a missing element are imputed by the sampler, in batches."""
     known = dense(split.x).cpu()
     known = known if known.is_floating_point() else known.double()
     mean, draws = known.clone(), known.repeat(sampler.num_draws, *[1] * known.dim())
@@ -170,7 +170,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Sampler:
-    """Imputes some data at a time; `categories`: where elements have no order, and how many levels they have."""
+    """Imputes a batch of data; `categories` is the number of levels of categories without an order, 0 of the rest."""
 
     program: Modelled
     where: traces.Plates
@@ -184,7 +184,7 @@ class _Sampler:
     def of(
         cls, program: Modelled, data: Split, num_samples: int, num_draws: int, max_rows: int, method: str
     ) -> _Sampler:
-        """Found from runs on a few of the data, which check them as well."""
+        """The sampler for some data, whose plates are found, and checked, by runs on a few of them."""
         where = find_plates(program, data)
         levels = _levels(program, data)
         return cls(program, where, num_samples, num_draws, where.rows(max_rows), levels, method)
@@ -322,7 +322,7 @@ def _drawn(site: traces.Site) -> Tensor:
 
 
 def _completed(fn: Any, x: Tensor, site: traces.Site) -> Tensor:
-    """x (draws, n, *x_shape) given the observed elements, where these say more of the others than z does."""
+    """x (draws, n, *x_shape) given the observed elements, where elements are dependent given z."""
     return fn.given_seen(x, site["value"]) if isinstance(fn, Row) else x
 
 

@@ -34,10 +34,10 @@ def per_column(
 ) -> pd.DataFrame:
     """NLL of each column given the other columns of its row: -log p(x_j | x_-j) = log p(x_-j) - log p(x).
 
-    Both terms are log p of what was observed, by importance sampling (see `evaluate`); in the first column j is
-    missing. What comes out is a proper score of each column in its raw units, which a model of independent columns has
-    for its NLL. The scores of all columns are no parts of -log p(x): their sum is minus a pseudo-likelihood (Besag
-    1975). It takes an evaluation for each column and one more.
+    Both terms are log densities of the observed elements, by importance sampling (see `evaluate`); in the first,
+    column j is missing. The result is a proper score of each column in its raw units; under a model of independent
+    columns it is the column's NLL. The scores do not add up to -log p(x): their sum is minus a log pseudo-likelihood
+    (Besag 1975). The cost is one evaluation for each column, and one more.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def per_column(
     Raises
     ------
     ValueError
-        For data that are no tables, for columns that there are not, for a likelihood given the total of a row, which
-        another row without the column has, and for all that `evaluate` refuses.
+        For data that are no tables; for unknown columns; for a likelihood given the total of a row, which changes with
+        the column left out; and for all that `evaluate` refuses.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Weighted draws of the latents, from proposals of their own where those from q have a high k-hat."""
+"""Weighted draws of the latents, from fitted proposals where those from q have a high k-hat."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refitted(
     values: Mapping[str, Tensor],
     log_w: Tensor,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draws by site, in their batch shapes, and log weights (S, n), those with a high k-hat in place of q's."""
+    """Draws by site, in their batch shapes, and log weights (S, n); new ones for data with a high k-hat."""
     num_samples = len(log_w)
     bad = (pareto_k(log_w) > good_k(num_samples)).nonzero().flatten()
     if not len(bad):

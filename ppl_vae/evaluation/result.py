@@ -26,7 +26,7 @@ __all__ = ["Evaluation"]
 @checked
 @dataclass(frozen=True, eq=False)
 class Evaluation(Comparable):
-    """Bounds, log p(x) and their reliability, per datum and in all.
+    """Bounds, log p(x) and their reliability, for each datum and as means over the data.
 
     Log densities are of the data in their original units.
 
@@ -35,22 +35,22 @@ class Evaluation(Comparable):
     per_datum
         Indexed by `obs`, the position in the data set. Columns in nats: `elbo`, `reconstruction`, `kl_<site>`
         (`kl_<site>_` for a site whose name would make it one of the next), `log_px` (importance sampling);
-        `log_px_bias`, how far it lies too low in the mean, to first order; `kl_gap` = log_px - elbo, the KL from
+        `log_px_bias`, by how much it is too low on average, to first order; `kl_gap` = log_px - elbo, the KL from
         q(z | x) to p(z | x), a lower bound of it where k-hat is high; and the Monte Carlo standard errors `elbo_mcse`,
         `log_px_mcse` and `kl_gap_mcse`. Among the data with a good k-hat, 1.96 of them to either side cover the truth
         for about 95 %, the error of a heavy tail included (`importance.tail_error`). They are too small where k-hat is
-        high. Of discrete latents all is summed over the states, with errors of 0, if these are at most 4096; else the
-        errors are NaN where a state was not drawn. Then `ess`, the effective number of samples; `pareto_k`, above
+        high. Discrete latents with at most 4096 states are summed over, with errors of 0; with more states the errors
+        are NaN where a state was not drawn. Then `ess`, the effective number of samples; `pareto_k`, above
         `good_k` where log_px and its error are unreliable, NaN for a discrete q; and `bits_per_dim`, where the
-        domain has them. For a point-mass posterior `reconstruction` alone.
+        domain has them. A point-mass posterior has `reconstruction` alone.
     unit_variance
         Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
     num_samples, seed
-        How many draws a datum, from which seed.
+        Number of draws for each datum, and their seed.
     base_measure
-        ``"mass"``, ``"density"``, of mixed columns which is which, or of a row ``"mass given the total"`` or ``"mass
-        given the total as an exposure"``, which leave out what the total costs; they may not be compared with each
-        other.
+        ``"mass"`` or ``"density"``; for mixed columns, which is which; for a row, ``"mass given the total"`` or ``"mass
+        given the total as an exposure"``, which leave out -log p(total). Results of different base measures cannot be
+        compared.
     data
         `identity`, `checksum` and `provenance` of the data.
     formula
@@ -58,8 +58,8 @@ class Evaluation(Comparable):
     adaptation
         Of ``method="adaptive"``: its budgets and, as sentences, what happened on the way (``"notes"``). `per_datum`
         then has three more columns: `method`, which gave the datum its log p(x), ``"importance"`` (with q),
-        ``"adaptive"`` or ``"annealing"``; `believed`, false where it is a bound; and `evaluations` of log p(x, z) in
-        all, one with its gradient counted as 3. Annealed data have no k-hat.
+        ``"adaptive"`` or ``"annealing"``; `believed`, false where it is a bound; and `evaluations`, the number of
+        evaluations of log p(x, z), one with its gradient counted as 3. Annealed data have no k-hat.
     """
 
     per_datum: pd.DataFrame
@@ -147,7 +147,7 @@ class Evaluation(Comparable):
 
     @property
     def methods(self) -> str:
-        """How many data each method gave a log p(x) to believe, `9 of 10 by importance sampling, 1 bound`.
+        """How many data have a log p(x) that is believed, by method: `9 of 10 by importance sampling, 1 bound`.
 
         Empty for ``method="importance"``.
         """

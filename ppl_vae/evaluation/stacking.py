@@ -8,7 +8,7 @@ __all__ = ["stacking_weights"]
 
 
 def stacking_weights(log_px: np.ndarray) -> np.ndarray:
-    """Weights w of models, log p_k(x_i) (models, n): those of the largest sum_i log sum_k w_k p_k(x_i).
+    """Weights w of models that maximize sum_i log sum_k w_k p_k(x_i), from log p_k(x_i), (models, n).
 
     NaN where a datum has log p(x) = -inf, or NaN, for all models.
 
@@ -27,7 +27,7 @@ def stacking_weights(log_px: np.ndarray) -> np.ndarray:
     best = log_px.max(0)
     if not np.isfinite(best).all():
         return np.full(num, np.nan)
-    p = np.exp(log_px - best)  # a factor of a datum does not move the weights
+    p = np.exp(log_px - best)  # a factor common to all models does not change the weights
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         total = np.maximum(p.T @ w, np.finfo(float).tiny)

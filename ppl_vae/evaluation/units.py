@@ -40,7 +40,7 @@ def kl_per_unit(
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
     by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum; NaN
     for a unit that never varies, such as the corner of a Cholesky factor.
-    A site that lies in a plate beside the data's has its units once for each member of it.
+    A site inside a further plate has its units once for each member of that plate.
 
     Parameters
     ----------

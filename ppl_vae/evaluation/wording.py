@@ -50,7 +50,7 @@ def spread(values: np.ndarray, form: str = "{:.2f}") -> str:
 
 
 def counted(method: np.ndarray, believed: np.ndarray) -> str:
-    """How many data each method gave a number to be believed, and for how many it is a bound."""
+    """How many data have a log p(x) that is believed, by method, and how many a bound."""
     annealed = int((believed & (method == "annealing")).sum())
     sampled, bounds = int((believed & (method != "annealing")).sum()), int((~believed).sum())
     said = [f"{sampled:,} of {len(believed):,} by importance sampling"]

@@ -100,10 +100,10 @@ class Autoencoder(LatentTransformer):
     different units put a `StandardScaler` before it in a `Pipeline`. Scores are in the units
     of X in either case. Codes are identified only up to a smooth invertible map.
 
-    NaN is missing: a VAE is trained on what was observed, codes and scores are those of that. In a frame
-    columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli` where they
-    are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans and dates.
-    `inverse_transform` gives frames then, with the categories of `fit`; others are refused.
+    NaN is a missing value: training, codes and scores use the observed values alone. A frame may also have columns of
+    text, categories and dates (days): categories get `Categorical`, or `Bernoulli` if there are two, or
+    `OrderedLogistic` if pandas orders them; `likelihood` is for numbers, booleans and dates. `inverse_transform` then
+    returns frames with the categories of `fit`; other categories are refused.
 
     References
     ----------

@@ -14,7 +14,7 @@ from ppl_vae.data.kinds import decided
 __all__ = ["as_numbers", "records_of"]
 
 _MOST = 20
-"""Different values of text that are categories in any case; more are where each occurs twice on average."""
+"""Text with at most this many different values is a category; with more it is one if each occurs twice on average."""
 
 
 def records_of(X: Any) -> Columns:
@@ -25,9 +25,9 @@ def records_of(X: Any) -> Columns:
     Raises
     ------
     TypeError
-        For a column of numbers and text.
+        For a column that mixes numbers and text.
     ValueError
-        For text or categories of one value, and for text of too many to be categories.
+        For text or categories of a single value, and for text with too many different values to be categories.
     """
     if not isinstance(X, pd.DataFrame):
         return Columns()
@@ -44,7 +44,7 @@ def records_of(X: Any) -> Columns:
 
 
 def as_numbers(X: Any, records: Columns) -> Any:
-    """X with codes 0, 1, ... for text and categories, and days for dates; unchanged without `records` of such.
+    """X with codes 0, 1, ... for text and categories, and days for dates; unchanged if `records` is empty.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def as_numbers(X: Any, records: Columns) -> Any:
     for record in records:
         if record not in coded and record.name in frame:
             _check_numbers(frame[record.name], "numbers as in fit")
-    there = [record for record in coded if record.name in frame]  # scikit-learn says which are not
+    there = [record for record in coded if record.name in frame]  # scikit-learn names missing columns
     values, _ = encoded(frame, there)
     return frame.assign(**{record.name: column for record, column in zip(there, values.T, strict=True)})
 
 
 def _check_numbers(values: pd.Series, expected: str) -> None:
-    """Refuse a column with a value that is no number; numbers written as text are some, unless all are."""
+    """Refuse a column with a value that is no number. Numbers written as text pass."""
     if pd.api.types.is_numeric_dtype(values):
         return
     for value in values.dropna():

@@ -1,4 +1,4 @@
-"""The columns of a table in the domain of a likelihood, and back."""
+"""The map from the columns of a table to the domain of a likelihood, and back."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _NONE = Records()
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """x = (X - mean) / span: each column centered and divided by one span for all, which keeps distances, or its own.
+    """x = (X - mean) / span: columns centered, and divided by a common span, which keeps distances, or each by its own.
 
-    Only real X are transformed; binary, whole or unit-interval X are unchanged. NaN is missing.
+    Only real X are transformed; binary, whole or unit-interval X are unchanged. NaN is a missing value.
 
     Parameters
     ----------
     likelihood
-        Name of the likelihood; of a frame with categories that of its numbers.
+        Name of the likelihood; for a frame with categories, of the likelihood of its numbers.
     mean
         Subtracted from each column, (n_features,), in the units of X.
     domain
         The domain of x; X - mean is divided by its `span`.
     records
-        What the columns of a frame with text, categories or dates hold; empty for other X. In X they are codes
-        0, 1, ... and days.
+        What the columns of a frame with text, categories or dates hold; empty for other X. Such columns enter as codes
+        0, 1, ... and as days.
     """
 
     likelihood: str
@@ -51,7 +51,7 @@ class Columns:
 
     @classmethod
     def of(cls, table: np.ndarray, likelihood: Factory, *, each: bool = False, records: Records = _NONE) -> Columns:
-        """Learned from X (n_samples, n_features), for a likelihood class or a partial of one.
+        """The map learned from X (n_samples, n_features), for a likelihood class or a partial of one.
 
         With `each` every column of real X has a span of its own, the standard deviation of its known values.
         """
@@ -95,12 +95,12 @@ class Columns:
         return Split(x, torch.arange(len(x)), self.domain, mask=mask)
 
     def raw(self, x: Tensor) -> np.ndarray:
-        """Data x (n_samples, n_features) in the units of X, codes and days where these are."""
+        """Data x (n_samples, n_features) in the units of X; categories as codes, dates as days."""
         raw: np.ndarray = self.domain.raw(x).cpu().numpy() + self.mean
         return raw
 
     def returned(self, table: np.ndarray, index: Any = None) -> np.ndarray | pd.DataFrame:
-        """X (n_samples, n_features) as it came: a frame of categories and dates where it had these, else the array."""
+        """X (n_samples, n_features) as the user gave it: a frame if it had categories or dates, else the array."""
         return decoded(table, self.records, index)[0] if self.records else table
 
     def _refuse(self, table: np.ndarray) -> None:
@@ -120,7 +120,7 @@ def _numbers(records: Records, num: int) -> np.ndarray:
 
 
 def _centred(table: np.ndarray, likelihood: Factory, each: bool) -> tuple[np.ndarray, Domain]:
-    """What is subtracted from the columns of numbers, and the domain of what that leaves."""
+    """Means of the columns of numbers, which are subtracted, and the domain of the differences."""
     kind: Any = (kinds_of(likelihood) or ("real",))[0]
     if kind == "real":
         mean = np.nanmean(table, 0)
@@ -133,7 +133,7 @@ def _centred(table: np.ndarray, likelihood: Factory, each: bool) -> tuple[np.nda
 
 
 def _span(table: np.ndarray, mean: np.ndarray) -> float:
-    """Root of the mean variance of the columns; 1 for columns that are constant but for rounding."""
+    """Root of the mean variance of the columns; 1 for columns that are constant up to rounding."""
     largest = np.nanmax(np.abs(table - mean))
     if largest <= 10 * np.finfo(float).eps * np.abs(mean).max():
         return 1.0

@@ -63,7 +63,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
     device: str
 
     gaps: ClassVar[bool] = True
-    """Whether X may have missing values."""
+    """Whether missing values in X are accepted."""
 
     vae_: VAE
     columns_: Columns
@@ -82,8 +82,8 @@ class TableEstimator(BaseEstimator, abc.ABC):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Data; at least two rows, and as many as codes. A frame may have columns of text, categories and dates. NaN
-            is missing, where the estimator takes gaps.
+            Data; at least two rows, and at least `n_components`. A frame may have columns of text, categories and
+            dates. NaN is a missing value, for estimators that accept these.
         y : Ignored
             Present for the API.
 
@@ -114,7 +114,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
         return self
 
     def _train(self, table: np.ndarray, records: Records, seeds: Sequence[int], random: np.random.RandomState) -> None:
-        """Set the attributes of a VAE that is trained on some rows, with seeds of its weights and of the training."""
+        """Train a VAE on some rows and set its attributes; `seeds` are those of the weights and of the training."""
         columns = self._columns(table, records)
         train, held_out = self._divided(columns.split(table), random)
         vae = self._built(train, columns, seeds[0])
@@ -137,7 +137,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
         self.history_, self.n_iter_ = result.history, len(result.history)
 
     def _after_fit(self, table: np.ndarray, train: Callable[[np.ndarray], None]) -> None:
-        """What else is learned from the rows of X, nothing by default; `train` trains again, on some of them."""
+        """Further steps of `fit`, none by default; `train` trains anew, on some of the rows of X."""
 
     def _checked(self, X: ArrayLike, **settings: Any) -> np.ndarray:
         """X as a table of numbers in float64, NaN where one is missing, by scikit-learn's checks."""
@@ -156,7 +156,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
         return table
 
     def _columns(self, table: np.ndarray, records: Records) -> Columns:
-        """How X is made data of a likelihood."""
+        """The map from X to data of the likelihood."""
         return Columns.of(table, self.likelihood, records=records)
 
     def _table(self, X: ArrayLike) -> np.ndarray:
@@ -225,7 +225,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
 
     @property
     def _likelihood(self) -> Factory:
-        """What `build` makes the likelihood of."""
+        """The likelihood that is passed to `build`."""
         return self.likelihood
 
     def _network(self, hidden_dims: Sequence[int]) -> Factory:
@@ -235,7 +235,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
 
 
 class ColumnwiseEstimator(TableEstimator):
-    """One whose real columns are scaled each by itself, with a scale of its own in the Gaussian taken by default."""
+    """An estimator that scales each real column by itself; its default Gaussian learns a scale for each column."""
 
     likelihood: Any
     corruption = None

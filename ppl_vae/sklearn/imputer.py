@@ -95,19 +95,18 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
 
     Notes
     -----
-    NaN is missing. Real X are centered column by column and divided by the standard deviations of their known values.
-    Columns without a known value are refused. A row of which all is missing gets the mean of p(x), or draws from it.
-    Observed values are returned as they are.
+    NaN is a missing value. Real X are centered column by column and divided by the standard deviations of their known
+    values. Columns without a known value are refused. A row without a known value gets the mean of p(x), or draws from
+    it. Observed values are returned as they are.
 
-    In a frame columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli`
-    where they are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans
-    and dates. `transform` gives a frame then, in which columns without a gap are as they came; means of whole numbers
-    and of booleans are no such, so that columns of these with gaps are of float64. Categories that are none of those in
-    `fit` are refused.
+    A frame may also have columns of text, categories and dates (days): categories get `Categorical`, or `Bernoulli` if
+    there are two, or `OrderedLogistic` if pandas orders them; `likelihood` is for numbers, booleans and dates.
+    `transform` then returns a frame. Its columns without a gap are unchanged; means of whole numbers and of booleans
+    are real numbers, so that columns of these with gaps become float64. Categories that `fit` has not seen are refused.
 
     `transform` warns of rows whose k-hat is too high for their imputed values to be trusted. Its means are estimates
-    from `num_samples` draws of q, the same at each call for the same rows; the draws of a row, and so its means within
-    their standard error, depend on what other rows there are.
+    from `num_samples` draws of q, the same at each call for the same X. Other rows of X change the draws for a row, and
+    so its means, within their standard error.
 
     References
     ----------
@@ -168,7 +167,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
 
     @method
     def transform(self, X: ArrayLike) -> np.ndarray | pd.DataFrame:
-        """X without gaps: their means, or with `sample_posterior` a draw of them.
+        """X with each missing value replaced by its mean, or with `sample_posterior` by a draw.
 
         Parameters
         ----------
@@ -178,8 +177,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         Returns
         -------
         X_imputed : ndarray of shape (n_samples, n_features), or DataFrame
-            In the units of X, without NaN; a frame where X is one with text, categories or dates, its columns without
-            gaps as they came.
+            In the units of X, without NaN; a frame if X is one with text, categories or dates. Columns without gaps are
+            unchanged.
 
         Warns
         -----

@@ -32,7 +32,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of X: the mean of q(z | x).
 
-        Where it has no formula (IAF) it is the mean of 100 draws, the same noise for every row and every call.
+        Where the mean has no formula (IAF), that of 100 draws, with the same noise for every row and every call.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
 
     @method
     def inverse_transform(self, X: ArrayLike) -> np.ndarray | pd.DataFrame:
-        """Decoded data E[x | z], in the units of X, of categories the most probable.
+        """Decoded data E[x | z], in the units of X; for categories the most probable one.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Table
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features), or DataFrame
-            Data; a frame where that of fit had text, categories or dates.
+            Data; a frame if X in `fit` was one with text, categories or dates.
         """
         check_is_fitted(self)
         check_complete(X)

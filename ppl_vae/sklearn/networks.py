@@ -1,4 +1,4 @@
-"""The networks of an estimator, with those of its settings that a network has; others are refused."""
+"""The networks of an estimator: each gets those settings that it has parameters for; others are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_widths(hidden_dims: Any) -> None:
 
 
 def network(net: Callable[..., Any], settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Callable[..., Any]:
-    """The network with those of the settings that it takes and that are not fixed already.
+    """The network with those settings that it has parameters for and that are not bound yet.
 
     Raises
     ------

@@ -41,7 +41,7 @@ def codes(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
 def log_px(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     """log p(x) by importance sampling with `num_samples` draws from q, (n,), in nats and in the raw data's units.
 
-    Of what was observed; 0 where that is nothing.
+    For rows with missing elements, log p(x_observed); 0 where nothing was observed.
     """
     found = log_marginal(log_weights(vae, data, num_samples, seed)).estimate.cpu() - data.log_volume
     return found.masked_fill(data.elements == 0, 0.0)

@@ -105,10 +105,11 @@ class VariationalAutoencoder(LatentTransformer):
     different units put a `StandardScaler` before it in a `Pipeline`. Scores are in the units
     of X in either case.
 
-    NaN is missing: a VAE is trained on what was observed, codes are given that, and scores are its log p. In a frame
-    columns of text, categories and dates (days) are taken as well: categories get `Categorical`, `Bernoulli` where they
-    are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers, booleans and dates.
-    `inverse_transform` and `sample` give frames then, with the categories of `fit`; others are refused.
+    NaN is a missing value: the VAE is trained on the observed values, codes are means of q given these, and scores are
+    log p(x_observed). A frame may also have columns of text, categories and dates (days): categories get `Categorical`,
+    or `Bernoulli` if there are two, or `OrderedLogistic` if pandas orders them; `likelihood` is for numbers, booleans
+    and dates. `inverse_transform` and `sample` then return frames with the categories of `fit`; other categories are
+    refused.
 
     log p(x) uses the same random numbers for every row by `torch.vmap`: custom components must not branch on values.
 
@@ -219,8 +220,8 @@ class VariationalAutoencoder(LatentTransformer):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features), or DataFrame
-            In the units of X; a frame where that of fit had text, categories or dates. The same at every call for an
-            integer `random_state`.
+            In the units of X; a frame if X in `fit` was one with text, categories or dates. The same at every call for
+            an integer `random_state`.
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)

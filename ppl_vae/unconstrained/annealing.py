@@ -25,14 +25,14 @@ GAIN = 0.2  # change of the log step size per unit of acceptance above the targe
 
 
 class Tempered(abc.ABC):
-    """A path of densities of some data, log f_beta = log f_0 + beta (log p(x, u) - log f_0), from one to draw from."""
+    """A path of densities, log f_beta = log f_0 + beta (log p(x, u) - log f_0), from an f_0 that can be drawn from."""
 
     joint: LogJoint
 
     @functools.cached_property
     @abc.abstractmethod
     def ends(self) -> Function:
-        """log f_0 and log p(x, u) - log f_0 at u, and their gradients: both are kept, so that any beta is a sum."""
+        """log f_0 and log p(x, u) - log f_0 at u, and their gradients, from which those of any log f_beta are sums."""
 
     @abc.abstractmethod
     def draws(self, num: int) -> Tensor:
@@ -49,13 +49,13 @@ class Tempered(abc.ABC):
         return log_f
 
     def moved(self, state: State, beta: float) -> State:
-        """A state of this path at another beta, without a further gradient."""
+        """A state of this path at another beta, without another evaluation of a gradient."""
         return State.of(state.u, *_between(beta, *state.more), *state.more)
 
 
 @dataclass(frozen=True)
 class Path(Tempered):
-    """The path from the prior of some data or from their q."""
+    """The path to the posterior from the prior, or from q."""
 
     joint: LogJoint
     from_guide: bool
@@ -133,7 +133,7 @@ def schedule(num_temperatures: int) -> list[float]:
 
 
 def anneal(path: Tempered, u: Tensor, betas: list[float], settings: Settings, bar: tqdm) -> tuple[Tensor, Tensor]:
-    """Anneal from f_betas[0], of which u (chains, n, dim) are draws, to the last.
+    """Anneal draws u (chains, n, dim) of f_beta for the first beta to f_beta for the last.
 
     The mean weight is an unbiased estimate of the ratio of the two normalizing constants.
 

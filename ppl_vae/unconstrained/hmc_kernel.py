@@ -11,8 +11,8 @@ from torch import Tensor
 __all__ = ["DIVERGENT", "Info", "LogDensity", "State", "init", "transition"]
 
 LogDensity = Callable[[Tensor], Sequence[Tensor]]
-"""A log density of u (chains, n, dim): it gives its values (chains, n), in nats, their gradient (chains, n, dim), and
-whatever else is to be kept for the states, each (chains, n, ...)."""
+"""A log density of u (chains, n, dim): it returns values (chains, n), in nats, their gradient (chains, n, dim), and
+further tensors that a state keeps, each (chains, n, ...)."""
 DIVERGENT = 1000.0  # nats of energy error beyond which a trajectory is divergent, as in Stan
 
 
@@ -29,7 +29,7 @@ class State:
     grad
         Its gradient, (chains, n, dim); zero where it is not finite.
     more
-        What the log density gave beside them, each (chains, n, ...).
+        Further tensors that the log density returned, each (chains, n, ...).
     """
 
     u: Tensor
@@ -39,7 +39,7 @@ class State:
 
     @classmethod
     def of(cls, u: Tensor, log_p: Tensor, grad: Tensor, *more: Tensor) -> State:
-        """The state at u, where the log density gave the rest; it is zero where it is not finite."""
+        """The state at u, from what the log density returned; the density is zero where that is not finite."""
         log_p = log_p.where(u.isfinite().all(-1) & log_p.isfinite(), -torch.inf)
         return cls(u.detach(), log_p, grad.nan_to_num(0.0, 0.0, 0.0), more)
 

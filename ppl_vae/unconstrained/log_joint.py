@@ -133,7 +133,7 @@ class LogJoint:
         return LogDensities(log_prior, log_likelihood, log_guide)
 
     def gradients(self, of: Callable[[LogDensities], Sequence[Tensor]], *, guide: bool = False) -> Function:
-        """A function of u that gives what `of` makes of the log densities, each (draws, n), and the gradient of each.
+        """A function of u that returns `of` the log densities, each (draws, n), and the gradient of each.
 
         See `with_gradients`; q's parameters are computed once.
         """
@@ -227,10 +227,10 @@ def gradient(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def with_gradients(f: Callable[[Tensor], Sequence[Tensor]]) -> Function:
-    """A function of u that gives f(u), each (draws, n), and the gradient of each, (draws, n, dim), all detached.
+    """A function of u that returns f(u), each (draws, n), and the gradient of each, (draws, n, dim), all detached.
 
-    After some calls it is replayed as a graph in which all that does not depend on u was computed once; without Pyro's
-    validation, as a trajectory may reach invalid parameters of a distribution.
+    After some calls it is replayed as a graph, in which everything that does not depend on u is computed once. Pyro's
+    validation is off, since a trajectory may reach invalid parameters of a distribution.
     """
 
     def evaluated(u: Tensor) -> list[Tensor]:
@@ -244,11 +244,11 @@ def with_gradients(f: Callable[[Tensor], Sequence[Tensor]]) -> Function:
 
 
 _FEW = 60
-"""Calls of a log density after which it is worth a graph, which takes 0.3 to 1 s: as long as 75 to 200 calls save."""
+"""Calls of a log density before a graph of it is made, which takes 0.3 to 1 s: as long as 75 to 200 replays save."""
 
 
 def _gradient(value: Tensor, u: Tensor) -> Tensor:
-    if not value.requires_grad:  # as of a uniform prior
+    if not value.requires_grad:  # a uniform prior, say
         return torch.zeros_like(u)
     (grad,) = torch.autograd.grad(value.sum(), u, retain_graph=True, materialize_grads=True)
     return grad

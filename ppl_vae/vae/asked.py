@@ -1,4 +1,4 @@
-"""What `VAE.sample` is asked for: how many draws, given what."""
+"""The arguments of `VAE.sample`: the number of draws, and what they are given."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def check_number(n: int, context: Sequence[Any]) -> None:
 
 
 def rows_of_total(likelihood: Likelihood, n: int, total: Any, dtype: torch.dtype) -> Tensor:
-    """Rows (n, *x_shape) of some totals, which are all that a likelihood given the total of a row reads of it.
+    """Rows (n, *x_shape) with these totals, for a likelihood given the total of a row, which reads nothing else of it.
 
-    In the precision of a likelihood, `dtype`.
+    In `dtype`, the precision of the likelihood.
 
     Raises
     ------
     ValueError
-        For another likelihood, and for totals that are below 0, not finite, or neither one nor n; for totals that are
-        no whole numbers where x adds up to them, or that become others in that precision.
+        For another likelihood; for totals that are below 0, not finite, or neither one nor n; and, where x adds up to
+        its total, for totals that are no whole numbers or that `dtype` cannot represent.
     """
     if not likelihood.given_total:
         raise ValueError(
@@ -62,9 +62,9 @@ def rows_of_total(likelihood: Likelihood, n: int, total: Any, dtype: torch.dtype
     if likelihood.given_total is True and bool((changed := rounded.double() != totals).any()):
         kind = str(dtype).removeprefix("torch.")
         raise ValueError(
-            f"sample expects totals that {kind} has, all whole numbers up to {round(2 / torch.finfo(dtype).eps):,}, "
-            f"got {totals[changed][0]:.0f}, which would become {rounded[changed][0]:.0f}; sample in float64: "
-            "vae.double()"
+            f"sample expects totals that {kind} represents, all whole numbers up to "
+            f"{round(2 / torch.finfo(dtype).eps):,}, got {totals[changed][0]:.0f}, which would become "
+            f"{rounded[changed][0]:.0f}; sample in float64: vae.double()"
         )
     x = rounded.new_zeros(n, math.prod(likelihood.x_shape))
     x[:, 0] = rounded

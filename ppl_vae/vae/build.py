@@ -52,19 +52,19 @@ def build(
 ) -> VAE:
     """A VAE for some data, with the sizes of its parts set and the parts connected.
 
-    Every part is a class, or a `functools.partial` of one; each is given those of the things it needs that its
-    constructor names: `x_shape`, `latent_dim`, `net`, `context` (the shapes of the data's context), `levels`,
-    `posterior` and `pseudo_inputs` (training data as the encoder sees them).
+    Every part is a class, or a `functools.partial` of one. Its constructor is given those of the following arguments
+    that it names: `x_shape`, `latent_dim`, `net`, `context` (the shapes of the data's context), `levels`, `posterior`
+    and `pseudo_inputs` (training data as the encoder sees them).
 
     Lists make a hierarchy p(z_L) ... p(z_1 | z_2) p(x | z_1) with the top-down guide q(z_L | x) ... q(z_1 | z_2, x),
-    the top level first, each a `Chain` with sites ``"z3"``, ``"z2"``, ``"z1"``. One list says how many levels there
-    are: a prior that is no list is that of the top, with `ConditionalNormal` below; a posterior or a latent_dim that
-    is none is that of every level. In the `context` of a level below the top, the level above comes first.
+    the top level first, each a `Chain` with sites ``"z3"``, ``"z2"``, ``"z1"``. The length of a list is the number of
+    levels. A single prior is that of the top, with `ConditionalNormal` below; a single posterior or latent_dim is that
+    of every level. In the `context` of a level below the top, the level above comes first.
 
     Parameters
     ----------
     data
-        Knows its `x_shape`, `context_shapes` and `domain`.
+        Data with `x_shape`, `context_shapes` and `domain`.
     latent_dim
         Dimension of z, or one for each level.
     prior, likelihood, posterior
@@ -80,13 +80,13 @@ def build(
         the formula then says q(z | x, mask). What is missing is 0 in x as the encoder sees it, either way.
     context_to
         What is given the context of the data: ``"prior"``, ``"encoder"``, ``"decoder"``, or several of them; all by
-        default. The batch of a cell goes to the decoder, as in scVI's default, so that q(z | x) is of the cell alone;
-        an exposure that is a context is of the decoder, too.
+        default. For cells, give the batch to the decoder alone, as scVI does by default, so that q(z | x) is given the
+        counts alone. An exposure that is a context belongs to the decoder, too.
     start
         Whether the decoder starts at the marginals of the training data: the bias of its last layer, and a learned
-        scale, are those of the best p(x_i) without z, and that layer's weights a tenth of what is drawn. ``"auto"``
-        does that for tables, x_shape of one dimension, where it can be done; ``"marginals"`` for any data, or it is an
-        error; `None` leaves the weights as they are drawn.
+        scale, are those of the best p(x_i) without z, and that layer's weights are divided by ten. ``"auto"`` does
+        that for tables, x_shape of one dimension, where possible; ``"marginals"`` does it for any data, and is an error
+        where it is impossible; `None` does nothing.
     seed
         Seed of the weights. If `None`, uses torch's global generator, as any torch module does, and advances it.
 
@@ -107,7 +107,7 @@ def build(
     Warns
     -----
     UserWarning
-        Where the standard deviations of the columns of a table differ by a factor above 100.
+        Where the ranges of the columns of a table differ by a factor above 100.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def build(
 
 
 def _reader(encoder: Any, likelihood: Likelihood, masked: bool) -> Any:
-    """The encoder, told what it reads at each step where it asks for that: a mask, and one-hot codes.
+    """The encoder with `masked` and `levels`, where its class asks for them: a mask or one-hot codes in its input.
 
     Raises
     ------
@@ -231,13 +231,13 @@ def with_prior(vae: VAE, prior: Factory, z: Tensor, x: Tensor, *context: Tensor,
 
 
 def _of_data(data: DataSpec, part: Part, context_to: Sequence[Part]) -> Known:
-    """What a part may ask for of data; the shapes of their context where it is given that, none else."""
+    """Arguments that a part may name, from the data; the shapes of the context only where the part is given it."""
     given = tuple(map(tuple, data.context_shapes)) if part in context_to else ()
     return {"x_shape": lambda: tuple(data.x_shape), "context": lambda: given, **of_domain(data.domain)}
 
 
 def _likelihood(chosen: Factory, data: DataSpec, bottom: Level, decoder: Factory, to: Sequence[Part]) -> Likelihood:
-    """p(x | z), once it has learned from the first training data, where there are any."""
+    """p(x | z), after `learn_from` the first training data, if any."""
     known: Known = {**_of_data(data, "decoder", to), "latent_dim": lambda: bottom.latent_dim, "net": lambda: decoder}
     made: Likelihood = _make(chosen, known, Likelihood)
     if (rows := rows_to_learn_from(data)) is not None:
@@ -285,12 +285,12 @@ def _check_parts(caller: str, **parts: Any) -> None:
 
 
 def _make(factory: Factory, known: Known, *kinds: type) -> Any:
-    """Call a factory with those of the given arguments that are parameters of it and not yet bound.
+    """Call a factory with those of the known arguments that it names and that are not bound yet.
 
     Raises
     ------
     TypeError
-        For settings that it does not have, and if its result is of none of the kinds.
+        For settings that it does not have, and if it makes an object of another kind.
     """
     fixed = settings_of(factory)
     try:

@@ -43,13 +43,13 @@ def in_order(context_to: ContextTo) -> tuple[Part, ...]:
 
 
 def check_use(prior: Factory, made: Conditional | Chain, context_to: tuple[Part, ...]) -> None:
-    """Refuse a prior that cannot be given what `context_to` says, or that alone would be given it and does not use it.
+    """Refuse a prior that cannot have the context as `context_to` says, or is alone given it and does not use it.
 
     Raises
     ------
     ValueError
-        For a mixture of q(z | u_k, context) where q is given another context than the prior, and for a prior of no
-        context as the only part that is given it.
+        For a mixture of q(z | u_k, context) where only one of q and the prior is given the context, and for a prior
+        that uses no context as the only part that is given it.
     """
     of_q = "posterior" in inspect.signature(prior).parameters
     if of_q and ("prior" in context_to) != ("encoder" in context_to):

@@ -27,13 +27,14 @@ _MODULES = {
 COMPONENTS: dict[str, dict[str, Any]] = {
     role: {name: getattr(module, name) for name in module.__all__} for role, module in _MODULES.items()
 }
-"""Every class a stored recipe may name, by its role in `build`: a prior and a likelihood may have one name."""
+"""Every class a stored recipe may name, by its role in `build`: a prior and a likelihood may have the same name."""
 
 
 def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> Factory:
     """The class an entry of a recipe names, with its arguments.
 
-    A name is that of a class of this role, if there is one: of an argument of a likelihood, a likelihood.
+    A name is first looked up among the classes of this role, then among all: an argument of a likelihood that names a
+    class names a likelihood, if there is one of that name.
 
     Raises
     ------

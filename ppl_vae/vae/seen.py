@@ -1,4 +1,4 @@
-"""What an encoder sees of x: it standardized, 0 where it is missing, and beside it the mask."""
+"""The input of an encoder: x standardized, 0 where it is missing, and the mask beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["encoder_input", "rows_for_statistics", "rows_to_learn_from", "seen_s
 
 
 _MOST = 5000
-"""Training data that are looked at."""
+"""Largest number of training data that statistics and starting values are computed from."""
 
 _STORED = 2**28
 """Elements of rows that are sparse or on disk and are made dense together: a gibibyte in float32."""
@@ -65,7 +65,7 @@ def training_data(data: DataSpec, likelihood: Likelihood, mask_input: bool) -> T
 def rows_to_learn_from(data: DataSpec) -> tuple[Tensor, Tensor | bool] | None:
     """The first 5,000 training data x (n, *x_shape) and their mask, drawn once; `None` where there are none.
 
-    Fewer where they are sparse or on disk and would take more than a gibibyte; data in memory are there already.
+    Fewer where they are sparse or on disk and would take more than a gibibyte.
     """
     if data.train is None:
         return None

@@ -19,12 +19,12 @@ __all__ = ["start_decoder"]
 
 
 def start_decoder(likelihood: Likelihood, data: DataSpec, start: str | None) -> None:
-    """Start a decoder as `build` is asked to: see its `start`.
+    """Initialize a decoder as the argument `start` of `build` says.
 
     Raises
     ------
     ValueError
-        For ``"marginals"`` where it cannot be done.
+        For ``"marginals"`` where that is impossible.
     """
     wanted = start == "marginals" or (start == "auto" and len(data.x_shape) == 1)
     done = wanted and data.train is not None and _at_marginals(likelihood, data.train)
@@ -39,13 +39,13 @@ def start_decoder(likelihood: Likelihood, data: DataSpec, start: str | None) -> 
 def _at_marginals(likelihood: Likelihood, train: Split) -> bool:
     """Set the bias of a decoder's last layer, and scales beside it, by the marginals of training data.
 
-    The layer's weights are divided by ten: as drawn, they move the parameters by as much as some data vary.
+    The layer's weights are divided by ten: without that, z changes the parameters by as much as some data vary.
 
     Returns
     -------
     bool
-        Whether that was done: not for a likelihood that does not say how, nor for a decoder whose last layer is no
-        linear one with a bias for each of its outputs.
+        Whether that was done. It is not for a likelihood without starting values (`start_from`), nor for a decoder
+        whose last layer is not linear with a bias for each output.
     """
     last = _last_layer(likelihood)
     if last is None:

@@ -1,4 +1,4 @@
-"""The likelihood of data: the one that was chosen, or the usual one on their domain."""
+"""The likelihood of data: the one that was given, or the usual one on their domain."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _USUAL: dict[str, type[Likelihood]] = {
 
 
 def chosen(data: DataSpec, likelihood: Factory | None) -> Factory:
-    """The likelihood that was given, the data were prepared for, or is the usual one; with what a recipe is to say.
+    """The likelihood that was given, else the one the data were prepared for, else the usual one.
 
-    Of `Heterogeneous` the names of the columns, of `Categorical` whether the levels have an order.
+    With settings that a recipe records: for `Heterogeneous` the names of the columns, for `Categorical` whether the
+    levels have an order.
     """
     found = likelihood or data.likelihood or _usual(data.domain, data.columns is not None)
     _check_kind(found, data.domain)
@@ -51,14 +52,14 @@ def chosen(data: DataSpec, likelihood: Factory | None) -> Factory:
 
 
 def as_stored(likelihood: Factory) -> Factory:
-    """The likelihood of a recipe: its encoder saw categories by their numbers where it does not say otherwise."""
+    """The likelihood of a recipe. A `Categorical` of earlier versions has levels with an order, but does not say so."""
     if made_by(likelihood) is not Categorical:
         return likelihood
     return partial(likelihood, **{"ordered": True, **settings_of(likelihood)})
 
 
 def of_domain(domain: Domain) -> Known:
-    """What a likelihood may ask for: the domain, and of levels their number and whether they have an order."""
+    """Arguments that a likelihood may name: the domain; for levels, their number and whether they have an order."""
     if not set(domain.kinds) <= {"binary", "levels", "categories"}:
         return {"domain": lambda: domain}
     ordered = "categories" not in domain.kinds
@@ -75,12 +76,12 @@ def _levels(domain: Domain) -> Any:
 
 
 def _usual(domain: Domain, framed: bool = False) -> type[Likelihood]:
-    """The likelihood to take where none is chosen; levels of a column of a frame are grades, no grey levels.
+    """The likelihood if none is given; levels in a column of a frame are grades, not grey levels.
 
     Raises
     ------
     ValueError
-        For columns of several kinds, or kinds that no likelihood is the usual one of.
+        For a kind of data without a usual likelihood.
     """
     if len(domain.kinds) > 1 or isinstance(domain.levels, tuple) or domain.kind in ("categories", framed and "levels"):
         return Heterogeneous

@@ -226,7 +226,7 @@ class VAE(nn.Module):
             For context that is no numbers.
         ValueError
             For no draws, a context that is not one row a draw or of another width than the VAE's, an improper prior,
-            and a total that is below 0, not for this likelihood, or a whole number that its precision does not have.
+            and a total that is below 0, not for this likelihood, or that its precision cannot represent.
         """
         check_number(n, context)
         given = self._context(context)
