@@ -34,6 +34,8 @@ def folded(f: Function, *example: Tensor) -> Function:
         If control flow or shapes depend on the arguments, if f changes a tensor that it was not given, or does what
         cannot be recorded.
     """
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
 
     made = make_fx(lambda *tensors: list(f(*tensors)), _error_on_data_dependent_ops=False)
@@ -43,6 +45,7 @@ def folded(f: Function, *example: Tensor) -> Function:
             torch.no_grad(),
             pyro.validation_enabled(False),
             warnings.catch_warnings(),
+            tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))),  # else one a node, which takes longer
         ):
             warnings.simplefilter("ignore")  # f was called before, and has said what it says
             graph = made(*(t.detach() for t in example))
