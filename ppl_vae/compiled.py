@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import Function, NotCaptured, capture, random_states, set_random_states
+from ppl_vae.captured import Function, NotCaptured, capture, first_line, random_states, set_random_states
 
 __all__ = ["Compiler"]
 
@@ -70,6 +70,5 @@ def _lowered(graph: Any, example: Sequence[Tensor]) -> Function:
             warnings.simplefilter("ignore")  # what inductor says of the machine
             compiled: Function = inductor.compile(graph, [t.detach() for t in example], options=options)
     except Exception as error:  # whatever a compiler may do; the graph works without
-        first = str(error).partition("\n")[0].strip()
-        raise NotCaptured(f"its graph cannot be compiled ({type(error).__name__}: {first})") from error
+        raise NotCaptured(f"its graph cannot be compiled ({type(error).__name__}: {first_line(error)})") from error
     return compiled

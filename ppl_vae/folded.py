@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import Function, NotCaptured, why_not
-from ppl_vae.isolation import gpus_of
+from ppl_vae.captured import Function, NotCaptured, acts, graph_of, shortened
 
 __all__ = ["folded"]
 
@@ -36,21 +33,9 @@ def folded(f: Function, *example: Tensor) -> Function:
     """
     from torch._guards import TracingContext, tracing
     from torch._subclasses import FakeTensorMode
-    from torch.fx.experimental.proxy_tensor import make_fx  # a second of imports
 
-    made = make_fx(lambda *tensors: list(f(*tensors)), _error_on_data_dependent_ops=False)
-    try:
-        with (
-            torch.random.fork_rng(gpus_of(example)),
-            torch.no_grad(),
-            pyro.validation_enabled(False),
-            warnings.catch_warnings(),
-            tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))),  # else one a node, which takes longer
-        ):
-            warnings.simplefilter("ignore")  # f was called before, and has said what it says
-            graph = made(*(t.detach() for t in example))
-    except Exception as error:  # whatever a program may do; called as it is, it works
-        raise NotCaptured(why_not(error)) from error
+    one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))  # else one a node, which is slower
+    graph = graph_of(lambda *tensors: list(f(*tensors)), example, one_mode, _error_on_data_dependent_ops=False)
     return _with_constants(graph)
 
 
@@ -78,14 +63,7 @@ def _with_constants(module: Any) -> Function:
         module.register_buffer(name, values[node])
         with module.graph.inserting_before(node):
             node.replace_all_uses_with(module.graph.get_attr(name))
-    for node in nodes:
-        if node not in values and node not in kept and _same(node):
-            node.replace_all_uses_with(node.args[0])
-            module.graph.erase_node(node)
-    module.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or node in kept)
-    module.recompile()
-    graph: Function = module
-    return graph
+    return shortened(module, lambda node: node not in values and node not in kept and _same(node))
 
 
 def _same(node: Any) -> bool:
@@ -100,11 +78,11 @@ def _changed(module: Any) -> set[Any]:
     """Nodes that draw random numbers or change a tensor in place, and what that was made of: never computed once."""
     kept: set[Any] = set()
     for node in module.graph.nodes:
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        if acts(node):
             kept.add(node)
         schema = getattr(node.target, "_schema", None)
         if schema is not None and schema.is_mutable:
-            kept.update([node, *_made_of(node.args[0])])
+            kept.update(_made_of(node.args[0]))
     if any(node.op == "get_attr" for node in kept):
         raise NotCaptured("it changes a tensor that is not its own")
     return kept

@@ -3,7 +3,7 @@
 import torch
 
 from ppl_vae.assumed import assume, assuming
-from ppl_vae.captured import Replayed
+from ppl_vae.replayed import Replayed
 
 
 def root(x):

@@ -1,11 +1,15 @@
 """Graphs in which all is computed once that does not depend on the arguments."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ppl_vae.captured import NotCaptured, Replayed
+from ppl_vae.captured import NotCaptured
 from ppl_vae.folded import folded
+from ppl_vae.replayed import Replayed
 
 x = torch.linspace(-1, 1, 6).reshape(2, 3)
 
@@ -42,11 +46,13 @@ def test_control_flow_on_constants_is_kept_and_on_arguments_refused():
 
 def test_random_numbers_are_drawn_anew_and_as_without_a_graph():
     def f(u):
+        np.random.rand(random.randint(1, 3))
         return [u + torch.randn(3) + torch.empty(3).uniform_()]
 
-    state = torch.get_rng_state()
+    state, numpy, python = torch.get_rng_state(), np.random.get_state()[2], random.getstate()
     graph = folded(f, x)
     assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[2], random.getstate()) == (numpy, python)
     drawn = [graph(x)[0] for _ in range(2)]
     torch.set_rng_state(state)
     assert all(map(torch.equal, drawn, [f(x)[0] for _ in range(2)]))

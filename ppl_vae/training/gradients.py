@@ -14,11 +14,12 @@ from pyro.infer import TraceTailAdaptive_ELBO
 from torch import Tensor
 
 from ppl_vae import objectives, support, traces
-from ppl_vae.captured import Replayed, functional
+from ppl_vae.captured import functional
 from ppl_vae.isolation import eval_mode, gpus
 from ppl_vae.known import Known
 from ppl_vae.modelled import Modelled
 from ppl_vae.products import InBfloat16
+from ppl_vae.replayed import Replayed
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.dry_run import DryRun, naming, structure
 from ppl_vae.training.processes import Processes

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import Replayed, all_close
 from ppl_vae.compiled import Compiler
+from ppl_vae.replayed import Replayed, all_close
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.gradients import Gradients
 from ppl_vae.training.optim import NamedOptim

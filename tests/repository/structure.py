@@ -36,7 +36,7 @@ LAYERS = {  # from the top
     "data sets": "data",
     "casting of data": "casting",
     "splits, enumeration": "split enumeration summed",
-    "traces, weights, calls": "traces importance calls checksums folded compiled",
+    "traces, weights, calls": "traces importance calls checksums folded compiled replayed",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products",

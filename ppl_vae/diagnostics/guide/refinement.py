@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ppl_vae import traces
 from ppl_vae.ascent import ascend
-from ppl_vae.captured import Function, Replayed
+from ppl_vae.captured import Function
 from ppl_vae.diagnostics.guide.families import family_of
 from ppl_vae.draws import score
 from ppl_vae.folded import folded
 from ppl_vae.modelled import Modelled
+from ppl_vae.replayed import Replayed
 
 __all__ = ["Refined", "refine"]
 

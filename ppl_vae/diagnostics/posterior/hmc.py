@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Fraction, Seed, Whole
 from ppl_vae.calls import verb
-from ppl_vae.captured import Replayed
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Results, Subject
 from ppl_vae.diagnostics.posterior.adaptation import Adaptation
 from ppl_vae.diagnostics.posterior.chains import CANNOT_SEE, Chains
@@ -24,6 +23,7 @@ from ppl_vae.evaluation.wording import data
 from ppl_vae.folded import folded
 from ppl_vae.importance import FEWEST
 from ppl_vae.modelled import Modelled
+from ppl_vae.replayed import Replayed
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.hmc_kernel import init, transition
 from ppl_vae.unconstrained.log_joint import LogJoint, log_joints

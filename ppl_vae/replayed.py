@@ -1,0 +1,174 @@
+"""Functions of tensors that are replayed as graphs, one for each combination of shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ppl_vae.captured import (
+    Function,
+    NotAssumed,
+    NotCaptured,
+    capture,
+    first_line,
+    random_states,
+    set_random_states,
+)
+
+__all__ = ["Replayed", "all_close"]
+
+
+@dataclass
+class _Kept:
+    """What is kept of a combination of shapes: the trials left, the calls so far, and the graph once there is one."""
+
+    trials: int
+    calls: int = 0
+    graph: Function | None = None
+
+
+class Replayed:
+    """A function of tensors that is replayed as a graph, one for each combination of shapes.
+
+    The first calls with new shapes run the function as it is. The next one captures it, and in this and some more
+    calls both run, on the same random numbers; from then on the graph alone does. What is not captured, or differs, is
+    called as it is for good, and `reason` says why.
+
+    Parameters
+    ----------
+    f
+        The function to capture: see `capture`.
+    plain
+        What is called in its place: the same function, with whatever else it does; f itself by default.
+    most
+        Largest number of graphs; other shapes are called as they are.
+    trials
+        Calls in which both run.
+    after
+        Calls of each combination of shapes that run the function as it is, before its graph is made. Making it may
+        take as long as a hundred calls.
+    by
+        Makes the graph: `capture`, or `folded.folded`.
+    close
+        Whether the results of the graph and its arguments after it are those expected; by default `all_close`.
+
+    Attributes
+    ----------
+    reason
+        Why nothing is replayed, or `None`.
+    replays
+        Number of calls answered by a graph.
+    """
+
+    def __init__(
+        self,
+        f: Function,
+        plain: Function | None = None,
+        *,
+        most: int = 4,
+        trials: int = 2,
+        after: int = 1,
+        by: Callable[..., Function] = capture,
+        close: Callable[[Sequence[Tensor], Sequence[Tensor]], bool] | None = None,
+    ) -> None:
+        self.f, self.plain, self.most, self.trials, self.by = f, plain or f, most, trials, by
+        self.after = after
+        self.close = close or all_close
+        self.reason: str | None = None
+        self.replays = 0
+        self._kept: dict[Any, _Kept] = {}
+        self._misses = 0
+
+    def make_by(self, by: Callable[..., Function]) -> None:
+        """Make the graphs by something else from now on, those that are there anew."""
+        self.by = by
+        self._kept.clear()
+
+    def __call__(self, *tensors: Tensor, again: bool = False) -> Sequence[Tensor]:
+        """f(*tensors); with `again` both run, as in a trial."""
+        key = tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors)
+        if self.reason is not None or (key not in self._kept and len(self._kept) >= self.most):
+            return self.plain(*tensors)
+        kept = self._kept.setdefault(key, _Kept(self.trials))
+        kept.calls += 1
+        if kept.calls <= self.after:
+            return self.plain(*tensors)
+        try:
+            kept.graph = kept.graph or self.by(self.f, *tensors)
+        except NotCaptured as error:
+            return self._given_up(str(error), tensors)
+        if again or kept.trials > 0:
+            kept.trials -= 1
+            return self._tried(kept.graph, tensors)
+        return self._replayed(kept.graph, tensors)
+
+    def _replayed(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        states = random_states(tensors)
+        try:
+            with torch.no_grad():
+                found = graph(*tensors)
+        except NotAssumed as error:
+            set_random_states(states, tensors)
+            return self._missed(str(error), self.plain(*tensors))
+        except (RuntimeError, IndexError) as error:  # an error of the data is raised by `plain`, too
+            set_random_states(states, tensors)
+            return self._given_up(f"its graph failed on other data ({first_line(error)})", tensors)
+        self.replays += 1
+        return found
+
+    def _tried(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The function as it is, after which the graph is called on copies and compared."""
+        copies, before = [t.detach().clone() for t in tensors], random_states(tensors)
+        expected = self.plain(*tensors)
+        after = random_states(tensors)
+        try:
+            set_random_states(before, tensors)
+            with torch.no_grad():
+                found = graph(*copies)
+            drawn = all(map(torch.equal, random_states(tensors), after))
+        except NotAssumed as error:
+            return self._missed(str(error), expected)
+        except (RuntimeError, IndexError) as error:
+            self.reason = f"its graph failed on other data ({first_line(error)})"
+            return expected
+        finally:
+            set_random_states(after, tensors)
+        if not drawn or not self.close([*found, *copies], [*expected, *tensors]):
+            self.reason = "it depends on more than its arguments: replayed on the same random numbers it differs"
+        return expected
+
+    def _missed(self, reason: str, expected: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What was called as it is because an assumption failed; where it often does the graph is given up."""
+        self._misses += 1
+        if self._misses > _FEW and self._misses > self.replays / _FEW:
+            self.reason = reason
+        return expected
+
+    def _given_up(self, reason: str, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        self.reason = reason
+        self._kept.clear()
+        return self.plain(*tensors)
+
+
+_FEW = 10
+"""Failed assumptions, and replays for each, up to which a graph is kept."""
+
+
+def all_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether results agree to rounding of the largest element of each; NaN and infinity at the same places."""
+    return len(found) == len(expected) and all(map(_close, found, expected))
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    expected = expected.detach()
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    if not found.is_floating_point():
+        return torch.equal(found, expected)
+    largest = expected.nan_to_num(0.0, 0.0, 0.0).abs().max() if expected.numel() else torch.zeros(())
+    tolerance = 1000 * torch.finfo(expected.dtype).eps * float(largest)
+    return torch.allclose(found, expected, rtol=0.0, atol=tolerance, equal_nan=True)
