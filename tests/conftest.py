@@ -34,6 +34,9 @@ class _ShiftedTorch:
         return getattr(torch, name)
 
 
+if not torch.accelerator.is_available():  # torch's own keeps a stack trace for one, in a millisecond or more a call
+    torch.manual_seed = lambda seed: torch.default_generator.manual_seed(int(seed))
+
 if SHIFT:  # other draws in every test: a verdict that a seed decides is none
     for module in (isolation, split, build):
         module.torch = _ShiftedTorch()
@@ -50,7 +53,7 @@ def _fresh(request):
     torch.set_num_threads(THREADS)  # importing numba sets those of OpenMP to all cores
     random.seed(0)
     np.random.seed(0)
-    torch.default_generator.manual_seed(SHIFT)  # torch.manual_seed keeps a stack trace for CUDA at every call
+    torch.default_generator.manual_seed(SHIFT)
     pyro.clear_param_store()
     yield
     pyro.clear_param_store()
