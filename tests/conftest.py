@@ -10,7 +10,9 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from ppl_vae import isolation, split
 
@@ -62,12 +64,14 @@ def _fresh(request):
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """Pictures of few pixels, drawn once: `bbox_inches="tight"` and layouts draw them before, to measure them."""
-    savefig = Figure.savefig
+    """Pictures of few pixels, drawn once: `savefig` draws them before, to measure them, and so do layouts."""
 
     def saved(figure, path, **how):
         figure.set_layout_engine("none")
-        savefig(figure, path, **how | {"dpi": 20, "bbox_inches": None})
+        figure.set_dpi(20)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        imsave(path, canvas.buffer_rgba())
 
     monkeypatch.setattr(Figure, "savefig", saved)
 

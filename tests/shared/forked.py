@@ -19,6 +19,7 @@ from pathlib import Path
 
 LIBRARIES = ["pyro", "arviz", "h5netcdf", "matplotlib.pyplot", "pandas", "sklearn.datasets", "xarray"]
 LIBRARIES += ["ppl_vae.cli.main", "ppl_vae.diagnostics", "ppl_vae.plots"]
+LIBRARIES += ["torch._dynamo", "ppl_vae.training"]  # what the first optimizer of a process imports, in seconds
 
 
 @dataclass

@@ -3,10 +3,11 @@
 # ruff: noqa: N802, N803
 import inspect
 import math
+import pickle
 import random
 from functools import partial
 
-import joblib
+import forked
 import numpy as np
 import pandas as pd
 import pyro
@@ -139,11 +140,22 @@ def test_pipelines_grids_and_clones(Estimator):
 
 
 @pytest.mark.own_seeds
-def test_other_processes_find_the_same_codes():
+def test_another_process_finds_the_same_codes(tmp_path):
     estimators = [Autoencoder(**SEEDED), VariationalAutoencoder(**SEEDED)]
-    jobs = joblib.Parallel(n_jobs=2)(joblib.delayed(clone(e).fit_transform)(IRIS) for e in estimators)
-    for estimator, codes in zip(estimators, jobs, strict=True):
+    jobs, done = tmp_path / "jobs", tmp_path / "done"
+    jobs.write_bytes(pickle.dumps([(clone(e).fit_transform, IRIS) for e in estimators]))
+    forked.run("-c", IN_ANOTHER_PROCESS, jobs, done)
+    for estimator, codes in zip(estimators, pickle.loads(done.read_bytes()), strict=True):
         np.testing.assert_allclose(codes, estimator.fit_transform(IRIS), atol=1e-12)
+
+
+IN_ANOTHER_PROCESS = """
+import pickle, sys
+from pathlib import Path
+
+jobs, done = map(Path, sys.argv[1:])
+done.write_bytes(pickle.dumps([transform(x) for transform, x in pickle.loads(jobs.read_bytes())]))
+"""
 
 
 @BOTH
