@@ -36,8 +36,8 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     """Rows with a low log p(x) under a VAE of X, where that estimate can be believed.
 
     A row is an outlier, -1, if its log p(x) is below `offset_` and its k-hat is at most `good_k_`. log p(x) is
-    estimated by draws from q; where their k-hat is above `good_k_`, by draws around the mode of p(z | x) too, and the
-    estimate with the lower k-hat counts. With a high k-hat it may be far too low, and is no evidence of an outlier: a
+    estimated by draws half from q, half around the mode of p(z | x), weighted by the density of their mixture.
+    With a high k-hat it may be far too low, and is no evidence of an outlier: a
     row with an estimate below `offset_` and a high k-hat is not judged. Its score is `offset_`, its decision 0, and it
     is predicted as an inlier, 1; `predict` warns how many such rows there are. `assess` gives the estimates themselves.
 
@@ -76,7 +76,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     validation_fraction : float, default=0.0
         Fraction of X held out from training; if above 0, the weights of the best epoch on it are kept.
     num_samples : int, default=1000
-        Draws for each row, 25 or more; k-hat is steady from 1,000 on.
+        Draws for each row, 25 or more, half of them around the mode; k-hat is steady from 1,000 on.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the rows held out, the order of the rows and all draws. With an int a fit is reproduced
         bit for bit on a CPU.
@@ -128,10 +128,10 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     `Bernoulli` where they are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers,
     booleans and dates. log p(x) adds densities of these to masses of those.
 
-    A row unlike all others is often one that the encoder was never trained for, so that q is far from p(z | x) and the
-    first k-hat high. The second draws do not need q: they are from a multivariate Student t at the mode of p(z | x),
-    with the curvature there (Geweke 1989). They do not see other modes, and are not made for latents that are not any
-    real numbers.
+    A row unlike all others is often one that the encoder was never trained for, so that q is far from p(z | x). k-hat
+    of draws from q alone says so for most such rows, and is good by chance for others. The draws around the mode do not
+    need q: they are from a multivariate Student t with the curvature there (Geweke 1989). Other modes are seen by q's
+    draws alone, and for latents that are not any real numbers all draws are q's.
 
     With `trim` it is first trained on all rows; then those with the lowest log p(x) are left out, and it is trained
     anew, from the same start, until the rows left out no longer change, three times at most: the concentration steps of
@@ -146,7 +146,8 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     References
     ----------
     Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Rousseeuw & Van Driessen 1999, doi:10.1080/00401706.1999.10485670
-    (`trim`); Geweke 1989, doi:10.2307/1913710 (the second draws); Nalisnick et al. 2019, arXiv:1810.09136.
+    (`trim`); Geweke 1989, doi:10.2307/1913710 (draws around the mode); Veach & Guibas 1995, doi:10.1145/218380.218498
+    (their mixture with q's); Nalisnick et al. 2019, arXiv:1810.09136.
 
     Examples
     --------
