@@ -69,9 +69,11 @@ def pairwise(cases):
     """Fewer of the cases in which every pair of their leaves still occurs, by greedy choice."""
     pairs = {case: {*combinations(enumerate(map(id, case)), 2)} for case in cases}
     left, chosen = set().union(*pairs.values()), []
-    while left:
-        chosen.append(max(pairs, key=lambda case: len(pairs[case] & left)))
-        left -= pairs.pop(chosen[-1])
+    for gain in range(max(map(len, pairs.values())), 0, -1):  # what a case gains only shrinks: no need to look again
+        for case, held in pairs.items():
+            if len(held & left) >= gain:
+                chosen.append(case)
+                left -= held
     return chosen
 
 
@@ -138,5 +140,12 @@ ALL += [Case(p, x, q, context=True) for p, q in _LATENT for x in [COIN]]
 ONE_LIKELIHOOD = [c for c in ALL if c.likelihood is COIN and not c.refused]
 CASES = [c for c in ALL if not c.refused]
 """Those that fit; every pair of leaves among them once or more, and with `PPL_VAE_TEST_CASES=all` every triple."""
-if os.environ.get("PPL_VAE_TEST_CASES") != "all":
+EVERY = os.environ.get("PPL_VAE_TEST_CASES") == "all"
+if not EVERY:
     CASES = pairwise(CASES)
+
+
+def with_objectives(objectives):
+    """Cases of one likelihood, each with objectives: every pair of leaves and objectives among them, or all."""
+    crossed = [(*case, objective) for case in ONE_LIKELIHOOD for objective in objectives]
+    return [(Case(*crossing[:-1]), crossing[-1]) for crossing in (crossed if EVERY else pairwise(crossed))]
