@@ -17,6 +17,7 @@ __all__ = [
     "check_draw",
     "check_shape",
     "check_values",
+    "contains",
     "element_mask",
     "filled",
     "inside",
@@ -232,6 +233,12 @@ def check_draw(q: Site, p: Site) -> None:
         f"for {_named(p['fn'])} on {theirs}, where p(z) = 0 or no density; give the posterior a distribution on "
         f"{theirs} (dist.TransformedDistribution with the transform biject_to(prior.support)), or choose another prior"
     )
+
+
+def contains(outer: Any, inner: Any) -> bool:
+    """Whether the support of a distribution holds that of another, judged by their bounds where they have some."""
+    ours, theirs = _support(inner), _support(outer)
+    return theirs is None or _within(ours, theirs)
 
 
 def _drawn_within(support: Constraint, value: Tensor) -> bool:

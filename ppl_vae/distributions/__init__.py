@@ -12,6 +12,7 @@ from ppl_vae.distributions.gamma import Gamma
 from ppl_vae.distributions.improper import Improper
 from ppl_vae.distributions.levels import Levels
 from ppl_vae.distributions.log_normal import LogNormal
+from ppl_vae.distributions.logistic import Logistic
 from ppl_vae.distributions.mixture import Mixture
 from ppl_vae.distributions.multinomial import Multinomial, log_shares
 from ppl_vae.distributions.negative_binomial import NegativeBinomial
@@ -35,6 +36,7 @@ __all__ = [
     "Improper",
     "Levels",
     "LogNormal",
+    "Logistic",
     "LowRankNormal",
     "Mixture",
     "Multinomial",

@@ -41,6 +41,7 @@ class Beta(Scalar):
         "concentration0": constraints.positive,
     }
     support = constraints.unit_interval
+    has_rsample = True
     concentration1: Tensor
     concentration0: Tensor
 
@@ -52,13 +53,12 @@ class Beta(Scalar):
         constant = 0.5 * (a / total * b / (2 * math.pi)).log() + stirling(total) - stirling(a) - stirling(b)
         return shape + constant
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Numbers in [0, 1], from logs of two gamma variates: these do not underflow."""
-        with torch.no_grad():
-            shape = self._extended_shape(torch.Size(sample_shape))
-            return torch.sigmoid(
-                _log_gamma(self.concentration1.expand(shape)) - _log_gamma(self.concentration0.expand(shape))
-            )
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Numbers in [0, 1], from logs of two gamma variates: these do not underflow. Its gradient is implicit."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return torch.sigmoid(
+            _log_gamma(self.concentration1.expand(shape)) - _log_gamma(self.concentration0.expand(shape))
+        )
 
     @property
     def mean(self) -> Tensor:

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import traces
+from ppl_vae import support, traces
 from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
@@ -39,8 +39,8 @@ class WakeSleep(VectorizedELBO):
     Raises
     ------
     ValueError
-        For an improper prior, a posterior without a density, and a model that does not observe x as it came at a single
-        site.
+        For an improper prior, a posterior without a density, or without one at draws of the prior, and a model that
+        does not observe x as it came at a single site.
 
     References
     ----------
@@ -57,6 +57,13 @@ class WakeSleep(VectorizedELBO):
             raise ValueError(
                 f"WakeSleep expects a prior to draw from, got an improper one (Flat) at {improper}; use StandardNormal"
             )
+        for name, q in traces.latents(guide).items():
+            if not support.contains(q["fn"], model.nodes[name]["fn"]):
+                raise ValueError(
+                    f"WakeSleep expects a posterior with a density at the draws of its prior, got {q['fn'].support} at "
+                    f"{name!r} for draws on {model.nodes[name]['fn'].support}: log q would be minus infinity; use "
+                    "Trace_ELBO, or a prior and a posterior on the same support"
+                )
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):

@@ -1,5 +1,6 @@
 """Posteriors q(z | x), their parameters computed by an encoder."""
 
+from ppl_vae.posteriors.beta import Beta
 from ppl_vae.posteriors.flow import SplineFlow
 from ppl_vae.posteriors.iaf import IAF
 from ppl_vae.posteriors.mixture import GaussianMixturePosterior
@@ -11,6 +12,7 @@ from ppl_vae.posteriors.vector_quantized import VectorQuantized
 
 __all__ = [
     "IAF",
+    "Beta",
     "DiagonalNormal",
     "FullRankNormal",
     "GaussianMixturePosterior",

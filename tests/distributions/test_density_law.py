@@ -252,6 +252,24 @@ def both_sides(centre, scale, t):
     return np.concatenate([centre - far, centre + far]), np.tile(far * (t[1] - t[0]), 2)
 
 
+def log_logistic(x, loc, scale):
+    t = abs(mp.mpf(x) - loc) / scale
+    return -t - 2 * mp.log1p(mp.exp(-t)) - mp.log(scale)
+
+
+def logistics():
+    t = np.linspace(-36, 36, 1801)
+    return One(
+        distributions.Logistic,
+        tuple((loc, s) for loc, s in LOC_SCALE if s >= 1e-4),
+        log_logistic,
+        lambda loc, scale: (loc, mp.mpf(scale) ** 2 * mp.pi**2 / 3),
+        lambda loc, scale: [loc + scale * t for t in (*STEPS, -900.0)],
+        lambda x, loc, scale: scipy.stats.logistic.cdf(x, loc, scale),
+        lambda loc, scale: (loc + scale * t, np.full(len(t), scale * 0.04)),
+    )
+
+
 def log_student(x, df, loc, scale):
     df, t = mp.mpf(df), (mp.mpf(x) - loc) / scale
     constant = mp.loggamma((df + 1) / 2) - mp.loggamma(df / 2) - mp.log(df * mp.pi) / 2 - mp.log(scale)
@@ -430,6 +448,7 @@ NUMBERS = {
     "Poisson": poissons(),
     "ZeroInflatedNegativeBinomial": inflated(),
     "Laplace": laplaces(tuple((loc, s) for loc, s in LOC_SCALE if s >= 1e-4)),
+    "Logistic": logistics(),
     "StudentT": students(),
     "LogNormal": log_normals_above_0(),
     "Gamma": gammas(),
@@ -612,6 +631,20 @@ def by_autograd(inverse, p, z):
     return float(-noise.square().sum() / 2 - math.log(2 * math.pi) + jacobian.slogdet().logabsdet)
 
 
+def learned(leaf):
+    """A normal prior with parameters away from their start."""
+    with torch.no_grad():
+        leaf.loc.fill_(1e4)
+        leaf.raw_scale.copy_(torch.tensor([0.0, -0.5]))
+        for lower in (p for name, p in leaf.named_parameters() if name == "lower"):
+            lower.fill_(0.8)
+    return lambda: leaf.to(torch.get_default_dtype()).given()
+
+
+def log_logistics(p, z):
+    return sum(map(log_logistic, z, p.base_dist.loc.tolist(), p.base_dist.scale.tolist()))
+
+
 def flow_prior():
     leaf = priors.FlowPrior(2, num_transforms=2, hidden_dim=8).requires_grad_(False)
 
@@ -648,6 +681,14 @@ FAR = ((0.0, 1.0), (1e4, 1e-6), (-1e4, 1e3))
 LATENTS = {
     "StandardNormal": Latent(
         lambda: priors.StandardNormal(2).to(torch.get_default_dtype()).given(), ((0.0, 1.0),), log_normals
+    ),
+    "DiagonalNormal learned": Latent(learned(priors.DiagonalNormal(2)), ((1e4, 1.0),), log_normals),
+    "FullRankNormal learned": Latent(learned(priors.FullRankNormal(2)), ((1e4, 1.0),), log_full_rank),
+    "StudentT of a prior": Latent(
+        lambda: priors.StudentT(2, df=8.0).to(torch.get_default_dtype()).given(), ((0.0, 1.5),), log_students
+    ),
+    "Logistic of a prior": Latent(
+        lambda: priors.Logistic(2).to(torch.get_default_dtype()).given(), ((0.0, 1.0),), log_logistics
     ),
     "Laplace": Latent(lambda: priors.Laplace(2).to(torch.get_default_dtype()).given(), ((0.0, 1.0),), log_laplaces),
     **{

@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from matrix import described, loss
+from matrix import X_SHAPE, described, loss
 from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.testing import assert_close
@@ -93,3 +93,9 @@ def test_refusals():
 
     with pytest.raises(ValueError, match=r"WakeSleep expects a model that observes x as it came.*got \['x'\]"):
         loss(Program(model, guide), [torch.ones(3)], WakeSleep())
+
+
+def test_a_prior_that_draws_where_q_has_no_density_is_refused():
+    vae = build(described(), latent_dim=2, posterior=posteriors.Beta, seed=0)
+    with pytest.raises(ValueError, match="expects a posterior with a density at the draws of its prior, got"):
+        loss(vae, [torch.ones(3, *X_SHAPE)], WakeSleep())
