@@ -48,21 +48,26 @@ from ppl_vae.posteriors import (
     VectorQuantized,
 )
 from ppl_vae.priors import (
+    MAF,
     CodePrior,
     ConditionalNormal,
     Flat,
     FlowPrior,
     GaussianMixture,
     Laplace,
+    NeuralSpline,
     Prior,
+    RealNVP,
     StandardNormal,
     VampPrior,
+    ZukoPrior,
 )
 from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, fit_prior, load
 from ppl_vae.vae import VAE, DataSpec, Program, build
 
 __all__ = [
     "IAF",
+    "MAF",
     "MLP",
     "VAE",
     "Amortized",
@@ -108,6 +113,7 @@ __all__ = [
     "Masking",
     "Multinomial",
     "NegativeBinomial",
+    "NeuralSpline",
     "OneCycle",
     "OrderedLogistic",
     "Point",
@@ -115,6 +121,7 @@ __all__ = [
     "Posterior",
     "Prior",
     "Program",
+    "RealNVP",
     "Refined",
     "Run",
     "SaltAndPepper",
@@ -125,6 +132,7 @@ __all__ = [
     "VampPrior",
     "VectorQuantized",
     "ZeroInflatedNegativeBinomial",
+    "ZukoPrior",
     "build",
     "check_guide",
     "compare",

@@ -22,6 +22,7 @@ from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
 from ppl_vae.distributions.student_t import StudentT
 from ppl_vae.distributions.zero_inflated import ZeroInflated
+from ppl_vae.distributions.zuko_flow import ZukoFlow, zuko_flows
 
 __all__ = [
     "AutoregressiveFlow",
@@ -46,7 +47,9 @@ __all__ = [
     "Row",
     "StudentT",
     "ZeroInflated",
+    "ZukoFlow",
     "log_shares",
     "positive",
     "unconstrained",
+    "zuko_flows",
 ]

@@ -8,12 +8,12 @@ from typing import Any
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
-from torch.distributions import Distribution, Transform
+from torch.distributions import Transform
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Net
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, zuko_flows
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors.posterior import Posterior
 
@@ -74,7 +74,7 @@ class SplineFlow(Posterior):
         if num_bins < 2:
             raise ValueError(f"SplineFlow expects num_bins of 2 or more, got {num_bins}; give 8, say")
         super().__init__(x_shape, latent_dim, net, context=context, site=site)
-        self.flow = _zuko_flows().NSF(
+        self.flow = zuko_flows("SplineFlow").NSF(
             latent_dim,
             latent_dim,
             bins=num_bins,
@@ -125,16 +125,3 @@ class _Cached(Transform):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         scored, log_det = self._scored
         return self.transform.call_and_ladj(x)[1] if scored is not x or log_det is None else log_det
-
-
-def _zuko_flows() -> Any:
-    validates = Distribution._validate_args
-    try:
-        from zuko import flows
-    except ImportError:
-        raise ImportError(
-            "SplineFlow expects zuko, got an environment without it; pip install 'ppl_vae[zuko]'"
-        ) from None
-    finally:
-        Distribution.set_default_validate_args(validates)  # importing zuko turns it off for all of torch
-    return flows

@@ -7,8 +7,10 @@ from ppl_vae.priors.flow import FlowPrior
 from ppl_vae.priors.mixture import GaussianMixture, VampPrior
 from ppl_vae.priors.normal import DiagonalNormal, FullRankNormal
 from ppl_vae.priors.prior import Prior
+from ppl_vae.priors.zuko import MAF, NeuralSpline, RealNVP, ZukoPrior
 
 __all__ = [
+    "MAF",
     "CodePrior",
     "ConditionalNormal",
     "DiagonalNormal",
@@ -18,9 +20,12 @@ __all__ = [
     "GaussianMixture",
     "Laplace",
     "Logistic",
+    "NeuralSpline",
     "Prior",
+    "RealNVP",
     "StandardNormal",
     "StudentT",
     "Uniform",
     "VampPrior",
+    "ZukoPrior",
 ]

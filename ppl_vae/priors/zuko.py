@@ -1,0 +1,262 @@
+"""Priors that are flows of zuko."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ppl_vae.arguments import Count, Name, checked
+from ppl_vae.distributions import ZukoFlow, zuko_flows
+from ppl_vae.priors.prior import Prior
+
+__all__ = ["MAF", "NeuralSpline", "RealNVP", "ZukoPrior"]
+
+Shape = Sequence[Count]
+
+
+class _Flow(Prior, abc.ABC):
+    """p(z | c): the density of (z - loc) / scale under a flow of zuko, loc and scale set by `start_from`."""
+
+    loc: Tensor
+    scale: Tensor
+    flow: Any
+
+    def __init__(self, latent_dim: int, flow: nn.Module, site: str) -> None:
+        super().__init__(site)
+        self.register_buffer("loc", torch.zeros(latent_dim))
+        self.register_buffer("scale", torch.ones(latent_dim))
+        self.flow = flow
+
+    def given(self, *context: Tensor) -> TorchDistribution:
+        """The flow's density given the context, if it was built for one."""
+        base = ZukoFlow(self.flow(torch.cat(context, -1) if context else None))
+        return dist.TransformedDistribution(base, dist.transforms.AffineTransform(self.loc, self.scale, event_dim=1))
+
+    def start_from(self, z: Tensor) -> None:
+        """Standardize what the flow is given by the means and standard deviations of z."""
+        self.loc.copy_(z.mean(0))
+        self.scale.copy_(z.std(0, correction=0).clamp_min(1e-6))
+
+    @abc.abstractmethod
+    def settings(self) -> str:
+        """What `formula` adds."""
+
+
+@checked
+class RealNVP(_Flow):
+    """p(z): affine coupling transforms between z and a standard normal; of an odd dimension the halves differ by one.
+
+    Density and draws take one pass each. Flows that start far from the codes train badly: `fit_prior` standardizes
+    them first.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z, at least 2.
+    num_transforms
+        Number of transforms; 2 or more, or half of the coordinates are given no other.
+    hidden_dim
+        Width of the two hidden layers of their networks.
+    context
+        Shapes of the context, each (c,).
+    site
+        Name of the Pyro sample site.
+
+    Raises
+    ------
+    ImportError
+        Without zuko, the extra `ppl_vae[zuko]`.
+    ValueError
+        For latent_dim of 1.
+
+    References
+    ----------
+    Dinh et al. 2017, arXiv:1605.08803.
+    """
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        num_transforms: Count = 4,
+        hidden_dim: Count = 64,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "z",
+    ) -> None:
+        sizes = _sizes("RealNVP", latent_dim, context, num_transforms, hidden_dim)
+        super().__init__(latent_dim, zuko_flows("RealNVP").RealNVP(**sizes), site)
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.flow.transform.transforms))
+
+
+@checked
+class NeuralSpline(_Flow):
+    """p(z): coupling transforms of rational-quadratic splines between z and a standard normal.
+
+    Splines act within 5; beyond, coordinates stay as they are. Density and draws take one pass each.
+
+    Parameters
+    ----------
+    latent_dim, num_transforms, hidden_dim, context, site
+        See `RealNVP`.
+    num_bins
+        Number of bins of a spline, at least 2.
+
+    Raises
+    ------
+    ImportError
+        Without zuko, the extra `ppl_vae[zuko]`.
+    ValueError
+        For latent_dim of 1, and fewer than two bins.
+
+    References
+    ----------
+    Durkan et al. 2019, arXiv:1906.04032.
+    """
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        num_transforms: Count = 4,
+        hidden_dim: Count = 64,
+        num_bins: Count = 8,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "z",
+    ) -> None:
+        if num_bins < 2:
+            raise ValueError(f"NeuralSpline expects num_bins of 2 or more, got {num_bins}; give 8, say")
+        flows = zuko_flows("NeuralSpline")
+        sizes = _sizes("NeuralSpline", latent_dim, context, num_transforms, hidden_dim)
+        spline = partial(flows.spline.MonotonicRQSTransform, slope=1e-3)
+        flow = flows.NICE(**sizes, univariate=spline, shapes=[(num_bins,), (num_bins,), (num_bins - 1,)])
+        super().__init__(latent_dim, flow, site)
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.flow.transform.transforms))
+
+
+@checked
+class MAF(_Flow):
+    """p(z): masked autoregressive transforms between z and a standard normal.
+
+    A density takes one pass, a draw `latent_dim` passes of each transform: choose `RealNVP` or `NeuralSpline` where
+    draws of many dimensions must be fast. `FlowPrior` is one, too, with networks of its own.
+
+    Parameters
+    ----------
+    latent_dim, num_transforms, hidden_dim, context, site
+        See `RealNVP`.
+
+    Raises
+    ------
+    ImportError
+        Without zuko, the extra `ppl_vae[zuko]`.
+    ValueError
+        For latent_dim of 1.
+
+    References
+    ----------
+    Papamakarios et al. 2017, arXiv:1705.07057.
+    """
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        num_transforms: Count = 4,
+        hidden_dim: Count = 64,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "z",
+    ) -> None:
+        sizes = _sizes("MAF", latent_dim, context, num_transforms, hidden_dim)
+        super().__init__(latent_dim, zuko_flows("MAF").MAF(**sizes), site)
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return str(len(self.flow.transform.transforms))
+
+
+@checked
+class ZukoPrior(_Flow):
+    """p(z): any flow of zuko on all real vectors, as `partial(ZukoPrior, flow=partial(zuko.flows.NAF, transforms=2))`.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimension of z.
+    flow
+        Factory of the flow, called with the dimensions of z and of the context: a class of `zuko.flows`, or a partial
+        of one; by default `zuko.flows.NSF`, whose draws take `latent_dim` passes.
+    context
+        Shapes of the context, each (c,).
+    site
+        Name of the Pyro sample site.
+
+    Raises
+    ------
+    ImportError
+        Without zuko, the extra `ppl_vae[zuko]`.
+    TypeError
+        For a factory whose result makes no distribution of `latent_dim` numbers.
+    """
+
+    def __init__(
+        self,
+        latent_dim: Count,
+        flow: Callable[..., nn.Module] | None = None,
+        *,
+        context: Sequence[Shape] = (),
+        site: Name = "z",
+    ) -> None:
+        flows, width = zuko_flows("ZukoPrior"), _width(context)
+        made = (flow or flows.NSF)(latent_dim, width)
+        given = torch.zeros(width) if width else None
+        if not isinstance(made, flows.LazyDistribution) or tuple(made(given).event_shape) != (latent_dim,):
+            raise TypeError(
+                f"ZukoPrior expects a flow that makes distributions of {latent_dim} numbers, flow(features, context), "
+                f"got {type(made).__name__}; give a class of zuko.flows, or a partial of one"
+            )
+        super().__init__(latent_dim, made, site)
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return type(self.flow).__name__
+
+
+def _width(context: Sequence[Shape]) -> int:
+    return sum(shape[0] for shape in context)
+
+
+def _sizes(
+    name: str, latent_dim: int, context: Sequence[Shape], num_transforms: int, hidden_dim: int
+) -> dict[str, Any]:
+    """Arguments of a flow whose coordinates are given others.
+
+    Raises
+    ------
+    ValueError
+        For one coordinate.
+    """
+    if latent_dim < 2:
+        raise ValueError(
+            f"{name} expects latent_dim of 2 or more, of which each is given others, got {latent_dim}; use "
+            "GaussianMixture in one dimension"
+        )
+    hidden = (hidden_dim, hidden_dim)
+    return {
+        "features": latent_dim,
+        "context": _width(context),
+        "transforms": num_transforms,
+        "hidden_features": hidden,
+    }
