@@ -320,12 +320,13 @@ LINES = {  # numbers of a kind, and their derivative by the steps: the ends are 
     "positive": (STEPS.exp(), STEPS.exp()),
     "unit": (STEPS.sigmoid(), STEPS.sigmoid() * (-STEPS).sigmoid()),
 }
+STANDARD = next(c for c in ONE_LIKELIHOOD if c.prior.func is priors.StandardNormal)
 ELEMENTWISE = [leaf for leaf in LIKELIHOODS if not issubclass(leaf.func, Rowwise)]
 
 
 @pytest.mark.parametrize("leaf", ELEMENTWISE, ids=matrix.name)
 def test_likelihoods_sum_or_integrate_to_one(leaf):
-    vae, _ = make(next(case for case in CASES if case.likelihood is leaf))
+    vae, _ = make(STANDARD._replace(likelihood=leaf))
     likelihood = vae.likelihood
     fn = likelihood.given(torch.randn(3, LATENT).double()).base_dist  # of each element
     assert fn.shape() == (3, *X_SHAPE)
@@ -342,4 +343,4 @@ def test_likelihoods_sum_or_integrate_to_one(leaf):
     mass = torch.trapezoid(density * slope.reshape(-1, *[1] * fn.mean.dim()), STEPS, dim=0)
     # the rule's error at the kink of a Laplace is (step / scale)^2 / 6; a Beta has mass nearer to 1 than a float comes
     rough = leaf.func in (likelihoods.Laplace, likelihoods.Beta)
-    assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-5 if rough else 1e-7)
+    assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-4 if rough else 1e-7)
