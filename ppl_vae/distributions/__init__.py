@@ -18,8 +18,10 @@ from ppl_vae.distributions.multinomial import Multinomial, log_shares
 from ppl_vae.distributions.negative_binomial import NegativeBinomial
 from ppl_vae.distributions.normal_mixture import NormalMixture
 from ppl_vae.distributions.poisson import Poisson
+from ppl_vae.distributions.power_spherical import PowerSpherical, SphericalUniform
 from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
+from ppl_vae.distributions.simplex import Dirichlet, LogisticNormal
 from ppl_vae.distributions.student_t import StudentT
 from ppl_vae.distributions.zero_inflated import ZeroInflated
 from ppl_vae.distributions.zuko_flow import ZukoFlow, zuko_flows
@@ -32,19 +34,23 @@ __all__ = [
     "ContinuousBernoulli",
     "CorrelatedNormal",
     "DiagonalNormal",
+    "Dirichlet",
     "DiscretizedLogistic",
     "Gamma",
     "Improper",
     "Levels",
     "LogNormal",
     "Logistic",
+    "LogisticNormal",
     "LowRankNormal",
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
     "NormalMixture",
     "Poisson",
+    "PowerSpherical",
     "Row",
+    "SphericalUniform",
     "StudentT",
     "ZeroInflated",
     "ZukoFlow",

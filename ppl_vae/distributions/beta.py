@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.distributions.scalar import Scalar
 from ppl_vae.distributions.stirling import stirling
 
-__all__ = ["Beta"]
+__all__ = ["Beta", "log_gamma"]
 
 END = 2.0**-25
 """Where 0 and 1 are scored, this far inside: half the step of a uniform number in float32."""
@@ -57,7 +57,7 @@ class Beta(Scalar):
         """Numbers in [0, 1], from logs of two gamma variates: these do not underflow. Its gradient is implicit."""
         shape = self._extended_shape(torch.Size(sample_shape))
         return torch.sigmoid(
-            _log_gamma(self.concentration1.expand(shape)) - _log_gamma(self.concentration0.expand(shape))
+            log_gamma(self.concentration1.expand(shape)) - log_gamma(self.concentration0.expand(shape))
         )
 
     @property
@@ -72,6 +72,6 @@ class Beta(Scalar):
         return self.mean * (self.concentration0 / total) / (total + 1)
 
 
-def _log_gamma(a: Tensor) -> Tensor:
+def log_gamma(a: Tensor) -> Tensor:
     """Logs of gamma variates: G(a) is G(a + 1) U^(1/a)."""
     return torch._standard_gamma(a + 1).log() - torch.empty_like(a).exponential_() / a

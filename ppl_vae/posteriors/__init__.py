@@ -7,6 +7,8 @@ from ppl_vae.posteriors.mixture import GaussianMixturePosterior
 from ppl_vae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
 from ppl_vae.posteriors.point import Point, TopK
 from ppl_vae.posteriors.posterior import Posterior
+from ppl_vae.posteriors.simplex import Dirichlet, LogisticNormal
+from ppl_vae.posteriors.sphere import PowerSpherical
 from ppl_vae.posteriors.student_t import StudentT
 from ppl_vae.posteriors.vector_quantized import VectorQuantized
 
@@ -14,11 +16,14 @@ __all__ = [
     "IAF",
     "Beta",
     "DiagonalNormal",
+    "Dirichlet",
     "FullRankNormal",
     "GaussianMixturePosterior",
+    "LogisticNormal",
     "LowRankNormal",
     "Point",
     "Posterior",
+    "PowerSpherical",
     "SplineFlow",
     "StudentT",
     "TopK",

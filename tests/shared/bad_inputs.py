@@ -747,6 +747,13 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.CodePrior", "a posterior without codes", {"posterior": Made(lambda: ppl_vae.DiagonalNormal(**SHAPES))}),
     ("ppl_vae.IAF", "latent_dim=1", {"latent_dim": 1}),
     *((f"ppl_vae.{name}", "latent_dim=1", {"latent_dim": 1}) for name in ("RealNVP", "NeuralSpline", "MAF")),
+    *((f"ppl_vae.{name}", "latent_dim=1", {"latent_dim": 1}) for name in ("PowerSpherical", "SphericalUniform")),
+    *(
+        (f"ppl_vae.{module}.{name}", "latent_dim=1", {"latent_dim": 1})
+        for module in ("priors", "posteriors")
+        for name in ("Dirichlet", "LogisticNormal")
+    ),
+    ("ppl_vae.priors.Dirichlet", "concentration=0", {"concentration": 0.0}),
     ("ppl_vae.NeuralSpline", "num_bins=1", {"num_bins": 1}),
     ("ppl_vae.ZukoPrior", "flow=text", {"flow": "NSF"}),
     ("ppl_vae.ZukoPrior", "a network that is no flow", {"flow": lambda features, context: nn.Linear(2, 2)}),

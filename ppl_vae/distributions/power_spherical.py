@@ -1,0 +1,187 @@
+"""The power spherical distribution, and the uniform one, on the unit sphere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
+from torch.distributions import register_kl
+
+from ppl_vae.distributions.beta import Beta
+from ppl_vae.precision import precise
+
+__all__ = ["PowerSpherical", "SphericalUniform"]
+
+Shape = Sequence[int]
+
+
+class PowerSpherical(TorchDistribution):
+    """p(z) proportional to (1 + mu^T z)^kappa on the unit sphere in R^d, d >= 2; uniform at kappa = 0.
+
+    A draw is (t, sqrt(1 - t^2) v) turned so that the first axis is mu, with (1 + t) / 2 ~ Beta(a + kappa, a),
+    a = (d - 1) / 2, and v uniform on the sphere of one dimension less: no rejection, and gradients by mu and kappa.
+
+    Parameters
+    ----------
+    loc
+        Mean directions mu of length 1, (*batch, d).
+    concentration
+        kappa, 0 or more, (*batch,).
+
+    References
+    ----------
+    De Cao & Aziz 2020, arXiv:2006.04437.
+
+    Examples
+    --------
+    >>> p = PowerSpherical(torch.tensor([1.0, 0.0, 0.0]), torch.tensor(1.0))
+    >>> p.log_prob(torch.tensor([1.0, 0.0, 0.0])).exp() * 2 * math.pi  # (1 + t) / (4 pi)
+    tensor(1.)
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "loc": constraints.sphere,
+        "concentration": constraints.nonnegative,
+    }
+    support = constraints.sphere
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
+        batch = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
+        self.loc, self.concentration = loc.expand(*batch, loc.shape[-1]), concentration.expand(batch)
+        super().__init__(torch.Size(batch), self.loc.shape[-1:], validate_args=validate_args)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> PowerSpherical:
+        """Expanded to `batch_shape`."""
+        new = self._get_checked_instance(PowerSpherical, _instance)
+        new.loc = self.loc.expand(*batch_shape, *self.event_shape)
+        new.concentration = self.concentration.expand(torch.Size(batch_shape))
+        super(PowerSpherical, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Draws (*sample_shape, *batch, d)."""
+        shape = torch.Size(sample_shape)
+        half = self._angle().rsample(shape).unsqueeze(-1)  # of (1 + t) / 2: its complement is exact near t = 1
+        v = torch.randn((*shape, *self.batch_shape, self.event_shape[0] - 1)).to(self.loc)
+        v = v / v.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+        return _turned(torch.cat([2 * half - 1, 2 * (half * (1 - half)).clamp_min(1e-30).sqrt() * v], -1), self.loc)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density by the area of the sphere, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        kappa, z, mu = (precise(v) for v in (self.concentration, value, self.loc))
+        away, near = ((z - mu).square().sum(-1) / 4, (z + mu).square().sum(-1) / 4)  # (1 - t) / 2 and (1 + t) / 2
+        log_half = torch.where(away < 0.5, torch.log1p(-away.clamp_max(0.5)), near.clamp_min(1e-30).log())
+        return (kappa * log_half - self._log_constant()).to(self.loc.dtype)
+
+    def entropy(self) -> Tensor:
+        """In nats, (*batch,)."""
+        kappa, a = precise(self.concentration), self._half()
+        mean_log = torch.digamma(a + kappa) - torch.digamma(2 * a + kappa)  # of log((1 + t) / 2)
+        return (self._log_constant() - kappa * mean_log).to(self.loc.dtype)
+
+    @property
+    def mean(self) -> Tensor:
+        """kappa / (d - 1 + kappa) mu, (*batch, d)."""
+        return (2 * self._angle().mean - 1).unsqueeze(-1) * self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each coordinate, (*batch, d)."""
+        t, square = 2 * self._angle().mean - 1, 4 * self._angle().variance
+        across = (1 - square - t.square()) / (self.event_shape[0] - 1)
+        along = self.loc.square()
+        return square.unsqueeze(-1) * along + across.unsqueeze(-1) * (1 - along)
+
+    def _half(self) -> float:
+        return (self.event_shape[0] - 1) / 2
+
+    def _angle(self) -> Beta:
+        """The distribution of (1 + t) / 2, t the cosine of the angle to the mean direction."""
+        a = self._half()
+        return Beta(self.concentration + a, torch.full_like(self.concentration, a), validate_args=False)
+
+    def _log_constant(self) -> Tensor:
+        """Log of the integral of ((1 + t) / 2)^kappa over the sphere."""
+        kappa, a = precise(self.concentration), self._half()
+        ratio = torch.lgamma(a + kappa) - torch.lgamma(2 * a + kappa)
+        return 2 * a * math.log(2) + a * math.log(math.pi) + ratio
+
+
+class SphericalUniform(TorchDistribution):
+    """p(z) = 1 / area of the unit sphere in R^d, d >= 2.
+
+    Parameters
+    ----------
+    dim
+        d.
+    like
+        A tensor of the device and the precision of the draws.
+
+    Examples
+    --------
+    >>> SphericalUniform(3, torch.zeros(())).log_prob(torch.tensor([0.0, 1.0, 0.0])).exp() * 4 * math.pi
+    tensor(1.)
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.sphere
+    has_rsample = True
+
+    def __init__(self, dim: int, like: Tensor, batch_shape: Shape = (), validate_args: bool | None = None) -> None:
+        self.like = like
+        super().__init__(torch.Size(batch_shape), torch.Size([dim]), validate_args=validate_args)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> SphericalUniform:
+        """Expanded to `batch_shape`."""
+        new = self._get_checked_instance(SphericalUniform, _instance)
+        SphericalUniform.__init__(new, self.event_shape[0], self.like, batch_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Normal variates over their length, (*sample_shape, *batch, d)."""
+        z = torch.randn(self._extended_shape(torch.Size(sample_shape))).to(self.like)
+        return z / z.norm(dim=-1, keepdim=True)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Minus the log of the area, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        batch = torch.broadcast_shapes(self.batch_shape, value.shape[:-1])
+        return torch.full(batch, -_log_area(self.event_shape[0]), dtype=value.dtype, device=value.device)
+
+    @property
+    def mean(self) -> Tensor:
+        """0, (*batch, d)."""
+        return torch.zeros(self.batch_shape + self.event_shape).to(self.like)
+
+    @property
+    def variance(self) -> Tensor:
+        """1 / d, (*batch, d)."""
+        return torch.ones(self.batch_shape + self.event_shape).to(self.like) / self.event_shape[0]
+
+
+def _log_area(dim: int) -> float:
+    return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
+
+
+def _turned(z: Tensor, axis: Tensor) -> Tensor:
+    """z reflected by the hyperplane that takes the first axis to `axis`."""
+    first = torch.zeros_like(axis)
+    first[..., 0] = 1
+    u = first - axis
+    length = u.square().sum(-1, keepdim=True)
+    return z - 2 * u * ((u * z).sum(-1, keepdim=True) / length.clamp_min(1e-30))
+
+
+@register_kl(PowerSpherical, SphericalUniform)  # type: ignore[untyped-decorator]
+def _kl(q: PowerSpherical, p: SphericalUniform) -> Tensor:
+    return _log_area(p.event_shape[0]) - q.entropy()

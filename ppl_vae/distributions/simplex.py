@@ -1,0 +1,116 @@
+"""Densities on the simplex, of positive parts that sum to one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
+
+from ppl_vae.distributions.beta import log_gamma
+from ppl_vae.precision import precise
+
+__all__ = ["Dirichlet", "LogisticNormal"]
+
+Shape = Sequence[int]
+
+
+class Dirichlet(dist.Dirichlet):
+    """p(z) = prod_k z_k^(a_k - 1) / B(a), by the volume of the first K - 1 parts.
+
+    Draws are made of logs of gamma variates, as torch's of small a_k are 0 in many parts, where the density is
+    infinite. Parts below the smallest float are that float.
+
+    Parameters
+    ----------
+    concentration
+        a, above 0, (*batch, K).
+
+    Examples
+    --------
+    >>> p = Dirichlet(torch.full((3,), 1e-3))
+    >>> p.log_prob(p.sample((1000,))).isfinite().all()
+    tensor(True)
+    """
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Draws (*sample_shape, *batch, K), whose gradient is implicit."""
+        a = self.concentration.expand(self._extended_shape(torch.Size(sample_shape)))
+        return _parts(log_gamma(a))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        a, log_z = precise(self.concentration), _log_parts(value)
+        constant = torch.lgamma(a.sum(-1)) - torch.lgamma(a).sum(-1)
+        return (((a - 1) * log_z).sum(-1) + constant).to(value.dtype)
+
+
+class LogisticNormal(TorchDistribution):
+    """The density of softmax(y_1, ..., y_(K-1), 0), y ~ N(m, diag(s^2)), by the volume of the first K - 1 parts.
+
+    Parts below the smallest float are that float, also where they are scored.
+
+    Parameters
+    ----------
+    loc, scale
+        Means and standard deviations of the log ratios log(z_k / z_K), (*batch, K - 1).
+
+    References
+    ----------
+    Aitchison & Shen 1980, doi:10.1093/biomet/67.2.261.
+
+    Examples
+    --------
+    >>> LogisticNormal(torch.zeros(2), torch.ones(2)).sample().sum().round(decimals=5)
+    tensor(1.)
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {
+        "loc": constraints.real_vector,
+        "scale": constraints.independent(constraints.positive, 1),
+    }
+    support = constraints.simplex
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        event = torch.Size([self.loc.shape[-1] + 1])
+        super().__init__(self.loc.shape[:-1], event, validate_args=validate_args)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> LogisticNormal:
+        """Expanded to `batch_shape`."""
+        new = self._get_checked_instance(LogisticNormal, _instance)
+        loc, scale = (v.expand(*batch_shape, v.shape[-1]) for v in (self.loc, self.scale))
+        LogisticNormal.__init__(new, loc, scale, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Draws (*sample_shape, *batch, K)."""
+        shape = (*sample_shape, *self.loc.shape)
+        y = self.loc + self.scale * torch.randn(shape).to(self.loc)
+        return _parts(F.pad(y, (0, 1)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        log_z, loc, scale = _log_parts(value), precise(self.loc), precise(self.scale)
+        t = (log_z[..., :-1] - log_z[..., -1:] - loc) / scale
+        normal = -0.5 * t.square() - scale.log() - 0.5 * math.log(2 * math.pi)
+        return (normal.sum(-1) - log_z.sum(-1)).to(value.dtype)
+
+
+def _parts(logits: Tensor) -> Tensor:
+    return logits.softmax(-1).clamp_min(torch.finfo(logits.dtype).tiny)
+
+
+def _log_parts(z: Tensor) -> Tensor:
+    return precise(z.clamp_min(torch.finfo(z.dtype).tiny)).log()
