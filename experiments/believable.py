@@ -1,72 +1,103 @@
 """How far off is an NLL from plain importance sampling, and what does a log p(x) to believe cost?
 
-Gated MLP 784-300-300-40 with a standard normal prior on dynamically binarized MNIST, test images binarized once. Plain
-importance sampling with S = 100, 1,000 and 5,000 draws from q beside `evaluate(method="adaptive")` with S = 1,000, on
-the same images. Reported, each in nats per image: the NLL; how much higher it is than the adaptive one, with the
-standard error of the paired difference; the share of images whose k-hat is good or whose number is believed; seconds
-on the CPU, and evaluations of log p(x, z). A gradient counts as three evaluations.
+Gated MLP 784-300-300-40 on dynamically binarized MNIST with a standard normal prior and a VampPrior, test images
+binarized once. Plain importance sampling with S = 100, 1,000 and 5,000 draws from q beside
+`evaluate(method="adaptive")` with S = 1,000, on the same images. Reported, each in nats per image: the NLL; how much
+higher it is than the adaptive one, with the standard error of the paired difference; the share of images whose k-hat
+is good or whose number is believed; seconds on the CPU, and evaluations of log p(x, z). A gradient counts as three
+evaluations.
 
-    python experiments/believable.py --data-dir DIR --run run --figure believable.png --out believable.json
+Trained models and the numbers of each 250 images are kept in `--work`, so that the command goes on where it was
+stopped, and several processes may each take one prior first.
+
+    python experiments/believable.py --data-dir DIR --work work --figure believable.png --out believable.json
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import results_file
 import torch
 from matplotlib.figure import Figure
 
 import ppl_vae
-from ppl_vae import Bernoulli, GatedMLP, StandardNormal
+from ppl_vae import Bernoulli, GatedMLP, StandardNormal, VampPrior
+
+PART = 250  # images whose numbers are kept together
+MANY = 1000  # draws above which `--few` images are enough
 
 
 def main(argv: list[str] | None = None) -> dict:
     parser = results_file.parser_of(__doc__)
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--train", type=int, default=20_000, help="training images")
+    parser.add_argument("--priors", nargs="+", default=["StandardNormal", "VampPrior"], help="of these two")
+    parser.add_argument("--num-components", type=int, default=500, help="pseudo-inputs of the VampPrior")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--train", type=int, default=50_000, help="training images")
     parser.add_argument("--validation", type=int, default=1000, help="validation images")
-    parser.add_argument("--take", type=int, default=500, help="test images")
+    parser.add_argument("--take", type=int, default=10_000, help="test images")
+    parser.add_argument("--few", type=int, default=1000, help="test images of plain sampling with over 1,000 draws")
     parser.add_argument("--num-samples", type=int, nargs="+", default=[100, 1000, 5000], help="draws of plain sampling")
     parser.add_argument("--adaptive-samples", type=int, default=1000, help="fresh draws of the adaptive estimate")
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--run", type=Path, help="keep the run folder here, and resume it")
+    parser.add_argument("--work", type=Path, required=True, help="keep models and numbers here, and go on with them")
     results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli).take(
         train=args.train, validation=args.validation
     )
-    vae, test = trained(data, args), data.test[: args.take]
-    plain = {f"importance, S = {num:,}": timed(vae, test, args, num, "importance") for num in args.num_samples}
-    name = f"adaptive, S = {args.adaptive_samples:,}"
-    results = {**plain, name: timed(vae, test, args, args.adaptive_samples, "adaptive")}
+    tables = {name: of_prior(name, data, args) for name in args.priors}
     found = {
         "command": results_file.command(__file__, argv),
-        "units": {"nll": "nats per image", "too_high": "nats per image", "seconds": "s of all images, on the CPU"},
-        "images": len(test),
+        "units": {
+            "nll": "nats per image",
+            "too_high": "nats per image",
+            "seconds": "s an image, on the CPU",
+            "evaluations": "of log p(x, z), an image",
+        },
         "training": {"images": len(data.train), "epochs": args.epochs},
-        "results": {key: row(result, seconds, results[name][0]) for key, (result, seconds) in results.items()},
-        "adaptive": results[name][0].methods,
-        "notes": results[name][0].adaptation["notes"],
-        "data": {k: results[name][0].data[k] for k in ("checksum", "provenance")},
+        "results": {
+            name: {key: row(table, best(each)) for key, table in each.items()} for name, each in tables.items()
+        },
+        "methods": {name: best(each).method.value_counts().to_dict() for name, each in tables.items()},
+        "vamp_minus_standard": differences(tables),
+        "data": data.test.checksum,
         "versions": results_file.versions(),
         "threads": torch.get_num_threads(),
     }
-    print(results[name][0], json.dumps(found["results"], indent=1), sep="\n")
+    print(json.dumps(found, indent=1))
     if args.figure:
-        results_file.draw(drawn(results, name), args.figure, dpi=100)
+        results_file.draw(drawn(tables), args.figure, dpi=100)
     results_file.write(found, args.out)
     return found
 
 
-def trained(data: ppl_vae.data.Data, args: argparse.Namespace) -> ppl_vae.VAE:
-    vae = ppl_vae.build(data, latent_dim=40, prior=StandardNormal, encoder=GatedMLP, decoder=GatedMLP, seed=args.seed)
+def of_prior(name: str, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """The numbers of each image by each method, the adaptive one last."""
+    vae, test = trained(name, data, args), data.test[: args.take]
+    tables = {
+        f"importance, S = {num:,}": pd.concat(
+            numbers(vae, name, test[: args.few] if num > MANY else test, "importance", num, args)
+        )
+        for num in args.num_samples
+    }
+    num = args.adaptive_samples
+    return {**tables, f"adaptive, S = {num:,}": pd.concat(numbers(vae, name, test, "adaptive", num, args))}
+
+
+def trained(name: str, data: ppl_vae.data.Data, args: argparse.Namespace) -> ppl_vae.VAE:
+    prior = {"StandardNormal": StandardNormal, "VampPrior": partial(VampPrior, num_components=args.num_components)}[
+        name
+    ]
+    vae = ppl_vae.build(data, latent_dim=40, prior=prior, encoder=GatedMLP, decoder=GatedMLP, seed=args.seed)
     fitted = ppl_vae.fit(
         vae,
         data,
@@ -76,59 +107,92 @@ def trained(data: ppl_vae.data.Data, args: argparse.Namespace) -> ppl_vae.VAE:
         beta=ppl_vae.objectives.Linear(epochs=max(1, args.epochs // 5)),
         schedule=ppl_vae.OneCycle(peak=3e-3),
         seed=args.seed,
-        device=args.device,
-        run=args.run,
-        resume=bool(args.run),
+        run=args.work / name,
+        resume=True,
     )
     print(fitted, flush=True)
     return vae
 
 
-def timed(
-    vae: ppl_vae.VAE, test: ppl_vae.data.Split, args: argparse.Namespace, num_samples: int, method: str
-) -> tuple[ppl_vae.Evaluation, float]:
-    """An evaluation, and its seconds on the CPU, which other jobs of the machine do not change."""
-    start = time.process_time()
-    result = ppl_vae.evaluate(vae, test, method=method, num_samples=num_samples, seed=args.seed)
-    seconds = time.process_time() - start
-    print(f"{method}, S = {num_samples}: {seconds:.0f} s", flush=True)
-    return result, seconds
+def numbers(
+    vae: ppl_vae.VAE, name: str, test: ppl_vae.data.Split, method: str, num_samples: int, args: argparse.Namespace
+) -> Iterator[pd.DataFrame]:
+    """`Evaluation.per_datum` of each part, with the seconds on the CPU, which other jobs do not change."""
+    for number, start in enumerate(range(0, len(test), PART)):
+        some = test[start : start + PART]
+        kept = args.work / f"{name}_{method}_{num_samples}_{start}_{len(some)}.pkl"
+        if not kept.exists():
+            begun = time.process_time()
+            result = ppl_vae.evaluate(vae, some, method=method, num_samples=num_samples, seed=args.seed + number)
+            seconds = (time.process_time() - begun) / len(some)
+            good = result.per_datum.pareto_k <= ppl_vae.diagnostics.good_k(num_samples)
+            defaults = {"method": method, "believed": good, "evaluations": num_samples, "seconds": seconds}
+            table = result.per_datum.assign(**{k: v for k, v in defaults.items() if k not in result.per_datum})
+            print(f"{name}, {method}, S = {num_samples}, images from {start}: {seconds * len(some):.0f} s", flush=True)
+            for said in (result.adaptation or {}).get("notes", []):
+                print(f"  {said}")
+            table.to_pickle(kept)
+        yield pd.read_pickle(kept)
 
 
-def row(result: ppl_vae.Evaluation, seconds: float, best: ppl_vae.Evaluation) -> dict:
-    difference = (best.per_datum.log_px - result.per_datum.log_px).to_numpy()
-    table = result.per_datum
+def best(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    *_, last = tables.values()
+    return last
+
+
+def row(table: pd.DataFrame, best: pd.DataFrame) -> dict:
+    nll, too_high = -table.log_px, best.log_px[table.index] - table.log_px
     return {
-        "nll": float(-table.log_px.mean()),
-        "nll_se": float(result.summary.loc["nll", "se"]),
-        "too_high": float(difference.mean()),
-        "too_high_se": float(difference.std(ddof=1) / len(difference) ** 0.5),
-        "believed": 1 - result.unreliable,
-        "ess": float(table.ess.median()),
-        "seconds": seconds,
-        "evaluations": float(table.evaluations.mean()) if "evaluations" in table else result.num_samples,
+        "images": len(table),
+        "nll": nll.mean(),
+        "nll_se": standard_error(nll),
+        "too_high": too_high.mean(),
+        "too_high_se": standard_error(too_high),
+        "believed": table.believed.mean(),
+        "ess": table.ess.median(),
+        "seconds": table.seconds.mean(),
+        "evaluations": float(table.evaluations.mean()),
     }
 
 
-def drawn(results: dict, best: str) -> Figure:
-    """How much too low each image's plain log p(x) is, by k-hat; and the NLL of each method."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for key, (result, _) in results.items():
-        if key != best:
-            lower = results[best][0].per_datum.log_px - result.per_datum.log_px
-            left.scatter(result.per_datum.pareto_k, lower, s=6, alpha=0.6, label=key)
-    left.axhline(0, color="black", linewidth=0.8)
-    left.set_xlabel("k-hat of plain importance sampling")
-    left.set_ylabel("log p(x): adaptive - plain (nats)")
-    left.legend(fontsize=8)
-    names = list(results)
-    nll = np.array([-results[key][0].per_datum.log_px.mean() for key in names])
-    differences = [(results[best][0].per_datum.log_px - results[key][0].per_datum.log_px) for key in names]
-    errors = [1.96 * d.std(ddof=1) / len(d) ** 0.5 for d in differences]
-    right.errorbar(nll, range(len(names)), xerr=errors, fmt="o", color="black")
-    right.set_yticks(range(len(names)), names)
-    right.set_xlabel("NLL (nats per image); bars: 95 % of\nthe difference from the adaptive one")
+def standard_error(each: pd.Series) -> float:
+    return float(each.std(ddof=1) / len(each) ** 0.5)
+
+
+def differences(tables: dict[str, dict[str, pd.DataFrame]]) -> dict:
+    """By each method, the NLL under the VampPrior less that under the standard normal, of the same images."""
+    if len(tables) < 2:
+        return {}
+    pairs = {key: tables["StandardNormal"][key].log_px - tables["VampPrior"][key].log_px for key in best_names(tables)}
+    return {key: {"nats": each.mean(), "se": standard_error(each)} for key, each in pairs.items()}
+
+
+def best_names(tables: dict[str, dict[str, pd.DataFrame]]) -> list[str]:
+    first, *_ = tables.values()
+    return list(first)
+
+
+def drawn(tables: dict[str, dict[str, pd.DataFrame]]) -> Figure:
+    """By prior: how much too low each image's plain log p(x) is, by k-hat; and how much too high each NLL is."""
+    figure = Figure(figsize=(9, 3.2 * len(tables)), layout="constrained")
+    rows = np.atleast_2d(figure.subplots(len(tables), 2, sharex="col"))
+    for (name, each), (left, right) in zip(tables.items(), rows, strict=True):
+        plain = list(each)[:-1]
+        for key in plain:
+            few = each[key].iloc[:500]
+            left.scatter(few.pareto_k, best(each).log_px[few.index] - few.log_px, s=5, alpha=0.5, label=key)
+        left.axhline(0, color="black", linewidth=0.8)
+        left.set_ylabel(f"{name}\nlog p(x): adaptive - plain (nats)")
+        found = [row(each[key], best(each)) for key in plain]
+        errors = [1.96 * r["too_high_se"] for r in found]
+        right.errorbar([r["too_high"] for r in found], range(len(plain)), xerr=errors, fmt="o", color="black")
+        right.axvline(0, color="black", linewidth=0.8)
+        shares = [f"{key}\nk-hat good for {r['believed']:.0%}" for key, r in zip(plain, found, strict=True)]
+        right.set_yticks(range(len(plain)), shares)
+        right.set_ylim(-0.5, len(plain) - 0.5)
+    rows[0, 0].legend(fontsize=8)
+    rows[-1, 0].set_xlabel("k-hat of plain importance sampling (the first 500 images)")
+    rows[-1, 1].set_xlabel("NLL: plain - adaptive (nats per image); bars: 95 %")
     return figure
 
 

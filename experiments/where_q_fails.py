@@ -95,7 +95,8 @@ def drawn(vae: ppl_vae.VAE, test: ppl_vae.data.Split, chosen: list[int], rows: l
         p = density.isel(obs=i)
         posterior(axes, p.u_0.values, p.u_1.values, p.log_density.values)
         ellipses(axes, q.mean[i], torch.diag(q.stddev[i]), Q, "q of the encoder")
-        ellipses(axes, refined.loc[i, 0], refined.scale_tril[i, 0], REFINED, "refined")
+        for number in range(refined.loc.shape[1]):  # several where climbs from the prior found a mode that q misses
+            ellipses(axes, refined.loc[i, number], refined.scale_tril[i, number], REFINED, "" if number else "refined")
         thumbnail = axes.inset_axes([0.02, 0.72, 0.26, 0.26])
         thumbnail.imshow(three.x[i].squeeze().numpy(), cmap="gray_r")
         thumbnail.set(xticks=[], yticks=[])

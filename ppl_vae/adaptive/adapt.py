@@ -8,16 +8,13 @@ import torch
 from torch import Tensor
 
 from ppl_vae.adaptive.climb import refined
-from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.moments import matched, of_draws
 from ppl_vae.adaptive.student import Defensive, Student
 from ppl_vae.importance import good_k, log_marginal, psis
 from ppl_vae.unconstrained import LogJoint
 
-__all__ = ["GRADIENT", "Adapted", "Settings", "adapt", "pareto_k"]
-
-GRADIENT = 3
-"""Evaluations of the density that one with its gradient counts as."""
+__all__ = ["Adapted", "Settings", "adapt", "pareto_k"]
 
 
 _DRAWS_A_DIMENSION = 4

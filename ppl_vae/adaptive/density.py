@@ -17,7 +17,10 @@ from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.unconstrained import LogJoint
 
-__all__ = ["Density", "Scored"]
+__all__ = ["GRADIENT", "Density", "Scored"]
+
+GRADIENT = 3
+"""Evaluations of the density that one with its gradient counts as."""
 
 
 class Scored(NamedTuple):

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ppl_vae.adaptive.adapt import GRADIENT, Adapted, Settings, adapt, pareto_k
-from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.adapt import Adapted, Settings, adapt, pareto_k
+from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.leftovers import NUM_CHAINS, NUM_STEPS, annealed
 from ppl_vae.adaptive.moments import of_draws
-from ppl_vae.adaptive.probe import NUM_STEPS as CLIMB
-from ppl_vae.adaptive.probe import STARTS, Probe, Proposal, probe
+from ppl_vae.adaptive.probe import Probe, Proposal, probe
 from ppl_vae.importance import good_k, log_marginal
 
 __all__ = ["Improved", "fitted", "improve", "missed_by_q"]
@@ -49,12 +48,12 @@ class Improved:
     evaluations: Tensor
 
 
-def missed_by_q(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_draws: int) -> tuple[Probe, int]:
-    """Modes that q itself misses, and how many evaluations of log p(x, u) a datum that took; see `probe`."""
+def missed_by_q(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_draws: int) -> Probe:
+    """Modes that q itself misses; see `probe`."""
     joint = density.of(rows)
     near = of_draws(joint.from_guide(max(100, 5 * joint.dim)), 1.0)
-    proposal = Proposal(lambda _, scored: scored.log_guide, [near], log_px, highest)
-    return probe(density, rows, proposal, num_draws), _cost(num_draws)
+    proposal = Proposal(None, [near], log_px, highest)
+    return probe(density, rows, proposal, num_draws)
 
 
 def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | None = None) -> Improved:
@@ -84,9 +83,9 @@ def fitted(density: Density, rows: Tensor, settings: Settings, seen: Probe | Non
     if seen is not None:
         return adapt(density, rows, settings, seen.peaks), seen
     found = adapt(density, rows, settings)
-    num_draws = max(10, settings.num_samples // 10)
+    num_draws = max(10, 3 * settings.num_samples // 10)
     seen = probe(density, rows, _proposal(found), num_draws)
-    found = replace(found, evaluations=found.evaluations + _cost(num_draws))
+    found = replace(found, evaluations=found.evaluations + seen.evaluations)
     some = seen.missed.nonzero().flatten()
     if len(some):
         found = _merged(found, some, adapt(density, rows[some.cpu()], settings, seen.peaks[:, some]))
@@ -99,7 +98,7 @@ def _proposal(found: Adapted) -> Proposal:
     *_, from_prior = found.proposal.counts(num_samples)
     students = replace(found.proposal, share=0.0)
     return Proposal(
-        lambda u, scored: students.log_prob(u, scored.log_prior, num_samples),
+        students,
         students.students,
         log_marginal(found.log_w).estimate,
         found.log_w[: num_samples - from_prior].max(0).values,
@@ -112,8 +111,7 @@ def _still_missed(density: Density, rows: Tensor, found: Adapted, seen: Probe) -
     some = seen.missed.nonzero().flatten()
     if len(some):
         peaks = seen.peaks[:, some]
-        scored = density.score(density.of(rows[some.cpu()]), peaks)
-        missed[some] = _proposal(found[some]).missed(peaks, scored).any(0)
+        missed[some] = _proposal(found[some]).missed(density, rows[some.cpu()], peaks).any(0)
     return missed
 
 
@@ -130,8 +128,3 @@ def _merged(found: Adapted, some: Tensor, again: Adapted) -> Adapted:
     evaluations[some.cpu()] += again.evaluations
     mixture = replace(found.proposal, students=students)
     return replace(found, proposal=mixture, u=u, log_w=log_w, undefined=undefined, evaluations=evaluations)
-
-
-def _cost(num_draws: int) -> int:
-    """Evaluations of log p(x, u) that a probe takes."""
-    return num_draws + STARTS * (GRADIENT * CLIMB + 1)

@@ -27,6 +27,9 @@ METHODS = ("importance", "adaptive")
 MANY = 0.1
 """Share of data with a high k-hat above which a good one of the others may be luck."""
 
+MOST = 0.5
+"""Share above which a good one is luck."""
+
 _LUCK = 0.2
 """One to two standard deviations of k-hat at 1,000 draws, for one and the same q."""
 
@@ -135,8 +138,9 @@ def believable(
     n = len(split)
     k, error = columns["pareto_k"], columns["log_px_mcse"]
     threshold = good_k(settings.num_samples)
-    if float((k > threshold).double().mean()) > MANY:
-        threshold -= _LUCK
+    high = float((k > threshold).double().mean())
+    if high > MANY:
+        threshold = -torch.inf if high > MOST else threshold - _LUCK
     good = (k <= threshold) | (k.isnan() & (error == 0))
     belief = Belief(
         np.full(n, "importance", dtype=object), good.numpy().copy(), np.full(n, settings.num_samples), settings
@@ -173,12 +177,12 @@ def _improved(
     num_draws = max(10, settings.num_samples // 10)
     good_rows = (good & ~empty).nonzero().flatten()
     for rows in _parts(good_rows, num_draws, density.max_rows):
-        seen, cost = missed_by_q(density, rows, log_px[rows], highest[rows], num_draws)
-        evaluations[rows] += cost
+        seen = missed_by_q(density, rows, log_px[rows], highest[rows], num_draws)
+        evaluations[rows] += seen.evaluations
         bar.update(len(rows))
         some = seen.missed.nonzero().flatten()
         if len(some):
-            missed.append((rows[some.cpu()], Probe(seen.missed[some], seen.peaks[:, some])))
+            missed.append((rows[some.cpu()], seen.of(some)))
     for rows, seen in missed:
         yield rows, improve(density, rows, settings, seen)
     for rows in _parts((~good).nonzero().flatten(), max(100, num_draws), density.max_rows):

@@ -35,7 +35,7 @@ def test_the_distribution_and_weighted_draws_are_those_of_the_exact_posterior(wr
 def test_two_modes_are_two_components():
     x = torch.linspace(0.8, 2.0, 5).double()
     found = refine(two_modes(), x, num_samples=1000, **QUIET)
-    assert found.loc.shape[1] == 3
+    assert found.loc.shape[1] == 4  # from q, and from three climbs
     drawn = found.resampled(1000, seed=0)["z"]
     assert ((drawn > 0).double().mean(0) - 0.5).abs().max() < 0.15
     assert found.distribution.log_prob(x.sqrt()[:, None]).exp().min() > 0.1

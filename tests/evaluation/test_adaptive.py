@@ -42,7 +42,8 @@ def test_data_with_a_good_k_hat_keep_their_numbers():
     assert (found.per_datum.method == "importance").all()
     pd.testing.assert_frame_equal(found.per_datum[plain.per_datum.columns], plain.per_datum, check_exact=True)
     assert found.methods == "40 of 40 by importance sampling"
-    assert found.per_datum.evaluations.max() < 1.25 * 1000
+    assert found.per_datum.evaluations.mean() < 1.25 * 1000
+    assert found.per_datum.evaluations.max() < 1.65 * 1000  # where a climb goes on
 
 
 def test_only_data_with_a_high_k_hat_change():
@@ -65,6 +66,32 @@ def test_a_mode_that_q_misses_is_found_from_the_prior():
     assert (right | ~found.per_datum.believed).all()
     assert right.mean() > 0.9
     assert "more than 5 % of p(x) was found where q's draws have none, for 12 data" in repr(found)
+
+
+def test_a_mode_in_the_tail_of_the_prior_with_a_seventh_of_the_mass_is_found():
+    modes, widths = torch.tensor([[-0.2, 0.7], [1.9, 1.9]]).double(), torch.tensor([0.06, 0.07]).double()
+    share = torch.tensor([6 / 7, 1 / 7]).double()
+    prior = dist.Normal(torch.zeros(2).double(), 1.0).to_event(1)
+    x = torch.zeros(60).double()
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", prior)
+            parts = dist.Normal(modes, widths.unsqueeze(-1).expand(2, 2)).to_event(1).log_prob(z.unsqueeze(-2))
+            # so that the posterior is the mixture and p(x) is one
+            pyro.factor("seen", (parts + share.log()).logsumexp(-1) - prior.log_prob(z))
+            pyro.sample("x", dist.Normal(torch.zeros_like(x), (2 * math.pi) ** -0.5), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(modes[0], 0.03).expand((len(x), 2)).to_event(1))
+
+    found = adaptive(Program(model, guide), x).per_datum
+    right = found.log_px.abs() < 4 * found.log_px_mcse + 0.01
+    # found for 85 % of 300 data, and no other number than of one mode or of both
+    assert right.sum() > 60 * 0.85 - 4 * math.sqrt(60 * 0.85 * 0.15)
+    one = (found.log_px - math.log(6 / 7)).abs() < 4 * found.log_px_mcse + 0.01
+    assert (right | one).all()
 
 
 def mixture(n=40):
