@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from jsonargparse import Namespace
 
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.formatter import Formatter
 
 __all__ = ["Command"]
 
@@ -42,9 +43,10 @@ class Command:
         """A parser of its options, without the `defaults`; see `Parser` for an outline."""
         parser = Parser(
             prog=f"ppl-vae {self.name}",
-            description=f"{self.about}.",
+            description=f"{self.about[0].upper()}{self.about[1:]}.",
             print_config="--print-%s",
             allow_abbrev=False,
+            formatter_class=Formatter,
             outline=outline,
         )
         self.parser(parser)

@@ -15,7 +15,7 @@ from typing import Any
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
 from ppl_vae.cli.failures import did_you_mean
-from ppl_vae.cli.source import choices, title
+from ppl_vae.cli.source import choices
 
 __all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
 
@@ -85,22 +85,43 @@ class Parser(ArgumentParser):
         super().__init__(*args, **kwargs)
         self.outline = outline
         self.components: dict[str, frozenset[str]] = {}
+        self.numbers: dict[str, str] = {}
+        self._within: Any = self
+
+    def section(self, title: str) -> None:
+        """The heading of the options that follow."""
+        self._within = self.add_argument_group(title)
+
+    def numbers_named(self, words: Sequence[str]) -> list[str]:
+        """The words of a command line, with a number in the place of a component as an argument of its class."""
+        found: list[str] = []
+        for option, equals, value in (word.partition("=") for word in words):
+            if not equals and found and found[-1].removeprefix("--") in self.numbers:
+                option, value = found.pop(), option
+            if option.removeprefix("--") in self.numbers and _is_number(value):
+                cls, _, argument = self.numbers[option.removeprefix("--")].partition(".")
+                found += [f"{option}={cls}", f"{option}.{argument}={value}"]
+            else:
+                found += [option, value] if value and not equals else [option + equals + value]
+        return found
 
     def option(self, name: str, **kwargs: Any) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool."""
         aliases = dict.fromkeys([name, name.replace("-", "_").replace("__", "--")])
         if kwargs.get("type") is bool:
             kwargs = {k: v for k, v in kwargs.items() if k != "type"} | {"action": ActionYesNo(no_prefix="no-")}
-        self.add_argument(*aliases, **kwargs)
+        self._within.add_argument(*aliases, **kwargs)
 
     def component(
         self,
         base: str,
         name: str,
+        about: str,
         *,
         skip: Callable[[Any], Collection[str]] = lambda base: (),
         usual: str = "",
         among: str | None = None,
+        number: str = "",
     ) -> None:
         """An option `--name Class` with `--name.argument value`; `--name.help Class` explains.
 
@@ -110,20 +131,25 @@ class Parser(ArgumentParser):
             The class that is chosen a subclass of, as "module:name".
         name
             Of the option, without its dashes.
+        about
+            What it is, in a few words.
         skip
             Of the base, parameters of constructors that are no options.
         usual
             What is said of the class that is taken where none is chosen.
         among
             The module whose classes are offered; by default that of the base.
+        number
+            "Class.argument" that a number in the place of a class stands for.
         """
+        if number:
+            self.numbers[name] = number
         module, _, cls = base.partition(":")
-        about = f"one of {', '.join(choices(cls, among or module))}{usual}"
+        offered = [*choices(cls, among or module), *(["or a number"] if number else [])]
+        about = f"{about}: {', '.join(offered)}{usual}"
         if self.outline:
             self.components[name] = frozenset()
-            more = f"; --{name}.ARGUMENT VALUE sets an argument of its constructor, --{name}.help NAME lists them"
-            group = self.add_argument_group(title(cls, among or module))
-            group.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about + more)
+            self._within.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about)
             return
         found = resolve_name(base)
         if among is not None:
@@ -226,6 +252,13 @@ class Parser(ArgumentParser):
         if found := re.search(r'(?s)Parser key "(.+?)": (File does not exist|Path is not).*?: (.+)', message):
             return f"--{found[1]} expects a file, got {found[3].strip()}, which is none; correct the path"
         return f"{re.sub(r'Parser key .(.+?).: ', lambda m: f'--{m[1]}: ', message)}; {see}"
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return bool(float(word) == float(word))
+    except ValueError:
+        return False
 
 
 def _type(said: str) -> str:

@@ -44,6 +44,7 @@ def _run(command: Command, words: list[str]) -> int:
     outline = command.new_parser(outline=True)
     refuse_endless(words, ["config", *outline.components])
     bound_values()
+    words = outline.numbers_named(words)
     if not any(word.partition("=")[0] == "--import" for word in words):  # whose classes the help lists, too
         outline.set_defaults(dict(command.defaults))
         outline.check(words)

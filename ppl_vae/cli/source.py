@@ -10,7 +10,7 @@ from typing import Any
 
 import ppl_vae
 
-__all__ = ["choices", "listed", "literal", "title"]
+__all__ = ["choices", "listed", "literal"]
 
 
 def listed(module: str) -> tuple[str, ...]:
@@ -42,12 +42,6 @@ def choices(base: str, among: str) -> list[str]:
     concrete = [name for name, node in defined.items() if not _is_abstract(node)]
     imported = [name for name in offered if name not in defined]
     return [name for name in (*imported, *concrete) if name in found & set(offered) - {base}]
-
-
-def title(base: str, among: str) -> str:
-    """The first line of the docstring of a class; its name where the module does not define it."""
-    node = dict(_classes(among)).get(base)
-    return ((node and ast.get_docstring(node)) or base).splitlines()[0].removesuffix(".")
 
 
 def _assigned(module: str, name: str) -> Any:

@@ -304,7 +304,7 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
             ["--prior.num_components", 7],
             "--prior.num_components expects a class with this argument, got Standard",
         ),
-        (["--beta", 4], "--beta expects one of Constant, Linear, Cyclical, got '4'; name one of them"),
+        (["--beta", "four"], "--beta expects one of Constant, Linear, Cyclical, or a number, got 'four'"),
         (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
         (
             ["--prior", "GaussianMixture", "--prior.num_components", "x"],
@@ -462,3 +462,23 @@ def test_every_command_is_one_record_and_listed():
     assert {name.replace("-", "_") for name in commands.COMMANDS} == files
     for command in commands.COMMANDS.values():
         assert set(command.defaults) <= set(command.new_parser().components)
+
+
+def test_help_names_an_option_once_with_its_default_and_no_type(capsys):
+    with pytest.raises(SystemExit):
+        run("train", "--help")
+    shown = capsys.readouterr().out
+    assert "--batch-size SIZE" in shown
+    assert "data a batch (128)" in shown
+    assert not [word for word in ("--batch_size", "type:", "default:", "null", "+ ") if word in shown]
+    assert len(shown.splitlines()) < 115
+    assert [line for line in shown.splitlines() if line.startswith(("data:", "model;", "training:", "run:"))]
+    with pytest.raises(SystemExit):
+        run("fit-prior", "--help")
+    assert "folder of the new run (required)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("--beta", "4"), ("--beta=4",), ("--beta", "Constant", "--beta.beta", "4")])
+def test_a_number_is_a_constant_beta(words, tmp_path):
+    assert run("train", *words, "--epochs", 1, "--take", 40, "--run", tmp_path / "run") == 0
+    assert ppl_vae.load(tmp_path / "run").history.beta.iloc[-1] == 4

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from ppl_vae import data, objectives
-from ppl_vae.cli.source import choices, listed, literal, title
+from ppl_vae.cli.source import choices, listed, literal
 from ppl_vae.cli.stored_run import DATA_SETS
 from ppl_vae.vae.context_to import Part
 
@@ -37,8 +37,6 @@ def test_the_offered_classes_are_the_concrete_ones(path):
     found = choices(name, BASES[path] or module)
     assert set(found) == offered
     assert len(found) == len(offered)
-    if not BASES[path]:
-        assert title(name, module) == base.__doc__.splitlines()[0].removesuffix(".")
 
 
 def test_names_are_those_of_the_package():

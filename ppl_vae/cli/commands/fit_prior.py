@@ -17,7 +17,7 @@ __all__ = ["COMMAND"]
 
 def _options(parser: Parser) -> None:
     add_run_options(parser)
-    parser.component("ppl_vae.priors:Prior", "prior", skip=attrgetter("linked"))
+    parser.component("ppl_vae.priors:Prior", "prior", "p(z)", skip=attrgetter("linked"))
     parser.option("--epochs", type=int, default=100, help="passes over the data")
     parser.option("--batch-size", type=int, default=128, help="data a batch")
     parser.option("--learning-rate", type=PositiveFloat, default=1e-2, help="peak of Adam's one-cycle schedule")

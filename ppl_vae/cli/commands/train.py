@@ -29,7 +29,8 @@ _FILES = "table (.csv, .tsv, .parquet), .npy, .npz, .h5ad, documents (.feat, .sv
 def _options(parser: Parser) -> None:
     parser.import_option()
     parser.config_option()
-    parser.add_argument("--data", default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
+    parser.section("data")
+    parser.option("--data", default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
     _table_options(parser)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
@@ -38,20 +39,29 @@ def _options(parser: Parser) -> None:
     parser.option("--conditional", type=bool, default=False, help="condition on the labels")
     parser.option("--take", type=int | None, help="only so many data of each split")
     parser.option("--download", type=bool, default=False, help="download missing data")
-    about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
-    parser.option("--latent-dim", type=int | list[int], default=8, help=about)
-    parser.component("ppl_vae.priors:Prior", "prior", skip=attrgetter("linked"))
-    usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
-    parser.component("ppl_vae.likelihoods:Likelihood", "likelihood", skip=_of_data, usual=usual)
-    parser.component("ppl_vae.posteriors:Posterior", "posterior", skip=parameters)
-    for role in ("encoder", "decoder"):
-        parser.component("ppl_vae.nets:Network", role, skip=lambda base: [*base.linked, "masked", "levels"])
-    parser.component("ppl_vae.corruptions:Corruption", "corruption", skip=attrgetter("linked"), usual=" (none)")
-    parser.component("pyro.infer:ELBO", "objective", skip=_pyros_own, among="ppl_vae.objectives")
-    parser.component("ppl_vae.objectives:BetaSchedule", "beta")
+    parser.option("--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
+    parser.section("model; --prior.ARGUMENT VALUE sets an argument of a class, --prior.help NAME lists them")
+    _model_options(parser)
+    parser.section("training")
+    parser.component("pyro.infer:ELBO", "objective", "what is maximized", skip=_pyros_own, among="ppl_vae.objectives")
+    parser.component("ppl_vae.objectives:BetaSchedule", "beta", "weight of the KL", number="Constant.beta")
     _step_options(parser)
+    parser.section("run")
     parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
     parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
+
+
+def _model_options(parser: Parser) -> None:
+    about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
+    parser.option("--latent-dim", type=int | list[int], default=8, help=about)
+    parser.component("ppl_vae.priors:Prior", "prior", "p(z)", skip=attrgetter("linked"))
+    usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
+    parser.component("ppl_vae.likelihoods:Likelihood", "likelihood", "p(x | z)", skip=_of_data, usual=usual)
+    parser.component("ppl_vae.posteriors:Posterior", "posterior", "q(z | x)", skip=parameters)
+    for role, about in (("encoder", "network of q(z | x)"), ("decoder", "network of p(x | z)")):
+        parser.component("ppl_vae.nets:Network", role, about, skip=lambda base: [*base.linked, "masked", "levels"])
+    about = "noise on what the encoder sees"
+    parser.component("ppl_vae.corruptions:Corruption", "corruption", about, skip=attrgetter("linked"), usual=" (none)")
 
 
 def _step_options(parser: Parser) -> None:
@@ -68,7 +78,6 @@ def _step_options(parser: Parser) -> None:
     parser.option("--encoder-steps", type=PositiveInt, default=1, help="steps for each one of all parameters, not q's")
     parser.option("--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
-    parser.option("--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
     parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
     about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
     parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
@@ -85,7 +94,7 @@ def _table_options(parser: Parser) -> None:
     )
     about = "what is given the context: prior, encoder, decoder, or several (all)"
     part_of_vae = Literal[literal("ppl_vae.vae.context_to", "Part")]  # type: ignore[valid-type]
-    parser.option("--context-to", type=part_of_vae, nargs="+", help=about)
+    parser.option("--context-to", type=part_of_vae, nargs="+", metavar="PART", help=about)
     parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
