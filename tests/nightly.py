@@ -3,8 +3,8 @@
     python tests/nightly.py [NAME[+NAME ...] ...] [-- PYTEST OPTIONS]
 
 Each word is one run of the suite under all the variants it names; `all` is every combination of prior, likelihood and
-posterior, of which the suite takes fewer. Without a word all of `RUNS` are made, which cover
-every variant; one that fails is narrowed down by naming its variants one by one. Seeds are shifted by
+posterior, and of prior, posterior and objective, of which the suite takes fewer. Without a word all of `RUNS` are made,
+which cover every variant; one that fails is narrowed down by naming its variants one by one. Seeds are shifted by
 `PPL_VAE_TEST_SEED` and the default dtype set by `PPL_VAE_TEST_DTYPE`, which `conftest.py` reads.
 """
 
