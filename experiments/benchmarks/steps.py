@@ -359,7 +359,8 @@ def contend(name: str, setup: str, batch: int, steps: int, threads: int, parent:
 
 def race(setup: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     """Medians of each contender, and what else it says at the end."""
-    context, running = multiprocessing.get_context("spawn"), {}
+    context, running = multiprocessing.get_context("forkserver"), {}
+    context.set_forkserver_preload(["torch", "pyro", "ppl_vae.training", "ppl_vae.vae"])
     for name in args.contenders:
         ours_too, theirs = context.Pipe()
         process = context.Process(target=contend, args=(name, setup, batch, args.steps, args.threads, theirs))

@@ -1,32 +1,24 @@
-"""Every script and notebook of `experiments`, run as a reader would run it, with tiny settings on embedded data."""
+"""Every script of `experiments`, run as a reader would run it, with tiny settings on embedded data."""
 
 import json
 import math
 import runpy
-import shlex
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import forked
-import nbformat
 import numpy as np
 import pandas as pd
 import pyro.distributions as dist
 import pytest
 import torch
-from nbclient import NotebookClient
 from pyro import poutine
+from scripts import EXPERIMENTS, found_by
 
 import ppl_vae
 from ppl_vae.data import Column
 
-DTYPE = torch.get_default_dtype()
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-SCRIPTS = sorted([*EXPERIMENTS.glob("*.py"), *EXPERIMENTS.glob("benchmarks/*.py")])
+SCRIPTS = sorted(EXPERIMENTS.glob("*.py"))
 SCRIPTS.remove(EXPERIMENTS / "results_file.py")  # what they share
-sys.path.append(str(EXPERIMENTS))  # where Python looks for it when it runs one
-NOTEBOOKS = sorted(EXPERIMENTS.glob("*.ipynb"))
 
 TINY = {
     "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
@@ -38,15 +30,12 @@ TINY = {
     "--out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
-    "benchmarks/check_guide.py": "--num-data 40 80 --num-samples 30 60 --out out.json",
-    "why_q.py": "--data digits --epochs 1 --take 5 --samples 10 300 --temperatures 2 8 --num-points 65 "
+    "why_q.py": "--data digits --epochs 1 --take 5 --samples 10 300 --temperatures 2 --num-points 65 "
     "--figure figure.png --out out.json",
     "walk_manifold.py": "--epochs 1 --take 200 --latent-dim 3 --pairs 3 --steps 13 --frames 2 --figure figure.png "
     "--gif walk.gif --out out.json",
     "denoise.py": "--noises 'Gaussian, sd 0.5' 'masking, rate 0.5' --epochs 1 --take 60 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
-    "benchmarks/hmc.py": "--num-data 3 --latent-dim 2 --epochs 1 --warmup 50 --num-samples 30 --rounds 1 "
-    "--out out.json",
     "disentangle.py": "--betas 1 4 --seeds 0 1 --epochs 1 --train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
     "--figure figure.png --out out.json",
     "topics.py": "--data-dir data --epochs 2 --latent-dim 3 --hidden-dims 8 --num-samples 30 --words data/words.txt "
@@ -57,34 +46,9 @@ TINY = {
     "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
     "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
     "--figure figure.png --out out.json",
-    "benchmarks/scvi_tools.py": "split.npz --epochs 1 --out scvi.npz",  # where it is; else test_cells_experiment.py
     "anomalies.py": "--tables wine --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
     "--figure figure.png --out out.json",
-    "benchmarks/steps.py": "--rounds 1 --steps 2 --setups flow:4 --contenders 'by hand' called numpyro --out out.json",
-    "benchmarks/devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
-    "--models standard --out out.json",
-    "benchmarks/error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
-    "benchmarks/kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
-    "benchmarks/scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
-    "benchmarks/wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
-    "benchmarks/processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
-    "benchmarks/mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
-}
-TINY_NOTEBOOK = {
-    "PPL_VAE_NOTEBOOK_DATA": "digits",
-    "PPL_VAE_EPOCHS": "1",
-    "PPL_VAE_TRAIN": "60",
-    "PPL_VAE_TEST": "30",
-    "PPL_VAE_NUM_SAMPLES": "30",
-    "PPL_VAE_NUM_COMPONENTS": "8",
-    "PPL_VAE_HIGH_DIM": "4",
-    "PPL_VAE_RUNS": "runs",
-    "PPL_VAE_SUBSET": "4",
-    "PPL_VAE_NUM_STEPS": "50",
-    "PPL_VAE_NUM_SIMULATIONS": "100",
-    "PPL_VAE_NUM_TEMPERATURES": "5",
-    "OMP_NUM_THREADS": "1",
 }
 
 
@@ -143,15 +107,6 @@ def swap_likelihoods(found, printed):
         assert run["bits/dim"] == pytest.approx(run["nll (nats/datum)"] / elements, abs=1e-3)
         assert found["data"][name]["checksum"]
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
-
-
-def check_guide(found, printed):
-    cells = found["cells"]
-    assert [(c["N"], c["S"]) for c in cells] == [(40, 30), (80, 30), (40, 60), (80, 60)]
-    assert all(c["seconds"] > 0 for c in cells)
-    assert found["largest"] == cells[-1]
-    assert set(found["exponents"]) == {"N", "S"}
-    assert "seconds ~ N^" in printed
 
 
 def why_q(found, printed):
@@ -253,37 +208,6 @@ def anomalies(found, printed):
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def hmc(found, printed):
-    ours, nuts = found["samplers"]["hmc"], found["samplers"]["NUTS"]
-    assert found["ratio"]["ESS/s"] == pytest.approx(ours["ESS/s"] / nuts["ESS/s"])
-    assert (ours["chains"], nuts["chains"]) == (8, 1)
-    assert f"{found['ratio']['ESS/s']:.1f} times the ESS/s" in printed
-
-
-def scores(found, printed):
-    table = found["table"]
-    assert set(table) >= {"products", "by hand", "evaluate", "check_guide", "ais from q", "hmc", "inference_gaps"}
-    assert all(row["this"] > 0 and row["first / this"] == 1 for row in table.values())
-    assert "evaluate" in printed
-
-
-def devices(found, printed):
-    verbs = [row["verb"] for row in found["rows"]]
-    assert verbs == ["fit", "fit", "evaluate", "ais", "hmc", "inference_gaps", "to_arviz", "encode", "step"]
-    assert all(row["seconds"] > 0 for row in found["rows"])
-    assert all(row.get("largest_difference", 0) == 0 for row in found["rows"])  # the CPU against itself
-    assert "verb evaluate" in printed
-
-
-def error_bars(found, printed):
-    assert len(found["coverage"]) == 5
-    for row in found["coverage"].values():
-        assert 0 < row["num_good"] == round(60 * row["share_good"])
-        assert 0.5 < row["log_px"] <= 1  # 60 data bound no more
-    assert "0.95 promised" in printed
-    assert torch.get_default_dtype() == DTYPE
-
-
 def sequences(found, printed):
     assert set(found["nets"]) == {"dense", "convolutional", "recurrent"}
     sizes = [net["weights"] for net in found["nets"].values()]
@@ -294,33 +218,6 @@ def sequences(found, printed):
         assert net["above_the_true_model"] == pytest.approx(net["nll"] - found["true_model"]["nll"], abs=1e-4)
         assert net["tried"][str(net["rate"])] == max(net["tried"].values(), key=lambda one: one["validation_elbo"])
     assert "the model that made them" in printed
-
-
-def wide(found, printed):
-    assert max(found["above_the_data_bytes"].values()) < found["bound_bytes"]
-    assert found["sparse_bytes"] < found["dense_bytes"] / 5
-    assert found["splits"] == {"train": 160, "validation": 20, "test": 20}
-    assert math.isfinite(found["elbo"])
-    assert "200 x 13,488 counts" in printed
-
-
-def processes(found, printed):
-    assert set(found["steps"]) == {"8", "16"}
-    for step in found["steps"].values():
-        assert step["efficiency"] == pytest.approx(step["one_ms"] / step["two_ms"])
-        assert step["cpu_efficiency"] == pytest.approx(step["one_cpu_ms"] / step["two_cpu_ms"])
-    assert found["model"]["gradient_bytes"] == max(map(int, found["messages_s"]))
-    assert set(found["model"]["rows_each_for_0.9"]) == {"2", "8", "64", "512"}
-    assert "16 rows each" in printed
-
-
-def steps(found, printed):
-    (setup,) = found["setups"].values()
-    assert list(setup["contenders"]) == ["by hand", "called", "numpyro"]
-    losses = [row["loss"] for row in setup["contenders"].values()]
-    assert max(losses) - min(losses) < 0.05 * losses[0]
-    assert setup["contenders"]["by hand"]["of by hand"] == 1
-    assert "flow:4, 1 threads" in printed
 
 
 def documents_in_files():
@@ -430,91 +327,16 @@ FILES = {"topics.py": documents_in_files, "tables.py": adult_in_files}
 """What writes the files that a script reads."""
 
 
-def kills(found, printed):
-    assert found["identical"] == found["killed"] == found["trainings"] == 17
-    assert len(found["kinds"]) == 17
-    assert "17 of 17 identical" in printed
-
-
-def mutations(found, printed):
-    assert (found["executed"], found["broke"], found["hung"]) == (0, 0, 0)
-    assert found["noticed"] == found["flips"] == 3
-    assert found["refused"] == found["whole"] == 2
-    assert "0 executed" in printed
-
-
-def path(file):
-    return file.relative_to(EXPERIMENTS).as_posix()
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=path)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_script(script, tmp_path, monkeypatch, capsys):
-    assert path(script) in TINY, f"give {path(script)} tiny settings in TINY, and a check of what it finds"
+    assert script.name in TINY, f"give {script.name} tiny settings in TINY, and a check of what it finds"
     monkeypatch.chdir(tmp_path)
-    if path(script) in FILES:
+    if script.name in FILES:
         for folder in ("counts", "tables"):
             (tmp_path / "data" / folder).mkdir(parents=True)
-        FILES[path(script)]()
-    if script.stem == "scvi_tools":
-        pytest.importorskip("scvi")
-    words = [str(script), *shlex.split(TINY[path(script)])]
-    if "os.fork" in script.read_text():  # other tests' threads would not live on in the children
-        printed = forked.run(*words)
-    else:
-        monkeypatch.setattr(sys, "argv", words)
-        runpy.run_path(str(script), run_name="__main__")
-        printed = capsys.readouterr().out
-    out = Path("out.json")
-    found = json.loads(out.read_text()) if out.exists() else None
-    globals()[script.stem](found, printed)
+        FILES[script.name]()
+    globals()[script.stem](*found_by(script, TINY[script.name], monkeypatch, capsys))
 
 
 def test_settings_name_scripts():
-    assert set(TINY) == set(map(path, SCRIPTS))
-
-
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=path)
-def test_notebook_runs(file, tmp_path, monkeypatch):
-    for name, value in TINY_NOTEBOOK.items():
-        monkeypatch.setenv(name, value)
-    notebook = nbformat.read(file, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
-    check_outputs(file, notebook)
-    assert any("digits" in text for text in texts(notebook))
-
-
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=path)
-def test_notebook_is_stored_with_outputs(file):
-    """All cells run once, in order, and nothing that only one machine or one day would say."""
-    notebook = nbformat.read(file, as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    check_outputs(file, notebook)
-    assert file.stat().st_size < 1.5e6
-    for text in texts(notebook):
-        assert not any(sign in text for sign in ("/home/", "/root/", "/Users/", "/tmp/", "site-packages"))
-
-
-IN_TABLES = {  # what is compared, and in how many tables
-    "compare_priors.ipynb": (("StandardNormal", "GaussianMixture", "VampPrior", "FlowPrior"), 4),
-    "diagnose_mnist.ipynb": (("DiagonalNormal", "FullRankNormal", "IAF"), 6),
-    "manifold.ipynb": (("PCA", "LDA", "KernelPCA", "Isomap", "LLE", "t-SNE", "Autoencoder", "VAE"), 1),
-}
-
-
-def check_outputs(file, notebook):
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [output.text for output in outputs if output.get("name") == "stderr"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 7
-    names, tables = IN_TABLES[file.name]
-    for name in names:
-        assert sum(name in text for text in texts(notebook)) >= tables
-
-
-def texts(notebook):
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return [o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in outputs]
+    assert set(TINY) == {script.name for script in SCRIPTS}
