@@ -1,6 +1,7 @@
 import os
 import random
 import re
+from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
+import ppl_vae
 from ppl_vae import isolation, split
 
 build = import_module("ppl_vae.vae.build")  # the module, not the function of that name
@@ -74,6 +76,13 @@ def coarse(monkeypatch):
         imsave(path, canvas.buffer_rgba())
 
     monkeypatch.setattr(Figure, "savefig", saved)
+
+
+@pytest.fixture
+def no_sbc(monkeypatch):
+    """`diagnose` without its slowest part, which simulates 2,000 data: for tests of something else."""
+    few = [one for one in ppl_vae.diagnostics.DIAGNOSTICS if one.name != "simulation_based_calibration"]
+    monkeypatch.setattr(ppl_vae, "diagnose", partial(ppl_vae.diagnose, diagnostics=few))
 
 
 def pytest_runtest_setup(item):

@@ -3,17 +3,15 @@ import json
 import re
 import runpy
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-import ppl_vae
 from ppl_vae import corruptions, data, likelihoods, nets, objectives, posteriors, priors
 from ppl_vae.cli import commands, main
-from ppl_vae.diagnostics import DIAGNOSTICS, groups, open_tree
+from ppl_vae.diagnostics import groups, open_tree
 from ppl_vae.vae.recipe import COMPONENTS
 
 pytestmark = pytest.mark.usefixtures("coarse")
@@ -178,6 +176,7 @@ def test_options_can_come_from_a_file(trained, tmp_path, capsys):
     ).read_text().split('"seconds"')[0]
 
 
+@pytest.mark.usefixtures("no_sbc")
 def test_conditional_runs(trained, capsys):
     folder = trained("conditional", "--conditional")
     assert run("sample", folder, "--label", 3, "--num", 4) == 0
@@ -442,13 +441,10 @@ def test_help_and_mistakes(capsys):
     assert "load expects a run folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_sbc")  # `make demo` runs it whole
 def test_the_demo_prints_one_table_per_likelihood(tmp_path, capsys, monkeypatch):
     load = data.load
     monkeypatch.setattr(data, "load", lambda *args, **kwargs: load(*args, **kwargs).take(150, 30, 40))
-    of_few = partial(
-        ppl_vae.diagnose, diagnostics=[one for one in DIAGNOSTICS if one.name != "simulation_based_calibration"]
-    )
-    monkeypatch.setattr(ppl_vae, "diagnose", of_few)  # `make demo` runs it whole
     assert run("demo", "--out", tmp_path, "--epochs", 2, "--num-samples", 30) == 0
     shown = capsys.readouterr().out
     assert "Bernoulli, a mass, 40 test data" in shown

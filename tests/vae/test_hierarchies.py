@@ -132,7 +132,7 @@ def test_from_fit_to_load(tmp_path):
 
 
 @pytest.mark.usefixtures("coarse")
-@pytest.mark.usefixtures("coarse")
+@pytest.mark.usefixtures("coarse", "no_sbc")
 def test_on_the_command_line(tmp_path, capsys):
     folder = tmp_path / "run"
     words = ["--data", "digits", "--take", "30", "--epochs", "2", "--device", "cpu", "--latent-dim", "[2, 3, 4]"]
