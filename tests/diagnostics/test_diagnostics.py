@@ -254,7 +254,7 @@ def test_the_bias_of_log_p_is_the_one_reported():
 
 def test_modules_are_found_by_their_old_names():
     with pytest.warns(DeprecationWarning, match=r"is ppl_vae.diagnostics.results.arviz_io now"):
-        assert diagnostics.arviz_io.group is group
+        assert diagnostics.arviz_io.is_tree is is_tree
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         diagnostics.nonsense  # noqa: B018
 

@@ -1,6 +1,7 @@
 """All code that depends on the version of ArviZ: 0.23 has InferenceData, 1.x an xarray DataTree.
 
-ArviZ is imported on first use: it takes two seconds, and fails where no cache folder can be created.
+ArviZ is imported on first use: it takes two seconds, and fails where no cache folder can be created. Nothing here needs
+torch, so that the tests run under ArviZ 1.x without it; `group` and `groups` are checked where the room exports them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ppl_vae.arguments import checked
 from ppl_vae.libraries import xr
 
 __all__ = ["elpd_data", "group", "groups", "is_tree", "open_tree", "to_tree"]
@@ -47,7 +47,6 @@ def is_tree(value: Any) -> bool:
     return isinstance(value, xr.DataTree | _tree_class())
 
 
-@checked
 def groups(tree: Any) -> list[str]:
     """Names of a tree's groups.
 
@@ -63,7 +62,6 @@ def groups(tree: Any) -> list[str]:
     return list(tree.children) if isinstance(tree, xr.DataTree) else list(tree.groups())
 
 
-@checked
 def group(tree: Any, name: str) -> xr.Dataset:
     """One group of a tree.
 

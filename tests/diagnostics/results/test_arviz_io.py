@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import xarray as xr
 
 mpl.use("Agg")
 ROOT = Path(__file__).parents[3]
+WITH_PACKAGE = {"PYTHONPATH": str(ROOT)}
 MAJOR = az.__version__.split(".")[0]
 
 
@@ -55,6 +57,12 @@ def datasets():
 def _closed():
     yield
     plt.close("all")
+
+
+def test_it_needs_no_torch():
+    code = f"import runpy, sys; sys.modules['torch'] = None; runpy.run_path({arviz_io.__file__!r})"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | WITH_PACKAGE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def same(tree, datasets):
@@ -122,9 +130,8 @@ def test_other_arviz(datasets, tmp_path):
     arviz_io.to_tree(datasets).to_netcdf(str(tmp_path / f"by_{MAJOR}.nc"))
     environment = {k: v for k, v in os.environ.items() if k != "PPL_VAE_ARVIZ1_PYTHON"}
     command = [os.environ["PPL_VAE_ARVIZ1_PYTHON"], "-m", "pytest", "-q", *ALONE, __file__]
-    done = subprocess.run(
-        command, env=environment | {"PPL_VAE_EXCHANGE": str(tmp_path)}, capture_output=True, text=True, cwd=tmp_path
-    )
+    environment |= WITH_PACKAGE | {"PPL_VAE_EXCHANGE": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     files = sorted(tmp_path.glob("by_*.nc"))
     assert len(files) == 2, "the other Python has the same ArviZ"
