@@ -139,11 +139,12 @@ def needs_pyarrow() -> None:
     Raises
     ------
     ValueError
-        Where it is not installed.
+        Where it is not installed, or does not fit the other libraries: NumPy is too old for it, say.
     """
     try:
         import_module("pyarrow")
     except ImportError as error:
         raise ValueError(
-            "a .parquet file expects pyarrow, got none installed; pip install 'ppl_vae[tables]', or convert it to .csv"
+            f"a .parquet file expects pyarrow, got none that can be imported ({error}); pip install 'ppl_vae[tables]', "
+            "or convert it to .csv"
         ) from error
