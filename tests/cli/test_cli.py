@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+import ppl_vae
 from ppl_vae import corruptions, data, likelihoods, nets, objectives, posteriors, priors
 from ppl_vae.cli import commands, main
 from ppl_vae.diagnostics import groups, open_tree
