@@ -36,10 +36,10 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     """Rows with a low log p(x) under a VAE of X, where that estimate can be believed.
 
     A row is an outlier, -1, if its log p(x) is below `offset_` and its k-hat is at most `good_k_`. log p(x) is
-    estimated by draws half from q, half around the mode of p(z | x), weighted by the density of their mixture.
-    With a high k-hat it may be far too low, and is no evidence of an outlier: a
-    row with an estimate below `offset_` and a high k-hat is not judged. Its score is `offset_`, its decision 0, and it
-    is predicted as an inlier, 1; `predict` warns how many such rows there are. `assess` gives the estimates themselves.
+    estimated by draws half from q, half around the mode of p(z | x), weighted by the density of their mixture. With a
+    high k-hat it may be far too low, and is no evidence of an outlier: a row with an estimate below `offset_` and a
+    high k-hat is not judged. Its score is `offset_`, its decision 0, and it is predicted as an inlier, 1; `predict`
+    warns how many such rows there are. `assess` gives the estimates themselves.
 
     Parameters
     ----------
@@ -128,10 +128,9 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     `Bernoulli` where they are two, `OrderedLogistic` where pandas orders them, and `likelihood` is that of the numbers,
     booleans and dates. log p(x) adds densities of these to masses of those.
 
-    A row unlike all others is often one that the encoder was never trained for, so that q is far from p(z | x). k-hat
-    of draws from q alone says so for most such rows, and is good by chance for others. The draws around the mode do not
-    need q: they are from a multivariate Student t with the curvature there (Geweke 1989). Other modes are seen by q's
-    draws alone, and for latents that are not any real numbers all draws are q's.
+    A row unlike all others is often one that the encoder was never trained for, so that q is far from p(z | x), and
+    k-hat of q's draws alone is good by chance for some. The draws around the mode do not need q: they are from a
+    Student t with the curvature there (Geweke 1989), which sees one mode; latents that are not all real are q's.
 
     With `trim` it is first trained on all rows; then those with the lowest log p(x) are left out, and it is trained
     anew, from the same start, until the rows left out no longer change, three times at most: the concentration steps of
