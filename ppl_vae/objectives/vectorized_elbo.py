@@ -28,6 +28,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     differentiates_x: ClassVar[bool] = False
     """Whether the loss contains derivatives by x, which then requires a gradient inside it."""
 
+    differentiates_draws: ClassVar[bool] = True
+    """Whether the gradient passes through the draws, which must then be reparametrized."""
+
     kl: float = 1.0
     """Weight of the KL in the loss; 0 where the loss has none."""
 
@@ -53,7 +56,8 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
         """
         name = type(self).__name__
         needs.drawn(name, guide)
-        needs.reparametrized(name, guide)
+        if self.differentiates_draws:
+            needs.reparametrized(name, guide)
         self._check(model, guide)
         traces.check_sites(model, guide)
 

@@ -746,6 +746,12 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.CodePrior", "posterior=None", {"posterior": None}),
     ("ppl_vae.CodePrior", "a posterior without codes", {"posterior": Made(lambda: ppl_vae.DiagonalNormal(**SHAPES))}),
     ("ppl_vae.IAF", "latent_dim=1", {"latent_dim": 1}),
+    ("ppl_vae.objectives.Renyi", "alpha=-1", {"alpha": -1.0}),
+    ("ppl_vae.objectives.RWS", "one draw", {"num_particles": 1}),
+    ("ppl_vae.objectives.GroupedIWAE", "groups that do not divide", {"groups": 3, "num_particles": 8}),
+    ("ppl_vae.objectives.CIWAE", "weight=2", {"weight": 2.0}),
+    ("ppl_vae.objectives.BetaTCVAE", "beta=0.5", {"beta": 0.5}),
+    ("ppl_vae.objectives.BetaTCVAE", "estimator=biased", {"estimator": "biased"}),
     *((f"ppl_vae.{name}", "latent_dim=1", {"latent_dim": 1}) for name in ("RealNVP", "NeuralSpline", "MAF")),
     *((f"ppl_vae.{name}", "latent_dim=1", {"latent_dim": 1}) for name in ("PowerSpherical", "SphericalUniform")),
     *(

@@ -1,0 +1,221 @@
+"""Rényi, combined and grouped bounds, reweighted wake-sleep, capacity and total correlation: values and gradients."""
+
+import math
+
+import pyro
+import pytest
+import torch
+from matrix import described
+from matrix import loss as loss_of
+from pyro import poutine
+from pyro.infer import SVI, Trace_ELBO
+from pyro.optim import ClippedAdam
+from torch.testing import assert_close
+
+from ppl_vae import (
+    MLP,
+    VAE,
+    DiagonalNormal,
+    FullRankNormal,
+    Gaussian,
+    StandardNormal,
+    build,
+    posteriors,
+    traces,
+)
+from ppl_vae.objectives import CIWAE, IWAE, RWS, BetaTCVAE, Capacity, GroupedIWAE, Renyi
+
+D, L, N, K = 4, 2, 6, 8
+
+
+def model(posterior=DiagonalNormal, seed=0):
+    torch.manual_seed(seed)
+    linear = lambda i, o: MLP(i, o, hidden_dims=())  # noqa: E731
+    vae = VAE(StandardNormal(L), Gaussian(L, (D,), linear, scale=0.6), posterior((D,), L, linear)).double()
+    (decoder,) = vae.likelihood.net.layers
+    W, b = decoder.weight.detach(), decoder.bias.detach()
+    x = torch.randn(N, D).double()
+    marginal = torch.distributions.MultivariateNormal(b, W @ W.T + 0.36 * torch.eye(D).double())
+    return vae, x, marginal.log_prob(x)
+
+
+def loss(vae, args, objective=None, **kwargs):
+    """With its plates counted, or Pyro runs the model once more to count them, which takes random numbers."""
+    objective = objective or Trace_ELBO()
+    objective.max_plate_nesting = 1 + (objective.num_particles > 1)
+    return loss_of(vae, args, objective, **kwargs)
+
+
+def log_weights(vae, x, num=K, seed=0):
+    """Those of the draws that an objective makes from a seed, (num, n)."""
+    torch.manual_seed(seed)
+    with pyro.get_param_store().scope():
+        plate = traces.particles(num, 1)
+        with plate:
+            found, guide = traces.pair(vae, x)
+        return traces.log_weights(found, guide, traces.plates(found, len(x)), num)
+
+
+def gradients(vae, value, part):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(part.parameters()), retain_graph=True)])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0, 2.0])
+def test_renyi_is_its_formula_and_a_bound(alpha):
+    vae, x, log_p = model()
+    w = log_weights(vae, x)
+    power = 1 - alpha
+    exact = w.mean(0) if power == 0 else (w * power).exp().mean(0).log() / power
+    assert_close(loss(vae, [x], Renyi(alpha, K)), -exact.sum(), rtol=1e-12, atol=0)
+    if alpha == 0:
+        assert_close(loss(vae, [x], IWAE(K)), -exact.sum(), rtol=1e-12, atol=0)
+    many = torch.stack([-loss(vae, [x], Renyi(alpha, K), seed=s) for s in range(100)])
+    assert many.mean() - log_p.sum() < 4 * many.std() / 10
+    near = [-loss(vae, [x], Renyi(a, K)) for a in (alpha - 1e-7, alpha + 1e-7) if a >= 0]
+    for value in near:  # no jump at 1
+        assert_close(value, exact.sum(), rtol=1e-5, atol=0)
+
+
+def test_renyi_of_the_exact_posterior_is_log_p():
+    vae, x, log_p = model(FullRankNormal)
+    (decoder,), (encoder,) = vae.likelihood.net.layers, vae.posterior.net.layers
+    W = decoder.weight.detach()
+    covariance = torch.linalg.inv(torch.eye(L) + W.T @ W / 0.36)
+    A, tril = covariance @ W.T / 0.36, torch.linalg.cholesky(covariance)
+    raw = torch.expm1(tril.diagonal() - 1e-4).log() - math.log(math.e - 1)
+    with torch.no_grad():
+        encoder.weight.zero_()[:L] = A
+        encoder.bias[:L] = -A @ decoder.bias
+        encoder.bias[L:] = (tril.tril(-1) / tril.diagonal().unsqueeze(-1) + raw.diag()).flatten()
+    for objective in (Renyi(0.5, 3), Renyi(3.0, 3), CIWAE(0.3, 3), GroupedIWAE(2, 4), RWS(3)):
+        assert_close(-loss(vae, [x], objective), log_p.sum(), rtol=1e-8, atol=0)
+
+
+def test_combined_and_grouped_bounds_are_their_formulas():
+    vae, x, log_p = model()
+    w = log_weights(vae, x)
+    iwae = (w.logsumexp(0) - math.log(K)).sum()
+    assert_close(-loss(vae, [x], CIWAE(0.3, K)), 0.3 * w.mean(0).sum() + 0.7 * iwae, rtol=1e-12, atol=0)
+    groups = w.unflatten(0, (4, 2)).exp().mean(1).log().mean(0).sum()
+    assert_close(-loss(vae, [x], GroupedIWAE(4, K)), groups, rtol=1e-12, atol=0)
+    assert w.mean(0).sum() < groups < iwae < log_p.sum() + 10
+
+
+def test_reweighted_wake_sleep_has_the_bounds_value_and_gradients_of_weighted_scores():
+    vae, x, _ = model()
+    value = loss(vae, [x], RWS(K))
+    assert_close(value, loss(vae, [x], IWAE(K)), rtol=1e-12, atol=0)
+    assert_close(
+        gradients(vae, value, vae.likelihood),
+        gradients(vae, loss(vae, [x], IWAE(K)), vae.likelihood),
+        rtol=0,
+        atol=1e-9,
+    )
+    torch.manual_seed(0)
+    q = vae.posterior.given(x)
+    torch.manual_seed(0)
+    w = log_weights(vae, x)
+    with pyro.get_param_store().scope():
+        torch.manual_seed(0)
+        with traces.particles(K, 1):
+            z = poutine.trace(vae.guide).get_trace(x).nodes["z"]["value"].detach()
+    score = (w.detach().softmax(0) * q.log_prob(z)).sum()
+    assert_close(gradients(vae, value, vae.posterior), -gradients(vae, score, vae.posterior), rtol=0, atol=1e-9)
+
+
+def test_reweighted_wake_sleep_needs_no_reparametrized_draws():
+    """Of a discrete z: the model's gradient is that of the bound, its value that of a sum over both values of z."""
+
+    def of_z(x):
+        logit = pyro.param("prior", torch.tensor(0.3).double())
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", pyro.distributions.Bernoulli(logits=logit))
+            pyro.sample("x", pyro.distributions.Normal(2 * z, 1.0), obs=x)
+
+    def guide(x):
+        slope, bias = (pyro.param(name, torch.tensor(0.5).double()) for name in ("slope", "bias"))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Bernoulli(logits=slope * x + bias))
+
+    x = torch.linspace(-1, 3, 5).double()
+    step = SVI(of_z, guide, ClippedAdam({"lr": 0.1}), RWS(200))
+    torch.manual_seed(0)
+    with pyro.get_param_store().scope():
+        for _ in range(120):
+            last = step.step(x)
+        slope, bias, logit = (pyro.param(name).item() for name in ("slope", "bias", "prior"))
+    both = torch.stack([-((x - 2 * z) ** 2) / 2 for z in (0, 1)]) - math.log(2 * math.pi) / 2
+    prior = torch.tensor([-logit, logit]).double().sigmoid().log()[:, None]
+    assert abs(last + (both + prior).logsumexp(0).sum().item()) < 0.2
+    target = (both + prior).softmax(0)[1].logit()
+    assert ((slope * x + bias - target).abs() < 1.5).all()
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0])
+def test_capacity_is_its_formula_and_follows_the_warm_up(beta):
+    vae, x, _ = model()
+    q = vae.posterior.given(x)
+    kl = torch.distributions.kl_divergence(q, vae.prior.given()).mean()
+    reconstruction = loss(vae, [x]) - N * (log_q_minus_p(vae, x))
+    for nats in (0.1, 20.0):
+        found = loss(vae, [x], Capacity(nats, 3.0), beta=beta)
+        assert_close(found, reconstruction + N * 3.0 * (kl - beta * nats).abs(), rtol=1e-10, atol=0)
+
+
+def log_q_minus_p(vae, x):
+    torch.manual_seed(0)
+    with pyro.get_param_store().scope():
+        model_trace, guide = traces.pair(vae, x)
+    return (traces.total(guide.nodes["z"]) - traces.total(model_trace.nodes["z"])) / len(x)
+
+
+def test_capacity_draws_the_kl_to_a_target():
+    vae, x, _ = model()
+    optimizer = torch.optim.Adam(vae.parameters(), 0.1)
+    for step in range(250):
+        optimizer.zero_grad()
+        loss(vae, [x], Capacity(3.0, 50.0, num_particles=4), seed=step).backward()
+        optimizer.step()
+    kl = torch.distributions.kl_divergence(vae.posterior.given(x), vae.prior.given()).mean()
+    assert kl.item() == pytest.approx(3.0, abs=0.3)
+
+
+def test_total_correlation_on_all_data_is_that_of_the_mixture():
+    """With every datum in the batch, N = n, both estimators are log of the mixture of q, but for the own pair."""
+    vae, x, _ = model()
+    plain = loss(vae, [x])
+    torch.manual_seed(0)
+    with pyro.get_param_store().scope():
+        z = poutine.trace(vae.guide).get_trace(x).nodes["z"]["value"]
+    q = vae.posterior.given(x).base_dist
+    each = q.log_prob(z[:, None])  # (n of z, n of q, units)
+    mixture = each.sum(-1).logsumexp(1) - (each.logsumexp(1) - math.log(N * N)).sum(-1) - math.log(N * N)
+    assert_close(loss(vae, [x], BetaTCVAE(5.0)), plain + 4 * mixture.sum(), rtol=1e-10, atol=0)
+    several = loss(vae, [x], BetaTCVAE(5.0, "stratified", num_data=100, num_particles=3))
+    assert several.isfinite()
+    assert_close(loss(vae, [x], BetaTCVAE(1.0)), plain, rtol=1e-12, atol=0)
+
+
+def test_stratified_weights_are_unbiased_over_batches():
+    """Their mean over all batches that hold a datum weighs every q(z_i | x_j) by 1 / N."""
+    data, batch = 7, 4
+    weights = BetaTCVAE(2.0, "stratified", num_data=data)._log_weights(data, batch, torch.zeros(())).exp()
+    assert_close(weights.sum(1), torch.ones(batch))
+    own, others = weights[0, 0], weights[0, 1:]
+    assert_close(own, torch.tensor(1 / data))
+    assert_close(others.mean() * (batch - 1) / (data - 1), torch.tensor(1 / data))
+
+
+def test_what_they_cannot_do_is_refused():
+    vae, x, _ = model(FullRankNormal)
+    with pytest.raises(ValueError, match=r"BetaTCVAE expects one latent site whose units are independent"):
+        loss(vae, [x], BetaTCVAE())
+    with pytest.raises(ValueError, match="num_data of the whole data, got 3 and a batch of 6"):
+        loss(model()[0], [x], BetaTCVAE(num_data=3))
+    for objective in (Renyi(), CIWAE(), GroupedIWAE(), RWS()):
+        with pytest.raises(ValueError, match=r"expects unscaled sites"):
+            loss(vae, [x], objective, beta=0.5)
+        point = build(described(), latent_dim=2, posterior=posteriors.Point, seed=0)
+        with pytest.raises(ValueError, match=r"expects a posterior with a density, got a point mass"):
+            loss(point, [torch.ones(3, 1, 4, 4)], objective)
+    assert loss(vae, [x], Trace_ELBO()).isfinite()
