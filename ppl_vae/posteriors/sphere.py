@@ -20,7 +20,8 @@ class PowerSpherical(Posterior):
     At first kappa is near latent_dim, at which a draw lies at 60 degrees from mu, whatever the dimension. Draws are
     exact and have gradients, where those of a von Mises-Fisher are by rejection; the KL to the uniform density is in
     closed form. A sphere has no coordinates on all real numbers: diagnostics that need such (HMC, adaptive proposals)
-    leave it out, with the reason.
+    leave it out, with the reason. Codes of length 1 say little to a fresh decoder: train with a warm-up, as
+    `beta=Linear(10)`, or q may stay at the prior.
 
     Parameters
     ----------

@@ -22,6 +22,8 @@ class Command(NamedTuple):
 COMMANDS = [
     Command("trian", "trian"),
     Command("--nonsense", "--nonsense"),
+    Command("list --compatble", "--compatible"),
+    Command("list priors", "priors"),
     Command("train --data digit", "digit"),
     Command("train --data no/such/file.npy", "no/such/file.npy"),
     Command("train --data <text.txt>", "text.txt"),

@@ -15,6 +15,9 @@ from ppl_vae.cli.commands import (
     score,
     train,
 )
+from ppl_vae.cli.commands import (
+    list as list_,
+)
 
 __all__ = ["COMMANDS"]
 
@@ -33,6 +36,7 @@ COMMANDS: dict[str, Command] = {
         compare,
         demo,
         manifold,
+        list_,
     )
 }
 """By name, in the order of the overview."""
