@@ -29,8 +29,9 @@ class Beta(Posterior):
 
     Examples
     --------
-    >>> Beta((3,), latent_dim=2).distribution(torch.zeros(2, 2)).mean
-    tensor([0.5000, 0.5000])
+    >>> import torch
+    >>> Beta((3,), latent_dim=2).distribution(torch.zeros(2, 2)).mean.tolist()
+    [0.5, 0.5]
     """
 
     def param_shape(self, latent_dim: int) -> tuple[int, ...]:

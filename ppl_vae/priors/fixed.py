@@ -127,7 +127,7 @@ class StudentT(Prior):
 
     Examples
     --------
-    >>> StudentT(2, df=4.0).given().variance
+    >>> StudentT(2, df=4.0).given().variance.round(decimals=4)
     tensor([1., 1.])
     """
 
