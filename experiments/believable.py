@@ -191,8 +191,8 @@ def drawn(tables: dict[str, dict[str, pd.DataFrame]]) -> Figure:
         right.set_yticks(range(len(plain)), shares)
         right.set_ylim(-0.5, len(plain) - 0.5)
     rows[0, 0].legend(fontsize=8)
-    rows[-1, 0].set_xlabel("k-hat of plain importance sampling (the first 500 images)")
-    rows[-1, 1].set_xlabel("NLL: plain - adaptive (nats per image); bars: 95 %")
+    rows[-1, 0].set_xlabel("k-hat of plain importance sampling\n(the first 500 images)")
+    rows[-1, 1].set_xlabel("NLL: plain - adaptive\n(nats per image; bars: 95 %)")
     return figure
 
 

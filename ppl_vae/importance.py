@@ -11,9 +11,10 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Floats, NonNegative, checked
 from ppl_vae.precision import in_float64
 
-__all__ = ["FEWEST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error", "tail_error"]
+__all__ = ["FEWEST", "MOST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error", "tail_error"]
 
 FEWEST = 25  # draws, the fewest with a tail to fit
+MOST = 0.5  # share of data with a high k-hat, above which a good one of another datum may be luck
 
 
 class LogMarginal(NamedTuple):

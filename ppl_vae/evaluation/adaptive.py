@@ -16,7 +16,7 @@ from ppl_vae.draws import chunks
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.wording import data
 from ppl_vae.find_plates import find_plates
-from ppl_vae.importance import FEWEST, good_k
+from ppl_vae.importance import FEWEST, MOST, good_k
 from ppl_vae.isolation import frozen
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -26,9 +26,6 @@ __all__ = ["METHODS", "Belief", "believable", "check_method"]
 METHODS = ("importance", "adaptive")
 MANY = 0.1
 """Share of data with a high k-hat above which a good one of the others may be luck."""
-
-MOST = 0.5
-"""Share above which a good one is luck."""
 
 _LUCK = 0.2
 """One to two standard deviations of k-hat at 1,000 draws, for one and the same q."""

@@ -17,7 +17,7 @@ from ppl_vae.checksums import sealed, unsealed
 from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.wording import counted, data
 from ppl_vae.files import interpreted, written
-from ppl_vae.importance import FEWEST
+from ppl_vae.importance import FEWEST, MOST
 from ppl_vae.libraries import pd
 
 __all__ = ["Evaluation"]
@@ -187,7 +187,10 @@ class Evaluation(Comparable):
         high = float(self.per_datum["pareto_k"].gt(self.good_k).mean())
         sign = "there log p(x) may be too low and its error too small" if high else _NO_SIGN
         steady = "" if self.num_samples >= 100 else "; k-hat is unsteady for S < 100"
-        return [f"  k-hat > {self.good_k:.2f} for {high:.1%} of the data: {sign}; {unseen}{steady}"]
+        said = [f"  k-hat > {self.good_k:.2f} for {high:.1%} of the data: {sign}; {unseen}{steady}"]
+        if MOST < high < 1:
+            said.append("  a good k-hat among so many high ones may be luck; method='adaptive' tries every datum")
+        return said
 
     @checked
     def save(self, path: str | Path) -> None:

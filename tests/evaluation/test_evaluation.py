@@ -369,6 +369,10 @@ def test_the_gap_and_what_is_said_of_it():
     assert "there log p(x) may be too low and its error too small" in bad
     assert "nats per datum, a lower bound\n" in bad
     assert "unsteady for S < 100" in bad
+    vae, x, _ = ppca(s=0.5)
+    most = evaluate(vae, x, num_samples=1000, seed=0)
+    assert 0.5 < most.unreliable < 1
+    assert "may be luck; method='adaptive' tries every datum" in repr(most)
 
 
 def test_a_file_is_json_whatever_the_numbers(tmp_path):

@@ -32,7 +32,8 @@ def test_the_oldest_python_is_tested():
 
 
 def test_the_lowest_versions_are_the_lower_bounds():
-    bounds = [re.sub(r"\[.*?\]", "", re.match(r"[^,]+", wanted)[0]) for wanted in PROJECT["dependencies"]]
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["tables"]]
+    bounds = [re.sub(r"\[.*?\]", "", re.match(r"[^,]+", each)[0]) for each in wanted]
     pins = (ROOT / ".github" / "constraints-lowest.txt").read_text().splitlines()[1:]
     assert pins == [bound.replace(">=", "==") for bound in bounds]
 
