@@ -19,8 +19,8 @@ __all__ = ["CIWAE", "GroupedIWAE"]
 class CIWAE(VectorizedELBO):
     """weight * ELBO + (1 - weight) * the importance-weighted bound, of the same draws, for each datum.
 
-    The value is a bound on log p(x), between the two. The ELBO keeps the gradient by q from drowning in noise as K
-    grows, and costs tightness: at 0 it is `IWAE`, at 1 the mean of K ELBOs.
+    The value is a bound on log p(x), between the two. The ELBO keeps the signal-to-noise ratio of the gradient by q
+    from falling as K grows, and costs tightness: at 0 it is `IWAE`, at 1 the mean of K ELBOs.
 
     Parameters
     ----------

@@ -24,8 +24,10 @@ def _list(options: Namespace) -> None:
         return
     for role in combinations.ROLES:
         print(f"{role}:")
-        for name, what in combinations.described(role).items():
-            print(f"  {name:<28}{what}")
+        found = combinations.described(role)
+        width = max(map(len, found)) + 2
+        for name, what in found.items():
+            print(f"  {name:<{width}}{what}")
 
 
 def _compatible() -> list[str]:
