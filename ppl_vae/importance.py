@@ -11,9 +11,20 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Floats, NonNegative, checked
 from ppl_vae.precision import in_float64
 
-__all__ = ["FEWEST", "MOST", "LogMarginal", "good_k", "log_marginal", "psis", "standard_error", "tail_error"]
+__all__ = [
+    "FEWEST",
+    "MOST",
+    "LogMarginal",
+    "doubtful",
+    "good_k",
+    "log_marginal",
+    "psis",
+    "standard_error",
+    "tail_error",
+]
 
 FEWEST = 25  # draws, the fewest with a tail to fit
+_MANY, _LUCK = 0.1, 0.2
 MOST = 0.5  # share of data with a high k-hat, above which a good one of another datum may be luck
 
 
@@ -128,6 +139,19 @@ def tail_error(log_w: Tensor) -> Tensor:
 def _hill(ordered: Tensor) -> Tensor:
     """Mean of the values above the first row, minus the first row."""
     return (ordered[1:] - ordered[0]).mean(0)
+
+
+def doubtful(k: Tensor, num_draws: int) -> Tensor:
+    """Where k-hat is high, or may be good by luck, given k-hat of all data, (n,) to (n,).
+
+    Where more than 10 % are high, one within 0.2 of the threshold is doubtful, too: one to two standard deviations of
+    k-hat at 1,000 draws, for one and the same q. Where more than half are high, all are. NaN is not.
+    """
+    high = k > good_k(num_draws)
+    share = float(high.double().mean())
+    if share > MOST:
+        return ~k.isnan()
+    return k > good_k(num_draws) - _LUCK if share > _MANY else high
 
 
 @checked

@@ -21,7 +21,7 @@ class Relaxed(Posterior):
         return dist.RelaxedOneHotCategorical(params.new_tensor(self.temperature), logits=params[..., 0, :])
 
 
-class Uniform(Prior):
+class EqualWeights(Prior):
     """The same with equal weights."""
 
     def __init__(self, temperature):
@@ -36,7 +36,7 @@ class Uniform(Prior):
 def relaxed(temperature):
     q = Relaxed((X,), L)
     q.temperature = temperature
-    return VAE(Uniform(temperature), Bernoulli(L, (X,)), q)
+    return VAE(EqualWeights(temperature), Bernoulli(L, (X,)), q)
 
 
 def data():

@@ -16,7 +16,7 @@ from ppl_vae.draws import chunks
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.wording import data
 from ppl_vae.find_plates import find_plates
-from ppl_vae.importance import FEWEST, MOST, good_k
+from ppl_vae.importance import FEWEST, doubtful
 from ppl_vae.isolation import frozen
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -24,11 +24,6 @@ from ppl_vae.split import Split
 __all__ = ["METHODS", "Belief", "believable", "check_method"]
 
 METHODS = ("importance", "adaptive")
-MANY = 0.1
-"""Share of data with a high k-hat above which a good one of the others may be luck."""
-
-_LUCK = 0.2
-"""One to two standard deviations of k-hat at 1,000 draws, for one and the same q."""
 
 
 @dataclass
@@ -134,11 +129,7 @@ def believable(
         )
     n = len(split)
     k, error = columns["pareto_k"], columns["log_px_mcse"]
-    threshold = good_k(settings.num_samples)
-    high = float((k > threshold).double().mean())
-    if high > MANY:
-        threshold = -torch.inf if high > MOST else threshold - _LUCK
-    good = (k <= threshold) | (k.isnan() & (error == 0))
+    good = ~doubtful(k, settings.num_samples) & (~k.isnan() | (error == 0))
     belief = Belief(
         np.full(n, "importance", dtype=object), good.numpy().copy(), np.full(n, settings.num_samples), settings
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.adaptive import Density, Settings, fitted, pareto_k
-from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
+from ppl_vae.importance import FEWEST, doubtful, log_marginal, psis
 from ppl_vae.isolation import frozen
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -26,9 +26,9 @@ def refitted(
     values: Mapping[str, Tensor],
     log_w: Tensor,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draws by site, in their batch shapes, and log weights (S, n); new ones for data with a high k-hat."""
+    """Draws by site, in their batch shapes, and log weights (S, n); new ones where k-hat is `doubtful`."""
     num_samples = len(log_w)
-    bad = (pareto_k(log_w) > good_k(num_samples)).nonzero().flatten()
+    bad = doubtful(pareto_k(log_w), num_samples).nonzero().flatten()
     if not len(bad):
         return dict(values), log_w
     with frozen(program):

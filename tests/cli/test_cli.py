@@ -39,6 +39,10 @@ SETTINGS = {
     **{key: ["--prior.num_components", "4"] for key in ("VampPrior", "GaussianMixture")},
     "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
     "VectorQuantized": ["--prior", "CodePrior"],
+    **{key: ["--prior", key, "--posterior", key] for key in ("Dirichlet", "LogisticNormal")},
+    "SphericalUniform": ["--posterior", "PowerSpherical"],
+    "PowerSpherical": ["--prior", "SphericalUniform"],
+    "Uniform": ["--posterior", "Beta"],
 }
 ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 
@@ -304,7 +308,10 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
             ["--prior.num_components", 7],
             "--prior.num_components expects a class with this argument, got Standard",
         ),
-        (["--beta", "four"], "--beta expects one of Constant, Linear, Cyclical, or a number, got 'four'"),
+        (
+            ["--beta", "four"],
+            "weight of the KL: Constant, Linear, Cyclical, or a number, got 'four'",
+        ),
         (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
         (
             ["--prior", "GaussianMixture", "--prior.num_components", "x"],

@@ -13,7 +13,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from matrix import CASES, described, loss, make
+from matrix import CASES, SMALL, described, loss, make
 from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO
 from torch.testing import assert_close
 
@@ -68,7 +68,7 @@ class OneHot(Posterior):
         return dist.OneHotCategorical(logits=params[..., 0, :])
 
 
-class Uniform(Prior):
+class EqualWeights(Prior):
     def __init__(self, latent_dim):
         super().__init__()
         self.register_buffer("logits", torch.zeros(latent_dim))
@@ -116,7 +116,7 @@ def test_parts_of_ones_own():
 @pytest.mark.parametrize("case", CASES[::7], ids=str)
 def test_every_recipe_rebuilds(case):
     vae, args = make(case)
-    again = rebuild(json.loads(json.dumps(vae.recipe))).double().eval()
+    again = rebuild(json.loads(json.dumps(vae.recipe)), classes=[SMALL["flow"].func]).double().eval()
     again.load_state_dict(vae.state_dict())
     assert loss(again, args) == loss(vae, args)
     assert repr(again) == repr(vae)
@@ -257,7 +257,7 @@ def test_frozen_parameters_stay_and_do_not_warn():
 
 
 def test_a_discrete_latent_is_summed_out():
-    vae = vae_of(prior=Uniform, posterior=OneHot)
+    vae = vae_of(prior=EqualWeights, posterior=OneHot)
     q = vae.encode(X).probs
     log_p = torch.stack([vae.decode(z.expand(5, 2)).log_prob(X) for z in torch.eye(2)], -1) - math.log(2)
     assert_close(loss(vae, [X], TraceEnum_ELBO(max_plate_nesting=1)), -(q * (log_p - q.log())).sum())
