@@ -163,13 +163,9 @@ def differences(tables: dict[str, dict[str, pd.DataFrame]]) -> dict:
     """By each method, the NLL under the VampPrior less that under the standard normal, of the same images."""
     if len(tables) < 2:
         return {}
-    pairs = {key: tables["StandardNormal"][key].log_px - tables["VampPrior"][key].log_px for key in best_names(tables)}
+    standard, vamp = tables["StandardNormal"], tables["VampPrior"]
+    pairs = {key: standard[key].log_px - vamp[key].log_px for key in standard}
     return {key: {"nats": each.mean(), "se": standard_error(each)} for key, each in pairs.items()}
-
-
-def best_names(tables: dict[str, dict[str, pd.DataFrame]]) -> list[str]:
-    first, *_ = tables.values()
-    return list(first)
 
 
 def drawn(tables: dict[str, dict[str, pd.DataFrame]]) -> Figure:

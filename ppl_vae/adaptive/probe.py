@@ -91,7 +91,8 @@ class Proposal:
         """Its log density at u, (draws, n, dim) to (draws, n), in nats; `scored` there has that of q."""
         if self.mixture is None:
             return scored.log_guide
-        return self.mixture.log_prob(u, scored.log_prior, 100 * len(self.mixture.students))
+        num = len(self.mixture.students)  # draws, one of each: equal shares
+        return self.mixture.log_prob(u, scored.log_prior, num)
 
     def exceeded(self, u: Tensor, scored: Scored) -> Tensor:
         """Where a point's weight is above the highest of the proposal's own draws, (draws, n)."""

@@ -95,14 +95,15 @@ class Parser(ArgumentParser):
     def numbers_named(self, words: Sequence[str]) -> list[str]:
         """The words of a command line, with a number in the place of a component as an argument of its class."""
         found: list[str] = []
-        for option, equals, value in (word.partition("=") for word in words):
-            if not equals and found and found[-1].removeprefix("--") in self.numbers:
-                option, value = found.pop(), option
+        for word in words:
+            option, equals, value = word.partition("=")
+            if not equals and found and found[-1].removeprefix("--") in self.numbers and _is_number(word):
+                option, value = found.pop(), word
             if option.removeprefix("--") in self.numbers and _is_number(value):
                 cls, _, argument = self.numbers[option.removeprefix("--")].partition(".")
                 found += [f"{option}={cls}", f"{option}.{argument}={value}"]
             else:
-                found += [option, value] if value and not equals else [option + equals + value]
+                found.append(word)
         return found
 
     def option(self, name: str, **kwargs: Any) -> None:

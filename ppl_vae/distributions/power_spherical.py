@@ -14,7 +14,7 @@ from torch.distributions import register_kl
 from ppl_vae.distributions.beta import Beta
 from ppl_vae.precision import precise
 
-__all__ = ["PowerSpherical", "SphericalUniform"]
+__all__ = ["PowerSpherical", "SphericalUniform", "check_sphere"]
 
 Shape = Sequence[int]
 
@@ -168,6 +168,21 @@ class SphericalUniform(TorchDistribution):
     def variance(self) -> Tensor:
         """1 / d, (*batch, d)."""
         return torch.ones(self.batch_shape + self.event_shape).to(self.like) / self.event_shape[0]
+
+
+def check_sphere(latent_dim: int, name: str) -> None:
+    """Refuse the sphere in one dimension, for a prior or posterior of this name.
+
+    Raises
+    ------
+    ValueError
+        For latent_dim below 2.
+    """
+    if latent_dim < 2:
+        raise ValueError(
+            f"{name} expects latent_dim of 2 or more, got {latent_dim}, of which the sphere is two points; give 2 for "
+            "a circle"
+        )
 
 
 def _log_area(dim: int) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ppl_vae.distributions.beta import log_gamma
 from ppl_vae.precision import precise
 
-__all__ = ["Dirichlet", "LogisticNormal"]
+__all__ = ["Dirichlet", "LogisticNormal", "check_parts"]
 
 Shape = Sequence[int]
 
@@ -114,3 +114,17 @@ def _parts(logits: Tensor) -> Tensor:
 
 def _log_parts(z: Tensor) -> Tensor:
     return precise(z.clamp_min(torch.finfo(z.dtype).tiny)).log()
+
+
+def check_parts(latent_dim: int, name: str) -> None:
+    """Refuse one part, for a prior or posterior of this name.
+
+    Raises
+    ------
+    ValueError
+        For latent_dim below 2.
+    """
+    if latent_dim < 2:
+        raise ValueError(
+            f"{name} expects latent_dim of 2 or more parts, which sum to 1, got {latent_dim}; give 2 for a free number"
+        )

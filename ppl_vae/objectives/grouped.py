@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 
-from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import traces
 from ppl_vae.arguments import Count, Share, checked
-from ppl_vae.objectives import needs
-from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
+from ppl_vae.objectives.iwae import OfWeights
 
 __all__ = ["CIWAE", "GroupedIWAE"]
 
 
 @checked
-class CIWAE(VectorizedELBO):
+class CIWAE(OfWeights):
     """weight * ELBO + (1 - weight) * the importance-weighted bound, of the same draws, for each datum.
 
     The value is a bound on log p(x), between the two. The ELBO keeps the signal-to-noise ratio of the gradient by q
@@ -43,18 +40,13 @@ class CIWAE(VectorizedELBO):
         super().__init__(num_particles)
         self.weight = weight
 
-    def _check(self, model: Trace, guide: Trace) -> None:
-        needs.unscaled("CIWAE", model, guide)
-        needs.densities("CIWAE", guide)
-
-    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
-        log_w = traces.log_weights(model, guide, where, self.num_particles)
-        weighted = log_w.logsumexp(0) - math.log(self.num_particles)
-        return -(self.weight * log_w.mean(0) + (1 - self.weight) * weighted).sum()
+    def _bound(self, log_w: Tensor) -> Tensor:
+        weighted = log_w.logsumexp(0) - math.log(len(log_w))
+        return self.weight * log_w.mean(0) + (1 - self.weight) * weighted
 
 
 @checked
-class GroupedIWAE(VectorizedELBO):
+class GroupedIWAE(OfWeights):
     """The mean over M groups of the importance-weighted bound of K draws each (MIWAE), for each datum.
 
     The value is the bound of K draws, and more groups only take noise off its gradient, that by q included.
@@ -85,10 +77,6 @@ class GroupedIWAE(VectorizedELBO):
         super().__init__(num_particles)
         self.groups = groups
 
-    def _check(self, model: Trace, guide: Trace) -> None:
-        needs.unscaled("GroupedIWAE", model, guide)
-        needs.densities("GroupedIWAE", guide)
-
-    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
-        log_w = traces.log_weights(model, guide, where, self.num_particles).unflatten(0, (self.groups, -1))
-        return (math.log(log_w.shape[1]) - log_w.logsumexp(1)).mean(0).sum()
+    def _bound(self, log_w: Tensor) -> Tensor:
+        by_group = log_w.unflatten(0, (self.groups, -1))
+        return (by_group.logsumexp(1) - math.log(by_group.shape[1])).mean(0)

@@ -8,7 +8,7 @@ from pyro.poutine import Trace
 
 from ppl_vae import traces
 
-__all__ = ["densities", "drawn", "reparametrized", "something_to_weigh", "unscaled"]
+__all__ = ["densities", "drawn", "reparametrized", "something_to_weigh", "unscaled", "weights"]
 
 
 def unscaled(name: str, model: Trace, guide: Trace) -> None:
@@ -68,6 +68,18 @@ def densities(name: str, guide: Trace) -> None:
             f"{name} expects a posterior with a spread, got one code a datum (VectorQuantized): its weights and its "
             "KL are constants; use Trace_ELBO or Commitment, or another posterior"
         )
+
+
+def weights(name: str, model: Trace, guide: Trace) -> None:
+    """Refuse what has no weights p(x, z) / q(z | x) whose mean is p(x): see `unscaled` and `densities`.
+
+    Raises
+    ------
+    ValueError
+        Naming the objective.
+    """
+    unscaled(name, model, guide)
+    densities(name, guide)
 
 
 def drawn(name: str, guide: Trace) -> None:

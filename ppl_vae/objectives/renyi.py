@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 
-from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import traces
 from ppl_vae.arguments import Count, NonNegative, checked
-from ppl_vae.objectives import needs
-from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
+from ppl_vae.objectives.iwae import OfWeights
 
 __all__ = ["Renyi"]
 
 
 @checked
-class Renyi(VectorizedELBO):
+class Renyi(OfWeights):
     """The Rényi bound, E log (mean_k w_k^(1 - alpha)) / (1 - alpha), w = p(x, z) / q(z | x), for each datum.
 
     At alpha = 0 it is `IWAE`, at 1 the mean of K ELBOs. Of any alpha >= 0 the value is a bound on log p(x): a power
@@ -45,13 +42,8 @@ class Renyi(VectorizedELBO):
         super().__init__(num_particles)
         self.alpha = alpha
 
-    def _check(self, model: Trace, guide: Trace) -> None:
-        needs.unscaled("Renyi", model, guide)
-        needs.densities("Renyi", guide)
-
-    def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
-        num, power = self.num_particles, 1 - self.alpha
-        log_w = traces.log_weights(model, guide, where, num)
+    def _bound(self, log_w: Tensor) -> Tensor:
+        power = 1 - self.alpha
         if power == 0:
-            return -log_w.mean(0).sum()
-        return ((math.log(num) - (power * log_w).logsumexp(0)) / power).sum()
+            return log_w.mean(0)
+        return ((power * log_w).logsumexp(0) - math.log(len(log_w))) / power

@@ -50,8 +50,7 @@ class RWS(VectorizedELBO):
         super().__init__(num_particles)
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        needs.unscaled("RWS", model, guide)
-        needs.densities("RWS", guide)
+        needs.weights("RWS", model, guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         with _Detached():

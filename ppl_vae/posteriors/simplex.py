@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ppl_vae import distributions
 from ppl_vae.distributions import positive
+from ppl_vae.distributions.simplex import check_parts
 from ppl_vae.posteriors.posterior import Posterior
 
 __all__ = ["Dirichlet", "LogisticNormal"]
@@ -36,7 +37,7 @@ class Dirichlet(Posterior):
 
     def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """The concentration of each part."""
-        _check(latent_dim, "Dirichlet")
+        check_parts(latent_dim, "Dirichlet")
         return 1, latent_dim
 
     def distribution(self, params: Tensor) -> TorchDistribution:
@@ -66,17 +67,10 @@ class LogisticNormal(Posterior):
 
     def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """Mean and scale of the log ratios."""
-        _check(latent_dim, "LogisticNormal")
+        check_parts(latent_dim, "LogisticNormal")
         return 2, latent_dim - 1
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From means and unconstrained scales, (*leading, 2, latent_dim - 1)."""
         loc, raw_scale = params.unbind(-2)
         return distributions.LogisticNormal(loc, positive(raw_scale))
-
-
-def _check(latent_dim: int, name: str) -> None:
-    if latent_dim < 2:
-        raise ValueError(
-            f"{name} expects latent_dim of 2 or more parts, which sum to 1, got {latent_dim}; give 2 for a free number"
-        )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ppl_vae import distributions
 from ppl_vae.distributions import positive
+from ppl_vae.distributions.power_spherical import check_sphere
 from ppl_vae.posteriors.posterior import Posterior
 
 __all__ = ["PowerSpherical"]
@@ -40,11 +41,7 @@ class PowerSpherical(Posterior):
 
     def param_shape(self, latent_dim: int) -> tuple[int, ...]:
         """The mean direction before it is scaled to length 1, and the concentration."""
-        if latent_dim < 2:
-            raise ValueError(
-                f"PowerSpherical expects latent_dim of 2 or more, got {latent_dim}, of which the sphere is two points; "
-                "give 2 for a circle"
-            )
+        check_sphere(latent_dim, "PowerSpherical")
         return 1, latent_dim + 1
 
     def distribution(self, params: Tensor) -> TorchDistribution:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, Positive, checked
 from ppl_vae.distributions import positive, unconstrained
+from ppl_vae.distributions.simplex import check_parts
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["Dirichlet", "LogisticNormal"]
@@ -49,7 +50,7 @@ class Dirichlet(Prior):
     one: Tensor
 
     def __init__(self, latent_dim: Count, concentration: Positive = 1.0, *, site: Name = "z") -> None:
-        _check(latent_dim, "Dirichlet")
+        check_parts(latent_dim, "Dirichlet")
         super().__init__(site)
         self.concentration = concentration
         self.register_buffer("one", torch.ones(latent_dim))
@@ -89,7 +90,7 @@ class LogisticNormal(Prior):
     uses_context = False
 
     def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
-        _check(latent_dim, "LogisticNormal")
+        check_parts(latent_dim, "LogisticNormal")
         super().__init__(site)
         self.loc = nn.Parameter(torch.zeros(latent_dim - 1))
         self.raw_scale = nn.Parameter(torch.zeros(latent_dim - 1))
@@ -105,10 +106,3 @@ class LogisticNormal(Prior):
         with torch.no_grad():
             self.loc.copy_(y.mean(0))
             self.raw_scale.copy_(unconstrained(y.std(0, correction=0)))
-
-
-def _check(latent_dim: int, name: str) -> None:
-    if latent_dim < 2:
-        raise ValueError(
-            f"{name} expects latent_dim of 2 or more parts, which sum to 1, got {latent_dim}; give 2 for a free number"
-        )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
+from ppl_vae.distributions.power_spherical import check_sphere
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["SphericalUniform"]
@@ -39,11 +40,7 @@ class SphericalUniform(Prior):
     like: Tensor
 
     def __init__(self, latent_dim: Count, *, site: Name = "z") -> None:
-        if latent_dim < 2:
-            raise ValueError(
-                f"SphericalUniform expects latent_dim of 2 or more, got {latent_dim}, of which the sphere is two "
-                "points; give 2 for a circle"
-            )
+        check_sphere(latent_dim, "SphericalUniform")
         super().__init__(site)
         self.latent_dim = latent_dim
         self.register_buffer("like", torch.zeros(()))
