@@ -20,6 +20,7 @@ TINY = {
     "kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
     "wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
+    "endless.py": "--memory 3 --mapped 4 --stream 5 --warm 2 --rounds 1 --out out.json",
     "processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
     "mutations.py": "--mutations 17 --writers 2 --seed 1 --out out.json",
 }
@@ -71,6 +72,14 @@ def wide(found, printed):
     assert found["splits"] == {"train": 160, "validation": 20, "test": 20}
     assert math.isfinite(found["elbo"])
     assert "200 x 13,488 counts" in printed
+
+
+def endless(found, printed):
+    assert [row["rows"] for row in found["results"].values()] == [3000, 4000, 5000]
+    for row in found["results"].values():
+        assert row["growth_bytes"] < 100 * 2**20
+        assert row["throughput"] > 0
+    assert "5,000 rows" in printed
 
 
 def processes(found, printed):
