@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae import nets
 
@@ -21,9 +22,15 @@ def small(net, image):
         return partial(net, channels=(4, 6), hidden_dims=(8,)), image, (2, 5)
     if net is nets.ConvDecoder:
         return partial(net, channels=(6, 4), hidden_dims=(8,)), (4,), (2, *image)
+    if net is nets.ResNetEncoder:
+        return partial(net, channels=4), image, (2, 5)
+    if net is nets.ResNetDecoder:
+        return partial(net, channels=4), (4,), (2, *image)
     steps = image[1:] if image[0] > 1 else image[1:2]  # (t, d), or (t,)
     if net is nets.Conv1dEncoder:
         return partial(net, channels=(4, 6), hidden_dims=(8,)), steps, (2, 5)
+    if net is nets.DeepSet:
+        return partial(net, hidden_dims=(8,), head_dims=(8,)), steps, (2, 5)
     if net is nets.GRUEncoder:
         return partial(net, hidden_dim=4), steps, (2, 5)
     if net is nets.Conv1dDecoder:
@@ -89,3 +96,68 @@ def test_settings():
         nets.ConvDecoder((2,), (64,))
     assert nets.MLP((3,), (2,), hidden_dims=())(torch.randn(4, 3)).shape == (4, 2)
     assert nets.ConvEncoder((1, 5, 5), (2,), channels=())(torch.randn(4, 1, 5, 5)).shape == (4, 2)
+
+
+def operations(size, net):
+    """Multiplications and additions of a pass over pictures of a size."""
+    made, x = net(size)
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        made(x)
+    return counted.get_total_flops()
+
+
+RESIDUAL = {
+    "encoder": lambda n: (nets.ResNetEncoder((3, n, n), (2, 8)), torch.zeros(1, 3, n, n)),
+    "decoder": lambda n: (nets.ResNetDecoder((8,), (1, 3, n, n)), torch.zeros(1, 8)),
+}
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_the_cost_of_residual_networks_follows_the_pixels(name):
+    assert 3.5 < operations(128, RESIDUAL[name]) / operations(64, RESIDUAL[name]) < 4.1
+    few, many = (sum(p.numel() for p in RESIDUAL[name](n)[0].parameters()) for n in (64, 128))
+    assert many < 1.5 * few
+
+
+@pytest.mark.parametrize("size", [28, 32, 64, 96, 128])
+@pytest.mark.parametrize("blocks", [0, 1, 12])
+def test_residual_networks_start_with_numbers_of_one_scale(size, blocks):
+    torch.manual_seed(0)
+    encoder = nets.ResNetEncoder((1, size, size), (2, 8), channels=8, blocks=blocks)
+    decoder = nets.ResNetDecoder((8,), (1, 1, size, size), channels=8, blocks=blocks)
+    z = encoder(torch.randn(2, 1, size, size))[..., 0, :]
+    x = decoder(torch.randn(2, 8))
+    assert 1e-3 < z.std() < 10
+    assert 1e-3 < x.std() < 10
+    (x.square().sum() + z.square().sum()).backward()
+    assert all(p.grad.isfinite().all() for net in (encoder, decoder) for p in net.parameters())
+
+
+def test_residual_decoders_are_given_z_at_every_size():
+    decoder = nets.ResNetDecoder((8,), (1, 1, 64, 64), channels=8, blocks=0)
+    assert len(decoder.skips) == 2
+    for kept in decoder.skips:
+        with torch.no_grad():
+            for part in (decoder.stem, *decoder.skips):
+                part.weight.zero_()
+            kept.weight.fill_(1.0)
+        assert decoder(torch.ones(1, 8)).sub(decoder(torch.zeros(1, 8))).any()
+
+
+def test_sets_have_no_order_and_leave_out_what_is_missing():
+    torch.manual_seed(0)
+    net = nets.DeepSet((12, 3), (2,), masked=True)
+    x, missing = torch.randn(6, 3), torch.zeros(6, 3)
+    missing[4:], missing[3, 0] = 1.0, 1.0
+    given = net(torch.cat([x, missing]))
+    order = torch.randperm(6)
+    assert_close(net(torch.cat([x[order], missing[order]])), given, rtol=0, atol=1e-5)
+    other = x.clone()
+    other[4:] = 9.0
+    assert torch.equal(net(torch.cat([other, missing])), given)
+    other[3] = 9.0
+    assert not torch.equal(net(torch.cat([other, missing])), given)
+    with pytest.raises(
+        ValueError, match=r"DeepSet expects in_shape to be \(t,\) or \(t, d\), got \(2, 3, 4\); .*elements"
+    ):
+        nets.DeepSet((2, 3, 4), (2,))

@@ -7,7 +7,9 @@ Each is built by `net(in_shape, out_shape)` and called as `net(first, *context)`
 from ppl_vae.nets.dense import MLP, GatedMLP
 from ppl_vae.nets.images import ConvDecoder, ConvEncoder
 from ppl_vae.nets.network import Network
+from ppl_vae.nets.residual import ResNetDecoder, ResNetEncoder
 from ppl_vae.nets.sequences import Conv1dDecoder, Conv1dEncoder, GRUDecoder, GRUEncoder
+from ppl_vae.nets.sets import DeepSet
 
 __all__ = [
     "MLP",
@@ -15,8 +17,11 @@ __all__ = [
     "Conv1dEncoder",
     "ConvDecoder",
     "ConvEncoder",
+    "DeepSet",
     "GRUDecoder",
     "GRUEncoder",
     "GatedMLP",
     "Network",
+    "ResNetDecoder",
+    "ResNetEncoder",
 ]

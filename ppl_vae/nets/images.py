@@ -12,7 +12,7 @@ from ppl_vae.nets.convolutions import halving, through, transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.network import Activation, Channels, Network, Shape, activation_of, halvings, leading_of
 
-__all__ = ["ConvDecoder", "ConvEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "image_shape"]
 
 
 @checked
@@ -46,7 +46,7 @@ class ConvEncoder(Network):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
-        self.in_shape = _image("ConvEncoder", "in_shape", in_shape)
+        self.in_shape = image_shape("ConvEncoder", "in_shape", in_shape)
         depths = [self.in_shape[0], *channels]
         self.convolutions = halving(nn.Conv2d, depths, activation)
         features = (depths[-1], *halvings(self.in_shape[1:], len(channels))[-1])
@@ -90,7 +90,7 @@ class ConvDecoder(Network):
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
-        height_width = _image("ConvDecoder", "out_shape", self.out_shape[-3:])[1:]
+        height_width = image_shape("ConvDecoder", "out_shape", self.out_shape[-3:])[1:]
         self.sizes = halvings(height_width, len(channels))[::-1]
         self.features = (channels[0], *self.sizes[0])
         self.stem = MLP(in_shape, self.features, context=context, hidden_dims=hidden_dims, activation=activation)
@@ -103,7 +103,14 @@ class ConvDecoder(Network):
         return made.reshape(*h.shape[:-3], *self.out_shape)
 
 
-def _image(owner: str, name: str, shape: Shape) -> tuple[int, ...]:
+def image_shape(owner: str, name: str, shape: Shape) -> tuple[int, ...]:
+    """A shape (channels, height, width), for a network of this name.
+
+    Raises
+    ------
+    ValueError
+        For another number of dimensions.
+    """
     if len(shape) != 3:
         raise ValueError(
             f"{owner} expects {name} to end in (channels, height, width), got {tuple(shape)}; "

@@ -25,7 +25,7 @@ from ppl_vae.nets.network import (
     size_of,
 )
 
-__all__ = ["Conv1dDecoder", "Conv1dEncoder", "GRUDecoder", "GRUEncoder"]
+__all__ = ["Conv1dDecoder", "Conv1dEncoder", "GRUDecoder", "GRUEncoder", "OfSequences"]
 
 
 class _Steps(NamedTuple):
@@ -36,7 +36,7 @@ class _Steps(NamedTuple):
     width: int
 
 
-class _OfSequences(Network):
+class OfSequences(Network):
     """A network that is given a sequence, and with `masked` below it, along time, 1 where a number is missing."""
 
     linked: ClassVar[tuple[str, ...]] = (*Network.linked, "masked", "levels")
@@ -48,8 +48,8 @@ class _OfSequences(Network):
             values = "t" if levels == 1 else f"{levels} t"
             expected = f"({values},) or ({values}, d)" + (", the values and then t of their mask" if masked else "")
             raise ValueError(
-                f"{owner} expects in_shape to be {expected}, got {self.in_shape}; reshape the data to steps and what "
-                "is known at each, or use MLP"
+                f"{owner} expects in_shape to be {expected}, got {self.in_shape}; reshape the data to steps, or the "
+                "elements of a set, and what is known of each, or use MLP"
             )
         self.steps, self.numbers = in_shape[0] // (levels + masked), math.prod(in_shape[1:])
         return (levels + masked) * self.numbers
@@ -64,7 +64,7 @@ class _OfSequences(Network):
 
 
 @checked
-class Conv1dEncoder(_OfSequences):
+class Conv1dEncoder(OfSequences):
     """Strided convolutions over the steps of a sequence, then dense layers.
 
     Parameters
@@ -121,7 +121,7 @@ class Conv1dEncoder(_OfSequences):
 
 
 @checked
-class GRUEncoder(_OfSequences):
+class GRUEncoder(OfSequences):
     """A gated recurrent network over the steps of a sequence, then a dense layer.
 
     What it gives does not depend on missing steps at the end of a sequence: each is read up to the last step of which
