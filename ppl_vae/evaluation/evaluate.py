@@ -24,7 +24,7 @@ from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
-from ppl_vae.vae.vae import formula_of
+from ppl_vae.vae.formula import formula_of
 
 __all__ = ["evaluate", "per_datum", "summed"]
 

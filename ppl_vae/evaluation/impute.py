@@ -29,7 +29,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.support import unwrapped
-from ppl_vae.vae.vae import VAE, formula_of
+from ppl_vae.vae.formula import formula_of
 
 __all__ = ["impute"]
 
@@ -258,7 +258,7 @@ def _weighted(weights: Tensor, values: Tensor) -> Tensor:
 
 def _domain(program: Modelled, data: Split) -> Domain | None:
     """That of the data, else that of the data that a VAE was built for."""
-    built_for = program.recipe["domain"] if isinstance(program, VAE) and program.recipe else None
+    built_for = (getattr(program, "recipe", None) or {}).get("domain")
     return data.domain or (built_for and Domain(**built_for))
 
 

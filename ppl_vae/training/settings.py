@@ -24,7 +24,8 @@ from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
 from ppl_vae.training.fingerprint import code_of_program, of_loader, plain
 from ppl_vae.training.json_values import as_json
-from ppl_vae.vae.vae import VAE, formula_of
+from ppl_vae.vae.formula import formula_of
+from ppl_vae.vae.vae import VAE
 
 __all__ = ["Settings", "config_of", "plain_settings"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from ppl_vae.conditional import Chain, Conditional
 from ppl_vae.vae.context_to import Part
 
-__all__ = ["formula"]
+__all__ = ["formula", "formula_of"]
 
 
 def formula(vae: Any, context: bool) -> str:
@@ -28,6 +28,12 @@ def formula(vae: Any, context: bool) -> str:
     q_given = ", ".join(given_to_q)
     posterior = _of_q(vae.posterior, given_to_q)
     return f"p({x}, {latents}{given}) = {prior} {likelihood}\nq({latents} | {q_given}) = {posterior}{corrupted}"
+
+
+def formula_of(program: Any) -> str:
+    """`program.formula()`; of one that has none the name of its class."""
+    own = getattr(program, "formula", None)
+    return str(own()) if callable(own) else type(program).__name__
 
 
 def _of_q(posterior: Any, given: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.libraries import pd, xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
-from ppl_vae.vae.vae import formula_of
+from ppl_vae.vae.formula import formula_of
 
 __all__ = ["Elpd", "elpd"]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
-from ppl_vae.vae.vae import VAE, formula_of
+from ppl_vae.vae.formula import formula_of
+from ppl_vae.vae.vae import VAE
 
 __all__ = ["attributes", "narrow", "of_draws", "with_columns", "with_units"]
 
