@@ -43,6 +43,7 @@ from ppl_vae.posteriors import (
     DiagonalNormal,
     FullRankNormal,
     GaussianMixturePosterior,
+    Householder,
     LowRankNormal,
     Point,
     Posterior,
@@ -68,7 +69,7 @@ from ppl_vae.priors import (
     ZukoPrior,
 )
 from ppl_vae.training import Batch, Fit, OneCycle, Run, fit, fit_prior, load
-from ppl_vae.vae import VAE, DataSpec, Program, build
+from ppl_vae.vae import VAE, DataSpec, Program, build, semi_amortized
 
 __all__ = [
     "IAF",
@@ -111,6 +112,7 @@ __all__ = [
     "GaussianMixturePosterior",
     "GaussianNoise",
     "Heterogeneous",
+    "Householder",
     "Imputation",
     "Laplace",
     "Likelihood",
@@ -159,6 +161,7 @@ __all__ = [
     "manifold",
     "objectives",
     "refine",
+    "semi_amortized",
     "sklearn",
     "to_arviz",
 ]

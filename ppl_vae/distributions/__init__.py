@@ -19,6 +19,7 @@ from ppl_vae.distributions.negative_binomial import NegativeBinomial
 from ppl_vae.distributions.normal_mixture import NormalMixture
 from ppl_vae.distributions.poisson import Poisson
 from ppl_vae.distributions.power_spherical import PowerSpherical, SphericalUniform
+from ppl_vae.distributions.rotated_normal import RotatedNormal, rotated_normal
 from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
 from ppl_vae.distributions.simplex import Dirichlet, LogisticNormal
@@ -49,6 +50,7 @@ __all__ = [
     "NormalMixture",
     "Poisson",
     "PowerSpherical",
+    "RotatedNormal",
     "Row",
     "SphericalUniform",
     "StudentT",
@@ -56,6 +58,7 @@ __all__ = [
     "ZukoFlow",
     "log_shares",
     "positive",
+    "rotated_normal",
     "unconstrained",
     "zuko_flows",
 ]

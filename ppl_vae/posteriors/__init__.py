@@ -2,11 +2,13 @@
 
 from ppl_vae.posteriors.beta import Beta
 from ppl_vae.posteriors.flow import SplineFlow
+from ppl_vae.posteriors.householder import Householder
 from ppl_vae.posteriors.iaf import IAF
 from ppl_vae.posteriors.mixture import GaussianMixturePosterior
 from ppl_vae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
 from ppl_vae.posteriors.point import Point, TopK
 from ppl_vae.posteriors.posterior import Posterior
+from ppl_vae.posteriors.refined import Refined
 from ppl_vae.posteriors.simplex import Dirichlet, LogisticNormal
 from ppl_vae.posteriors.sphere import PowerSpherical
 from ppl_vae.posteriors.student_t import StudentT
@@ -19,11 +21,13 @@ __all__ = [
     "Dirichlet",
     "FullRankNormal",
     "GaussianMixturePosterior",
+    "Householder",
     "LogisticNormal",
     "LowRankNormal",
     "Point",
     "Posterior",
     "PowerSpherical",
+    "Refined",
     "SplineFlow",
     "StudentT",
     "TopK",

@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Floats, Name, checked
-from ppl_vae.conditional import Amortized
+from ppl_vae.conditional import Conditional
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
 from ppl_vae.priors.prior import Prior
 
@@ -107,7 +107,7 @@ class VampPrior(Prior):
 
     def __init__(
         self,
-        posterior: Amortized,
+        posterior: Conditional,
         x_shape: Shape,
         num_components: Count = 500,
         pseudo_inputs: Floats | None = None,

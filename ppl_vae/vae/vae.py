@@ -21,7 +21,6 @@ from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
 from ppl_vae.known import are_known
 from ppl_vae.likelihoods import Likelihood
-from ppl_vae.modelled import Modelled
 from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
@@ -29,9 +28,10 @@ from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
 from ppl_vae.vae.asked import check_number, rows_of_total
 from ppl_vae.vae.context_to import EVERY_PART, ContextTo, Part, in_order
 from ppl_vae.vae.formula import formula
+from ppl_vae.vae.known_to_q import known_to_q
 from ppl_vae.vae.seen import encoder_input
 
-__all__ = ["VAE", "formula_of"]
+__all__ = ["VAE"]
 
 Module = Annotated[nn.Module, Rule("that is an instance", lambda part: isinstance(part, nn.Module))]
 
@@ -118,8 +118,9 @@ class VAE(nn.Module):
         """
         self._check_shapes(x, context)
         self._register()
+        seen, known = self._to_posterior(x, mask, context, self.corruption)
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
-            self.posterior(self._seen(x, mask, self.corruption), *self.given_to("encoder", context))
+            self.posterior(*seen, **known)
 
     @query
     def encode(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
@@ -149,8 +150,9 @@ class VAE(nn.Module):
                 "read its sites from a trace: pyro.poutine.trace(vae.guide).get_trace(x)"
             )
         with eval_mode(self):
-            (x, *given), seen = self._entered(x, context, mask)
-            return self.posterior.given(self._seen(x, seen), *self.given_to("encoder", given))
+            (x, *given), observed = self._entered(x, context, mask)
+            seen, known = self._to_posterior(x, observed, given)
+            return self.posterior.given(*seen, **known)
 
     @query
     def decode(self, z: Tensor, *context: Tensor) -> TorchDistribution:
@@ -254,8 +256,9 @@ class VAE(nn.Module):
 
     def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """`posterior_draw` for checked data, in the current mode of the networks."""
+        seen, known = self._to_posterior(x, mask, context)
         with pyro.plate("data", len(x), dim=-1):
-            guide = poutine.trace(self.posterior).get_trace(self._seen(x, mask), *self.given_to("encoder", context))
+            guide = poutine.trace(self.posterior).get_trace(*seen, **known)
             return poutine.replay(self.prior, trace=guide)(*self.given_to("prior", context))
 
     def scored(self, x: Tensor, mask: Tensor | bool, z: Tensor, *context: Tensor) -> TorchDistribution:
@@ -320,9 +323,12 @@ class VAE(nn.Module):
                 f"{[tuple(c.shape) for c in context]}; give each after x or z, labels one-hot (condition_on_labels)"
             )
 
-    def _seen(self, x: Tensor, mask: Tensor | bool, corruption: Corruption | None = None) -> Tensor:
-        """x as the encoder is given it."""
-        return encoder_input(self.likelihood, x, mask, self.mask_input, corruption)
+    def _to_posterior(
+        self, x: Tensor, mask: Tensor | bool, context: Sequence[Tensor], corruption: Corruption | None = None
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """What the posterior is called with: x as the encoder is given it, the context, and what it asks for."""
+        seen = encoder_input(self.likelihood, x, mask, self.mask_input, corruption)
+        return (seen, *self.given_to("encoder", context)), known_to_q(self, x, mask, context)
 
     def _real(self, values: Tensor) -> Tensor:
         """Values on the device and in the precision of the parameters."""
@@ -341,8 +347,3 @@ class VAE(nn.Module):
                 )
             if parameter.requires_grad and are_known():
                 return
-
-
-def formula_of(program: Modelled) -> str:
-    """`VAE.formula()`; of another program the name of its class."""
-    return program.formula() if isinstance(program, VAE) else type(program).__name__

@@ -574,6 +574,16 @@ def log_low_rank(p, z):
     return -((r.T * mp.lu_solve(covariance, r))[0] + mp.log(mp.det(covariance))) / 2 - mp.log(2 * mp.pi)
 
 
+def log_rotated(p, z):
+    loc, scale = p.transforms[-1].loc.tolist(), p.base_dist.base_dist.scale.tolist()
+    A = mp.diag([mp.mpf(s) for s in scale])
+    for row in p.transforms[0].u_unnormed.tolist():
+        v = mp.matrix(row)
+        A = A - v * (v.T * A) * (2 / (v.T * v)[0])
+    y = mp.lu_solve(A, mp.matrix([mp.mpf(value) - m for value, m in zip(z, loc, strict=True)]))
+    return -(y.T * y)[0] / 2 - mp.log(abs(mp.det(A))) - mp.log(2 * mp.pi)
+
+
 def log_students(p, z):
     return sum(map(log_student, z, p.base_dist.df.tolist(), p.base_dist.loc.tolist(), p.base_dist.scale.tolist()))
 
@@ -721,6 +731,19 @@ LATENTS = {
         )
         for loc, (raw, scale) in itertools.product((0.0, 1e4), ((-1e3, 1e-4), (0.0, 1.0), (1e6, 1e6)))
     },
+    **{
+        f"Householder {loc:g} {raw:g}": Latent(
+            of(posteriors.Householder((3,), 2, num_reflections=2), [loc, loc], [raw, raw], [0.3, -0.8], [7.0, 1.0]),
+            ((loc, scale),),
+            log_rotated,
+        )
+        for loc, (raw, scale) in itertools.product((0.0, 1e4), ((-1e3, 1e-4), (0.0, 1.0), (1e6, 1e6)))
+    },
+    "Householder of two widths": Latent(
+        of(posteriors.Householder((3,), 2, num_reflections=1), [1.0, 1.0], [0.0, 1.5], [-1.0, 0.8]),
+        ((1.0, 1.5),),
+        log_rotated,
+    ),
     "StudentT of latents": Latent(
         of(posteriors.StudentT((3,), 2, df=8.0), [1.0, 1.0], [0.0, 0.0]), ((1.0, 2.0),), log_students
     ),

@@ -21,6 +21,7 @@ SMALL = partial(MLP, hidden_dims=[8], activation="tanh")
 LEAVES = [
     partial(posteriors.LowRankNormal, rank=1),
     partial(posteriors.GaussianMixturePosterior, num_components=2),
+    partial(posteriors.Householder, num_reflections=2),
     posteriors.StudentT,
     partial(posteriors.StudentT, df=4),
     partial(posteriors.SplineFlow, num_transforms=2, hidden_dim=6, num_bins=3),
@@ -49,6 +50,31 @@ def test_the_density_of_low_rank_is_that_of_scipy(dtype, loc, raw):
     covariance = w @ w.T + positive(params[1]).double().diag().numpy() ** 2
     near(p.log_prob(z), stats.multivariate_normal(m, covariance).logpdf(z.double().numpy()), dtype)
     near(p.variance, covariance.diagonal(), dtype)
+
+
+def test_reflections_change_variables_exactly():
+    """By the Jacobian from noise to z, and by the covariance; without reflections by the encoder, a mean field."""
+    torch.manual_seed(0)
+    q = posteriors.Householder((3,), 4, num_reflections=3).double()
+    params = torch.randn(5, 4).double()
+    p = q.distribution(params)
+
+    def of_noise(e):
+        return p.transforms[1]._call(p.transforms[0]._call(positive(params[1]) * e))
+
+    e = torch.randn(4).double()
+    jacobian = torch.autograd.functional.jacobian(of_noise, e)
+    exact = -e.square().sum() / 2 - 2 * math.log(2 * math.pi) - jacobian.slogdet().logabsdet
+    assert_close(p.log_prob(of_noise(e)), exact)
+    covariance = jacobian @ jacobian.T
+    normal = torch.distributions.MultivariateNormal(params[0], covariance)
+    z = 3 * torch.randn(6, 4).double()
+    assert_close(p.log_prob(z), normal.log_prob(z))
+    assert_close(p.variance, covariance.diagonal())
+    assert covariance.fill_diagonal_(0).abs().max() > 0.1
+    params[2:] = 0.0
+    field = posteriors.DiagonalNormal((3,), 4).distribution(params[:2])
+    assert_close(q.distribution(params).log_prob(z), field.log_prob(z))
 
 
 @dtypes

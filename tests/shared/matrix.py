@@ -16,7 +16,15 @@ from ppl_vae.nets import MLP
 
 X_SHAPE, LATENT, BATCH, LEVELS = (1, 4, 4), 2, 5, 5
 CONTEXT = (3,)
-SMALL = {"num_components": 3, "num_transforms": 2, "hidden_dim": 6, "num_codes": 6, "num_bins": 2}
+SMALL = {
+    "num_components": 3,
+    "num_transforms": 2,
+    "hidden_dim": 6,
+    "num_codes": 6,
+    "num_bins": 2,
+    "num_steps": 2,
+    "num_reflections": 2,
+}
 SMALL["flow"] = partial(distributions.zuko_flows("a test").SOSPF, transforms=1, hidden_features=(6,), degree=1)
 
 
