@@ -3,7 +3,8 @@
 An MLP 784-200-20 with a standard normal prior on dynamically binarized MNIST, test images binarized once; a mean field
 (`DiagonalNormal`) trained by the ELBO is the baseline. One choice is changed at a time: the posterior; the objective;
 how often q alone is trained. All see the training images the same number of times, but for those whose names say
-"then": these train q alone, the model frozen, for so many epochs more. Reported for each: the median over test images
+"then": these train q alone, the model frozen, for so many epochs more, or refine it by gradient steps on each image, as
+`posteriors.Refined` does also in training. Reported for each: the median over test images
 of log p(x) - ELBO, which is KL(q(z | x) || p(z | x)), with a 95 % interval of order statistics; the NLL by
 `evaluate(method="adaptive")` and its paired difference from the baseline's, with its standard error; the share of
 images that is believed; seconds of CPU of the training and their ratio to the baseline's.
@@ -41,6 +42,7 @@ def choices(epochs: int) -> dict[str, dict]:
         "Student t": {"posterior": posteriors.StudentT},
         "IAF": {"posterior": posteriors.IAF},
         "splines": {"posterior": posteriors.SplineFlow},
+        "refined, 5 steps": {"posterior": partial(posteriors.Refined, num_steps=5)},
         "STL": {"objective": objectives.STL()},
         "IWAE, 5": {"objective": objectives.IWAE(5)},
         "DReG, 5": {"objective": objectives.DReG(5)},
@@ -48,6 +50,9 @@ def choices(epochs: int) -> dict[str, dict]:
         "3 encoder steps": {"encoder_steps": 3},
         "100 encoder steps": {"encoder_steps": 100},
         f"then {more} of q, STL": {"then": {"epochs": more, "objective": objectives.STL()}},
+        "then refined, 5 steps": {"refined": {"num_steps": 5, "learning_rate": 0.05}},
+        "then refined, 20 steps": {"refined": {"num_steps": 20, "learning_rate": 0.05}},
+        f"then refined, 5 steps, {more} of q": {"refined": {"num_steps": 5}, "then": {"epochs": more}},
         f"then {more} of q, wake-sleep": {"then": {"epochs": more, "objective": objectives.WakeSleep()}},
     }
 
@@ -109,6 +114,8 @@ def measured(case: dict, data: ppl_vae.data.Data, args: argparse.Namespace) -> d
     given = {"epochs": args.epochs, "batch_size": 100, "seed": args.seed, "progress": False}
     options = {key: case[key] for key in ("objective", "encoder_steps") if key in case}
     ppl_vae.fit(vae, data, **given, **options)
+    if "refined" in case:
+        vae = ppl_vae.semi_amortized(vae, **case["refined"])
     if "then" in case:
         vae.likelihood.requires_grad_(False)
         ppl_vae.fit(vae, data, **given | case["then"])
