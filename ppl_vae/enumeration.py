@@ -13,12 +13,13 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.distributions import MOST_STATES
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 
 __all__ = ["MOST", "Enumerated", "States", "enumerate_latents", "states", "unseen"]
 
-MOST = 4096  # largest number of joint states of a datum's latents that are summed over
+MOST = MOST_STATES  # of a datum's latents together
 
 
 @dataclass(frozen=True)

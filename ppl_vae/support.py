@@ -14,6 +14,7 @@ from torch.distributions.constraints import Constraint
 
 __all__ = [
     "EachColumn",
+    "OneHotVectors",
     "check_draw",
     "check_shape",
     "check_values",
@@ -69,6 +70,28 @@ class EachColumn(Constraint):
     def check(self, value: Tensor) -> Tensor:
         """Whether each element lies in the support of its column."""
         return self.joined([p.check(v) for p, v in zip(self.parts, self.split(value), strict=True)])
+
+
+class OneHotVectors(Constraint):
+    """Vectors that concatenate one-hot vectors of one length.
+
+    Parameters
+    ----------
+    size
+        The length of each.
+    """
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def check(self, value: Tensor) -> Tensor:
+        """Which vectors (*leading, units * size) are such, (*leading,)."""
+        parts = value.unflatten(-1, (-1, self.size))
+        bits = ((parts == 0) | (parts == 1)).all(-1)
+        return torch.as_tensor((bits & (parts.sum(-1) == 1)).all(-1))
 
 
 def layers(fn: Any) -> Iterator[Any]:
@@ -225,7 +248,7 @@ def check_draw(q: Site, p: Site) -> None:
     ours, theirs = _support(q["fn"]), _support(p["fn"])
     if theirs is None or (type(ours) is type(theirs) and _bounds(theirs) is None):
         return
-    point = any(isinstance(fn, dist.Delta) for fn in layers(q["fn"]))
+    point = any(isinstance(fn, dist.Delta) and not getattr(fn, "anywhere", False) for fn in layers(q["fn"]))
     if (point or _within(ours, theirs)) and _drawn_within(p["fn"].support, q["value"]):
         return
     raise ValueError(
@@ -281,6 +304,8 @@ def _bounds(support: Constraint) -> tuple[Any, Any] | None:
 
 def _within(inner: Constraint | None, outer: Constraint) -> bool:
     """Whether an interval lies within another; True if either is no interval, where only draws are checked."""
+    if isinstance(outer, OneHotVectors):
+        return isinstance(inner, OneHotVectors) and inner.size == outer.size
     ours, theirs = None if inner is None else _bounds(inner), _bounds(outer)
     if ours is None or theirs is None:
         return theirs is None or not isinstance(inner, _SURFACES)  # a density there is none over an interval

@@ -299,7 +299,8 @@ def check_sites(model: Trace, guide: Trace) -> None:
             kinds = ["mass" if discrete(s) else "density" for s in (of_guide[name], site)]
             raise ValueError(
                 f"a posterior and a prior expect to be both masses or both densities, got a {kinds[0]} and a "
-                f"{kinds[1]} at {name!r}: their ratio is no number; give VectorQuantized a CodePrior"
+                f"{kinds[1]} at {name!r}: their ratio is no number; give VectorQuantized a CodePrior, "
+                "and discrete latents priors.Bernoulli or priors.Categorical"
             )
         if improper(site) and not singular(of_guide[name]):
             raise ValueError(

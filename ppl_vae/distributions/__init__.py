@@ -7,6 +7,7 @@ from ppl_vae.distributions.by_column import ByColumn
 from ppl_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from ppl_vae.distributions.correlated_normal import CorrelatedNormal, LowRankNormal
 from ppl_vae.distributions.diagonal_normal import DiagonalNormal
+from ppl_vae.distributions.discrete import MOST_STATES, Bits, OneHots
 from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
 from ppl_vae.distributions.gamma import Gamma
 from ppl_vae.distributions.improper import Improper
@@ -19,18 +20,21 @@ from ppl_vae.distributions.negative_binomial import NegativeBinomial
 from ppl_vae.distributions.normal_mixture import NormalMixture
 from ppl_vae.distributions.poisson import Poisson
 from ppl_vae.distributions.power_spherical import PowerSpherical, SphericalUniform
+from ppl_vae.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl_vae.distributions.rotated_normal import RotatedNormal, rotated_normal
 from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
-from ppl_vae.distributions.simplex import Dirichlet, LogisticNormal
+from ppl_vae.distributions.simplex import Dirichlet, LogisticNormal, RelaxedCategorical
 from ppl_vae.distributions.student_t import StudentT
 from ppl_vae.distributions.zero_inflated import ZeroInflated
 from ppl_vae.distributions.zuko_flow import ZukoFlow, zuko_flows
 
 __all__ = [
+    "MOST_STATES",
     "AutoregressiveFlow",
     "Bernoulli",
     "Beta",
+    "Bits",
     "ByColumn",
     "ContinuousBernoulli",
     "CorrelatedNormal",
@@ -48,8 +52,11 @@ __all__ = [
     "Multinomial",
     "NegativeBinomial",
     "NormalMixture",
+    "OneHots",
     "Poisson",
     "PowerSpherical",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
     "RotatedNormal",
     "Row",
     "SphericalUniform",

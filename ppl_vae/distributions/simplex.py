@@ -15,7 +15,7 @@ from torch import Tensor
 from ppl_vae.distributions.beta import log_gamma
 from ppl_vae.precision import precise
 
-__all__ = ["Dirichlet", "LogisticNormal", "check_parts"]
+__all__ = ["Dirichlet", "LogisticNormal", "RelaxedCategorical", "check_parts"]
 
 Shape = Sequence[int]
 
@@ -106,6 +106,61 @@ class LogisticNormal(TorchDistribution):
         t = (log_z[..., :-1] - log_z[..., -1:] - loc) / scale
         normal = -0.5 * t.square() - scale.log() - 0.5 * math.log(2 * math.pi)
         return (normal.sum(-1) - log_z.sum(-1)).to(value.dtype)
+
+
+class RelaxedCategorical(TorchDistribution):
+    """The density of softmax((logits + G) / t), G Gumbel noise: as t goes to 0, a one-hot vector of softmax(logits).
+
+    By the volume of the first K - 1 parts. Parts below the smallest float are that float, also where they are scored.
+
+    Parameters
+    ----------
+    logits
+        Unnormalized log weights of the categories in the limit, (*batch, K).
+    temperature
+        t, above 0.
+
+    References
+    ----------
+    Maddison et al. 2017, arXiv:1611.00712, equation 10; Jang et al. 2017, arXiv:1611.01144 ("Gumbel-softmax").
+
+    Examples
+    --------
+    >>> p = RelaxedCategorical(torch.zeros(3), 1.0)
+    >>> p.log_prob(torch.full((3,), 1 / 3)).exp().round(decimals=4)
+    tensor(2.)
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"logits": constraints.real_vector}
+    support = constraints.simplex
+    has_rsample = True
+
+    def __init__(self, logits: Tensor, temperature: float, validate_args: bool | None = None) -> None:
+        self.logits, self.temperature = logits, temperature
+        super().__init__(logits.shape[:-1], logits.shape[-1:], validate_args=validate_args)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> RelaxedCategorical:
+        """Expanded to `batch_shape`."""
+        new = self._get_checked_instance(RelaxedCategorical, _instance)
+        logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
+        RelaxedCategorical.__init__(new, logits, self.temperature, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Draws (*sample_shape, *batch, K)."""
+        shape = (*sample_shape, *self.logits.shape)
+        noise = torch.empty(shape, dtype=self.logits.dtype, device=self.logits.device).exponential_()
+        return _parts((self.logits - noise.clamp_min(torch.finfo(noise.dtype).tiny).log()) / self.temperature)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        log_z, logits, num = _log_parts(value), precise(self.logits), self.logits.shape[-1]
+        each = logits - self.temperature * log_z
+        log_p = (each - log_z).sum(-1) - num * each.logsumexp(-1)
+        return (log_p + math.lgamma(num) + (num - 1) * math.log(self.temperature)).to(value.dtype)
 
 
 def _parts(logits: Tensor) -> Tensor:

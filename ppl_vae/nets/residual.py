@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
 
 from torch import Tensor, nn
 
-from ppl_vae.arguments import Count, Range, checked
+from ppl_vae.arguments import Count, Whole, checked
 from ppl_vae.nets.convolutions import transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.images import image_shape
@@ -18,8 +17,6 @@ __all__ = ["ResNetDecoder", "ResNetEncoder"]
 
 SMALLEST = 8
 """Images are halved until no side is longer: the dense layers then have as many weights for all sizes."""
-
-Blocks = Annotated[int, Range(0)]
 
 
 class _Block(nn.Module):
@@ -91,7 +88,7 @@ class ResNetEncoder(Network):
         *,
         context: Sequence[Shape] = (),
         channels: Count = 32,
-        blocks: Blocks = 1,
+        blocks: Whole = 1,
         hidden_dims: Sequence[Count] = (),
         activation: Activation = "silu",
     ) -> None:
@@ -155,7 +152,7 @@ class ResNetDecoder(Network):
         *,
         context: Sequence[Shape] = (),
         channels: Count = 32,
-        blocks: Blocks = 1,
+        blocks: Whole = 1,
         activation: Activation = "silu",
     ) -> None:
         super().__init__()

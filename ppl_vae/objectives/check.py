@@ -21,8 +21,8 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
         For a guide that samples its sites in another order under `TraceMeanField_ELBO`; an enumerated site under
         anything but `TraceEnum_ELBO`; a scaled site, or a point mass or one code a datum as posterior, under IWAE,
         Rényi or the tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws
-        under the tail-adaptive objective or one of this package; and for what else an objective of this package says it
-        cannot do.
+        under Rényi, `TraceMeanField_ELBO`, the tail-adaptive objective or most of this package; and for what else an
+        objective of this package says it cannot do.
     """
     if not isinstance(model, Trace) or not isinstance(guide, Trace):
         raise TypeError(
@@ -45,5 +45,5 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     if isinstance(objective, RenyiELBO | TraceTailAdaptive_ELBO):
         needs.unscaled(name, model, guide)
         needs.densities(name, guide)
-    if isinstance(objective, TraceTailAdaptive_ELBO):
+    if isinstance(objective, RenyiELBO | TraceMeanField_ELBO | TraceTailAdaptive_ELBO):
         needs.reparametrized(name, guide)

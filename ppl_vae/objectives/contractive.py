@@ -9,14 +9,17 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import traces
+from ppl_vae import distributions, traces
 from ppl_vae.arguments import Count, checked
 from ppl_vae.objectives.penalized import Penalized, by_unit
 from ppl_vae.support import layers
 
 __all__ = ["Contractive"]
 
-_ONCE = (dist.Beta, dist.Dirichlet, dist.Gamma, dist.StudentT, dist.MultivariateStudentT)
+_ONCE = (
+    *(dist.Beta, dist.Dirichlet, dist.Gamma, dist.StudentT, dist.MultivariateStudentT),
+    *(distributions.Beta, distributions.PowerSpherical, distributions.StudentT),
+)
 
 
 @checked

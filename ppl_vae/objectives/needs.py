@@ -105,7 +105,7 @@ def reparametrized(name: str, guide: Trace) -> None:
     if without := [n for n, s in traces.latents(guide).items() if not s["fn"].has_rsample]:
         raise ValueError(
             f"{name} expects reparametrized draws, got {without} without: the gradient through what is drawn would "
-            "be lost; use Trace_ELBO"
+            "be lost; use Trace_ELBO or RWS, or a posterior with such draws (gradient='straight-through')"
         )
 
 

@@ -1,6 +1,7 @@
 """Posteriors q(z | x), their parameters computed by an encoder."""
 
 from ppl_vae.posteriors.beta import Beta
+from ppl_vae.posteriors.discrete import Bernoulli, Categorical
 from ppl_vae.posteriors.flow import SplineFlow
 from ppl_vae.posteriors.householder import Householder
 from ppl_vae.posteriors.iaf import IAF
@@ -9,6 +10,7 @@ from ppl_vae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNor
 from ppl_vae.posteriors.point import Point, TopK
 from ppl_vae.posteriors.posterior import Posterior
 from ppl_vae.posteriors.refined import Refined
+from ppl_vae.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from ppl_vae.posteriors.simplex import Dirichlet, LogisticNormal
 from ppl_vae.posteriors.sphere import PowerSpherical
 from ppl_vae.posteriors.student_t import StudentT
@@ -16,7 +18,9 @@ from ppl_vae.posteriors.vector_quantized import VectorQuantized
 
 __all__ = [
     "IAF",
+    "Bernoulli",
     "Beta",
+    "Categorical",
     "DiagonalNormal",
     "Dirichlet",
     "FullRankNormal",
@@ -28,6 +32,8 @@ __all__ = [
     "Posterior",
     "PowerSpherical",
     "Refined",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
     "SplineFlow",
     "StudentT",
     "TopK",

@@ -19,6 +19,12 @@ __all__ = ["Point", "TopK"]
 Shape = Sequence[Count]
 
 
+class Delta(dist.Delta):
+    """A point that no transform keeps inside the support of a prior: it may lie there by chance alone."""
+
+    anywhere = True
+
+
 class Point(Posterior):
     """q(z | x) = delta(z - e(x)): the code of an autoencoder, no density.
 
@@ -32,7 +38,7 @@ class Point(Posterior):
 
     def distribution(self, params: Tensor) -> TorchDistribution:
         """From codes, (*leading, 1, latent_dim)."""
-        return dist.Delta(params[..., 0, :], event_dim=1)
+        return Delta(params[..., 0, :], event_dim=1)
 
 
 @checked
@@ -87,7 +93,7 @@ class TopK(Posterior):
         code = params[..., 0, :]
         order = code.abs().sort(dim=-1, descending=True, stable=True).indices  # the first of equals first
         kept = order[..., : self.k]
-        return dist.Delta(torch.zeros_like(code).scatter(-1, kept, code.gather(-1, kept)), event_dim=1)
+        return Delta(torch.zeros_like(code).scatter(-1, kept, code.gather(-1, kept)), event_dim=1)
 
     def settings(self) -> str:
         """What `formula` adds."""

@@ -35,11 +35,12 @@ CHOICES = [
     *(("beta", n) for n in leaves(objectives, objectives.BetaSchedule)),
     *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", *OBJECTIVES)),
 ]
+ON_ONE_SUPPORT = ("Bernoulli", "Categorical", "Dirichlet", "LogisticNormal", "RelaxedBernoulli", "RelaxedCategorical")
 SETTINGS = {
     **{key: ["--prior.num_components", "4"] for key in ("VampPrior", "GaussianMixture")},
     "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
     "VectorQuantized": ["--prior", "CodePrior"],
-    **{key: ["--prior", key, "--posterior", key] for key in ("Dirichlet", "LogisticNormal")},
+    **{key: ["--prior", key, "--posterior", key] for key in ON_ONE_SUPPORT},
     "SphericalUniform": ["--posterior", "PowerSpherical"],
     "PowerSpherical": ["--prior", "SphericalUniform"],
     "Uniform": ["--posterior", "Beta"],

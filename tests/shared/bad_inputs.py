@@ -752,6 +752,20 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.CodePrior", "posterior=None", {"posterior": None}),
     ("ppl_vae.CodePrior", "a posterior without codes", {"posterior": Made(lambda: ppl_vae.DiagonalNormal(**SHAPES))}),
     ("ppl_vae.IAF", "latent_dim=1", {"latent_dim": 1}),
+    *(
+        (f"ppl_vae.{module}.{leaf}", f"{said}", given)
+        for module in ("priors", "posteriors")
+        for leaf, said, given in (
+            ("Categorical", "one category", {"num_latents": 2}),
+            ("Categorical", "num_latents that does not divide", {"latent_dim": 5, "num_latents": 2}),
+            ("RelaxedBernoulli", "temperature=0", {"temperature": 0.0}),
+            ("RelaxedCategorical", "temperature=0", {"temperature": 0.0}),
+            ("RelaxedCategorical", "latent_dim=1", {"latent_dim": 1}),
+        )
+    ),
+    ("ppl_vae.posteriors.Bernoulli", "gradient=exact", {"gradient": "exact"}),
+    ("ppl_vae.posteriors.Bernoulli", "too many states", {"latent_dim": 13, "gradient": "enumerate"}),
+    ("ppl_vae.posteriors.Categorical", "temperature=0", {"temperature": 0.0}),
     ("ppl_vae.objectives.Renyi", "alpha=-1", {"alpha": -1.0}),
     ("ppl_vae.objectives.RWS", "one draw", {"num_particles": 1}),
     ("ppl_vae.objectives.GroupedIWAE", "groups that do not divide", {"groups": 3, "num_particles": 8}),
