@@ -169,6 +169,16 @@ class Domain:
         return x * span + shift
 
     @checked
+    def scaled(self, raw: Values) -> Tensor:
+        """Raw values as x, in the units of this domain: the inverse of `raw`."""
+        first, *others = self._each
+        if not others:
+            return raw if (first.shift, first.span) == (0.0, 1.0) else (raw - first.shift) / first.span
+        raw = raw if raw.is_floating_point() else raw.to(torch.get_default_dtype())
+        span, shift = (self._along(raw, [getattr(one, n) for one in self._each], raw.dtype) for n in ("span", "shift"))
+        return (raw - shift) / span
+
+    @checked
     def rescaled(
         self, shift: float | tuple[float, ...], span: Positive | tuple[Positive, ...], *, kind: Kind | tuple[Kind, ...]
     ) -> Domain:

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["datasets", "h5py", "io", "metrics", "pd", "sparse", "stats", "xr"]
+__all__ = ["datasets", "h5py", "io", "metrics", "needing", "pd", "sparse", "stats", "xr"]
+
+
+@contextmanager
+def needing(caller: str, libraries: str, extra: str) -> Iterator[None]:
+    """A scope that imports optional libraries, for what is named by `caller`.
+
+    Raises
+    ------
+    ImportError
+        Where one cannot be imported, with the extra of `ppl_vae` that installs them.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} expects {libraries}, got an environment where it cannot be imported ({error}); pip install "
+            f"'ppl_vae[{extra}]'"
+        ) from error
 
 
 class _AtFirstUse(ModuleType):

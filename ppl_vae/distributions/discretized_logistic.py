@@ -82,6 +82,9 @@ class DiscretizedLogistic(TorchDistribution):
     def mean(self) -> Tensor:
         """In levels, (*batch,)."""
         # E[k] = sum of P(k > j), one level at a time: the table over all levels may not fit in memory
+        if torch.compiler.is_compiling():
+            edges = self._along(self.levels - 1) + 0.5
+            return torch.sigmoid((self.loc - edges) / self.scale).sum(0)
         mean = torch.zeros_like(self.loc)
         for level in range(self.levels - 1):
             mean = mean + torch.sigmoid((self.loc - level - 0.5) / self.scale)
@@ -95,9 +98,17 @@ class DiscretizedLogistic(TorchDistribution):
         return self._expected(lambda k: (k - mean - rounding).square())
 
     def _expected(self, f: Callable[[Tensor], Tensor]) -> Tensor:
-        """E[f(k)], one level at a time, as for the mean."""
+        """E[f(k)], one level at a time, as for the mean; in an exported graph, whose length that would be, at once."""
+        if torch.compiler.is_compiling():
+            k = self._along(self.levels)
+            return (self.log_prob(k).exp() * f(k)).sum(0)
         total = torch.zeros_like(self.loc)
         for level in range(self.levels):
             k = torch.full_like(self.loc, level)
             total = total + self.log_prob(k).exp() * f(k)
         return total
+
+    def _along(self, levels: int) -> Tensor:
+        """The first levels, (levels, 1, ..., 1), against the batch."""
+        k = torch.arange(levels, dtype=self.loc.dtype, device=self.loc.device)
+        return k.reshape(-1, *(1 for _ in self.loc.shape))

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.nets.convolutions import halving, through, transposed
@@ -59,7 +59,7 @@ class OfSequences(Network):
         leading = leading_of(first, self.in_shape)
         flat = first.reshape(-1, self.in_shape[0], self.numbers)
         values, mask = flat.tensor_split([self.levels * self.steps], 1)
-        values = values.reshape(len(flat), self.steps, self.levels * self.numbers)
+        values = values.reshape(flat.shape[0], self.steps, self.levels * self.numbers)  # len would fix it in a graph
         return leading, torch.cat([values, mask], -1) if self.masked else values
 
 
@@ -187,19 +187,20 @@ class GRUEncoder(OfSequences):
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         leading, x = self._by_step(first)
         last = x.new_zeros(0, self.size)
-        if len(x):
-            packed = pack_padded_sequence(x, self._lengths(x).cpu(), batch_first=True, enforce_sorted=False)
-            _, states = self.gru(packed)  # (layers * directions, n, hidden_dim), those of the last layer last
+        if x.shape[0]:
+            _, states = self.gru(
+                self._packed(x) if self.masked else x
+            )  # (layers * directions, n, hidden_dim), those of the last layer last
             last = states[-self.size // self.gru.hidden_size :].movedim(0, 1)
         return self.head(last.reshape(*leading, self.size), *context)
 
+    def _packed(self, x: Tensor) -> PackedSequence:
+        return pack_padded_sequence(x, self._lengths(x).cpu(), batch_first=True, enforce_sorted=False)
+
     def _lengths(self, x: Tensor) -> Tensor:
         """Steps up to the last of which something is known, (n,), at least one."""
-        steps = x.shape[1]
-        if not self.masked:
-            return torch.full((len(x),), steps)
         known = (x[..., -self.numbers :] == 0).any(-1)
-        return (known * torch.arange(1, steps + 1, device=x.device)).amax(1).clamp_min(1)
+        return (known * torch.arange(1, x.shape[1] + 1, device=x.device)).amax(1).clamp_min(1)
 
 
 class _ToSequences(Network):
@@ -318,7 +319,7 @@ class GRUDecoder(_ToSequences):
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         given = joined((first, *context), self.shapes)
         leading, given = given.shape[:-1], given.reshape(-1, given.shape[-1])
-        if not len(given):
+        if not given.shape[0]:
             return given.new_zeros(*leading, *self.out_shape)
         state = self.start(given).tanh().unflatten(-1, (self.gru.num_layers, -1)).movedim(1, 0).contiguous()
         made, _ = self.gru(given[:, None].expand(-1, self.steps, -1), state)

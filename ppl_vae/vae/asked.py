@@ -1,4 +1,4 @@
-"""The arguments of `VAE.sample`: the number of draws, and what they are given."""
+"""The arguments of the methods of a VAE: shapes of data and context, the number of draws, and what they are given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,39 @@ from torch import Tensor
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.tensors import as_tensor
 
-__all__ = ["check_number", "rows_of_total"]
+__all__ = ["check_context", "check_number", "check_shape", "rows_of_total"]
+
+
+def check_shape(x: Tensor, expected: tuple[int, ...]) -> None:
+    """Check that x are data of this shape.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if tuple(x.shape[1:]) != expected or not x.dim():
+        raise ValueError(
+            f"the VAE expects x of shape {('n', *expected)}, got {tuple(x.shape)}; reshape it, a single datum to "
+            "x[None]"
+        )
+
+
+def check_context(context: Sequence[Tensor], shapes: Sequence[Sequence[int]], known: bool) -> None:
+    """Check contexts against the shapes that a VAE was built for; with none of them only where it is `known`.
+
+    Raises
+    ------
+    ValueError
+        For another number of them, and for other shapes.
+    """
+    expected = tuple(map(tuple, shapes))
+    ends = tuple(tuple(c.shape[max(c.dim() - len(s), 0) :]) for c, s in zip(context, expected, strict=False))
+    if (expected or known) and (len(context) != len(expected) or ends != expected):
+        raise ValueError(
+            f"the VAE expects {len(expected)} contexts, of shapes {[('n', *s) for s in expected]}, got "
+            f"{[tuple(c.shape) for c in context]}; give each after x or z, labels one-hot (condition_on_labels)"
+        )
 
 
 def check_number(n: int, context: Sequence[Any]) -> None:

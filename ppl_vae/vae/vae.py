@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import pyro
@@ -25,8 +26,9 @@ from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
 from ppl_vae.support import check_values, filled
 from ppl_vae.tensors import LEAVE, as_tensor, check_finite, check_precision
-from ppl_vae.vae.asked import check_number, rows_of_total
+from ppl_vae.vae.asked import check_context, check_number, check_shape, rows_of_total
 from ppl_vae.vae.context_to import EVERY_PART, ContextTo, Part, in_order
+from ppl_vae.vae.exported import Format, Half, exported
 from ppl_vae.vae.formula import formula
 from ppl_vae.vae.known_to_q import known_to_q
 from ppl_vae.vae.seen import encoder_input
@@ -254,6 +256,11 @@ class VAE(nn.Module):
         """`ppl_vae.refine(self, x)`: a distribution of the latents for each datum, closer to p(z | x) than q."""
         return refine(self, x, *context, mask=mask, **options)
 
+    @verb
+    def export(self, path: str | Path, part: Half = "encoder", format: Format = "pt2") -> Path:
+        """Write the encoder or the decoder to a file that runs without ppl_vae; see `vae.exported.exported`."""
+        return exported(self, Path(path), part, format)
+
     def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
         """`posterior_draw` for checked data, in the current mode of the networks."""
         seen, known = self._to_posterior(x, mask, context)
@@ -304,24 +311,13 @@ class VAE(nn.Module):
         return tuple(recorded(c).to(like.device, like.dtype if c.is_floating_point() else None) for c in given)
 
     def _check_shapes(self, x: Tensor, context: Sequence[Tensor]) -> None:
-        expected = self.likelihood.x_shape
-        if tuple(x.shape[1:]) != expected or not x.dim():
-            raise ValueError(
-                f"the VAE expects x of shape {('n', *expected)}, got {tuple(x.shape)}; reshape it, a single datum to "
-                "x[None]"
-            )
+        check_shape(x, self.likelihood.x_shape)
         self._check_context(context)
 
     def _check_context(self, context: Sequence[Tensor]) -> None:
         """Check the context against the shapes that the VAE was built for, where these are known."""
         built = self.recipe["context"] if self.recipe else self.likelihood.context_shapes
-        shapes = tuple(map(tuple, built))
-        ends = [tuple(c.shape[max(c.dim() - len(s), 0) :]) for c, s in zip(context, shapes, strict=False)]
-        if (shapes or self.recipe) and (len(context) != len(shapes) or tuple(ends) != shapes):
-            raise ValueError(
-                f"the VAE expects {len(shapes)} contexts, of shapes {[('n', *s) for s in shapes]}, got "
-                f"{[tuple(c.shape) for c in context]}; give each after x or z, labels one-hot (condition_on_labels)"
-            )
+        check_context(context, built, known=bool(self.recipe))
 
     def _to_posterior(
         self, x: Tensor, mask: Tensor | bool, context: Sequence[Tensor], corruption: Corruption | None = None

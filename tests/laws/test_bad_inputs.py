@@ -92,5 +92,5 @@ def test_the_table_is_long_and_names_everything_public():
     left = [name for name, value in public().items() if id(value) not in tried]
     assert not left, f"tests/shared/good_calls.py expects a call of every public name, got none of {left}; add one"
     verbs = {"train", "evaluate", "diagnose", "sample", "fit-prior", "compare", "manifold", "demo"}
-    verbs |= {"encode", "reconstruct", "impute", "score", "list"}
+    verbs |= {"encode", "reconstruct", "impute", "score", "list", "export"}
     assert verbs <= {command.argv[0] for command in COMMANDS}

@@ -1,0 +1,51 @@
+"""The encoder or the decoder of a stored run as a file for other programs."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import Namespace
+
+import ppl_vae
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
+from ppl_vae.cli.source import literal
+from ppl_vae.cli.stored_run import locked_run
+
+__all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    parser.import_option()
+    parser.add_argument("run", help="run folder")
+    halves = Literal[literal("ppl_vae.vae.exported", "Half")]  # type: ignore[valid-type]
+    formats = Literal[literal("ppl_vae.vae.exported", "Format")]  # type: ignore[valid-type]
+    parser.option("--part", type=halves, default="encoder", help="encoder or decoder")
+    parser.option("--format", type=formats, default="pt2", help="pt2, which torch.export reads, or onnx")
+    parser.option("--out", type=str | None, help="file to write (PART.FORMAT in the run folder)")
+
+
+def _export(options: Namespace) -> None:
+    """Write the file, and say how to read it."""
+    from ppl_vae.checksums import record
+
+    with locked_run(options, "export") if options.out is None else nullcontext():
+        run = ppl_vae.load(options.run, options.classes)
+        if not isinstance(run.vae, ppl_vae.VAE):
+            raise ValueError("export expects a run of a VAE, got another; export your own networks with torch.export")
+        out = Path(options.out or run.path / f"{options.part}.{options.format}")
+        run.vae.export(out, options.part, options.format)
+        if options.out is None:
+            record(run.path, [out.name])
+    read = {"pt2": f'torch.export.load("{out}").module()(x)', "onnx": f'onnxruntime.InferenceSession("{out}")'}
+    print(f"wrote {out}; it gives mean and scale without ppl_vae: {read[options.format]}")
+
+
+COMMAND = Command(
+    name="export",
+    about="the encoder or the decoder of a run as a file for torch.export or ONNX Runtime",
+    parser=_options,
+    run=_export,
+)
