@@ -1,4 +1,4 @@
-from ppl_vae import corruptions, data, diagnostics, likelihoods, manifold, objectives, sklearn
+from ppl_vae import callbacks, corruptions, data, diagnostics, likelihoods, manifold, objectives, sklearn
 from ppl_vae.adaptive import Refined, refine
 from ppl_vae.conditional import Amortized, Chain, Conditional
 from ppl_vae.corruptions import Corruption, GaussianNoise, Masking, SaltAndPepper
@@ -146,6 +146,7 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "ZukoPrior",
     "build",
+    "callbacks",
     "check_guide",
     "compare",
     "corruptions",

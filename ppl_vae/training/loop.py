@@ -84,7 +84,7 @@ class Training:
         self.optim, self.schedule = make_optim()
         self.pace, self.optim.paced = Pace(settings.encoder_steps, self._of_guide()), settings.encoder_steps > 1
         self.steps = Steps(program, self.watched, tried, self.optim, self.beta, processes, compile, settings.precision)
-        self.state = State(program=program)
+        self.state = State(program=program, describe=self.plain_settings)
         self.best: dict[str, Tensor] = weights(program)
 
     def run(self, callbacks: Sequence[Any], progress: bool | None, store: Callable[[], None]) -> None:

@@ -35,6 +35,8 @@ class State:
         What ended the training: ``"epochs"``, ``"patience"`` or ``"callback"``; empty while it goes on.
     program
         What is being trained.
+    describe
+        Gives the `settings`.
     """
 
     epoch: int = 0
@@ -45,10 +47,16 @@ class State:
     waited: int = 0
     stopped: str = ""
     program: Modelled = None  # type: ignore[assignment]  # one made by hand has none
+    describe: Callable[[], dict[str, Any]] = field(default=dict, repr=False, compare=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `fit` was called with, as plain values: epochs, objective, optimizer, seed and so on."""
+        return self.describe()
 
     def progress(self) -> dict[str, Any]:
-        """All but the history and the program: plain values."""
-        return {name: value for name, value in vars(self).items() if name not in ("history", "program")}
+        """Where it stands, without the history: plain values."""
+        return {name: value for name, value in vars(self).items() if name not in ("history", "program", "describe")}
 
 
 Callback = Callable[[State], bool | None]

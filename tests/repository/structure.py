@@ -23,6 +23,7 @@ PAGE = REPOSITORY / "docs" / "architecture.md"
 LAYERS = {  # from the top
     "python -m ppl_vae": "__main__",
     "command line": "cli",
+    "loggers": "callbacks",
     "plots": "plots",
     "manifold learning": "manifold",
     "diagnostics, estimators": "diagnostics sklearn",

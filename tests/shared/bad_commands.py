@@ -71,6 +71,7 @@ COMMANDS = [
     Command("train --one-cycle 0", "OneCycle"),
     Command("train --one-cycle -0.01", "OneCycle"),
     Command("train --clip-norm 0", "clip-norm"),
+    Command("train --log tensorbord --take 3", "log"),
     Command("train --clip-norm -1", "clip-norm"),
     Command("train --patience 0", "patience"),
     Command("train --seed -1", "seed"),

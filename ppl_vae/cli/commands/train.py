@@ -16,6 +16,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
+from ppl_vae.cli.loggers import logged
 from ppl_vae.cli.source import literal
 from ppl_vae.cli.stored_run import DATA_SETS, at_least_one
 from ppl_vae.factories import name_of
@@ -48,6 +49,8 @@ def _options(parser: Parser) -> None:
     _step_options(parser)
     parser.section("run")
     parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
+    about = "write the training elsewhere, too: csv, tensorboard, mlflow, wandb, each in the run folder, or KIND:PLACE"
+    parser.option("--log", type=str, nargs="+", default=[], metavar="KIND", help=about)
     parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
 
 
@@ -121,8 +124,6 @@ def _train(options: Namespace) -> None:
 
 def _fitted(options: Namespace, *, first: bool) -> None:
     """Load, build, fit; the options are kept beside the checkpoint."""
-    import torch
-
     from ppl_vae.training.run_folder import folder_path
 
     loaded = _prepared(options)
@@ -139,7 +140,17 @@ def _fitted(options: Namespace, *, first: bool) -> None:
     )
     print("\n".join([f"{_columns(loaded)}{loaded}; {_steps(loaded)}", vae.formula()]))
     folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
-    fitted = ppl_vae.fit(
+    with logged(options.log, folder, loaded.validation) as logs:
+        fitted = _fit(options, vae, loaded, folder, [*([_options_kept(folder, options.yaml)] if first else []), *logs])
+    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
+
+
+def _fit(
+    options: Namespace, vae: ppl_vae.VAE, loaded: ppl_vae.data.Data, folder: Path, callbacks: list[Any]
+) -> ppl_vae.Fit:
+    import torch
+
+    return ppl_vae.fit(
         vae,
         loaded,
         epochs=options.epochs,
@@ -157,9 +168,8 @@ def _fitted(options: Namespace, *, first: bool) -> None:
         precision=options.precision,
         run=folder,
         resume=options.resume,
-        callbacks=[_options_kept(folder, options.yaml)] if first else [],
+        callbacks=callbacks,
     )
-    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
 
 
 def _options_kept(folder: Path, yaml: str) -> Callable[[object], None]:
