@@ -38,6 +38,7 @@ from ppl_vae.nets import (
     ResNetDecoder,
     ResNetEncoder,
 )
+from ppl_vae.pages import report
 from ppl_vae.posteriors import (
     IAF,
     DiagonalNormal,
@@ -162,6 +163,7 @@ __all__ = [
     "manifold",
     "objectives",
     "refine",
+    "report",
     "semi_amortized",
     "sklearn",
     "to_arviz",

@@ -174,7 +174,9 @@ def main(argv: list[str] | None = None) -> dict:
         for name, (make, options) in CASES.items():
             if name.startswith(tuple(args.cases)):
                 rows[name] = measured(make, options, args.num_data, args.seed)
-                print(name, *(f"{key} {value:.4g}" for key, value in rows[name].items() if key != "methods"), flush=True)
+                print(
+                    name, *(f"{key} {value:.4g}" for key, value in rows[name].items() if key != "methods"), flush=True
+                )
     finally:
         torch.set_default_dtype(usual)
     found = {

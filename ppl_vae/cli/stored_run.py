@@ -18,6 +18,7 @@ __all__ = [
     "at_least_one",
     "data_of",
     "loaded",
+    "locked_folder",
     "locked_run",
     "opened",
     "split_of",
@@ -29,19 +30,22 @@ DATA_SETS = sorted(
 """The names of `ppl_vae.data.NAMES`."""
 
 
-def add_run_options(parser: Parser) -> None:
-    """The run folder, its data, a seed and a device."""
+def add_run_options(parser: Parser, *, several: bool = False) -> None:
+    """The run folder, or several as `runs`, the data, a seed and a device."""
     parser.import_option()
-    parser.add_argument("run", help="run folder")
+    if several:
+        parser.add_argument("runs", nargs="+", help="run folders")
+    else:
+        parser.add_argument("run", help="run folder")
     parser.option("--data", type=str | None, help="path of the data, if it is not what it was in training")
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--seed", type=int, default=0, help="of the draws")
     parser.option("--device", default="cpu", help="cpu, cuda or mps")
 
 
-def add_split_options(parser: Parser, take: int | None = None) -> None:
+def add_split_options(parser: Parser, take: int | None = None, *, several: bool = False) -> None:
     """As `add_run_options`, and which split, how much of it, and how many draws."""
-    add_run_options(parser)
+    add_run_options(parser, several=several)
     parser.option("--split", default="test", help="train, validation or test")
     parser.option("--take", type=int | None, default=take, help="only the first so many data")
     parser.option("--num-samples", type=int, default=1000, help="draws from q a datum")
@@ -56,10 +60,15 @@ def add_method(parser: Parser) -> None:
 
 def locked_run(options: Namespace, command: str) -> AbstractContextManager[object]:
     """A scope that locks the run folder; where there is no run, loading it raises."""
+    return locked_folder(options.run, command)
+
+
+def locked_folder(run: str, command: str) -> AbstractContextManager[object]:
+    """As `locked_run`, of a run folder by its path."""
     from ppl_vae.training.lock import locked
     from ppl_vae.training.run_folder import folder_path
 
-    folder = folder_path(options.run, command)
+    folder = folder_path(run, command)
     return locked(folder, command) if (folder / "checkpoint.json").is_file() else nullcontext()
 
 

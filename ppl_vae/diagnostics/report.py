@@ -10,7 +10,7 @@ from ppl_vae.diagnostics.guide import GuideCheck
 from ppl_vae.diagnostics.results import group, groups
 from ppl_vae.libraries import xr
 
-__all__ = ["markdown", "overall", "short"]
+__all__ = ["cannot_see", "markdown", "overall", "short"]
 
 _FEW = 0.1  # share of the data above which a fault is reported against q
 
@@ -32,7 +32,7 @@ def markdown(
         lines += ["## In short", "", *_first_lines(told), ""]
     lines += _pictures(figures.get("check_guide", []))
     for one, verdict in told:
-        unseen = _attrs(results[one.name]).get("cannot_see")
+        unseen = cannot_see(results[one.name])
         lines += [f"## {one.question}", "", *verdict, ""]
         lines += [f"*What this cannot see: {unseen[0].lower()}{unseen[1:].rstrip('.')}.*", ""] if unseen else []
         lines += _pictures(figures.get(one.name, []))
@@ -113,7 +113,7 @@ def _pictures(paths: list[str]) -> list[str]:
     return [line for path in paths for line in (f"![{path}]({path})", "")]
 
 
-def _attrs(result: Any) -> Mapping[str, Any]:
-    if isinstance(result, xr.Dataset):
-        return result.attrs
-    return next(attrs for attrs in (group(result, name).attrs for name in groups(result)) if "cannot_see" in attrs)
+def cannot_see(result: Any) -> str:
+    """What a result cannot detect, a dataset's or a tree's; empty where it does not say."""
+    several = [result] if isinstance(result, xr.Dataset) else [group(result, name) for name in groups(result)]
+    return next((str(one.attrs["cannot_see"]) for one in several if "cannot_see" in one.attrs), "")

@@ -24,6 +24,7 @@ LAYERS = {  # from the top
     "python -m ppl_vae": "__main__",
     "command line": "cli",
     "loggers": "callbacks",
+    "pages of runs": "pages",
     "plots": "plots",
     "manifold learning": "manifold",
     "diagnostics, estimators": "diagnostics sklearn",

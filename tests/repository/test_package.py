@@ -19,6 +19,9 @@ def test_the_wheel_builds_with_its_console_script(tmp_path):
         assert "ppl-vae = ppl_vae.cli:main" in files.read(entry).decode()
         assert wheel.name.split("-")[1] == ppl_vae.__version__
     assert {"ppl_vae/py.typed", "ppl_vae/__init__.pyi", "ppl_vae/vae/vae.py"} <= set(names)
+    pages = {f"ppl_vae/pages/{file.name}" for file in (ROOT / "ppl_vae" / "pages").iterdir() if file.is_file()}
+    assert {".html", ".css", ".js"} <= {Path(page).suffix for page in pages}
+    assert pages <= set(names)
     assert not any(n.startswith(("tests", "experiments")) for n in names)
 
 

@@ -1,0 +1,170 @@
+// The latent explorer: a point in a plane of the latent space, or a slider for each unit, and what it decodes to.
+
+function explorer(host, run) {
+  const { looks, explorer: given } = run;
+  const decode = given.graph ? runnable(given.graph) : null;
+  const units = given.names.length;
+  const z = [...given.centre];
+  let context = 0;
+  let axes = planeOf(given, units > 1 ? [0, 1] : [0]);
+  const controls = html("div", { class: "row" });
+  const plane = html("div", { class: "plane" });
+  const result = html("div", { class: "result" });
+  const sliders = html("div", { class: "sliders", tabindex: 0, role: "group", "aria-label": `Latent units of ${run.name}, the most active first` });
+  host.append(controls, html("div", { class: "row" }, plane, result), sliders);
+
+  const big = looks.kind === "picture" ? canvas(looks, "decoded point of the latent space", 192) : null;
+  if (big) {
+    big.dataset.canvas = "explorer";
+    result.append(html("figure", {}, big, html("figcaption", {}, "E[x | z]")));
+  }
+  const coordinate = (axis) => axis.direction.reduce((sum, d, j) => sum + d * (z[j] - axis.origin[j]), 0);
+  const move = (axis, value) => {
+    const step = value - coordinate(axis);
+    axis.direction.forEach((d, j) => (z[j] += d * step));
+  };
+
+  let plot, knob, waiting;
+  const show = () => {
+    if (decode) {
+      const values = decode(z, ...given.contexts.map((c) => flat(c[context])));
+      if (big) drawValues(big, looks, values);
+      else result.replaceChildren(rows(looks, [{ words: "E[x | z]", values: [...values] }], "Decoded point of the latent space"));
+      return;
+    }
+    const { steps, shown } = given.plane;
+    const at = given.plane.axes.map((j, k) => nearest(steps[k], z[j]));
+    const index = at.length > 1 ? at[1] * steps[0].length + at[0] : at[0];
+    if (big) drawTile(big, looks, shown, index);
+    else result.replaceChildren(rows(looks, [{ words: "E[x | z]", values: shown.rows[index] }], "Decoded point of the latent space"));
+  };
+  const moved = () => {
+    const [x, y] = [coordinate(axes[0]), axes[1] ? coordinate(axes[1]) : 0];
+    knob.setAttribute("transform", `translate(${plot.X(x)} ${plot.Y(y)})`);
+    entries.forEach((entry) => entry.update());
+    if (waiting) return;
+    waiting = requestAnimationFrame(() => {
+      waiting = null;
+      show();
+    });
+  };
+
+  const drawPlane = () => {
+    plane.replaceChildren();
+    plot = planePlot(plane, run, axes);
+    knob = svg("g", {}, marker("circle", 0, 0, 9, { class: "chosen" }), marker("cross", 0, 0, 5, { fill: COLOURS[5] }));
+    plot.svg.append(knob);
+    const drag = (event) => {
+      const { x, y } = plot.at(event);
+      move(axes[0], x);
+      if (axes[1]) move(axes[1], y);
+      moved();
+    };
+    plot.svg.addEventListener("pointerdown", (event) => {
+      plot.svg.setPointerCapture(event.pointerId);
+      drag(event);
+    });
+    plot.svg.addEventListener("pointermove", (event) => event.buttons && drag(event));
+  };
+
+  const entries = [];
+  const addSlider = (j) => {
+    const [low, high] = [given.low[j], given.high[j]];
+    const made = slider(sliders, given.names[j], { low, high, step: (high - low) / 100, value: z[j] }, (v) => {
+      z[j] = v;
+      moved();
+    });
+    made.input.dataset.unit = given.names[j];
+    entries.push({ update: () => document.activeElement !== made.input && made.set(z[j]) });
+  };
+  (decode ? given.order : given.plane.axes).forEach(addSlider);
+
+  if (decode && units > 2) {
+    const pairs = [[0, 1], [0, 2], [1, 2]].filter(([, b]) => b < units);
+    const words = pairs.map(([a, b]) => `${given.names[given.order[a]]} and ${given.names[given.order[b]]}`);
+    choice(controls, "Plane", [...words, "two principal directions of the codes"], 0, (k) => {
+      axes = k < pairs.length ? planeOf(given, pairs[k]) : principal(given);
+      drawPlane();
+      moved();
+    });
+  }
+  if (decode && given.named.length > 1) {
+    choice(controls, "Condition", given.named, 0, (k) => {
+      context = k;
+      moved();
+    });
+  }
+  const back = html("button", { type: "button" }, "Mean of the codes");
+  back.addEventListener("click", () => {
+    given.centre.forEach((v, j) => (z[j] = v));
+    moved();
+  });
+  controls.append(back);
+
+  drawPlane();
+  moved();
+  const conditioned = given.named.length && !decode ? ` The condition is ${given.named[0]}.` : "";
+  const how = decode
+    ? "Drag in the plane or move a slider; the decoder runs in this page. Units are sorted by the variance of the codes, the largest first."
+    : `Drag in the plane or move a slider; points were decoded before, all other units at the mean of the codes: ${given.why}.${conditioned}`;
+  host.append(html("p", { class: "note" }, `${how} Points are the codes of the data.`));
+}
+
+const flat = (values) => (Array.isArray(values) ? values.flat(Infinity) : [values]);
+const nearest = (steps, v) => steps.reduce((best, s, k) => (Math.abs(s - v) < Math.abs(steps[best] - v) ? k : best), 0);
+
+// Axes of a plane: unit vectors with an origin, a range and a name.
+function planeOf(given, ranks) {
+  return ranks.map((rank) => {
+    const j = given.order[rank];
+    const direction = given.centre.map((_, k) => Number(k === j));
+    return { name: given.names[j], direction, origin: given.centre.map(() => 0), range: [given.low[j], given.high[j]], unit: j };
+  });
+}
+
+function principal(given) {
+  const sorted = given.order.map((j) => given.names[j]);
+  return given.directions.map((direction, k) => {
+    const reach = direction.reduce((sum, d, j) => sum + Math.abs(d) * (given.high[j] - given.low[j]), 0) / (2 * Math.sqrt(Math.min(2, sorted.length)));
+    return { name: `principal direction ${k + 1}`, direction, origin: given.centre, range: [-reach, reach] };
+  });
+}
+
+function planePlot(host, run, axes) {
+  const { explorer: given, latents, looks } = run;
+  const [first, second] = axes;
+  const plot = new Plot(host, {
+    label: `Plane of the latent space of ${run.name}: ${axes.map((axis) => axis.name).join(" and ")}. The sliders move the same point.`,
+    x: { label: first.name, range: first.range },
+    y: { label: second?.name ?? "", range: second?.range ?? [-1, 1], hidden: !second },
+    width: 460,
+    height: second ? 420 : 130,
+    drag: true,
+  });
+  plot.svg.dataset.chart = "plane";
+  const ofPlane = axes.every((axis, k) => axis.unit === given.plane.axes[k]) && !given.named.length;
+  if (looks.kind === "picture" && second && ofPlane) mosaic(plot, given.plane, looks);
+  const kept = latents.names.map((name) => given.names.indexOf(name));
+  const along = (axis, row) => kept.reduce((sum, j, k) => sum + axis.direction[j] * (row[k] - axis.origin[j]), 0);
+  const of = looksOf(run);
+  plot.points(latents.codes.map((row, i) => ({ x: along(first, row), y: second ? along(second, row) : 0, ...of(i) })), { r: 2, class: "dim" });
+  return plot;
+}
+
+// The decoded plane behind the points.
+function mosaic(plot, { steps, shown }, looks) {
+  const [, h, w] = looks.shape;
+  const [across, up] = steps.map((s) => s.length);
+  const whole = html("canvas", { width: across * w, height: up * h });
+  const half = steps.map((s) => (s[1] - s[0]) / 2);
+  sprite(shown).then((image) => {
+    const pen = whole.getContext("2d");
+    for (let k = 0; k < across * up; k++) {
+      const [i, j] = [k % across, Math.floor(k / across)];
+      pen.drawImage(image, (k % shown.across) * w, Math.floor(k / shown.across) * h, w, h, i * w, (up - 1 - j) * h, w, h);
+    }
+    const [x1, x2] = [plot.X(steps[0][0] - half[0]), plot.X(steps[0].at(-1) + half[0])];
+    const [y1, y2] = [plot.Y(steps[1].at(-1) + half[1]), plot.Y(steps[1][0] - half[1])];
+    plot.area.prepend(svg("image", { href: whole.toDataURL(), x: x1, y: y1, width: x2 - x1, height: y2 - y1, preserveAspectRatio: "none", opacity: 0.75 }));
+  });
+}
