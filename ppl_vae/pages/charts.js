@@ -53,6 +53,7 @@ function ticks([low, high], most = 6) {
 // Axes in which values have places; `x` and `y` are {label, range}.
 class Plot {
   constructor(host, { label, x, y, width = 520, height = 330, drag = false }) {
+    width = Math.max(280, Math.min(width, host.clientWidth || width)); // text keeps its size on a phone
     [this.x, this.y, this.width, this.height] = [x, y, width, height];
     this.edge = { left: 62, right: 12, top: 10, bottom: 44 };
     const clip = unique("clip");
@@ -92,7 +93,7 @@ class Plot {
     const { left, right, top, bottom } = this.edge;
     const base = this.height - bottom;
     this.axes.replaceChildren();
-    for (const v of ticks(this.x.range)) {
+    for (const v of ticks(this.x.range, this.width / 80)) {
       this.axes.append(svg("line", { class: "grid", x1: this.X(v), x2: this.X(v), y1: top, y2: base }));
       this.axes.append(svg("text", { x: this.X(v), y: base + 16, "text-anchor": "middle" }, String(v)));
     }

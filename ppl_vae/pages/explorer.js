@@ -6,7 +6,7 @@ function explorer(host, run) {
   const units = given.names.length;
   const z = [...given.centre];
   let context = 0;
-  let axes = planeOf(given, units > 1 ? [0, 1] : [0]);
+  let axes = planeOf(given, given.plane.axes);
   const controls = html("div", { class: "row" });
   const plane = html("div", { class: "plane" });
   const result = html("div", { class: "result" });
@@ -52,7 +52,8 @@ function explorer(host, run) {
   const drawPlane = () => {
     plane.replaceChildren();
     plot = planePlot(plane, run, axes);
-    knob = svg("g", {}, marker("circle", 0, 0, 9, { class: "chosen" }), marker("cross", 0, 0, 5, { fill: COLOURS[5] }));
+    const ring = (name) => marker("circle", 0, 0, 9, { class: name });
+    knob = svg("g", {}, ring("knob"), ring("chosen ink"), marker("cross", 0, 0, 5, { fill: COLOURS[5] }));
     plot.svg.append(knob);
     const drag = (event) => {
       const { x, y } = plot.at(event);
@@ -80,8 +81,8 @@ function explorer(host, run) {
   (decode ? given.order : given.plane.axes).forEach(addSlider);
 
   if (decode && units > 2) {
-    const pairs = [[0, 1], [0, 2], [1, 2]].filter(([, b]) => b < units);
-    const words = pairs.map(([a, b]) => `${given.names[given.order[a]]} and ${given.names[given.order[b]]}`);
+    const pairs = [[0, 1], [0, 2], [1, 2]].map((ranks) => ranks.map((rank) => given.order[rank]));
+    const words = pairs.map(([a, b]) => `${given.names[a]} and ${given.names[b]}`);
     choice(controls, "Plane", [...words, "two principal directions of the codes"], 0, (k) => {
       axes = k < pairs.length ? planeOf(given, pairs[k]) : principal(given);
       drawPlane();
@@ -99,24 +100,25 @@ function explorer(host, run) {
     given.centre.forEach((v, j) => (z[j] = v));
     moved();
   });
-  controls.append(back);
+  const codes = html("input", { type: "checkbox", checked: true });
+  codes.addEventListener("change", () => plane.classList.toggle("bare", !codes.checked));
+  controls.append(back, html("label", {}, codes, "Codes of the data"));
 
   drawPlane();
   moved();
   const conditioned = given.named.length && !decode ? ` The condition is ${given.named[0]}.` : "";
   const how = decode
-    ? "Drag in the plane or move a slider; the decoder runs in this page. Units are sorted by the variance of the codes, the largest first."
+    ? "Drag in the plane or move a slider; the decoder runs in this page. Units are sorted by activity: the variance of their mean under q over the data."
     : `Drag in the plane or move a slider; points were decoded before, all other units at the mean of the codes: ${given.why}.${conditioned}`;
-  host.append(html("p", { class: "note" }, `${how} Points are the codes of the data.`));
+  host.append(html("p", { class: "note" }, how));
 }
 
 const flat = (values) => (Array.isArray(values) ? values.flat(Infinity) : [values]);
 const nearest = (steps, v) => steps.reduce((best, s, k) => (Math.abs(s - v) < Math.abs(steps[best] - v) ? k : best), 0);
 
 // Axes of a plane: unit vectors with an origin, a range and a name.
-function planeOf(given, ranks) {
-  return ranks.map((rank) => {
-    const j = given.order[rank];
+function planeOf(given, units) {
+  return units.map((j) => {
     const direction = given.centre.map((_, k) => Number(k === j));
     return { name: given.names[j], direction, origin: given.centre.map(() => 0), range: [given.low[j], given.high[j]], unit: j };
   });
@@ -147,24 +149,33 @@ function planePlot(host, run, axes) {
   const kept = latents.names.map((name) => given.names.indexOf(name));
   const along = (axis, row) => kept.reduce((sum, j, k) => sum + axis.direction[j] * (row[k] - axis.origin[j]), 0);
   const of = looksOf(run);
-  plot.points(latents.codes.map((row, i) => ({ x: along(first, row), y: second ? along(second, row) : 0, ...of(i) })), { r: 2, class: "dim" });
+  plot.points(latents.codes.map((row, i) => ({ x: along(first, row), y: second ? along(second, row) : 0, ...of(i) })), { r: 2.5, class: "codes" });
   return plot;
 }
 
-// The decoded plane behind the points.
+// The decoded plane behind the points, in tiles that a gap sets apart.
 function mosaic(plot, { steps, shown }, looks) {
   const [, h, w] = looks.shape;
-  const [across, up] = steps.map((s) => s.length);
-  const whole = html("canvas", { width: across * w, height: up * h });
-  const half = steps.map((s) => (s[1] - s[0]) / 2);
+  const chosen = steps.map((s) => {
+    const every = Math.ceil((s.length - 1) / 10);
+    return s.map((_, k) => k).filter((k) => k % every === 0);
+  });
+  const [across, up] = chosen.map((some) => some.length);
+  const gap = Math.max(1, Math.round(w / 7));
+  const whole = html("canvas", { width: across * (w + gap), height: up * (h + gap) });
+  const half = steps.map((s, d) => (s[chosen[d][1]] - s[0]) / 2);
+  const last = steps.map((s, d) => s[chosen[d].at(-1)]);
   sprite(shown).then((image) => {
     const pen = whole.getContext("2d");
-    for (let k = 0; k < across * up; k++) {
-      const [i, j] = [k % across, Math.floor(k / across)];
-      pen.drawImage(image, (k % shown.across) * w, Math.floor(k / shown.across) * h, w, h, i * w, (up - 1 - j) * h, w, h);
-    }
-    const [x1, x2] = [plot.X(steps[0][0] - half[0]), plot.X(steps[0].at(-1) + half[0])];
-    const [y1, y2] = [plot.Y(steps[1].at(-1) + half[1]), plot.Y(steps[1][0] - half[1])];
-    plot.area.prepend(svg("image", { href: whole.toDataURL(), x: x1, y: y1, width: x2 - x1, height: y2 - y1, preserveAspectRatio: "none", opacity: 0.75 }));
+    pen.fillStyle = "#6f87a3";
+    pen.fillRect(0, 0, whole.width, whole.height);
+    chosen[1].forEach((up1, j) => chosen[0].forEach((across1, i) => {
+      const k = up1 * steps[0].length + across1;
+      const place = [i * (w + gap) + gap / 2, (up - 1 - j) * (h + gap) + gap / 2];
+      pen.drawImage(image, (k % shown.across) * w, Math.floor(k / shown.across) * h, w, h, ...place, w, h);
+    }));
+    const [x1, x2] = [plot.X(steps[0][0] - half[0]), plot.X(last[0] + half[0])];
+    const [y1, y2] = [plot.Y(last[1] + half[1]), plot.Y(steps[1][0] - half[1])];
+    plot.area.prepend(svg("image", { href: whole.toDataURL(), x: x1, y: y1, width: x2 - x1, height: y2 - y1, preserveAspectRatio: "none" }));
   });
 }

@@ -91,7 +91,7 @@ const PANELS = {
     const controls = html("div", { class: "row" });
     const shown = html("div");
     host.append(controls, shown);
-    const axes = [0, 1];
+    const axes = latents.names.length === 2 && latents.names[0] > latents.names[1] ? [1, 0] : [0, 1];
     const of = looksOf(run);
     const draw = () => {
       shown.replaceChildren();
@@ -123,7 +123,7 @@ const PANELS = {
     draw();
     legendOf(host, run);
     const prior = latents.prior ? " Small grey points are draws of the prior." : " The prior is improper and has no draws.";
-    host.append(html("p", { class: "note" }, `One draw from q(z | x) for each datum; units are listed by the variance of these draws, the largest first.${prior}`));
+    host.append(html("p", { class: "note" }, `One draw from q(z | x) for each datum; units are listed by the variance of their mean under q over the data, the largest first.${prior}`));
   },
 
   samples(host, run) {
@@ -160,14 +160,14 @@ const PANELS = {
 
   reconstructions(host, run) {
     const { looks, data } = run;
-    const num = Math.min(data.obs.length, looks.kind === "picture" ? 12 : 4);
+    const few = data.shown.slice(0, looks.kind === "picture" ? 12 : 4);
     if (looks.kind === "picture") {
       const tiles = html("div", { class: "tiles" });
-      for (let i = 0; i < num; i++) {
+      for (const [at, i] of few.entries()) {
         const both = [["x", data.x], ["reconstruction", data.x_hat]].map(([words, source]) => {
           const label = labelOf(run, i);
           const drawn = canvas(looks, `${words} of datum ${data.obs[i]}${label ? `, label ${label}` : ""}`, null);
-          drawTile(drawn, looks, source, i);
+          drawTile(drawn, looks, source, at);
           return drawn;
         });
         tiles.append(html("div", {}, ...both));
@@ -175,9 +175,9 @@ const PANELS = {
       host.append(tiles, html("p", { class: "note" }, "Each datum above its reconstruction E[x | z], for one draw z from q(z | x). Hatched pixels are missing."));
       return;
     }
-    const few = html("div", { class: "row scroll", tabindex: 0, role: "region", "aria-label": `Reconstructions of ${run.name}` });
-    for (let i = 0; i < num; i++) few.append(pair(run, i));
-    host.append(few, html("p", { class: "note" }, "Each datum beside what stands for p(x | z), for one draw z from q(z | x): means, of categories the most probable."));
+    const pairs = html("div", { class: "row scroll", tabindex: 0, role: "region", "aria-label": `Reconstructions of ${run.name}` });
+    pairs.append(...few.map((i) => pair(run, i)));
+    host.append(pairs, html("p", { class: "note" }, "Each datum beside what stands for p(x | z), for one draw z from q(z | x): means, of categories the most probable."));
   },
 
   explorer: (host, run) => explorer(host, run),

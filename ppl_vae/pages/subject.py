@@ -25,6 +25,7 @@ from ppl_vae.vae import VAE
 __all__ = ["Subject", "content", "judged"]
 
 _MOST_LABELS = 24
+_MOST_DATA = 2000
 _PRIOR = 500
 
 
@@ -70,16 +71,17 @@ def judged(
 def content(vae: VAE, subject: Subject, *, share: float, seed: int, most: int) -> dict[str, Any]:
     """What the page's JavaScript draws of a run; `share` is its part of what a page holds, `most` of the weights."""
     looks = Looks.of(vae, subject.split)
-    some = subject.split[: looks.at_most(share)]
+    some = subject.split[: max(1, int(share * _MOST_DATA))]
     codes = codes_of(vae, some, seed)
-    names = _names(vae, codes.shape[1])
-    order = codes.double().var(0, correction=0).argsort(descending=True, stable=True).tolist()
+    site = vae.prior.sites[-1]
+    names = [f"{site}[{j}]" for j in range(codes.shape[1])]
+    order = _order(subject.result.unit_variance.get(site, []), codes)
     prior, sites = _prior(vae, some, seed)
     found = {
         "name": subject.name,
         "looks": looks.described(),
         "history": _history(subject.run.history),
-        "data": _data(subject, some, looks, seed),
+        "data": _data(subject, some, looks, looks.at_most(share), seed),
         "labels": _labels(some),
         "latents": latents(codes, prior, names, order),
         "samples": None if prior is None else samples(vae, some, looks, share, seed),
@@ -99,9 +101,13 @@ def _prior(vae: VAE, split: Split, seed: int) -> tuple[Tensor | None, dict[str, 
         return None, {}
 
 
-def _names(vae: VAE, units: int) -> list[str]:
-    """Names of the units that the likelihood is given: those of the last site."""
-    return [f"{vae.prior.sites[-1]}[{j}]" for j in range(units)]
+def _order(variance: Sequence[float], codes: Tensor) -> list[int]:
+    """Units by the variance over the data of their mean under q, the largest first; by that of codes where unknown."""
+    activity = torch.tensor(variance, dtype=torch.float64)
+    if len(activity) != codes.shape[1] or not activity.isfinite().all():
+        activity = codes.double().var(0, correction=0)
+    order: list[int] = activity.argsort(descending=True, stable=True).tolist()
+    return order
 
 
 def _history(history: pd.DataFrame) -> dict[str, Any]:
@@ -110,11 +116,17 @@ def _history(history: pd.DataFrame) -> dict[str, Any]:
     return {"epoch": history.index.tolist(), "terms": {name: plain(history[name].to_numpy(float)) for name in terms}}
 
 
-def _data(subject: Subject, some: Split, looks: Looks, seed: int) -> dict[str, Any]:
-    """Each datum: its numbers, its values and its reconstruction."""
+def _data(subject: Subject, some: Split, looks: Looks, num: int, seed: int) -> dict[str, Any]:
+    """The numbers of each datum, and values and reconstructions of `num`, from the best to the worst fitted."""
     vae, table = subject.vae, subject.result.per_datum.iloc[: len(some)]
-    mask = True if some.mask is None else dense(some.mask)
-    x_hat = vae.raw(vae.reconstruct(some.x, *some.context, mask=mask, seed=seed)).cpu()
+    chosen = torch.arange(min(num, len(some)))
+    if subject.found is not None and num < len(some):
+        ranked = subject.found.check.stratified(len(subject.split))
+        ranked = ranked[ranked < len(some)]
+        chosen = ranked[torch.linspace(0, len(ranked) - 1, num).round().long()].sort().values
+    few = some[chosen]
+    mask = True if few.mask is None else dense(few.mask)
+    x_hat = vae.raw(vae.reconstruct(few.x, *few.context, mask=mask, seed=seed)).cpu()
     columns = ("pareto_k", "kl_gap", "log_px", "elbo", "reconstruction")
     numbers = {name: plain(table[name].to_numpy(float)) for name in columns if name in table}
     known = [] if subject.found is None else subject.found.check.known[: len(some)].tolist()
@@ -123,7 +135,8 @@ def _data(subject: Subject, some: Split, looks: Looks, seed: int) -> dict[str, A
         "good_k": plain(float(subject.result.good_k)),
         "known": known,
         **numbers,
-        "x": looks.shown(raw(vae, some)),
+        "shown": chosen.tolist(),
+        "x": looks.shown(raw(vae, few)),
         "x_hat": looks.shown(x_hat),
     }
 

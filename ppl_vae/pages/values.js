@@ -80,14 +80,16 @@ function rows(looks, listed, label) {
 // A datum and its reconstruction.
 function pair(run, i) {
   const { looks, data } = run;
+  const at = data.shown.indexOf(i);
+  if (at < 0) return html("p", { class: "note" }, `The values of obs ${data.obs[i]} are not in this page, for its size.`);
   if (looks.kind !== "picture") {
-    const listed = [{ words: "x", values: data.x.rows[i] }, { words: "reconstruction", values: data.x_hat.rows[i], dash: "5 3" }];
+    const listed = [{ words: "x", values: data.x.rows[at] }, { words: "reconstruction", values: data.x_hat.rows[at], dash: "5 3" }];
     return rows(looks, listed, `Datum ${data.obs[i]}`);
   }
   const shown = html("div", { class: "row" });
   for (const [words, source] of [["x", data.x], ["reconstruction", data.x_hat]]) {
     const drawn = canvas(looks, `${words} of datum ${data.obs[i]}`);
-    drawTile(drawn, looks, source, i);
+    drawTile(drawn, looks, source, at);
     shown.append(html("figure", {}, drawn, html("figcaption", {}, words)));
   }
   return shown;

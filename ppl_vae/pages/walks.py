@@ -100,7 +100,7 @@ def _plane(
     share: float,
 ) -> dict[str, Any]:
     """The plane of the two most active units, decoded; the line of the one, where there is one."""
-    axes = list(order[:2])
+    axes = sorted(order) if len(order) == 2 else list(order[:2])
     side = max(2, min(WIDEST, int(looks.at_most(share) ** (1 / len(axes)))))
     steps = [torch.linspace(float(bounds[0][j]), float(bounds[1][j]), side) for j in axes]
     grid = (
