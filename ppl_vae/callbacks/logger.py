@@ -13,7 +13,7 @@ from ppl_vae.split import Split
 from ppl_vae.training import State
 from ppl_vae.training.processes import Processes
 from ppl_vae.vae import VAE
-from ppl_vae.vae.vae import formula_of
+from ppl_vae.vae.formula import formula_of
 
 __all__ = ["Logger", "flat"]
 
