@@ -437,11 +437,11 @@ def test_help_and_mistakes(capsys):
         with pytest.raises(SystemExit):
             run(command, "--help")
     shown = capsys.readouterr().out
-    assert all(
+    assert all(  # but for bases, and for a posterior made of another, for which there is Python
         name in shown
         for of_role in COMPONENTS.values()
         for name in of_role
-        if name not in ("Prior", "Likelihood", "Rowwise", "Posterior", "Network", "Corruption")
+        if name not in ("Prior", "Likelihood", "Rowwise", "Posterior", "Network", "Corruption", "Refined")
     )
     with pytest.raises(SystemExit) as stop:
         run("train", "--prior", "Nope")
