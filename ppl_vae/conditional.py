@@ -90,8 +90,11 @@ class Conditional(nn.Module, abc.ABC):
 
     def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
         """Sample the distribution at the site, inside whatever plates are open."""
+        return self._sampled(self.given(*context), obs)
+
+    def _sampled(self, fn: TorchDistribution, obs: Tensor | None) -> Tensor:
         with Unvalidated():
-            return pyro.sample(self.site, self.given(*context), obs=obs, infer=dict(self.infer))
+            return pyro.sample(self.site, fn, obs=obs, infer=dict(self.infer))
 
     def formula(self, *given: str) -> str:
         """The distribution as a paper writes it: `Name(site | given; settings)`."""
@@ -217,11 +220,11 @@ class Chain(nn.Module):
         self.sites = sites
         self.levels = nn.ModuleList(levels)
 
-    def forward(self, *context: Tensor) -> Tensor:
-        """Sample every level at its site; returns the value of the last."""
+    def forward(self, *context: Tensor, **seen: Tensor) -> Tensor:
+        """Sample every level at its site; returns the value of the last. `seen` is for those that `sees_x`."""
         previous: tuple[Tensor, ...] = ()
         for level in self.levels:
-            previous = (level(*previous, *context),)
+            previous = (level(*previous, *context, **(seen if getattr(level, "sees_x", False) else {})),)
         return previous[0]
 
     def given(self, *context: Tensor) -> TorchDistribution:
@@ -240,6 +243,11 @@ class Chain(nn.Module):
     def uses_context(self) -> bool:
         """Whether a level depends on the context."""
         return any(level.uses_context for level in self.levels)
+
+    @property
+    def sees_x(self) -> bool:
+        """Whether a level, of a prior, is called with what the encoder is given."""
+        return any(getattr(level, "sees_x", False) for level in self.levels)
 
     @property
     def site(self) -> str:

@@ -3,6 +3,7 @@
 from ppl_vae.priors.code import CodePrior
 from ppl_vae.priors.conditional import ConditionalNormal
 from ppl_vae.priors.discrete import Bernoulli, Categorical
+from ppl_vae.priors.exemplar import Exemplar
 from ppl_vae.priors.fixed import Flat, Laplace, Logistic, StandardNormal, StudentT, Uniform
 from ppl_vae.priors.flow import FlowPrior
 from ppl_vae.priors.mixture import GaussianMixture, VampPrior
@@ -21,6 +22,7 @@ __all__ = [
     "ConditionalNormal",
     "DiagonalNormal",
     "Dirichlet",
+    "Exemplar",
     "Flat",
     "FlowPrior",
     "FullRankNormal",

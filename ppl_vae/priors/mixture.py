@@ -119,11 +119,7 @@ class VampPrior(Prior):
         self._components = posterior.given  # the bound method, so that the posterior is not registered twice
         inputs = torch.rand(num_components, *x_shape)
         if pseudo_inputs is not None:
-            if pseudo_inputs.shape[1:] != inputs.shape[1:]:
-                raise ValueError(
-                    f"VampPrior expects pseudo_inputs of shape (n, {', '.join(map(str, x_shape))}), got "
-                    f"{tuple(pseudo_inputs.shape)}; give data as the encoder sees them"
-                )
+            check_inputs("VampPrior", pseudo_inputs, x_shape)
             inputs[: len(pseudo_inputs)] = pseudo_inputs[:num_components].to(inputs)
         self.pseudo_inputs = nn.Parameter(inputs)
         self.logits = nn.Parameter(torch.zeros(num_components), requires_grad=weighted)
@@ -136,3 +132,18 @@ class VampPrior(Prior):
     def settings(self) -> str:
         """What `formula` adds."""
         return str(len(self.pseudo_inputs))
+
+
+def check_inputs(name: str, inputs: Tensor, x_shape: Shape) -> None:
+    """Refuse data of another shape, for a prior of this name.
+
+    Raises
+    ------
+    ValueError
+        For another shape than (n, *x_shape).
+    """
+    if tuple(inputs.shape[1:]) != tuple(x_shape):
+        raise ValueError(
+            f"{name} expects pseudo_inputs of shape (n, {', '.join(map(str, x_shape))}), got "
+            f"{tuple(inputs.shape)}; give data as the encoder sees them"
+        )

@@ -107,7 +107,9 @@ class VAE(nn.Module):
         self._register()
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
-                z = self.prior(*self.given_to("prior", context))
+                left_out = self.prior.training and getattr(self.prior, "sees_x", False)
+                seen = {"x": self._seen(x, mask)} if left_out else {}
+                z = self.prior(*self.given_to("prior", context), **seen)
             fn = self.scored(x, mask, z, *context)
             given = {True: "the total", "exposure": "the total as an exposure"}.get(self.likelihood.given_total)
             infer = {"given": given} if given else {}

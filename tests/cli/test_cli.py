@@ -37,7 +37,7 @@ CHOICES = [
 ]
 ON_ONE_SUPPORT = ("Bernoulli", "Categorical", "Dirichlet", "LogisticNormal", "RelaxedBernoulli", "RelaxedCategorical")
 SETTINGS = {
-    **{key: ["--prior.num_components", "4"] for key in ("VampPrior", "GaussianMixture")},
+    **{key: ["--prior.num_components", "4"] for key in ("VampPrior", "GaussianMixture", "Exemplar")},
     "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
     "VectorQuantized": ["--prior", "CodePrior"],
     **{key: ["--prior", key, "--posterior", key] for key in ON_ONE_SUPPORT},

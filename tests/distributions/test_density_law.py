@@ -894,6 +894,7 @@ def test_flat_is_no_distribution_and_says_so():
 ELSEWHERE = {"CodePrior", "VectorQuantized", "Point", "TopK", "Flat"}  # the tests above
 ELSEWHERE |= {"CorrelatedGaussian", "Multinomial"}  # test_rows.py
 ELSEWHERE |= {"PowerSpherical", "SphericalUniform", "Dirichlet", "LogisticNormal"}  # test_simplex_and_sphere.py
+ELSEWHERE |= {"Exemplar"}  # test_exemplar.py
 ELSEWHERE |= {"RelaxedBernoulli", "RelaxedCategorical"}  # test_discrete.py
 ELSEWHERE |= {"Heterogeneous"}  # test_heterogeneous.py, column by column
 

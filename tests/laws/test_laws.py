@@ -165,6 +165,8 @@ def test_refused_pairs(prior, posterior):
     if prior.func is priors.CodePrior and posterior.func is not posteriors.VectorQuantized:
         assert re.search(r"CodePrior expects a VectorQuantized posterior, got.*no codes; use", said)
         return
+    if prior.func is priors.Exemplar and "whose mean is known, got one without" in said:
+        return
     vae, (x, *_) = make(Case(prior, COIN, posterior))
     q = {"fn": vae.encode(x)}
     if prior.func is priors.VampPrior and (traces.singular(q) or traces.quantized(q)):
