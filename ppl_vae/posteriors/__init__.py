@@ -5,6 +5,7 @@ from ppl_vae.posteriors.discrete import Bernoulli, Categorical
 from ppl_vae.posteriors.flow import SplineFlow
 from ppl_vae.posteriors.householder import Householder
 from ppl_vae.posteriors.iaf import IAF
+from ppl_vae.posteriors.ladder import Ladder
 from ppl_vae.posteriors.mixture import GaussianMixturePosterior
 from ppl_vae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
 from ppl_vae.posteriors.point import Point, TopK
@@ -26,6 +27,7 @@ __all__ = [
     "FullRankNormal",
     "GaussianMixturePosterior",
     "Householder",
+    "Ladder",
     "LogisticNormal",
     "LowRankNormal",
     "Point",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
+
+from torch import nn
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.conditional import Amortized, Net, by_position_still
@@ -34,6 +36,9 @@ class Posterior(Amortized):
         Name of the Pyro sample site.
     """
 
+    reads_above: ClassVar[bool] = True
+    """Whether its encoder, below the top of a hierarchy, is given the level above beside x."""
+
     def __init__(
         self,
         x_shape: Shape,
@@ -52,6 +57,19 @@ class Posterior(Amortized):
         Settings of the leaf that it depends on are assigned before `super().__init__`.
         """
         return 1, latent_dim
+
+    def meet(self, prior: nn.Module, *, below: bool, alone: bool) -> None:
+        """Called by `build` with the prior of its level, once there is one; by default nothing is done.
+
+        Parameters
+        ----------
+        prior
+            The prior of the level.
+        below
+            Whether there is a level above.
+        alone
+            Whether there is no other level.
+        """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -19,7 +19,7 @@ from ppl_vae.domain import Domain
 from ppl_vae.factories import Factory, made_by, settings_of
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.nets import MLP, Network
-from ppl_vae.posteriors import DiagonalNormal
+from ppl_vae.posteriors import DiagonalNormal, Posterior
 from ppl_vae.priors import Prior, StandardNormal
 from ppl_vae.vae.column_scales import warn_of_scales
 from ppl_vae.vae.context_to import ContextTo, Part, check_use, parts_given
@@ -248,7 +248,7 @@ def _likelihood(chosen: Factory, data: DataSpec, bottom: Level, decoder: Factory
 def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
     """q of one level, given x at the top, and the level above and x below the top."""
     given: Known = {**known, **level.known, "net": lambda: encoder}
-    if level.above:
+    if level.above and getattr(made_by(level.posterior), "reads_above", True):
         x_shape, context = known["x_shape"](), known["context"]()
         given["x_shape"], given["context"] = (lambda: level.above), (lambda: (x_shape, *context))
         given["net"] = lambda: partial(DataFirst, encoder)
@@ -268,7 +268,10 @@ def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
         context = known["context"]()
         given["context"] = lambda: (level.above, *context)
         del given["x_shape"], given["pseudo_inputs"]  # a level below is no mixture over data
-    return level.checked(_make(level.prior, given, *((Prior,) if level.site else (Prior, Chain))))
+    made = level.checked(_make(level.prior, given, *((Prior,) if level.site else (Prior, Chain))))
+    if isinstance(posterior, Posterior):
+        posterior.meet(made, below=bool(level.above), alone=not level.site)
+    return made
 
 
 def _chained(levels: list[Any]) -> Any:

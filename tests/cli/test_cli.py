@@ -44,6 +44,7 @@ SETTINGS = {
     "SphericalUniform": ["--posterior", "PowerSpherical"],
     "PowerSpherical": ["--prior", "SphericalUniform"],
     "Uniform": ["--posterior", "Beta"],
+    "Ladder": ["--latent-dim", "[2, 3]"],
 }
 ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 

@@ -1,5 +1,6 @@
 """Hierarchies of any depth: built from lists, trained, evaluated, stored and loaded."""
 
+import copy
 import json
 from functools import partial
 
@@ -22,6 +23,7 @@ from ppl_vae import (
     FlowPrior,
     FullRankNormal,
     GaussianMixture,
+    Ladder,
     Prior,
     StandardNormal,
     VampPrior,
@@ -35,6 +37,7 @@ from ppl_vae import (
 )
 from ppl_vae.cli.main import main
 from ppl_vae.data import from_arrays
+from ppl_vae.distributions import positive
 from ppl_vae.domain import Domain
 from ppl_vae.vae.build import rebuild
 
@@ -191,3 +194,64 @@ def test_a_chain_by_hand_is_the_same():
 def test_the_formula_conditions_on_what_is_used():
     said = repr(ladder(latent_dim=2, prior=[StandardNormal] * 3)).partition("\n")[0]
     assert said == "p(x, z3, z2, z1) = StandardNormal(z3) StandardNormal(z2) StandardNormal(z1) Bernoulli(x | z1)"
+
+
+def with_ladder(**parts):
+    return ladder(latent_dim=[1, 2, 3], posterior=Ladder, **parts).double().eval()
+
+
+def test_a_ladder_is_the_product_of_the_prior_and_what_x_says():
+    vae, x = with_ladder(), X.double()
+    top, middle, _ = vae.posterior.levels
+    z3 = torch.randn(5, 1).double()
+    loc, raw = middle.net(x).unbind(-2)
+    p, q = vae.prior.levels[1].given(z3), middle.given(z3, x)
+    of_x = torch.distributions.Normal(loc, positive(raw))
+    grid = torch.linspace(-3, 3, 7).double()[:, None, None].expand(7, 5, 2)
+    each = (q.base_dist.log_prob(grid) - p.base_dist.log_prob(grid) - of_x.log_prob(grid)).detach()
+    assert_close(each, each[:1].expand_as(each))  # up to its constant
+    loc, raw = top.net(x).unbind(-2)
+    assert_close(top.given(x).mean, loc)
+    assert vae.formula().endswith("q(z3, z2, z1 | x) = Ladder(z3 | x) Ladder(z2 | z3, x) Ladder(z1 | z2, x)")
+
+
+def test_a_ladder_shares_its_parameters_with_the_prior_in_copies_too(tmp_path):
+    vae, x = with_ladder(), X.double()
+    q = vae.posterior.levels[1].given(torch.ones(5, 1).double(), x).mean.sum()
+    assert all(g is not None for g in torch.autograd.grad(q, list(vae.prior.levels[1].parameters())))
+    again = rebuild(json.loads(json.dumps(vae.recipe))).double().eval()
+    again.load_state_dict(vae.state_dict())
+    for other in (again, copy.deepcopy(vae)):
+        assert loss(other, [x]) == loss(vae, [x])
+        with torch.no_grad():
+            other.prior.levels[1].net.layers[0].weight.zero_()
+        moved = other.posterior.levels[1].given(torch.ones(5, 1).double(), x).mean
+        assert not torch.equal(moved, vae.posterior.levels[1].given(torch.ones(5, 1).double(), x).mean)
+
+
+@pytest.mark.parametrize("top", [StandardNormal, partial(VampPrior, num_components=3), FlowPrior])
+def test_a_ladder_trains_below_any_prior(top, tmp_path):
+    vae = build(data(), latent_dim=[2, 3], prior=[top, ConditionalNormal], posterior=Ladder, seed=0, **NETS)
+    fit(vae, data(), epochs=1, progress=False, run=tmp_path / "run")
+    found = [
+        evaluate(v, data().test, num_samples=20, seed=0, progress=False) for v in (vae, load(tmp_path / "run").vae)
+    ]
+    assert found[0].per_datum.equals(found[1].per_datum)
+    assert found[0].per_datum.log_px.notna().all()
+    labelled = with_ladder(context=True)
+    assert loss(labelled, [X.double(), torch.randn(5, 3).double()]).isfinite()
+
+
+def test_a_ladder_of_one_level_or_below_another_prior_is_refused():
+    for dim in (2, [2]):
+        with pytest.raises(
+            ValueError, match=r"Ladder expects two levels or more, .*, got one; give latent_dim=\[2, 8\]"
+        ):
+            ladder(latent_dim=dim, posterior=Ladder)
+    vae = ladder(latent_dim=[2, 3], prior=[StandardNormal, FlowPrior], posterior=[DiagonalNormal, Ladder])
+    with pytest.raises(
+        ValueError, match="Ladder expects a normal prior with independent coordinates at its level, got"
+    ):
+        loss(vae, [X])
+    with pytest.raises(ValueError, match="an encoder that is given the 1 contexts of its prior, got one of 0; name"):
+        with_ladder(context=True, context_to=("prior", "decoder"))
