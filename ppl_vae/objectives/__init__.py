@@ -15,7 +15,7 @@ from ppl_vae.objectives.check import check
 from ppl_vae.objectives.commitment import Commitment
 from ppl_vae.objectives.contractive import Contractive
 from ppl_vae.objectives.free_bits import FreeBits
-from ppl_vae.objectives.grouped import CIWAE, GroupedIWAE
+from ppl_vae.objectives.grouped import CIWAE, PIWAE, GroupedIWAE
 from ppl_vae.objectives.info_vae import InfoVAE
 from ppl_vae.objectives.iwae import IWAE
 from ppl_vae.objectives.path import STL, DReG
@@ -27,6 +27,7 @@ from ppl_vae.objectives.wake_sleep import WakeSleep
 __all__ = [
     "CIWAE",
     "IWAE",
+    "PIWAE",
     "RWS",
     "STL",
     "BetaSchedule",

@@ -20,7 +20,7 @@ from ppl_vae.assumed import assume
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
-__all__ = ["STL", "DReG"]
+__all__ = ["STL", "Apart", "DReG", "scaled_gradient"]
 
 _SCORE = "score"  # what is added to a site of the guide
 
@@ -132,7 +132,7 @@ class DReG(_Path):
             )
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
-        with _Apart():
+        with Apart():
             pairs = list(super()._get_traces(model, guide, args, kwargs))
         yield from pairs
 
@@ -140,18 +140,23 @@ class DReG(_Path):
         (site,), num = traces.latents(guide).values(), self.num_particles
         score = traces.by_particle(site[_SCORE], where, num)
         log_w = traces.log_weights(model, guide, where, num) + (score - score.detach())
-        z = site["value"]
-        if z.requires_grad:
-            weight = log_w.detach().softmax(0)
-            sizes = [num if num > 1 else 1, *(where.size if d == where.data else 1 for d in range(-where.depth, 0))]
-            weight = weight.reshape(*sizes, *(1 for _ in site["fn"].event_shape))
-            z.register_hook(lambda grad: grad * weight.reshape(weight.shape[weight.dim() - grad.dim() :]))
+        scaled_gradient(site, log_w.detach().softmax(0), where)
         return (math.log(num) - log_w.logsumexp(0)).sum()
 
 
-class _Apart(Messenger):
+class Apart(Messenger):
     """Gives each draw a tensor of its own, so that its density is computed from it and not from the noise behind it."""
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
         if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
             msg["value"] = msg["value"].view_as(msg["value"])
+
+
+def scaled_gradient(site: traces.Site, weight: Tensor, where: traces.Plates) -> None:
+    """Multiply the gradient by a site's draws by weights (num_particles, n)."""
+    z, num = site["value"], len(weight)
+    if not z.requires_grad:
+        return
+    sizes = [num, *(where.size if d == where.data else 1 for d in range(-where.depth, 0))]
+    shaped = weight.reshape(*sizes, *(1 for _ in site["fn"].event_shape))
+    z.register_hook(lambda grad: grad * shaped.reshape(shaped.shape[shaped.dim() - grad.dim() :]))

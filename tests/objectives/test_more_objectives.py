@@ -1,6 +1,7 @@
 """Rényi, combined and grouped bounds, reweighted wake-sleep, capacity and total correlation: values and gradients."""
 
 import math
+from functools import partial
 
 import pyro
 import pytest
@@ -23,7 +24,7 @@ from ppl_vae import (
     posteriors,
     traces,
 )
-from ppl_vae.objectives import CIWAE, IWAE, RWS, BetaTCVAE, Capacity, GroupedIWAE, Renyi
+from ppl_vae.objectives import CIWAE, IWAE, PIWAE, RWS, BetaTCVAE, Capacity, GroupedIWAE, Renyi
 
 D, L, N, K = 4, 2, 6, 8
 
@@ -99,6 +100,28 @@ def test_combined_and_grouped_bounds_are_their_formulas():
     groups = w.unflatten(0, (4, 2)).exp().mean(1).log().mean(0).sum()
     assert_close(-loss(vae, [x], GroupedIWAE(4, K)), groups, rtol=1e-12, atol=0)
     assert w.mean(0).sum() < groups < iwae < log_p.sum() + 10
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_piwae_has_the_gradient_of_one_bound_for_the_model_and_of_groups_for_q(groups):
+    vae, x, _ = model()
+    found, whole, parts = (loss(vae, [x], o) for o in (PIWAE(groups, K), IWAE(K), GroupedIWAE(groups, K)))
+    assert_close(found, whole, rtol=1e-12, atol=0)
+    assert_close(gradients(vae, found, vae.likelihood), gradients(vae, whole, vae.likelihood), rtol=1e-5, atol=1e-5)
+    assert_close(gradients(vae, found, vae.posterior), gradients(vae, parts, vae.posterior))
+
+
+def test_piwae_of_two_levels_and_of_groups_of_no_weight():
+    net = partial(MLP, hidden_dims=[4], activation="tanh")
+    vae = build(described(), latent_dim=[1, 2], encoder=net, decoder=net, seed=0).double()
+    x = torch.rand(5, 1, 4, 4).double().round()
+    found, whole, parts = (loss(vae, [x], o) for o in (PIWAE(2, K), IWAE(K), GroupedIWAE(2, K)))
+    for part, other in ((vae.likelihood, whole), (vae.prior, whole), (vae.posterior, parts)):
+        assert_close(gradients(vae, found, part), gradients(vae, other, part), rtol=1e-5, atol=1e-5)
+    vae, x, _ = model()
+    far = loss(vae, [1e3 * x], PIWAE(4, K))
+    both = gradients(vae, far, vae.posterior), gradients(vae, loss(vae, [1e3 * x], GroupedIWAE(4, K)), vae.posterior)
+    assert_close(*both)
 
 
 def test_reweighted_wake_sleep_has_the_bounds_value_and_gradients_of_weighted_scores():

@@ -773,6 +773,7 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.objectives.Renyi", "alpha=-1", {"alpha": -1.0}),
     ("ppl_vae.objectives.RWS", "one draw", {"num_particles": 1}),
     ("ppl_vae.objectives.GroupedIWAE", "groups that do not divide", {"groups": 3, "num_particles": 8}),
+    ("ppl_vae.objectives.PIWAE", "groups that do not divide", {"groups": 3, "num_particles": 8}),
     ("ppl_vae.objectives.CIWAE", "weight=2", {"weight": 2.0}),
     ("ppl_vae.objectives.BetaTCVAE", "beta=0.5", {"beta": 0.5}),
     ("ppl_vae.objectives.BetaTCVAE", "estimator=biased", {"estimator": "biased"}),
