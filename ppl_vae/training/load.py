@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.training.device import chosen_device
+from ppl_vae.training.hub import PREFIX, bundled, fetched, pushed
 from ppl_vae.training.run_folder import ADVICE, RunFolder, folder_path
 from ppl_vae.training.weights import check_finite, load_weights
 from ppl_vae.vae.build import rebuild
@@ -92,6 +94,59 @@ class Run:
             )
         return prepared(source, recipe, raw, y=y, context=context, raw_domain=domain, seed=seed)
 
+    @checked
+    def bundle(self, folder: str | Path, name: str | None = None) -> Path:
+        """Copy the run to an empty folder with a model card, `README.md`, as `push` uploads it; `load` reads it.
+
+        The card prints the formula, the data with their checksum, NLL and its error, and the verdict, as far as
+        `ppl-vae evaluate` and `ppl-vae diagnose` wrote them. Of paths only the names of the files are kept.
+
+        Parameters
+        ----------
+        folder
+            Where to copy it; made if it is not there.
+        name
+            What the card says `load` is called with; the folder by default.
+
+        Raises
+        ------
+        ValueError
+            For a folder that holds something, and for a run whose files were changed.
+        """
+        return bundled(self.path, folder_path(folder, "bundle"), name or str(folder))
+
+    @checked
+    def push(self, repo: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload what `bundle` makes to a repository of the Hugging Face hub, which is made if it is not there.
+
+        Parameters
+        ----------
+        repo
+            ``"owner/name"``; `load` reads it as ``"hub:owner/name"``.
+        private
+            Whether a new repository is private.
+        token
+            Of the hub; by default that of `hf auth login`.
+
+        Returns
+        -------
+        str
+            Address of the repository.
+
+        Raises
+        ------
+        ImportError
+            Without huggingface_hub: `pip install 'ppl_vae[hub]'`.
+        ValueError
+            For another repository than owner/name, and for a run whose files were changed.
+        """
+        if not _REPOSITORY.fullmatch(repo):
+            raise ValueError(f"push expects a repository as 'owner/name', got {repo!r}; name one of yours")
+        return pushed(self.path, repo, private=private, token=token)
+
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
 
 @verb
 def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None = None, device: str = "cpu") -> Run:
@@ -100,7 +155,8 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None 
     Parameters
     ----------
     run
-        Folder that `fit` wrote.
+        Folder that `fit` wrote; or ``"hub:owner/name"``, what `Run.push` uploaded, of which tensors and text alone are
+        downloaded. ``"hub:owner/name@revision"`` is a certain version.
     classes
         Classes of your own that the run's VAE is made of.
     vae
@@ -115,13 +171,17 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None 
     Raises
     ------
     FileNotFoundError
-        If the folder holds no run, or only a part of one.
+        If the folder holds no run, or only a part of one; if the hub has no such repository.
+    ImportError
+        For the hub without huggingface_hub: `pip install 'ppl_vae[hub]'`.
     TypeError
         For a run that is no path.
     ValueError
         For a device that is not there; if the run names a class that is neither one of `ppl_vae` nor among `classes`,
         was not made by `build`, or if one of its files was changed, damaged, or is too large or no regular file.
     """
+    if isinstance(run, str) and run.startswith(PREFIX):
+        run = fetched(run)
     folder, target = RunFolder(folder_path(run, "load")), chosen_device(device)
     if not folder.exists():
         raise FileNotFoundError(
