@@ -59,7 +59,7 @@ def exported(vae: VAE, z: Tensor, *context: Tensor, most: int) -> dict[str, Any]
     constants = {n.target: getattr(graph, n.target) for n in nodes if n.op == "get_attr"}
     size = sum(c.numel() for c in constants.values())
     if size > most:
-        raise NotExported(f"the decoder has {size:,} weights, and this page holds {most:,}")
+        raise NotExported(f"the decoder has {size:,} weights, and this page holds at most {most:,}")
     place = {node: i for i, node in enumerate(nodes)}
     return {"nodes": [_plain_node(node, place, constants) for node in nodes]}
 

@@ -19,9 +19,10 @@ const PANELS = {
     const named = Object.keys(terms);
     if (!named.length) return host.append(html("p", {}, "The history holds no term of the objective."));
     const kinds = [...new Set(named.map((name) => name.replace(/^(train|validation)_/, "")))];
-    curves(host, run, "ELBO and reconstruction", kinds.filter((kind) => !kind.startsWith("kl_")));
     const kls = kinds.filter((kind) => kind.startsWith("kl_"));
-    if (kls.length) curves(host, run, "KL from q to the prior", kls);
+    const [left, right] = beside(host);
+    curves(left, run, "ELBO and reconstruction", kinds.filter((kind) => !kls.includes(kind)));
+    curves(right, run, "KL from q to the prior", kls);
     const rows = epoch.map((e, i) => html("tr", {}, html("th", { scope: "row" }, String(e)), ...named.map((name) => html("td", {}, digits(terms[name][i])))));
     const head = html("tr", {}, ...["epoch", ...named].map((name) => html("th", { scope: "col" }, name)));
     const table = html("table", {}, html("caption", {}, "nats per datum, in units of x"), html("thead", {}, head), html("tbody", {}, ...rows));
@@ -46,7 +47,8 @@ const PANELS = {
     const points = values.map((y, i) => ({ x: xs[i] ?? null, y, ...of(i) }));
     const xlabel = key === "pareto_k" ? "KL from q to p(z | x), nats" : "rank of the datum";
     const good = key === "pareto_k" && data.good_k !== null;
-    const plot = new Plot(host, {
+    const [left, right] = beside(host);
+    const plot = new Plot(left, {
       label: `${words} of ${values.length} data of ${run.name}. The slider below goes through them.`,
       x: { label: xlabel, range: bounds(xs) },
       y: { label: words, range: bounds(good ? [...values, data.good_k] : values) },
@@ -54,7 +56,7 @@ const PANELS = {
     plot.svg.dataset.chart = "data";
     if (good) plot.level(data.good_k, `above ${digits(data.good_k, 2)}: log p(x) is not believed`);
     plot.points(points);
-    legendOf(host, run);
+    legendOf(left, run);
     const ring = marker("circle", -99, -99, 7, { class: "chosen" });
     plot.area.append(ring);
     const card = html("div", { "aria-live": "polite", class: "card" });
@@ -65,7 +67,7 @@ const PANELS = {
       card.replaceChildren(html("p", {}, sentence(run, i)), pair(run, i));
       if (run.posteriors) posterior(card, run, i);
     };
-    const through = slider(host, `Datum, from the lowest ${words.split(",")[0]} to the highest`, {
+    const through = slider(left, `Datum, from the lowest ${words.split(",")[0]} to the highest`, {
       low: 0, high: order.length - 1, step: 1, value: order.length - 1, said: (v) => `obs ${data.obs[order[v]]}`,
     }, (v) => choose(order[v]));
     through.input.dataset.control = "datum";
@@ -81,7 +83,7 @@ const PANELS = {
       through.set(order.indexOf(i));
       choose(i);
     });
-    host.append(card);
+    right.append(card);
     choose(order[order.length - 1]);
   },
 
@@ -183,11 +185,18 @@ const PANELS = {
   explorer: (host, run) => explorer(host, run),
 };
 
+// Two places side by side, or below each other where there is no room.
+function beside(host) {
+  const places = [html("div"), html("div")];
+  host.append(html("div", { class: "beside" }, ...places));
+  return places;
+}
+
 function sentence(run, i) {
   const { data } = run;
   const label = labelOf(run, i);
   const parts = [`obs ${data.obs[i]}${label ? `, label ${label}` : ""}`];
-  if (data.kl_gap) parts.push(`KL from q to p(z | x) ${data.known[i] === false ? "at least " : ""}${digits(data.kl_gap[i], 3)} nats`);
+  if (data.kl_gap && data.kl_gap[i] !== null) parts.push(`KL from q to p(z | x) ${data.known[i] === false ? "at least " : ""}${digits(data.kl_gap[i], 3)} nats`);
   if (data.pareto_k && data.pareto_k[i] !== null) parts.push(`k-hat ${digits(data.pareto_k[i], 2)}`);
   if (data.log_px) parts.push(`log p(x) ${digits(data.log_px[i])} nats`);
   else if (data.reconstruction) parts.push(`log p(x | z) ${digits(data.reconstruction[i])} nats`);

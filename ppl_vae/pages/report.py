@@ -32,6 +32,7 @@ def report(
     *,
     data: Split | Sequence[Split] | None = None,
     take: Count = 500,
+    full: bool = False,
     num_samples: Count = 1000,
     method: str = "importance",
     seed: Seed = 0,
@@ -57,6 +58,8 @@ def report(
         run, loaded anew.
     take
         At most so many of them, the first ones.
+    full
+        Whether to run the diagnostics that take minutes, too, as in `diagnose`.
     num_samples
         Draws of q a datum, 25 or more.
     method
@@ -68,7 +71,7 @@ def report(
     progress
         Show a progress bar if the output is a terminal.
     diagnostics
-        As in `diagnose`; those that take minutes are left out.
+        As in `diagnose`.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def report(
     subjects = []
     for (name, run), split in zip(named.items(), splits, strict=True):
         vae, some = _vae(name, run), split.fixed(seed)[:take]
-        result, found = judged(vae, some, diagnostics=diagnostics, method=method, **settings)
+        result, found = judged(vae, some, diagnostics=diagnostics, full=full, method=method, **settings)
         subjects.append(Subject(name, run, vae, some, result, found))
     share, most = 1 / len(subjects), _MOST_WEIGHTS // len(subjects)
     contents = [content(one.vae, one, share=share, seed=seed, most=most) for one in subjects]

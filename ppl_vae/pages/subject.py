@@ -57,13 +57,13 @@ class Subject:
 
 @verb
 def judged(
-    vae: VAE, split: Split, *, diagnostics: Sequence[Diagnostic], method: str, **settings: Any
+    vae: VAE, split: Split, *, diagnostics: Sequence[Diagnostic], full: bool, method: str, **settings: Any
 ) -> tuple[Evaluation, Diagnosis | None]:
     """The evaluation of some data, and their diagnosis where q has a density and more than one code."""
     first = evaluate(vae, split[:1], num_samples=2, seed=settings["seed"], progress=False)
     if "log_px" not in first.per_datum or first.one_code or len(split) < 2:
         return evaluate(vae, split, **settings), None
-    found = diagnose(vae, split, method=method, diagnostics=diagnostics, **settings)
+    found = diagnose(vae, split, full=full, method=method, diagnostics=diagnostics, **settings)
     return found.check.evaluation, found
 
 

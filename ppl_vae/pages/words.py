@@ -82,6 +82,7 @@ def numbers(subject: Subject) -> str:
     rows = [
         (f"<code>{escape(str(name))}</code>", _mean(mean, se), _unit(str(name)), escape(_meaning(str(name))))
         for name, (mean, se) in result.summary.iterrows()
+        if not math.isnan(mean)
     ]
     caption = f"{subject.name}: means over {len(result.per_datum)} data and their standard errors over the data"
     return table(caption, ["", "mean ± error", "unit", "what it is"], rows) + f"<p>{escape(_believed(result))}</p>"
@@ -137,7 +138,7 @@ def _asked(found: Diagnosis) -> Iterable[tuple[str, str, str]]:
         elif one.name in found.left_out:
             yield one.question, f"<p>Left out: {said(found.left_out[one.name])}.</p>", ""
         elif one.full and one.fits(found.subject):
-            yield one.question, "<p>Not run; <code>ppl-vae diagnose RUN --full</code> runs it.</p>", ""
+            yield one.question, "<p>Not run; <code>ppl-vae report RUN --full</code> runs it.</p>", ""
 
 
 def provenance(subject: Subject, versions: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ __all__ = ["COMMAND"]
 def _options(parser: Parser) -> None:
     add_split_options(parser, take=500, several=True)
     add_method(parser)
+    parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
     parser.option("--out", type=str | None, help="file to write (report.html in the run; of several, here)")
 
 
@@ -31,6 +32,7 @@ def _report(options: Namespace) -> None:
             options.out,
             data=[split_of(run, options) for run in runs],
             take=options.take,
+            full=options.full,
             num_samples=options.num_samples,
             method=options.method,
             seed=options.seed,
