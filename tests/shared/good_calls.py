@@ -103,6 +103,11 @@ def split() -> Any:
     return arrays().test
 
 
+def run() -> Any:
+    """A run of it that was not trained, and whose folder is not there."""
+    return ppl_vae.Run(vae(), pd.DataFrame({"train_elbo": []}), {"data": [None]}, Path("no", "such", "run"))
+
+
 @functools.cache
 def evaluated() -> Any:
     """What `evaluate` found."""
@@ -287,6 +292,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "progress": False,
     },
     "ppl_vae.load": {"run": Made(partial(at, "empty"))},
+    "ppl_vae.report": {"runs": Made(run), "data": Made(split), "num_samples": 30, "seed": 0, "progress": False},
     "ppl_vae.compare": {"results": Made(lambda: {"a": evaluated(), "b": elpd()})},
     "ppl_vae.build": {"data": Made(arrays), "latent_dim": 2, "encoder": SMALL, "decoder": SMALL, "seed": 0},
     "ppl_vae.MLP": {"in_shape": (3,), "out_shape": (2, 2)},
