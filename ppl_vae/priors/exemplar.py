@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Floats, Name, checked
-from ppl_vae.conditional import Amortized
+from ppl_vae.conditional import Conditional
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
 from ppl_vae.priors.mixture import check_inputs
 from ppl_vae.priors.prior import Prior
@@ -61,7 +61,7 @@ class Exemplar(Prior):
 
     def __init__(
         self,
-        posterior: Amortized,
+        posterior: Conditional,
         x_shape: Shape,
         num_components: Count = 500,
         per_step: Count = 100,
