@@ -75,6 +75,9 @@ class Conditional(nn.Module, abc.ABC):
     uses_context: ClassVar[bool] = True
     """Whether the distribution depends on the context, for the formula alone."""
 
+    sees_x: bool = False
+    """Whether a VAE gives it the data, too, as `x=`: a prior what the encoder is given, when it is called in train mode."""
+
     def __init__(self, site: Name = "z") -> None:
         super().__init__()
         self.site = site
@@ -228,7 +231,7 @@ class Chain(nn.Module):
         """Sample every level at its site; returns the value of the last. `seen` is for those that `sees_x`."""
         previous: tuple[Tensor, ...] = ()
         for level in self.levels:
-            previous = (level(*previous, *context, **(seen if getattr(level, "sees_x", False) else {})),)
+            previous = (level(*previous, *context, **(seen if level.sees_x else {})),)
         return previous[0]
 
     def given(self, *context: Tensor) -> TorchDistribution:
@@ -251,7 +254,7 @@ class Chain(nn.Module):
     @property
     def sees_x(self) -> bool:
         """Whether a level, of a prior, is called with what the encoder is given."""
-        return any(getattr(level, "sees_x", False) for level in self.levels)
+        return any(level.sees_x for level in self.levels)
 
     @property
     def site(self) -> str:

@@ -11,7 +11,7 @@ from ppl_vae.distributions.diagonal_normal import DiagonalNormal
 __all__ = ["RotatedNormal", "rotated_normal"]
 
 
-class RotatedNormal(dist.TransformedDistribution):
+class RotatedNormal(dist.TransformedDistribution):  # type: ignore[misc]
     """N(loc, H diag(scale)^2 H^T), H a product of reflections, as `rotated_normal` makes it."""
 
     @property

@@ -28,9 +28,6 @@ class Prior(Conditional):
     )
     """Parameters of constructors that are no options on the command line."""
 
-    sees_x: ClassVar[bool] = False
-    """Whether, in the model, it is called with x=, what the encoder is given: a prior that leaves out the datum."""
-
     def start_from(self, z: Tensor) -> None:
         """Initialize the parameters from values z (n, latent_dim), before `fit_prior` fits them; by default no change.
 

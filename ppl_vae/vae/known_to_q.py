@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ppl_vae.conditional import OneDistribution
 from ppl_vae.latent_draws import unvalidated
 from ppl_vae.support import filled
 
@@ -36,6 +35,7 @@ def known_to_q(
         )
     prior: Any = vae.prior
     if not isinstance(prior, OneDistribution) or len(vae.prior.sites) > 1:
+    if len(vae.prior.sites) > 1:
         raise ValueError(
             f"{name} expects a prior of one level, got {type(prior).__name__} at {vae.prior.sites}; use another "
             "posterior in a hierarchy"

@@ -107,9 +107,9 @@ class VAE(nn.Module):
         self._register()
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
-                left_out = self.prior.training and getattr(self.prior, "sees_x", False)
-                seen = {"x": self._seen(x, mask)} if left_out else {}
-                z = self.prior(*self.given_to("prior", context), **seen)
+                sees_x = self.prior.training and self.prior.sees_x
+                known = {"x": encoder_input(self.likelihood, x, mask, self.mask_input, None)} if sees_x else {}
+                z = self.prior(*self.given_to("prior", context), **known)
             fn = self.scored(x, mask, z, *context)
             given = {True: "the total", "exposure": "the total as an exposure"}.get(self.likelihood.given_total)
             infer = {"given": given} if given else {}
