@@ -12,7 +12,7 @@ from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.leftovers import NUM_CHAINS, NUM_STEPS, annealed
 from ppl_vae.adaptive.moments import of_draws
 from ppl_vae.adaptive.probe import Probe, Proposal, probe
-from ppl_vae.importance import good_k, log_marginal
+from ppl_vae.importance import above, doubtful, log_marginal
 
 __all__ = ["Improved", "fitted", "improve", "missed_by_q"]
 
@@ -59,6 +59,9 @@ def missed_by_q(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor,
 def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | None = None) -> Improved:
     """Adapt to some data, again where a search from the prior finds missed modes; anneal data with a high k-hat.
 
+    Where many of the data keep a high k-hat, a good one of another may be luck (`importance.doubtful`), and it is
+    annealed, too; where the chains of most are not settled, none are.
+
     Parameters
     ----------
     density, rows, settings
@@ -67,13 +70,13 @@ def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | No
         The modes that q misses for all of these data, if `missed_by_q` found them.
     """
     found, seen = fitted(density, rows, settings, seen)
-    settled = pareto_k(found.log_w) <= good_k(settings.num_samples)
+    settled = ~doubtful(pareto_k(found.log_w), settings.num_samples)
     left = (~settled).nonzero().flatten()
     chains, evaluations = found.log_w.new_zeros(NUM_CHAINS, 0), found.evaluations
     if len(left):
         chains = annealed(density, rows[left.cpu()], found.proposal[left], settings.num_temperatures)
         evaluations[left.cpu()] += 2 * GRADIENT * NUM_CHAINS * settings.num_temperatures * (NUM_STEPS + 1)
-        settled[left] = chains.std(0) <= STEADY
+        settled[left] = ~above(chains.std(0), STEADY, luck=0.0)
     believed = settled & ~_still_missed(density, rows, found, seen) & ~found.undefined.to(settled.device)
     return Improved(found, seen.missed, left, chains, believed, evaluations)
 

@@ -16,7 +16,7 @@ from ppl_vae.draws import chunks
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.wording import data
 from ppl_vae.find_plates import find_plates
-from ppl_vae.importance import FEWEST, doubtful
+from ppl_vae.importance import FEWEST, doubtful, few_error
 from ppl_vae.isolation import frozen
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -190,6 +190,7 @@ def _enter(columns: dict[str, Tensor], belief: Belief, rows: Tensor, found: Impr
     new = errors(log_w, none) | reliability(log_w, True)
     if len(found.annealed):
         chains = errors(found.log_chains, none[found.annealed]) | reliability(found.log_chains, False)
+        chains["log_px_mcse"] = few_error(found.log_chains)
         for name, values in chains.items():
             new[name][found.annealed] = values
     new["log_px"] = new["log_px"] - log_volume[rows].to(log_w.device)
