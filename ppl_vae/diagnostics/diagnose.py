@@ -12,7 +12,7 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Subject
-from ppl_vae.diagnostics.evidence import AIS_GUIDE, AIS_PRIOR
+from ppl_vae.diagnostics.evidence import AIS_GUIDE, AIS_PRIOR, NEXT_STEP
 from ppl_vae.diagnostics.guide import (
     COMPARE_POSTERIORS,
     COVERAGE_REAL,
@@ -51,6 +51,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     AGGREGATED_POSTERIOR,
     PREDICTIVE_CHECK,
     PREDICTIVE_CHECK_DATUM,
+    NEXT_STEP,
 )
 """All diagnostics, in the order of the report; `diagnose` runs each after those in its `needs`."""
 
@@ -74,7 +75,8 @@ def diagnose(
     """Run all diagnostics of q(z | x): how far it is from p(z | x), for which data, and why.
 
     On all data: `check_guide`, `simulation_based_calibration`, `active_units`, `aggregated_posterior` and
-    `posterior_predictive_check` of the population. If `full`, on a subset of the data, from the best to the worst
+    `posterior_predictive_check` of the population; where k-hat is high for some, what to run next, its cost and what it
+    buys, measured on 20 of the data. If `full`, on a subset of the data, from the best to the worst
     fitted: `inference_gaps`, `hmc` (in one or two dimensions `quadrature_posterior` too) with `compare_posteriors` and
     `posterior_pit`, `ais` from the guide and from the prior, and the predictive check of each datum.
 

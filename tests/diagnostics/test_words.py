@@ -6,9 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from small_models import diagonal
 
 from ppl_vae import Program
 from ppl_vae.diagnostics import check_guide, diagnose
+from ppl_vae.diagnostics.evidence import NEXT_STEP
 
 
 def gaussian(scale, *, collapsed=False, dim=2):
@@ -89,6 +91,40 @@ def test_nothing_is_said_of_what_did_not_run():
     for name in ("simulation_based_calibration", "hmc", "ais_prior", "ais_guide", "aggregated_posterior"):
         assert "expect a bijection onto the support of 'z', got ProjectedNormal" in left.left_out[name]
     assert "Which have collapsed is not known" in left.report()
+
+
+def test_what_to_run_next_is_measured():
+    program = gaussian(0.35)
+    found = diagnose(program, data(30), diagnostics=[NEXT_STEP], **CALL)
+    tried = found["next_step"]
+    assert tried.sizes["obs"] == 20
+    assert tried.believed.sum() > tried.known.sum()
+    exact = dist.Normal(0.0, 2**0.5).log_prob(data(30)[tried.obs.values.tolist()]).sum(-1).numpy()
+    assert abs((tried.adaptive_log_px - exact).mean()) < abs((tried.log_px - exact).mean())
+    line = str(found.in_short()).splitlines()[-1]
+    assert re.search(
+        r'method="adaptive", num_samples=100\)`, or `ppl-vae evaluate RUN --method adaptive`: about \d+', line
+    )
+    assert f"Of 20 tried log p(x) is believed for {int(tried.believed.sum())}, where k-hat was good for" in line
+    assert tried.refined_elbo.isnull().all()  # no VAE
+    assert "next_step" not in diagnose(gaussian(0.7), data(30), diagnostics=[NEXT_STEP], **CALL).results
+    again = diagnose(program, data(30), diagnostics=[NEXT_STEP], method="adaptive", **CALL)
+    assert "next_step" not in again.results
+
+
+def test_refining_q_is_advised_where_it_can_be():
+    found = diagnose(_vae(), (torch.rand(25, 1, 4, 4) < 0.5).double(), diagnostics=[NEXT_STEP], **CALL)
+    said = found.report()
+    assert "`semi_amortized(vae, num_steps=20, learning_rate=0.05)` raises the ELBO of these 20 by" in said
+
+
+def _vae():
+    """With a q that is too narrow."""
+    vae = diagonal(25).program
+    with torch.no_grad():
+        for parameter in list(vae.posterior.parameters())[-1:]:
+            parameter.view(2, -1)[1].fill_(-3.0)
+    return vae
 
 
 def test_bounds_are_called_bounds():

@@ -159,6 +159,7 @@ class GuideCheck:
             base_measure=self.evaluation.base_measure,
             data=self.evaluation.data["identity"],
             seed=self.evaluation.seed,
+            method="importance" if self.evaluation.adaptation is None else "adaptive",
             num_samples=self.evaluation.num_samples,
             good_k=self.evaluation.good_k,
         )
