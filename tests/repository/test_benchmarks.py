@@ -16,6 +16,7 @@ TINY = {
     "steps.py": "--rounds 1 --steps 2 --setups flow:4 --contenders 'by hand' called numpyro --out out.json",
     "devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
+    "adaptive_coverage.py": "--num-data 20 --cases curve 'factor analysis, 5 latents, scale' --out out.json",
     "error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
@@ -55,6 +56,16 @@ def devices(found, printed):
     assert all(row["seconds"] > 0 for row in found["rows"])
     assert all(row.get("largest_difference", 0) == 0 for row in found["rows"])  # the CPU against itself
     assert "verb evaluate" in printed
+
+
+def adaptive_coverage(found, printed):
+    assert set(found["coverage"]) == {"curve, 1 latent", "factor analysis, 5 latents, scale 0.6"}
+    for row in found["coverage"].values():
+        assert row["believed"] > 0.8
+        assert row["coverage"] >= 0.7
+        assert abs(row["error"]) < 0.1
+        assert sum(some["data"] for some in row["methods"].values()) == row["data"]
+    assert "curve, 1 latent believed" in printed
 
 
 def error_bars(found, printed):
