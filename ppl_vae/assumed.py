@@ -1,13 +1,14 @@
-"""Choices by value in functions that are captured as graphs, in which there are no values yet."""
+"""Choices by value where tensors have no values: in functions that are captured as graphs, and inside `torch.vmap`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
-__all__ = ["assume", "assuming"]
+__all__ = ["assume", "assuming", "in_vmap"]
 
 _ASSUMED: list[list[Tensor]] = []
 
@@ -31,3 +32,11 @@ def assuming() -> Iterator[list[Tensor]]:
         yield _ASSUMED[-1]
     finally:
         _ASSUMED.pop()
+
+
+def in_vmap() -> bool:
+    """Whether `torch.vmap` is running a function: checks of values are left out, as there is no one value."""
+    functorch = torch._C._functorch
+    if functorch.maybe_current_level() is None:
+        return False
+    return any(level.key() == functorch.TransformType.Vmap for level in functorch.get_interpreter_stack() or [])

@@ -18,6 +18,7 @@ from pyro.poutine import runtime
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ppl_vae.assumed import in_vmap
 from ppl_vae.modelled import TorchModule
 
 __all__ = [
@@ -62,8 +63,8 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
 
     Inside no Pyro handler of the caller is active, `torch.autocast` is off, and the default dtype and device are those
     of a tensor; with `gradients` they are recorded, even inside `torch.no_grad` or `torch.inference_mode`. Torch
-    validates distributions where Pyro does (`pyro.enable_validation`): the user's `import zuko` turns off torch's own
-    switch for the whole process. On leaving the scope the caller's state is restored.
+    validates distributions where Pyro does (`pyro.enable_validation`), but not inside `torch.vmap`: the user's `import
+    zuko` turns off torch's own switch for the whole process. On leaving the scope the caller's state is restored.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
         runtime._DIM_ALLOCATOR._stack.clear()
         if like is not None:
             torch.set_default_dtype(like.dtype)
-        Distribution.set_default_validate_args(pyro.distributions.is_validation_enabled())
+        Distribution.set_default_validate_args(pyro.distributions.is_validation_enabled() and not in_vmap())
         try:
             yield
         finally:

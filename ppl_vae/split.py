@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
+from ppl_vae.assumed import in_vmap
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import recorded
 from ppl_vae.precision import in_float64
@@ -106,7 +107,9 @@ class Split:
         if missing is not None:
             mask = torch.from_numpy(~missing) & (whole_mask(x) if mask is None else mask)
         _set(self, "mask", mask)
-        if stored or mask is None or mask.dtype != torch.bool or mask.shape != x.shape:  # refused where it is used
+        if (
+            stored or in_vmap() or mask is None or mask.dtype != torch.bool or mask.shape != x.shape
+        ):  # refused where it is used
             return
         mask = dense(mask)
         if bool((nothing := ~(x.isfinite() | mask.to(x.device))).any()):

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.assumed import in_vmap
+
 __all__ = [
     "LEAVE",
     "as_mask",
@@ -111,13 +113,15 @@ def check_finite(
     mask: Tensor | None = None,
     fix: str = "fill them, or mark them missing with mask=",
 ) -> None:
-    """Refuse NaN and infinity where something was observed.
+    """Refuse NaN and infinity where something was observed; inside `torch.vmap` nothing is looked at.
 
     Raises
     ------
     ValueError
         With their number and the position of the first.
     """
+    if in_vmap():
+        return
     bad = ~values.isfinite()
     bad = bad if mask is None else bad & mask.to(bad.device)
     if bad.any():
@@ -131,7 +135,7 @@ def check_finite(
 
 def check_precision(name: str, values: Tensor, dtype: torch.dtype, mask: Tensor | None = None) -> None:
     """`check_parts` of values that are all in memory."""
-    if _can_lose(values, dtype):
+    if not in_vmap() and _can_lose(values, dtype):
         check_parts(name, [(values, mask)], dtype, stacklevel=4)
 
 

@@ -8,15 +8,19 @@ from typing import Any
 
 import pyro
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
 from ppl_vae import support
-from ppl_vae.arguments import checked
-from ppl_vae.isolation import without_store
+from ppl_vae.arguments import Count, Seed, checked
+from ppl_vae.calls import query, verb
+from ppl_vae.isolation import eval_mode, evaluating, without_store
 from ppl_vae.latent_draws import Unvalidated
+from ppl_vae.split import Split
+from ppl_vae.vae.traced import decoded, encoded, sampled
 
 __all__ = ["Program"]
 
@@ -76,6 +80,70 @@ class Program(nn.Module):
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> Any:
         """Call the guide function; `beta` > 0 scales its latent sites."""
         return self._call(self._guide, x, context, mask, beta)
+
+    @verb
+    def sample(self, n: Count, *context: Tensor, like: Any, seed: Seed | None = None, mean: bool = False) -> Tensor:
+        """n draws of x from the model, or of its mean given the latents; (n, *x_shape).
+
+        Parameters
+        ----------
+        n
+            Number of draws.
+        *context
+            What to condition on, each (n, ...).
+        like
+            Data (m, *x_shape): the model is called with its first row n times, and observes what it draws itself. What
+            it reads of x otherwise, a total say, is that row's.
+        seed
+            Seed of the draws; fresh entropy if `None`.
+        mean
+            Give the mean of the observed site instead of a draw.
+
+        Raises
+        ------
+        ValueError
+            Unless the model observes one site.
+        """
+        with evaluating(self, seed):
+            return sampled(self, n, context, like, mean)
+
+    @query
+    def encode(self, x: Any, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
+        """q(z | x) as the guide samples it, with the data's plate as its batch; networks in eval mode.
+
+        Data are taken as in `VAE.encode`. The guide is run once, and uses torch's global generator.
+
+        Raises
+        ------
+        TypeError
+            For a guide of several latent sites, which have no one distribution.
+        ValueError
+            For data that are not finite.
+        """
+        with eval_mode(self):
+            return encoded(self, Split.of(x, *context, mask=mask))
+
+    @query
+    def decode(self, z: Any, *context: Tensor, like: Any) -> TorchDistribution:
+        """p(x | z) as the model observes it, for latents z; networks in eval mode.
+
+        Parameters
+        ----------
+        z
+            Values (n, ...) of the latent site; of several sites a dict of them by name.
+        *context
+            What to condition on, each (n, ...).
+        like
+            Two different data (2, *x_shape) or more: the model is called with each of the first two, n times.
+
+        Raises
+        ------
+        ValueError
+            Where the distribution depends on x itself and not on z alone, for latents other than the model's, and
+            unless the model observes one site.
+        """
+        with eval_mode(self):
+            return decoded(self, z, context, like)
 
     def __getstate__(self) -> dict[str, Any]:
         return without_store(self)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppl_vae.adaptive import Refined, refine
 from ppl_vae.arguments import Count, Rule, Seed, checked
+from ppl_vae.assumed import in_vmap
 from ppl_vae.calls import query, verb
 from ppl_vae.casting import arguments
 from ppl_vae.conditional import Chain, Conditional, OneDistribution
@@ -127,6 +128,16 @@ class VAE(nn.Module):
             self.posterior(*seen, **known)
 
     @query
+    def forward(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
+        """E[x' | z] for one draw z ~ q(z | x), (batch, *x_shape): `reconstruct` in the current mode, with gradients.
+
+        Uses torch's global generator. `fit` does not call it: a training goes by `model` and `guide`.
+        """
+        args, seen = self._entered(x, context, mask)
+        fn = self.scored(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:])
+        return self.likelihood.typical(fn)
+
+    @query
     def encode(self, x: Tensor | Split, *context: Tensor, mask: Tensor | bool = True) -> TorchDistribution:
         """q(z | x, context), batch_shape (batch,), event_shape (latent_dim,); networks in eval mode.
 
@@ -202,9 +213,7 @@ class VAE(nn.Module):
         In a `Heterogeneous` table categories have no mean: there it is the most probable one.
         """
         with evaluating(self, seed):
-            args, seen = self._entered(x, context, mask)
-            fn = self.scored(args[0], seen, self.latent_draw(*args, mask=seen), *args[1:])
-            return self.likelihood.typical(fn)
+            return self(x, *context, mask=mask)
 
     @verb
     def sample(
@@ -297,7 +306,7 @@ class VAE(nn.Module):
         self._check_shapes(split.x, split.context)
         given = self._context(split.context)
         (x, *_), seen = arguments(self, split)
-        if self.corruption is None:  # else it was trained on what lies outside, too
+        if self.corruption is None and not in_vmap():  # else it was trained on what lies outside, too
             z = x.new_zeros(1, *self.likelihood.in_shape)
             with torch.no_grad():
                 check_values(self.likelihood.given(z, *(c[:1] for c in self.given_to("decoder", given))), x, seen)
