@@ -125,9 +125,8 @@ function planeOf(given, units) {
 }
 
 function principal(given) {
-  const sorted = given.order.map((j) => given.names[j]);
   return given.directions.map((direction, k) => {
-    const reach = direction.reduce((sum, d, j) => sum + Math.abs(d) * (given.high[j] - given.low[j]), 0) / (2 * Math.sqrt(Math.min(2, sorted.length)));
+    const reach = given.reach[k];
     return { name: `principal direction ${k + 1}`, direction, origin: given.centre, range: [-reach, reach] };
   });
 }

@@ -75,6 +75,7 @@ def explorer(
             why = str(reason)
     away = codes.double() - centre.double()
     directions = torch.linalg.svd(away, full_matrices=False).Vh[:2]
+    reach = 1.25 * (away @ directions.T).abs().quantile(0.99, dim=0).clamp_min(1e-3)
     plane = _plane(vae, looks, centre, (low, high), order, [c[:1] for c in contexts], share)
     return {
         "order": order,
@@ -82,6 +83,7 @@ def explorer(
         "high": plain(high),
         "centre": plain(centre),
         "directions": plain(directions),
+        "reach": plain(reach),
         "contexts": [plain(c.double().cpu()) for c in contexts],
         "named": named,
         "plane": plane,

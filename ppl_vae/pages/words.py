@@ -118,8 +118,13 @@ def diagnostics_table(subject: Subject) -> str:
     """Each diagnostic: what it asks, what it found, and what it cannot see."""
     if subject.found is None:
         return "<p>No diagnostic of q was run, as q has no spread to judge.</p>"
-    rows = [(escape(question), answer, escape(unseen)) for question, answer, unseen in _asked(subject.found)]
-    return table(f"Diagnostics of q of {subject.name}", ["question", "answer", "what it cannot see"], rows)
+    found = subject.found
+    rows = [(escape(question), answer, escape(_sentence(unseen))) for question, answer, unseen in _asked(found)]
+    waiting = [one for one in found.diagnostics if one.full and one.question and one.fits(found.subject)]
+    ran = {*found.results, *found.left_out}
+    questions = " ".join(escape(one.question) for one in waiting if one.name not in ran)
+    left = f"<p>Not run, <code>ppl-vae report RUN --full</code> asks: {questions}</p>" if questions else ""
+    return table(f"Diagnostics of q of {subject.name}", ["question", "answer", "what it cannot see"], rows) + left
 
 
 def _asked(found: Diagnosis) -> Iterable[tuple[str, str, str]]:
@@ -127,7 +132,7 @@ def _asked(found: Diagnosis) -> Iterable[tuple[str, str, str]]:
     yield (
         "How far is q, and can log p(x) be believed?",
         f"<p>{escape(check.how_far())}.</p>",
-        f"It cannot see {check.dataset.attrs['cannot_see']}.",
+        check.dataset.attrs["cannot_see"],
     )
     for one in found.diagnostics:
         if not one.question:
@@ -137,8 +142,11 @@ def _asked(found: Diagnosis) -> Iterable[tuple[str, str, str]]:
             yield one.question, "".join(f"<p>{said(line)}</p>" for line in lines), cannot_see(found.results[one.name])
         elif one.name in found.left_out:
             yield one.question, f"<p>Left out: {said(found.left_out[one.name])}.</p>", ""
-        elif one.full and one.fits(found.subject):
-            yield one.question, "<p>Not run; <code>ppl-vae report RUN --full</code> runs it.</p>", ""
+
+
+def _sentence(text: str) -> str:
+    """A text with a capital and an end."""
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def provenance(subject: Subject, versions: Mapping[str, str]) -> str:

@@ -99,15 +99,18 @@ def test_a_slider_of_the_explorer_follows_the_keyboard(browser, page_of):
     assert browser.execute_script(READ, f"{EXPLORER} canvas") != before
 
 
-def test_another_condition_decodes_otherwise(browser, page_of):
+def test_another_condition_decodes_otherwise_and_another_plane_is_drawn(browser, page_of):
     opened(browser, page_of("conditional"))
     settled(browser)
     before = browser.execute_script(READ, f"{EXPLORER} canvas")
-    labels = browser.find_elements("css selector", f"{EXPLORER} select")[-1]
+    planes, labels = browser.find_elements("css selector", f"{EXPLORER} select")
     assert len(labels.find_elements("css selector", "option")) > 3
     labels.find_elements("css selector", "option")[3].click()
     settled(browser)
     assert browser.execute_script(READ, f"{EXPLORER} canvas") != before
+    planes.find_elements("css selector", "option")[-1].click()
+    plane = browser.find_element("css selector", f"{EXPLORER} svg.drag").get_attribute("aria-label")
+    assert "principal direction 1 and principal direction 2" in plane
 
 
 def test_hovering_shows_the_datum_and_clicking_its_posterior(browser, page_of):

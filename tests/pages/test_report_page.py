@@ -31,9 +31,9 @@ def test_a_page_says_the_verdict_first_and_what_each_diagnostic_cannot_see(page_
     assert sections[:3] == ["verdict", "model", "numbers"]
     assert "<strong>Verdict.</strong> q is " in text or "<strong>Verdict.</strong> By its own draws" in text
     assert "Can log p(x) be believed?" in text
-    assert "a mode of p(z | x) that q never visits" in text
+    assert "A mode of p(z | x) that q never visits" in text
     assert "Whether the decoder uses what the units carry" in text
-    assert "ppl-vae report RUN --full" in text
+    assert "ppl-vae report RUN --full</code> asks: Do chains of HMC from prior and q agree?</p>" in text
     assert len(text) < 15e6
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
 
