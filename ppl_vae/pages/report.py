@@ -21,7 +21,7 @@ __all__ = ["report"]
 
 OneRun: TypeAlias = Run | str | Path
 
-_MOST_WEIGHTS = 1_200_000
+_MOST_WEIGHTS = 1_000_000
 """Of all decoders of a page together; five and a third bytes each."""
 
 

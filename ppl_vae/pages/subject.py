@@ -25,7 +25,7 @@ from ppl_vae.vae import VAE
 __all__ = ["Subject", "content", "judged"]
 
 _MOST_LABELS = 24
-_MOST_DATA = 2000
+_MOST_DATA = 1000
 _PRIOR = 500
 
 
@@ -84,8 +84,8 @@ def content(vae: VAE, subject: Subject, *, share: float, seed: int, most: int) -
         "data": _data(subject, some, looks, looks.at_most(share), seed),
         "labels": _labels(some),
         "latents": latents(codes, prior, names, order),
-        "samples": None if prior is None else samples(vae, some, looks, share, seed),
-        "explorer": {"names": names, **explorer(vae, some, looks, codes, order, share, most)},
+        "samples": None if prior is None else samples(vae, some, looks, share / 2, seed),
+        "explorer": {"names": names, **explorer(vae, some, looks, codes, order, share / 2, most)},
         "posteriors": None,
     }
     if subject.found is not None:

@@ -108,6 +108,7 @@ def browser(tmp_path_factory):
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(found["driver"]))
+    driver.set_script_timeout(120)  # a loaded machine
     yield driver
     driver.quit()
 
