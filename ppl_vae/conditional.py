@@ -76,7 +76,7 @@ class Conditional(nn.Module, abc.ABC):
     """Whether the distribution depends on the context, for the formula alone."""
 
     sees_x: bool = False
-    """Whether a VAE gives it the data, too, as `x=`: a prior what the encoder is given, when it is called in train mode."""
+    """Whether a VAE gives it the data, too, as `x=`: a prior what the encoder is given, in train mode alone."""
 
     def __init__(self, site: Name = "z") -> None:
         super().__init__()

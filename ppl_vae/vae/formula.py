@@ -34,9 +34,6 @@ def formula_of(program: Any) -> str:
     """`program.formula()`; of one that has none the name of its class."""
     own = getattr(program, "formula", None)
     return str(own()) if callable(own) else type(program).__name__
-    """`VAE.formula()`; of another program the name of its class."""
-    said: str = program.formula() if hasattr(program, "formula") else type(program).__name__
-    return said
 
 
 def _of_q(posterior: Any, given: tuple[str, ...]) -> str:

@@ -33,11 +33,9 @@ def known_to_q(
             f"{name} expects the x that the model scores, got a corruption, whose q is given another x; build without "
             "corruption=, or use another posterior"
         )
-    prior: Any = vae.prior
-    if not isinstance(prior, OneDistribution) or len(vae.prior.sites) > 1:
     if len(vae.prior.sites) > 1:
         raise ValueError(
-            f"{name} expects a prior of one level, got {type(prior).__name__} at {vae.prior.sites}; use another "
+            f"{name} expects a prior of one level, got {type(vae.prior).__name__} at {vae.prior.sites}; use another "
             "posterior in a hierarchy"
         )
     given = vae.given_to("prior", context)
