@@ -21,7 +21,6 @@ from ppl_vae.conditional import Chain, Conditional, OneDistribution
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.isolation import eval_mode, evaluating, recorded, without_store
-from ppl_vae.known import are_known
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.posteriors import Posterior
 from ppl_vae.split import Split
@@ -32,6 +31,7 @@ from ppl_vae.vae.context_to import EVERY_PART, ContextTo, Part, in_order
 from ppl_vae.vae.exported import Format, Half, exported
 from ppl_vae.vae.formula import formula
 from ppl_vae.vae.known_to_q import known_to_q
+from ppl_vae.vae.register import register
 from ppl_vae.vae.seen import encoder_input
 
 __all__ = ["VAE"]
@@ -105,7 +105,7 @@ class VAE(nn.Module):
         `mask` is False where an element of x is missing; `beta` > 0 scales log p(z).
         """
         self._check_shapes(x, context)
-        self._register()
+        register(self)
         with pyro.plate("data", len(x), dim=-1):
             with poutine.scale(scale=beta):
                 sees_x = self.prior.training and self.prior.sees_x
@@ -122,7 +122,7 @@ class VAE(nn.Module):
         In train mode, and with a corruption, q(z | x~, context); what is missing is not corrupted.
         """
         self._check_shapes(x, context)
-        self._register()
+        register(self)
         seen, known = self._to_posterior(x, mask, context, self.corruption)
         with pyro.plate("data", len(x), dim=-1), poutine.scale(scale=beta):
             self.posterior(*seen, **known)
@@ -343,14 +343,3 @@ class VAE(nn.Module):
 
     def _like(self) -> Tensor:
         return next(self.parameters(), torch.zeros(()))
-
-    def _register(self) -> None:
-        """Make the parameters known to Pyro: `pyro.module` would leave a second model silently untrained."""
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad and pyro.param(f"vae$$${name}", parameter) is not parameter:
-                raise RuntimeError(
-                    "the VAE expects Pyro's parameter store to hold its own parameters, got another model's; train "
-                    "with ppl_vae.fit, or inside pyro.get_param_store().scope(), or call pyro.clear_param_store()"
-                )
-            if parameter.requires_grad and are_known():
-                return

@@ -1,0 +1,28 @@
+"""The parameters of a VAE in Pyro's parameter store."""
+
+from __future__ import annotations
+
+import pyro
+from torch import nn
+
+from ppl_vae.known import are_known
+
+__all__ = ["register"]
+
+
+def register(vae: nn.Module) -> None:
+    """Make the parameters known to Pyro: `pyro.module` would leave a second model silently untrained.
+
+    Raises
+    ------
+    RuntimeError
+        Where Pyro's parameter store holds those of another model.
+    """
+    for name, parameter in vae.named_parameters():
+        if parameter.requires_grad and pyro.param(f"vae$$${name}", parameter) is not parameter:
+            raise RuntimeError(
+                "the VAE expects Pyro's parameter store to hold its own parameters, got another model's; train "
+                "with ppl_vae.fit, or inside pyro.get_param_store().scope(), or call pyro.clear_param_store()"
+            )
+        if parameter.requires_grad and are_known():
+            return
