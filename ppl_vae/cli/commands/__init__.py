@@ -3,6 +3,7 @@
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.commands import (
     compare,
+    completion,
     demo,
     diagnose,
     encode,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Command] = {
         demo,
         manifold,
         list_,
+        completion,
     )
 }
 """By name, in the order of the overview."""

@@ -8,12 +8,14 @@ from jsonargparse import Namespace
 
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     parser.add_argument("runs", nargs="+", help="run folders that `ppl-vae evaluate` has been over")
+    add_json(parser)
     parser.option("--figure", type=str | None, help="draw the table into this file")
 
 
@@ -26,10 +28,15 @@ def _compare(options: Namespace) -> None:
     full = {name for name in names if names.count(name) > 1}  # a/r and b/r are two runs
     runs = {str(run) if name in full else name: run for name, run in zip(names, options.runs, strict=True)}
     table = compare(runs)
-    print(printed(table))
-    if options.figure:
-        save(draw("nll_with_errors", table), Path(options.figure))
-        print(f"wrote {options.figure}")
+    with as_json(options.json) as values:
+        print(printed(table))
+        if options.figure:
+            save(draw("nll_with_errors", table), Path(options.figure))
+            print(f"wrote {options.figure}")
+        best = next(iter(table.index))
+        print(f"next: ppl-vae diagnose {runs[best]}")
+        rows = {name: dict(row) for name, row in table.iterrows()}
+        values.update(best_first=list(rows), runs=rows, **{k: table.attrs.get(k) for k in ("units", "warning")})
 
 
 COMMAND = Command(

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json, numbers
 from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
 
 __all__ = ["COMMAND"]
@@ -17,6 +18,7 @@ __all__ = ["COMMAND"]
 def _options(parser: Parser) -> None:
     add_split_options(parser, take=1000)
     add_method(parser)
+    add_json(parser)
     parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
     about = "how long --full samples: temperatures of AIS, transitions of HMC"
     parser.option("--length", type=int, default=500, help=about)
@@ -30,7 +32,7 @@ def _diagnose(options: Namespace) -> None:
     from ppl_vae.checksums import record
     from ppl_vae.cli.figures import figures
 
-    with locked_run(options, "diagnose"):
+    with as_json(options.json) as values, locked_run(options, "diagnose"):
         run, vae, split = opened(options)
         first = ppl_vae.evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
         if "log_px" not in first.per_datum or first.one_code:  # q has no spread that could be judged
@@ -39,10 +41,15 @@ def _diagnose(options: Namespace) -> None:
             )
             print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
         else:
-            result = _diagnosed(run.path, vae, split, options).check.evaluation
+            found = _diagnosed(run.path, vae, split, options)
+            result = found.check.evaluation
+            values.update(verdict=found.in_short().partition("\n")[0], check=str(found.check.verdict()))
+            values.update(ran=list(found.results), left_out=found.left_out)
         names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
         record(run.path, [name.relative_to(run.path).as_posix() for name in names])
-    print("\n".join(f"wrote {name}" for name in names))
+        values.update(run=run.path, **numbers(result), figures=names)
+        said = [f"wrote {name}" for name in names]
+        print("\n".join([*said, f"next: read {run.path / 'diagnosis.md'}, or ppl-vae compare {run.path} OTHER"]))
 
 
 def _diagnosed(

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json, numbers
 from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
 
 __all__ = ["COMMAND"]
@@ -15,6 +16,7 @@ __all__ = ["COMMAND"]
 def _options(parser: Parser) -> None:
     add_split_options(parser)
     add_method(parser)
+    add_json(parser)
 
 
 def _evaluate(options: Namespace) -> None:
@@ -24,7 +26,9 @@ def _evaluate(options: Namespace) -> None:
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows", "method")}
         result = ppl_vae.evaluate(vae, split, **settings)
         result.save(run.path / "evaluation.json")
-    print(f"{result}\nwrote {run.path / 'evaluation.json'}")
+    with as_json(options.json) as values:
+        print(f"{result}\nwrote {run.path / 'evaluation.json'}\nnext: ppl-vae diagnose {run.path}")
+        values.update(run=run.path, **numbers(result), wrote=[run.path / "evaluation.json"])
 
 
 COMMAND = Command(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jsonargparse import Namespace
 
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     about = "which prior goes with which posterior and objective, and why others do not"
+    add_json(parser)
     parser.option("--compatible", type=bool, default=False, help=about)
 
 
@@ -19,12 +23,25 @@ def _list(options: Namespace) -> None:
     """Print the parts, or what goes together."""
     from ppl_vae.training import combinations
 
-    if options.compatible:
-        print("\n".join(_compatible()))
-        return
-    for role in combinations.ROLES:
+    with as_json(options.json) as values:
+        if options.compatible and options.json:
+            values["combinations"] = [_named(*one) for one in combinations.reasons()]
+        elif options.compatible:
+            print("\n".join(_compatible()))
+        else:
+            values.update({role: combinations.described(role) for role in combinations.ROLES})
+            _print(values)
+
+
+def _named(prior: type, posterior: type, objective: type | None, why: str) -> dict[str, str | None]:
+    """A combination as plain values; `why` is empty where it goes together."""
+    name = None if objective is None else objective.__name__
+    return {"prior": prior.__name__, "posterior": posterior.__name__, "objective": name, "why_not": why}
+
+
+def _print(parts: Mapping[str, Mapping[str, str]]) -> None:
+    for role, found in parts.items():
         print(f"{role}:")
-        found = combinations.described(role)
         width = max(map(len, found)) + 2
         for name, what in found.items():
             print(f"  {name:<{width}}{what}")

@@ -1,0 +1,92 @@
+"""What scripts and shells are given: JSON, and completion."""
+
+import json
+import math
+import subprocess
+
+import numpy as np
+import pytest
+
+from ppl_vae import Evaluation
+from ppl_vae.cli import main
+from ppl_vae.cli.commands import COMMANDS
+from ppl_vae.cli.output import as_json
+from ppl_vae.training import combinations
+
+TINY = ["--data", "digits", "--take", "30", "--epochs", "2", "--latent-dim", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def said(capsys):
+    """Runs a command with --json, and gives what it says on stdout, read, and on stderr."""
+
+    def called(*words):
+        capsys.readouterr()
+        assert main([*map(str, words), "--json"]) == 0
+        out, err = capsys.readouterr()
+        return json.loads(out), err
+
+    return called
+
+
+@pytest.mark.usefixtures("coarse", "no_sbc")
+def test_json_of_a_run(tmp_path, said, capsys):
+    run = tmp_path / "run"
+    assert main(["train", *TINY, "--run", str(run)]) == 0
+    found, told = said("evaluate", run, "--num-samples", "30")
+    stored = Evaluation.load(run / "evaluation.json")
+    assert found["summary"]["nll"]["mean"] == pytest.approx(stored.summary.loc["nll", "mean"])
+    assert found["num_data"] == len(stored.per_datum)
+    assert found["data"]["checksum"] == stored.data["checksum"]
+    assert found["wrote"] == [str(run / "evaluation.json")]
+    assert f"next: ppl-vae diagnose {run}" in told
+
+    found, told = said("compare", run)
+    assert found["best_first"] == ["run"]
+    assert found["runs"]["run"]["nll"] == pytest.approx(stored.summary.loc["nll", "mean"])
+    assert found["runs"]["run"]["difference_se"] in (0, None)
+    assert found["units"]["nll"] == "nats per datum"
+
+    found, told = said("diagnose", run, "--take", "10", "--num-samples", "30")
+    assert found["verdict"].startswith("Verdict.")
+    assert found["num_data"] == 10
+    assert "check_guide" not in found["left_out"]
+    assert all(name.endswith(".png") for name in found["figures"])
+    assert "next: read" in told
+
+
+def test_json_of_the_parts(said):
+    found, told = said("list")
+    assert set(found) == set(combinations.ROLES)
+    assert "VampPrior" in found["priors"]
+    assert "VampPrior" in told
+
+
+def test_json_has_no_nan(capsys):
+    with as_json(True) as values:
+        print("said")
+        values.update(a=math.nan, b=[math.inf, np.float32(1.5)], c={"d": None, "e": np.int64(3)})
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"a": None, "b": ["inf", 1.5], "c": {"d": None, "e": 3}}
+    assert err == "said\n"
+
+
+def completed(script, *words):
+    """What bash offers for the last word."""
+    line = " ".join(f"'{word}'" for word in words)
+    ask = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_ppl_vae; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_bash_completes(tmp_path, capsys):
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.sh"
+    script.write_text(capsys.readouterr().out)
+    assert set(completed(script, "ppl-vae", "")) >= set(COMMANDS)
+    assert completed(script, "ppl-vae", "train", "--laten") == ["--latent-dim"]
+    assert completed(script, "ppl-vae", "train", "--prior", "Vam") == ["VampPrior"]
+    assert completed(script, "ppl-vae", "export", "run", "--format", "o") == ["onnx"]
+    assert main(["completion", "zsh"]) == 0
+    assert "#compdef ppl-vae" in capsys.readouterr().out
