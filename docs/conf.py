@@ -55,6 +55,7 @@ MODULES = {
     "plots": "Plots",
     "manifold": "Manifold learning",
     "sklearn": "Estimators of scikit-learn",
+    "callbacks": "Loggers",
 }
 
 

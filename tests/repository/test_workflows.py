@@ -38,6 +38,16 @@ def test_the_lowest_versions_are_the_lower_bounds():
     assert pins == [bound.replace(">=", "==") for bound in bounds]
 
 
+def test_every_extra_is_in_the_table():
+    """With the libraries that it installs."""
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
+    table = {name: libraries for names, libraries in rows for name in re.findall(r"`(\w+)`", names)}
+    extras = PROJECT["optional-dependencies"]
+    assert set(table) == set(extras)
+    for extra in set(extras) - {"test", "docs", "dev"}:
+        assert all(re.match(r"[\w-]+", each)[0] in table[extra] for each in extras[extra]), extra
+
+
 def test_one_version():
     assert PROJECT.get("version", ppl_vae.__version__) == ppl_vae.__version__
 

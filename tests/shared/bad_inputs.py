@@ -934,6 +934,7 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("ppl_vae.Likelihood", "num_params=0", lambda: OwnLikelihood(2, (3,), num_params=0)),
     ("ppl_vae.Likelihood", "x_shape=3", lambda: OwnLikelihood(2, 3)),
     ("ppl_vae.likelihoods.Rowwise", "x_shape=3", lambda: OwnRows(2, 3)),
+    ("ppl_vae.callbacks.Logger", "every=0", lambda: ppl_vae.callbacks.CSV("logs", every=0)),
     ("ppl_vae.Corruption", "whole numbers", lambda: ppl_vae.Masking()(torch.ones(3, dtype=torch.int64))),
     ("ppl_vae.Corruption", "None", lambda: ppl_vae.Masking()(None)),
     ("ppl_vae.Corruption", "an array", lambda: ppl_vae.Masking()(np.ones(3))),

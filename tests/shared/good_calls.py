@@ -18,6 +18,7 @@ from small_models import SMALL
 
 import ppl_vae
 from ppl_vae import (
+    callbacks,
     corruptions,
     data,
     diagnostics,
@@ -47,6 +48,7 @@ MODULES = (
     training,
     likelihoods,
     posteriors,
+    callbacks,
 )
 
 
@@ -283,6 +285,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.evaluation.kl_per_unit": {"program": Made(vae), "x": Made(x), "seed": 0},
     "ppl_vae.evaluation.per_column": DRAWN | {"num_samples": 30},
     "ppl_vae.evaluation.disentanglement": {"program": Made(vae), "x": Made(split), "seed": 0},
+    **{f"ppl_vae.callbacks.{name}": {"folder": "logs"} for name in ("CSV", "TensorBoard")},
+    **{f"ppl_vae.callbacks.{name}": {} for name in ("MLflow", "WandB")},
     "ppl_vae.fit": {"program": Made(vae), "data": Made(arrays), "epochs": 1, "progress": False},
     "ppl_vae.fit_prior": {
         "vae": Made(vae),
