@@ -65,4 +65,5 @@ class TensorBoard(Logger):
 
     def close(self) -> None:
         """Close the event file."""
-        self.writer.close()
+        if "writer" in vars(self):
+            self.writer.close()

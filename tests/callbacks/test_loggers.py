@@ -153,6 +153,13 @@ def test_a_resumed_training_is_written_whole(tmp_path):
         assert log.lines == expected
 
 
+@pytest.mark.parametrize("logger", [CSV, TensorBoard, lambda place: MLflow(f"sqlite:///{place}/x.db"), WandB])
+def test_what_has_not_begun_leaves_nothing(logger, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logger(str(tmp_path / "logs")).close()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("logger", "module"), [(TensorBoard, "torch.utils.tensorboard"), (MLflow, "mlflow"), (WandB, "wandb")]
 )
