@@ -49,8 +49,8 @@ class WandB(Logger):
     ) -> None:
         super().__init__(figures=figures, every=every)
         with needing("WandB", "wandb", "wandb"):
-            import wandb
-        self._wandb, self._run = wandb, None
+            from wandb import Image, Settings, init  # by name: a folder `wandb` of its runs would be imported, too
+        self._image, self._settings, self._init, self._run = Image, Settings, init, None
         self.project, self.folder, self.name, self.mode = project, Path(folder), name, mode
 
     @property
@@ -58,8 +58,8 @@ class WandB(Logger):
         """The run, which is made when it is first asked for."""
         if self._run is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            quiet = self._wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True)
-            self._run = self._wandb.init(
+            quiet = self._settings(silent=True, console="off", disable_git=True, x_disable_stats=True)
+            self._run = self._init(
                 project=self.project, dir=str(self.folder), name=self.name, mode=self.mode, settings=quiet
             )
         return self._run
@@ -74,7 +74,7 @@ class WandB(Logger):
 
     def figure(self, name: str, figure: Any, epoch: int) -> None:
         """Write an image."""
-        self.run.log({name: self._wandb.Image(figure)}, step=epoch)
+        self.run.log({name: self._image(figure)}, step=epoch)
 
     def text(self, name: str, text: str) -> None:
         """Write a text to the run's summary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,7 +20,10 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 1 for what the user can mend, 2 for a command line that cannot be read."""
+    """Run a command; 0 on success, 1 for what the user can mend, 2 for a command line that cannot be read.
+
+    130 where it was interrupted, and 141 where nobody reads the output any longer, as shells have it.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     given = [word for word in words if word != "--traceback"]
     if not given or given[0] not in COMMANDS:
@@ -33,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit:
         raise
+    except BrokenPipeError:  # whoever read the output has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except BaseException as error:  # whatever its class, it is one line
         print(failure(command, rest, error), file=sys.stderr)
         if len(given) < len(words):

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,6 +71,18 @@ def test_json_has_no_nan(capsys):
     out, err = capsys.readouterr()
     assert json.loads(out) == {"a": None, "b": ["inf", 1.5], "c": {"d": None, "e": 3}}
     assert err == "said\n"
+
+
+def test_a_reader_that_has_seen_enough():
+    """As with `| head`: no error is told."""
+    command = [sys.executable, "-m", "ppl_vae", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | SOON) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 141
+
+
+SOON = {"PYTHONUNBUFFERED": "1"}
 
 
 def completed(script, *words):
