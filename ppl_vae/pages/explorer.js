@@ -81,10 +81,8 @@ function explorer(host, run) {
   (decode ? given.order : given.plane.axes).forEach(addSlider);
 
   if (decode && units > 2) {
-    const pairs = [[0, 1], [0, 2], [1, 2]].map((ranks) => ranks.map((rank) => given.order[rank]));
-    const words = pairs.map(([a, b]) => `${given.names[a]} and ${given.names[b]}`);
-    choice(controls, "Plane", [...words, "two principal directions of the codes"], 0, (k) => {
-      axes = k < pairs.length ? planeOf(given, pairs[k]) : principal(given);
+    chosenPlane(controls, given, (found) => {
+      axes = found;
       drawPlane();
       moved();
     });
@@ -111,6 +109,20 @@ function explorer(host, run) {
     ? "Drag in the plane or move a slider; the decoder runs in this page. Units are sorted by activity: the variance of their mean under q over the data."
     : `Drag in the plane or move a slider; points were decoded before, all other units at the mean of the codes: ${given.why}.${conditioned}`;
   host.append(html("p", { class: "note" }, how));
+}
+
+// Controls that choose the two units of a plane, or the two principal directions of the codes.
+function chosenPlane(controls, given, changed) {
+  const options = [...given.order.map((j) => given.names[j]), "principal direction"];
+  const last = options.length - 1;
+  let ranks = [0, 1];
+  const selects = ["Across", "Up"].map((words, k) => choice(controls, words, options, ranks[k], (rank) => {
+    const before = ranks[1 - k];
+    const other = before === last || before === rank ? Number(rank === 0) : before;
+    ranks = rank === last ? [last, last] : k === 0 ? [rank, other] : [other, rank];
+    selects.forEach((select, i) => (select.value = ranks[i]));
+    changed(rank === last ? principal(given) : planeOf(given, ranks.map((r) => given.order[r])));
+  }));
 }
 
 const flat = (values) => (Array.isArray(values) ? values.flat(Infinity) : [values]);

@@ -197,7 +197,7 @@ function sentence(run, i) {
   const label = labelOf(run, i);
   const parts = [`obs ${data.obs[i]}${label ? `, label ${label}` : ""}`];
   if (data.kl_gap && data.kl_gap[i] !== null) parts.push(`KL from q to p(z | x) ${data.known[i] === false ? "at least " : ""}${digits(data.kl_gap[i], 3)} nats`);
-  if (data.pareto_k && data.pareto_k[i] !== null) parts.push(`k-hat ${digits(data.pareto_k[i], 2)}`);
+  if (data.pareto_k && data.pareto_k[i] !== null) parts.push(`k\u2011hat ${digits(data.pareto_k[i], 2)}`);
   if (data.log_px) parts.push(`log p(x) ${digits(data.log_px[i])} nats`);
   else if (data.reconstruction) parts.push(`log p(x | z) ${digits(data.reconstruction[i])} nats`);
   return parts.join("; ");

@@ -103,14 +103,18 @@ def test_another_condition_decodes_otherwise_and_another_plane_is_drawn(browser,
     opened(browser, page_of("conditional"))
     settled(browser)
     before = browser.execute_script(READ, f"{EXPLORER} canvas")
-    planes, labels = browser.find_elements("css selector", f"{EXPLORER} select")
+    across, up, labels = browser.find_elements("css selector", f"{EXPLORER} select")
     assert len(labels.find_elements("css selector", "option")) > 3
     labels.find_elements("css selector", "option")[3].click()
     settled(browser)
     assert browser.execute_script(READ, f"{EXPLORER} canvas") != before
-    planes.find_elements("css selector", "option")[-1].click()
-    plane = browser.find_element("css selector", f"{EXPLORER} svg.drag").get_attribute("aria-label")
-    assert "principal direction 1 and principal direction 2" in plane
+    drawn = "return document.querySelector(arguments[0]).getAttribute('aria-label')"
+    across.find_elements("css selector", "option")[-1].click()
+    said = browser.execute_script(drawn, f"{EXPLORER} svg.drag")
+    assert "principal direction 1 and principal direction 2" in said
+    third = up.find_elements("css selector", "option")[2]
+    third.click()
+    assert third.text in browser.execute_script(drawn, f"{EXPLORER} svg.drag")
 
 
 def test_hovering_shows_the_datum_and_clicking_its_posterior(browser, page_of):
