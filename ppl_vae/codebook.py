@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 import pyro.distributions as dist
@@ -13,7 +13,7 @@ from torch.distributions import register_kl
 
 from ppl_vae.precision import in_float64
 
-__all__ = ["Code", "CodeMass", "Codebook", "Quantizes"]
+__all__ = ["AutoregressiveCodes", "Code", "CodeMass", "Codebook", "Quantizes", "Usage"]
 
 Shape = Sequence[int]
 
@@ -21,7 +21,44 @@ DEAD = 0.1
 """A code used less than this fraction of 1 / K is reset."""
 
 
-class Codebook(nn.Module):
+class Usage(nn.Module):
+    """How often each code of each group is used.
+
+    Parameters
+    ----------
+    groups
+        Number of parts of a latent that share the codes; their use is counted separately.
+    num_codes
+        Number of codes K.
+    """
+
+    used: Tensor
+
+    def __init__(self, groups: int, num_codes: int) -> None:
+        super().__init__()
+        self.register_buffer("used", torch.zeros(groups, num_codes, dtype=torch.long))
+
+    def count(self, index: Tensor) -> None:
+        """Count the use of indices (*leading, groups)."""
+        groups, num_codes = self.used.shape
+        places = index + num_codes * torch.arange(groups, device=index.device)
+        self.used = self.used + places.flatten().bincount(minlength=groups * num_codes).view(groups, num_codes)
+
+    def perplexity(self) -> float:
+        """exp of the entropy of the codes' relative frequencies, the mean over groups; NaN if none was counted.
+
+        Between 1 (one code for all data) and K (all codes equally often).
+        """
+        used = in_float64(self.used)
+        p = used / used.sum(-1, keepdim=True)
+        return torch.exp(torch.special.entr(p).sum(-1)).mean().item()
+
+    def count_anew(self) -> None:
+        """Reset the counts of `perplexity`."""
+        self.used = torch.zeros_like(self.used)
+
+
+class Codebook(Usage):
     """K vectors, each the exponential moving average of the encodings nearest to it.
 
     The first update sets all codes, and later updates rarely used codes, to random encodings of the batch. This does
@@ -50,10 +87,9 @@ class Codebook(nn.Module):
 
     codes: Tensor
     counts: Tensor
-    used: Tensor
 
     def __init__(self, num_codes: int, dim: int, decay: float, groups: int = 1) -> None:
-        super().__init__()
+        super().__init__(groups, num_codes)
         if num_codes < 1 or not 0 <= decay < 1:
             raise ValueError(
                 f"a codebook expects one code or more and a decay in [0, 1), got num_codes={num_codes} and "
@@ -62,7 +98,6 @@ class Codebook(nn.Module):
         self.decay = decay
         self.register_buffer("codes", torch.randn(num_codes, dim))
         self.register_buffer("counts", torch.zeros(num_codes))  # encodings per batch, a moving average
-        self.register_buffer("used", torch.zeros(groups, num_codes, dtype=torch.long))
 
     def nearest(self, encodings: Tensor) -> Tensor:
         """Indices of the codes nearest to encodings (*leading, dim), the first of ties, (*leading,).
@@ -96,25 +131,6 @@ class Codebook(nn.Module):
         self.codes = moved[_same(moved).to(torch.uint8).argmax(-1)]  # the first of those that coincide
         self.counts = torch.where(dead, share, counts)
 
-    def count(self, index: Tensor) -> None:
-        """Count the use of indices (*leading, groups); separate from `counts`, which a reset of codes changes."""
-        groups, num_codes = self.used.shape
-        places = index + num_codes * torch.arange(groups, device=index.device)
-        self.used = self.used + places.flatten().bincount(minlength=groups * num_codes).view(groups, num_codes)
-
-    def perplexity(self) -> float:
-        """exp of the entropy of the codes' relative frequencies, the mean over groups; NaN if none was counted.
-
-        Between 1 (one code for all data) and K (all codes equally often).
-        """
-        used = in_float64(self.used)
-        p = used / used.sum(-1, keepdim=True)
-        return torch.exp(torch.special.entr(p).sum(-1)).mean().item()
-
-    def count_anew(self) -> None:
-        """Reset the counts of `perplexity`."""
-        self.used = torch.zeros_like(self.used)
-
 
 class _Codes(constraints.Constraint):
     """Support: vectors that concatenate `groups` codes."""
@@ -124,6 +140,7 @@ class _Codes(constraints.Constraint):
 
     def __init__(self, codes: Tensor) -> None:
         self.codes = codes
+        self.lower_bound, self.upper_bound = codes.min(), codes.max()
 
     def check(self, value: Tensor) -> Tensor:
         """Which values (*leading, groups * dim) are such vectors, (*leading,)."""
@@ -152,6 +169,8 @@ class Code(dist.Delta):
     codes
         The codes, (K, dim).
     """
+
+    anywhere = True  # its codes may lie in the support of another prior by chance alone
 
     def __init__(self, v: Tensor, codes: Tensor, validate_args: bool | None = None) -> None:
         self.codes = codes
@@ -235,8 +254,62 @@ class CodeMass(TorchDistribution):
         return square.flatten().expand(*self.batch_shape, *self.event_shape)
 
 
+class AutoregressiveCodes(TorchDistribution):
+    """prod over groups of w_g(code | codes of the groups before), a mass over vectors of codes.
+
+    Parameters
+    ----------
+    logits_of
+        Unnormalized log weights (*leading, groups, K) of each group, from one-hot codes (*leading, groups, K) of which
+        it reads those of the groups before.
+    groups
+        Number of groups.
+    codes
+        The codes, (K, dim).
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(
+        self, logits_of: Callable[[Tensor], Tensor], groups: int, codes: Tensor, validate_args: bool | None = None
+    ) -> None:
+        self.logits_of, self.groups, self.codes = logits_of, groups, codes
+        super().__init__(torch.Size(), torch.Size([groups * codes.shape[-1]]), validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=1)
+    def support(self) -> constraints.Constraint:
+        """All vectors of codes."""
+        return _Codes(self.codes)
+
+    def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> AutoregressiveCodes:
+        """In a larger batch."""
+        new = self._get_checked_instance(AutoregressiveCodes, _instance)
+        new.logits_of, new.groups, new.codes = self.logits_of, self.groups, self.codes
+        super(AutoregressiveCodes, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log of the mass of values (*leading, groups * dim), -inf for other vectors."""
+        match = _matches(value, self.codes)
+        log_weights = self.logits_of(match.to(value.dtype)).log_softmax(-1)
+        log_p = torch.where(match, log_weights, -torch.inf).logsumexp(-1).sum(-1)
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
+
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
+        """Vectors of codes, (*sample_shape, *batch, groups * dim), a group after the other."""
+        shape = self._extended_shape(torch.Size(sample_shape))[:-1]
+        with torch.no_grad():
+            one_hot = self.codes.new_zeros(*shape, self.groups, len(self.codes))
+            for g in range(self.groups):
+                index = dist.Categorical(logits=self.logits_of(one_hot)[..., g, :]).sample()
+                one_hot[..., g, :] = nn.functional.one_hot(index, len(self.codes)).to(one_hot)
+            return self.codes[one_hot.argmax(-1)].flatten(-2)
+
+
+@register_kl(Code, AutoregressiveCodes)  # type: ignore[untyped-decorator]
 @register_kl(Code, CodeMass)  # type: ignore[untyped-decorator]
-def _kl_of_a_code(q: Code, p: CodeMass) -> Tensor:
+def _kl_of_a_code(q: Code, p: CodeMass | AutoregressiveCodes) -> Tensor:
     return -p.log_prob(q.v)
 
 

@@ -11,6 +11,7 @@ from ppl_vae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNor
 from ppl_vae.posteriors.point import Point, TopK
 from ppl_vae.posteriors.posterior import Posterior
 from ppl_vae.posteriors.refined import Refined
+from ppl_vae.posteriors.quantized import FiniteScalar, LookupFree, ResidualQuantized
 from ppl_vae.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from ppl_vae.posteriors.simplex import Dirichlet, LogisticNormal
 from ppl_vae.posteriors.sphere import PowerSpherical
@@ -24,11 +25,13 @@ __all__ = [
     "Categorical",
     "DiagonalNormal",
     "Dirichlet",
+    "FiniteScalar",
     "FullRankNormal",
     "GaussianMixturePosterior",
     "Householder",
     "Ladder",
     "LogisticNormal",
+    "LookupFree",
     "LowRankNormal",
     "Point",
     "Posterior",
@@ -36,6 +39,7 @@ __all__ = [
     "Refined",
     "RelaxedBernoulli",
     "RelaxedCategorical",
+    "ResidualQuantized",
     "SplineFlow",
     "StudentT",
     "TopK",

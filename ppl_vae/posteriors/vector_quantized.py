@@ -35,7 +35,7 @@ class VectorQuantized(Posterior):
     x_shape, latent_dim, net
         See `Posterior`.
     num_codes
-        Number of codes K.
+        Number of codes K, 2 or more.
     groups
         Number of parts of z, each quantized by the same codebook; it divides latent_dim.
     decay
@@ -60,7 +60,7 @@ class VectorQuantized(Posterior):
         x_shape: Shape,
         latent_dim: Count,
         net: Net = MLP,
-        num_codes: Count = 64,
+        num_codes: Annotated[int, Range(2)] = 64,
         groups: Count = 1,
         decay: Annotated[float, Range(0, 1)] = 0.99,
         *,

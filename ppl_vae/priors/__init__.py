@@ -1,6 +1,6 @@
 """Priors p(z), or p(z | context)."""
 
-from ppl_vae.priors.code import CodePrior
+from ppl_vae.priors.code import AutoregressiveCodePrior, CodePrior
 from ppl_vae.priors.conditional import ConditionalNormal
 from ppl_vae.priors.discrete import Bernoulli, Categorical
 from ppl_vae.priors.exemplar import Exemplar
@@ -16,6 +16,7 @@ from ppl_vae.priors.zuko import MAF, NeuralSpline, RealNVP, ZukoPrior
 
 __all__ = [
     "MAF",
+    "AutoregressiveCodePrior",
     "Bernoulli",
     "Categorical",
     "CodePrior",

@@ -39,7 +39,8 @@ ON_ONE_SUPPORT = ("Bernoulli", "Categorical", "Dirichlet", "LogisticNormal", "Re
 SETTINGS = {
     **{key: ["--prior.num_components", "4"] for key in ("VampPrior", "GaussianMixture", "Exemplar")},
     "CodePrior": ["--posterior", "VectorQuantized"],  # neither goes with another
-    "VectorQuantized": ["--prior", "CodePrior"],
+    **{key: ["--prior", "CodePrior"] for key in ("VectorQuantized", "FiniteScalar", "LookupFree", "ResidualQuantized")},
+    "AutoregressiveCodePrior": ["--posterior", "LookupFree"],
     **{key: ["--prior", key, "--posterior", key] for key in ON_ONE_SUPPORT},
     "SphericalUniform": ["--posterior", "PowerSpherical"],
     "PowerSpherical": ["--prior", "SphericalUniform"],

@@ -891,7 +891,8 @@ def test_flat_is_no_distribution_and_says_so():
         p.sample()
 
 
-ELSEWHERE = {"CodePrior", "VectorQuantized", "Point", "TopK", "Flat"}  # the tests above
+ELSEWHERE = {"AutoregressiveCodePrior"}  # test_quantized.py
+ELSEWHERE |= {"CodePrior", "VectorQuantized", "Point", "TopK", "Flat"}  # the tests above
 ELSEWHERE |= {"CorrelatedGaussian", "Multinomial"}  # test_rows.py
 ELSEWHERE |= {"PowerSpherical", "SphericalUniform", "Dirichlet", "LogisticNormal"}  # test_simplex_and_sphere.py
 ELSEWHERE |= {"Exemplar"}  # test_exemplar.py

@@ -269,7 +269,7 @@ def test_refusals():
     for wrong in {"num_codes": 0}, {"decay": 1.0}:
         with pytest.raises(
             ValueError,
-            match=r"expects (num_codes .* from 1 on|decay .* from 0 and below 1)",
+            match=r"expects (num_codes .* from 2 on|decay .* from 0 and below 1)",
         ):
             vq(**wrong)
     with pytest.raises(

@@ -313,6 +313,7 @@ GOOD: dict[str, dict[str, Any]] = {
     **{name: of_leaf(leaf) for name, leaf in leaves().items()},
     "ppl_vae.ConditionalNormal": {"latent_dim": 2, "net": SMALL, "context": ((3,),)},
     "ppl_vae.CodePrior": {"posterior": Made(lambda: ppl_vae.VectorQuantized(**SHAPES))},
+    "ppl_vae.AutoregressiveCodePrior": {"posterior": Made(lambda: ppl_vae.FiniteScalar(**SHAPES))},
     "ppl_vae.VAE": {
         "prior": Made(lambda: vae().prior),
         "likelihood": Made(lambda: vae().likelihood),
