@@ -10,8 +10,8 @@ from ppl_vae.posteriors.mixture import GaussianMixturePosterior
 from ppl_vae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
 from ppl_vae.posteriors.point import Point, TopK
 from ppl_vae.posteriors.posterior import Posterior
-from ppl_vae.posteriors.refined import Refined
 from ppl_vae.posteriors.quantized import FiniteScalar, LookupFree, ResidualQuantized
+from ppl_vae.posteriors.refined import Refined
 from ppl_vae.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from ppl_vae.posteriors.simplex import Dirichlet, LogisticNormal
 from ppl_vae.posteriors.sphere import PowerSpherical
