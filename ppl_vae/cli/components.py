@@ -86,6 +86,7 @@ class Parser(ArgumentParser):
         self.outline = outline
         self.components: dict[str, frozenset[str]] = {}
         self.numbers: dict[str, str] = {}
+        self._listed: dict[str, str] = {}
         self._within: Any = self
 
     def section(self, title: str) -> None:
@@ -147,7 +148,8 @@ class Parser(ArgumentParser):
             self.numbers[name] = number
         module, _, cls = base.partition(":")
         offered = [*choices(cls, among or module), *(["or a number"] if number else [])]
-        about = f"{about}: {', '.join(offered)}{usual}"
+        first = self._listed.setdefault(base, name)  # the same classes are listed once
+        about = f"{about}: {', '.join(offered) if first == name else f'as --{first}'}{usual}"
         if self.outline:
             self.components[name] = frozenset()
             self._within.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about)

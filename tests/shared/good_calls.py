@@ -295,6 +295,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "epochs": 1,
         "progress": False,
     },
+    "ppl_vae.semi_amortized": {"vae": Made(vae), "num_steps": 2},
     "ppl_vae.load": {"run": Made(partial(at, "empty"))},
     "ppl_vae.report": {"runs": Made(run), "data": Made(split), "num_samples": 30, "seed": 0, "progress": False},
     "ppl_vae.compare": {"results": Made(lambda: {"a": evaluated(), "b": elpd()})},
