@@ -22,9 +22,18 @@ def opened(browser, path):
     assert browser.execute_script("return 'ready' in document.body.dataset")
 
 
+SETTLED = """
+const done = arguments[0];
+const asked = () => [...document.querySelectorAll("canvas[data-wanted]")];
+const pending = () => asked().some((c) => c.dataset.drawn !== c.dataset.wanted);
+const wait = () => requestAnimationFrame(() => (pending() ? wait() : done()));
+requestAnimationFrame(wait);
+"""
+
+
 def settled(browser):
     """Wait until what was asked for is drawn."""
-    browser.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 60))")
+    browser.execute_async_script(SETTLED)
 
 
 def element(browser, selector):
