@@ -219,4 +219,5 @@ def test_the_script_decodes_as_torch_does(browser):
     run = f"{script}\nreturn Object.entries(arguments[0]).map(([k, d]) => [k, [...runnable(d.graph)(d.z)]])"
     made = dict(browser.execute_script(run, {name: given for name, (given, _) in wanted.items()}))
     for name, (_, expected) in wanted.items():
-        torch.testing.assert_close(torch.tensor(made[name]), expected.float(), rtol=1e-5, atol=1e-5, msg=name)
+        found = torch.tensor(made[name], dtype=torch.float64)
+        torch.testing.assert_close(found, expected.double(), rtol=1e-5, atol=1e-5, msg=name)
