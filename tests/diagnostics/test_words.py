@@ -97,9 +97,9 @@ def test_what_to_run_next_is_measured():
     program = gaussian(0.35)
     found = diagnose(program, data(30), diagnostics=[NEXT_STEP], **CALL)
     tried = found["next_step"]
-    assert tried.sizes["obs"] == 20
+    assert tried.sizes["tried"] == 20
     assert tried.believed.sum() > tried.known.sum()
-    exact = dist.Normal(0.0, 2**0.5).log_prob(data(30)[tried.obs.values.tolist()]).sum(-1).numpy()
+    exact = dist.Normal(0.0, 2**0.5).log_prob(data(30)[tried.index.values.tolist()]).sum(-1).numpy()
     assert abs((tried.adaptive_log_px - exact).mean()) < abs((tried.log_px - exact).mean())
     line = str(found.in_short()).splitlines()[-1]
     assert re.search(

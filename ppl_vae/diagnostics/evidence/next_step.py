@@ -24,8 +24,9 @@ _STEPS: dict[str, Any] = {"num_steps": 20, "learning_rate": 0.05}
 
 
 def _tried(subject: Subject, _: Results) -> xr.Dataset:
-    """By `obs`, of at most 20 data, evenly spaced: log p(x) as it was and adaptive, and the ELBO of q and of q refined.
+    """By `tried`, at most 20 data, evenly spaced: log p(x) as it was and adaptive, and the ELBO of q and of q refined.
 
+    `index` is their position in the data set: they need not be those of a tree, whose dimension is `obs`.
     `refined_elbo` is NaN for a program that is no VAE or whose posterior cannot be refined.
     """
     check, num = subject.check, subject.check.attrs["num_samples"]
@@ -44,6 +45,7 @@ def _tried(subject: Subject, _: Results) -> xr.Dataset:
         pass
     table, nats = adaptive.per_datum, "nats"
     found = {
+        "index": (plain["obs"].values, "1"),
         "log_px": (plain["log_px"].values, nats),
         "adaptive_log_px": (table["log_px"].to_numpy(), nats),
         "known": (plain["pareto_k"].values <= check.attrs["good_k"], "1"),
@@ -53,8 +55,8 @@ def _tried(subject: Subject, _: Results) -> xr.Dataset:
         "refined_elbo": (refined, nats),
     }
     return with_units(
-        {name: (("obs",), *said) for name, said in found.items()},
-        {"obs": plain["obs"].values},
+        {name: (("tried",), *said) for name, said in found.items()},
+        {},
         cannot_see="what it would buy for data unlike those tried, and what a training would",
         **attributes(subject.program, some, subject.options["seed"], num_samples=num, **seconds),
     )
@@ -62,7 +64,7 @@ def _tried(subject: Subject, _: Results) -> xr.Dataset:
 
 def _told(subject: Subject, results: Results) -> list[str]:
     found = results["next_step"]
-    n, few, num = len(subject.data), found.sizes["obs"], found.attrs["num_samples"]
+    n, few, num = len(subject.data), found.sizes["tried"], found.attrs["num_samples"]
     change = mean_and_error((found["log_px"] - found["adaptive_log_px"]).values)
     lines = [
         f'`evaluate(vae, data, method="adaptive", num_samples={num})`, or `ppl-vae evaluate RUN --method adaptive`: '
