@@ -16,6 +16,7 @@ __all__ = [
     "EachColumn",
     "OneHotVectors",
     "check_draw",
+    "check_plates",
     "check_shape",
     "check_values",
     "contains",
@@ -256,6 +257,18 @@ def check_draw(q: Site, p: Site) -> None:
         f"for {_named(p['fn'])} on {theirs}, where p(z) = 0 or no density; give the posterior a distribution on "
         f"{theirs} (dist.TransformedDistribution with the transform biject_to(prior.support)), or choose another prior"
     )
+
+
+def check_plates(q: Site, p: Site) -> None:
+    """Refuse, by a ValueError, a latent that a plate scales by one factor in the model and by another in the guide."""
+    ours, theirs = ({f.name: (f.full_size, f.size) for f in site["cond_indep_stack"]} for site in (q, p))
+    for name in sorted(ours.keys() & theirs.keys()):
+        (size, rows), (size_p, rows_p) = ours[name], theirs[name]
+        if size * rows_p != size_p * rows:
+            raise ValueError(
+                f"a plate expects one size in model and guide, got {size_p} in the model and {size} in the guide at "
+                f"{name!r}: log p and log q would be scaled differently; write pyro.plate({name!r}, len(x)) in both"
+            )
 
 
 def contains(outer: Any, inner: Any) -> bool:

@@ -271,6 +271,7 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     of_guide, where = latents(guide), plates(model, size, other)
     for name, site in latents(model).items():
         support.check_shape(site, where.data, where.depth)
+        support.check_plates(of_guide[name], site)
         support.check_draw(of_guide[name], site)
     for site in observed(model).values():
         check_support(site, where)

@@ -1,6 +1,7 @@
 """Programs written as Pyro's own examples are: plates without a size, objectives under `pyro.infer.SVI`."""
 
 import re
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -229,3 +230,32 @@ def test_each_step_is_checked_not_the_first_alone():
         svi.step(X)
         with pytest.raises(ValueError, match="unscaled"):
             svi.step(X)
+
+
+@pytest.mark.parametrize("size", [57, 5000])
+def test_a_plate_of_one_size_in_the_model_and_another_in_the_guide(size):
+    """Pyro takes the guide's rows, and scales log p by the size over their number, log q by 1."""
+    encoder, decoder = nn.Linear(6, 2), nn.Linear(2, 6)
+
+    def program(of_model, of_guide):
+        def model(x):
+            with of_model(x):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(decoder(z), 1.0).to_event(1), obs=x)
+
+        def guide(x):
+            with of_guide(x):
+                pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+        return Program(model, guide, encoder, decoder)
+
+    def per_datum(x):
+        return pyro.plate("d", len(x))
+
+    def subsampled(x):
+        return pyro.plate("d", size, subsample=torch.arange(len(x)))
+
+    for verb in (partial(fit, epochs=1, progress=False), partial(evaluate, num_samples=30, progress=False)):
+        with pytest.raises(ValueError, match=rf"got {size} in the model and \d+ in the guide at 'd'.*len\(x\)"):
+            verb(program(lambda x: pyro.plate("d", size), per_datum), X)
+    fit(program(subsampled, subsampled), X, epochs=1, progress=False)
