@@ -25,6 +25,10 @@ _MEANINGS = {
 }
 
 
+_BOUNDS = {"nll": ", an upper bound", "bits_per_dim": ", an upper bound", "kl_gap": ", a lower bound"}
+"""What is added where log p(x) is not believed for all data."""
+
+
 def said(text: str) -> str:
     """A sentence as HTML: what is between backticks as code, between double stars strong."""
     shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
@@ -79,8 +83,14 @@ def _no_spread(result: Evaluation) -> str:
 def numbers(subject: Subject) -> str:
     """Means over the data with their standard errors, and for which share of the data log p(x) is believed."""
     result = subject.result
+    bounds = _BOUNDS if result.unreliable > 0 else {}
     rows = [
-        (f"<code>{escape(str(name))}</code>", _mean(mean, se), _unit(str(name)), escape(_meaning(str(name))))
+        (
+            f"<code>{escape(str(name))}</code>",
+            _mean(mean, se),
+            _unit(str(name)),
+            escape(_meaning(str(name)) + bounds.get(str(name), "")),
+        )
         for name, (mean, se) in result.summary.iterrows()
         if not math.isnan(mean)
     ]
@@ -97,7 +107,11 @@ def _believed(result: Evaluation) -> str:
         return "Whether log p(x) can be believed is not known."
     share = 1 - result.unreliable
     rest = "" if share == 1 else " For the others the negative log-likelihood is an upper bound in expectation."
-    return f"log p(x) is believed for {share:.1%} of the data, at the standard error above.{rest}"
+    why = ""
+    if result.adaptation is None and not math.isnan(result.good_k):
+        tail = "the shape of the tail of the importance weights p(x, z) / q(z | x)"
+        why = f": there k-hat, {tail}, is at most {result.good_k:.2f}"
+    return f"log p(x) is believed for {share:.1%} of the data{why}.{rest}"
 
 
 def _mean(mean: float, se: float) -> str:
