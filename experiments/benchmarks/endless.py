@@ -138,7 +138,7 @@ def measured(kind: str, batches: int, warm: int, folder: Path) -> dict[str, floa
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = results_file.parser_of(__doc__)
-    parser.add_argument("--memory", type=int, default=200, help="batches of 1,000 rows in memory")
+    parser.add_argument("--memory", type=int, default=1000, help="batches of 1,000 rows in memory")
     parser.add_argument("--mapped", type=int, default=1000, help="batches of the file")
     parser.add_argument("--stream", type=int, default=10_000, help="batches of the stream")
     parser.add_argument("--warm", type=int, default=50, help="batches of the first, small pass")
