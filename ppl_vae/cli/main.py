@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -55,9 +56,10 @@ def _run(command: Command, words: list[str]) -> int:
     if not any(word.partition("=")[0] == "--import" for word in words):  # whose classes the help lists, too
         outline.set_defaults(dict(command.defaults))
         outline.check(words)
-    words, classes = _imported(words)
+    words, files, classes = _imported(words)
     parser, chosen = _parsed(command, words)
     chosen.classes, chosen.yaml = classes, parser.dump(chosen)
+    chosen.imports = "".join(f" --import {shlex.quote(file)}" for file in files)  # for a command on the same run
     command.run(chosen)
     return 0
 
@@ -93,16 +95,18 @@ def _overview(words: Sequence[str]) -> int:
     return 0
 
 
-def _imported(words: list[str]) -> tuple[list[str], list[type]]:
-    """Carry out every `--import FILE`, and see that nothing else is imported; what is left, and the classes."""
+def _imported(words: list[str]) -> tuple[list[str], list[str], list[type]]:
+    """Carry out every `--import FILE`, and see that nothing else is imported; what is left, the files, the classes."""
     allow_imports("ppl_vae", "pyro.infer")
     classes: list[type] = []
+    files: list[str] = []
     rest: list[str] = []
     remaining = iter(words)
     for word in remaining:
         option, equals, value = word.partition("=")
         if option == "--import":
-            classes += import_file(value if equals else next(remaining, ""))
+            files.append(value if equals else next(remaining, ""))
+            classes += import_file(files[-1])
         else:
             rest.append(word)
-    return rest, classes
+    return rest, files, classes

@@ -226,7 +226,9 @@ def test_classes_of_your_own_come_from_a_file_you_name(tmp_path, monkeypatch, ca
     )
     words = ["train", "--import", tmp_path / "my_priors.py", *TINY, "--prior", "Mine", "--run", tmp_path / "run"]
     assert run(*words) == 0
-    assert "p(x, z) = Mine(z) Bernoulli(x | z)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "p(x, z) = Mine(z) Bernoulli(x | z)" in said
+    assert f"next: ppl-vae evaluate {tmp_path / 'run'} --import {tmp_path / 'my_priors.py'}" in said
     assert run("evaluate", tmp_path / "run") == 1
     assert "got 'Mine'" in capsys.readouterr().err
     assert run("evaluate", "--import", tmp_path / "my_priors.py", tmp_path / "run", "--num-samples", 30) == 0

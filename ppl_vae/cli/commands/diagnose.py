@@ -49,7 +49,11 @@ def _diagnose(options: Namespace) -> None:
         record(run.path, [name.relative_to(run.path).as_posix() for name in names])
         values.update(run=run.path, **numbers(result), figures=names)
         said = [f"wrote {name}" for name in names]
-        print("\n".join([*said, f"next: read {run.path / 'diagnosis.md'}, or ppl-vae compare {run.path} OTHER"]))
+        print(
+            "\n".join(
+                [*said, f"next: read {run.path / 'diagnosis.md'}, or ppl-vae compare {run.path} OTHER{options.imports}"]
+            )
+        )
 
 
 def _diagnosed(

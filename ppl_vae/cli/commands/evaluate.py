@@ -27,7 +27,7 @@ def _evaluate(options: Namespace) -> None:
         result = ppl_vae.evaluate(vae, split, **settings)
         result.save(run.path / "evaluation.json")
     with as_json(options.json) as values:
-        print(f"{result}\nwrote {run.path / 'evaluation.json'}\nnext: ppl-vae diagnose {run.path}")
+        print(f"{result}\nwrote {run.path / 'evaluation.json'}\nnext: ppl-vae diagnose {run.path}{options.imports}")
         values.update(run=run.path, **numbers(result), wrote=[run.path / "evaluation.json"])
 
 

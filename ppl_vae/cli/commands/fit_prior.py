@@ -41,7 +41,7 @@ def _fit_prior(options: Namespace) -> None:
         seed=options.seed,
         run=options.out,
     )
-    print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}"]))
+    print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}{options.imports}"]))
 
 
 COMMAND = Command(

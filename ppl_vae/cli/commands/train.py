@@ -142,7 +142,7 @@ def _fitted(options: Namespace, *, first: bool) -> None:
     folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
     with logged(options.log, folder, loaded.validation) as logs:
         fitted = _fit(options, vae, loaded, folder, [*([_options_kept(folder, options.yaml)] if first else []), *logs])
-    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}")
+    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}{options.imports}")
 
 
 def _fit(
