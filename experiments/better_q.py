@@ -24,6 +24,7 @@ import numpy as np
 import results_file
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 import ppl_vae
 from ppl_vae import MLP, Bernoulli, objectives, posteriors
@@ -167,6 +168,11 @@ def drawn(results: dict) -> Figure:
     right.errorbar([r["nll_minus_mean_field"] for r in rows], place, xerr=error, fmt="o", color="black")
     right.axvline(0, color="grey", linewidth=0.8)
     right.set_xscale("symlog", linthresh=1)
+    low, high = right.get_xlim()
+    ticks = [sign * size for sign in (-1, 1) for size in (1, 5, 20, 100)]
+    right.set_xticks([0, *(t for t in ticks if low < t < high)], minor=False)
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_locator(NullLocator())
     right.set_xlabel("NLL less the mean field's (nats per image)\nbars: 95 % of the paired difference")
     return figure
 
