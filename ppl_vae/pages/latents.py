@@ -90,7 +90,7 @@ def prior_draws(
     return found, sites
 
 
-def posteriors(vae: VAE, split: Split, prior: dict[str, Tensor], seed: int, num_samples: int = 200) -> dict[str, Any]:
+def posteriors(vae: VAE, split: Split, prior: dict[str, Tensor], seed: int, num_samples: int = 1000) -> dict[str, Any]:
     """Quantiles of each unit under q(z | x) for each datum, and under the prior, for the page's JavaScript."""
     each: dict[str, list[Tensor]] = {}
     with evaluating(vae, seed):

@@ -26,7 +26,7 @@ __all__ = ["Subject", "content", "judged"]
 
 _MOST_LABELS = 24
 _MOST_DATA = 1000
-_PRIOR = 500
+_PRIOR, _POINTS = 10_000, 500
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def content(vae: VAE, subject: Subject, *, share: float, seed: int, most: int) -
         "history": _history(subject.run.history),
         "data": _data(subject, some, looks, looks.at_most(share), seed),
         "labels": _labels(some),
-        "latents": latents(codes, prior, names, order),
+        "latents": latents(codes, None if prior is None else prior[:_POINTS], names, order),
         "samples": None if prior is None else samples(vae, some, looks, share / 2, seed),
         "explorer": {"names": names, **explorer(vae, some, looks, codes, order, share / 2, most)},
         "posteriors": None,
