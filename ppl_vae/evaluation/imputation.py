@@ -153,6 +153,11 @@ class Imputation:
         return pd.DataFrame(raw.numpy(), index=index)
 
     def __repr__(self) -> str:
+        how = f"the mean and by {plural(len(self.draws), 'draw')}"
+        return self.told(how, "in the units of x; `.raw` has those of the data")
+
+    def told(self, how: str, units: str) -> str:
+        """What was imputed, by what and in which units, and for which data q is good enough, in a few lines."""
         missing = ~self.observed
         head = f"{self.formula.splitlines()[0]}: {data(len(self.mean))}, {missing.double().mean():.1%} of x missing"
         if not missing.any():
@@ -161,8 +166,8 @@ class Imputation:
         empty = int(missing.reshape(len(missing), -1).all(1).sum())
         lines = [
             f"{head}, {where}",
-            f"  imputed by the mean and by {plural(len(self.draws), 'draw')}, from {self.num_samples} draws of q(z | "
-            f"x) a datum by importance weights (seed {self.seed}), in the units of x; `.raw` has those of the data",
+            f"  imputed by {how}, from {self.num_samples} draws of q(z | x) a datum by importance weights (seed "
+            f"{self.seed}), {units}",
             f"  {self._judged()}",
         ]
         if empty:

@@ -34,6 +34,7 @@ def _impute(options: Namespace) -> None:
     from ppl_vae.data.coding import in_text
     from ppl_vae.data.known_formats import format_of
     from ppl_vae.data.parquet import Table
+    from ppl_vae.evaluation.wording import plural
 
     vae, split = opened_with(options)
     source = Path(options.file).expanduser()
@@ -51,7 +52,8 @@ def _impute(options: Namespace) -> None:
         max_rows=options.max_rows,
         max_bytes=2**62,
     )
-    print(found)
+    how = f"the mean and by {plural(num_draws, 'draw')}" if options.num_draws else "the mean"
+    print(found.told(how, "in the units of the file"))
     if read is None:
         raw = found.raw
         arrays = {"x": raw.mean, "pareto_k": found.pareto_k, "ess": found.ess}
