@@ -107,7 +107,7 @@ def test_what_to_run_next_is_measured():
     )
     assert f"Of 20 tried log p(x) is believed for {int(tried.believed.sum())}, where k-hat was good for" in line
     assert tried.refined_elbo.isnull().all()  # no VAE
-    assert "next_step" not in diagnose(gaussian(0.7), data(30), diagnostics=[NEXT_STEP], **CALL).results
+    assert "next_step" not in diagnose(gaussian(0.5**0.5), data(30), diagnostics=[NEXT_STEP], **CALL).results
     again = diagnose(program, data(30), diagnostics=[NEXT_STEP], method="adaptive", **CALL)
     assert "next_step" not in again.results
 
