@@ -95,9 +95,7 @@ class ResNetEncoder(Network):
         super().__init__()
         self.in_shape = image_shape("ResNetEncoder", "in_shape", in_shape)
         sizes = _sizes(self.in_shape[1:])
-        strides = [1, *(2 for _ in sizes[1:])][
-            -max(len(sizes) - 1, 1) :
-        ]  # no convolution of the whole image, if halved
+        strides = [2] * (len(sizes) - 1) or [1]  # no convolution of the whole image, if halved
         layers: list[nn.Module] = []
         for i, stride in enumerate(strides):
             layers.append(nn.Conv2d(channels if i else self.in_shape[0], channels, 3, stride, padding=1))
