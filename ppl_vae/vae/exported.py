@@ -216,7 +216,8 @@ def _as_onnx(
     program = _program(made, example, part)
     with _refusing("ONNX", part):
         made_of = {"input_names": names, "output_names": results, "dynamo": True, "verbose": False}
-        found = torch.onnx.export(program, example, **made_of)  # type: ignore[arg-type]
+        table = {torch.ops.aten.log_sigmoid.default: _log_sigmoid}
+        found = torch.onnx.export(program, example, custom_translation_table=table, **made_of)  # type: ignore[arg-type]
         for node in found.model.graph:  # type: ignore[union-attr]
             node.metadata_props.clear()  # paths of this machine
         content: bytes = found.model_proto.SerializeToString()  # type: ignore[union-attr]
@@ -228,6 +229,13 @@ def _as_onnx(
         return dict(zip(results, map(torch.as_tensor, session.run(results, feed)), strict=True))
 
     return content, run
+
+
+def _log_sigmoid(x: Any) -> Any:
+    """log sigmoid(x) = -softplus(-x): the exporter's log(sigmoid(x)) loses the digits of small probabilities."""
+    from onnxscript import opset18 as op
+
+    return op.Neg(op.Softplus(op.Neg(x)))
 
 
 _FORMATS: dict[str, Callable[..., tuple[bytes, Callable[..., dict[str, Tensor]]]]] = {"pt2": _as_pt2, "onnx": _as_onnx}
