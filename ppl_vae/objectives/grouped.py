@@ -131,17 +131,13 @@ class PIWAE(VectorizedELBO):
         by_group = log_w.detach().unflatten(0, (self.groups, -1))
         for_q = by_group.softmax(1) / self.groups
         share = (by_group.logsumexp(1, keepdim=True)).softmax(0) * self.groups
-        share = share.clamp_min(SMALLEST)  # of the groups' weights, which the gradient by q is divided by
+        share = share.clamp_min(torch.finfo(share.dtype).tiny ** 0.5)  # the gradient by q is divided by it again
         for_model = (for_q * share).flatten(0, 1)
         for name in of_guide:
             scaled_gradient(model.nodes[name], share.reciprocal().expand_as(for_q).flatten(0, 1), where)
         step = (for_model * (log_w + log_q) - for_q.flatten(0, 1) * log_q).sum()
         value = (math.log(num) - log_w.logsumexp(0)).sum()
         return value.detach() - (step - step.detach())
-
-
-SMALLEST = 1e-6
-"""The smallest share of a group in the gradient by the model, relative to 1 / M: below the rounding of float32."""
 
 
 def _check_groups(name: str, groups: int, num_particles: int) -> None:

@@ -107,7 +107,7 @@ def test_piwae_has_the_gradient_of_one_bound_for_the_model_and_of_groups_for_q(g
     vae, x, _ = model()
     found, whole, parts = (loss(vae, [x], o) for o in (PIWAE(groups, K), IWAE(K), GroupedIWAE(groups, K)))
     assert_close(found, whole, rtol=1e-12, atol=0)
-    assert_close(gradients(vae, found, vae.likelihood), gradients(vae, whole, vae.likelihood), rtol=1e-5, atol=1e-5)
+    assert_close(gradients(vae, found, vae.likelihood), gradients(vae, whole, vae.likelihood))
     assert_close(gradients(vae, found, vae.posterior), gradients(vae, parts, vae.posterior))
 
 
@@ -117,7 +117,7 @@ def test_piwae_of_two_levels_and_of_groups_of_no_weight():
     x = torch.rand(5, 1, 4, 4).double().round()
     found, whole, parts = (loss(vae, [x], o) for o in (PIWAE(2, K), IWAE(K), GroupedIWAE(2, K)))
     for part, other in ((vae.likelihood, whole), (vae.prior, whole), (vae.posterior, parts)):
-        assert_close(gradients(vae, found, part), gradients(vae, other, part), rtol=1e-5, atol=1e-5)
+        assert_close(gradients(vae, found, part), gradients(vae, other, part))
     vae, x, _ = model()
     far = loss(vae, [1e3 * x], PIWAE(4, K))
     both = gradients(vae, far, vae.posterior), gradients(vae, loss(vae, [1e3 * x], GroupedIWAE(4, K)), vae.posterior)
