@@ -79,7 +79,8 @@ def test_one_call_for_all_of_them(make, tmp_path):
     found = diagnose(case.program, case.x, *case.context, **call)
     assert found.left_out == {}
     text = found.report({"compare_posteriors": ["figures/posteriors.png"]})
-    assert text.count("\n## ") == 1 + 12  # in short, and the sections
+    advised = "next_step" in found.results  # where some k-hat is too high
+    assert text.count("\n## ") == 1 + 11 + advised  # in short, and the sections
     assert "![figures/posteriors.png](figures/posteriors.png)" in text
     tree = found.to_arviz()
     tree.to_netcdf(str(tmp_path / "posterior.nc"))
@@ -91,7 +92,7 @@ def test_one_call_for_all_of_them(make, tmp_path):
     if make is conditional:
         quick = diagnose(case.program, case.x, *case.context, mask=case.mask, num_samples=50, seed=0)
         assert set(quick.results) < set(found.results)
-        assert "obs" not in found["next_step"].dims
+        assert not advised or "obs" not in found["next_step"].dims
 
 
 def test_the_verdict_brings_together_what_each_is_blind_to():

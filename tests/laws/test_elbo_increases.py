@@ -51,7 +51,7 @@ CASES = [(p, Bernoulli) for p in leaves(priors) if p is not AFTER] + [
 
 
 SUMMED = (priors.Bernoulli, priors.Categorical)  # over few states, exactly
-BOUNDED = (priors.SphericalUniform, priors.LogisticNormal, priors.RelaxedCategorical, *SUMMED)
+BOUNDED = (priors.SphericalUniform, priors.Dirichlet, priors.LogisticNormal, priors.RelaxedCategorical, *SUMMED)
 SLOWLY = {"epochs": 25, "beta": Linear(10)}
 """Small codes say little to a fresh decoder: without a warm-up q stays at such a prior."""
 
