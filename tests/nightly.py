@@ -1,6 +1,6 @@
 """The suite where nothing should change its verdict: other processors, threads, dtypes, seeds and orders.
 
-    python tests/nightly.py [NAME[+NAME ...] ...] [-- PYTEST OPTIONS]
+    python tests/nightly.py [NAME[+NAME ...] ...] [-- PYTEST OPTIONS AND PATHS]
 
 Each word is one run of the suite under all the variants it names; `all` is every combination of prior, likelihood and
 posterior, and of prior, posterior and objective, of which the suite takes fewer. Without a word all of `RUNS` are made,
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 ENVIRONMENT = {
     "own": {},
@@ -29,22 +30,24 @@ ENVIRONMENT = {
     "order": {},
     "all": {"PPL_VAE_TEST_CASES": "all"},
 }
-NO_DOCTESTS = ["tests"]  # they print numbers
-OPTIONS = {"order": ["-p", "randomly"], **dict.fromkeys(["float64", "seed1", "seed2", "seed3"], NO_DOCTESTS)}
+NO_DOCTESTS = {"float64", "seed1", "seed2", "seed3"}  # they print numbers
 RUNS = ["own+order+all", "default+mkl", "avx2+seed1", "threads+seed2+order", "float64+seed3"]
 
 
 def main() -> int:
     """Make the runs; 0 where all pass."""
-    words, _, options = " ".join(sys.argv[1:]).partition("--")
-    failed = []
-    for run in words.split() or RUNS:
-        environment, arguments = os.environ | {"OMP_NUM_THREADS": "1"}, []
-        for name in run.split("+"):
+    given = sys.argv[1:]
+    at = given.index("--") if "--" in given else len(given)
+    words, options, failed = given[:at], given[at + 1 :], []
+    paths = any(Path(option.partition("::")[0]).exists() for option in options)
+    for run in words or RUNS:
+        names, environment = run.split("+"), os.environ | {"OMP_NUM_THREADS": "1"}
+        for name in names:
             environment |= ENVIRONMENT[name]
-            arguments += [option for option in OPTIONS.get(name, []) if option not in arguments]
+        arguments = ["-p", "randomly"] if "order" in names else []
+        arguments += ["tests"] if NO_DOCTESTS & {*names} and not paths else []
         start = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", *arguments, *options.split()]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", *arguments, *options]
         status = subprocess.run(command, env=environment).returncode
         print(f"{run}: {'failed' if status else 'passed'} in {time.monotonic() - start:.0f} s", flush=True)
         failed += [run] * bool(status)
