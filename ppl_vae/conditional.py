@@ -78,6 +78,9 @@ class Conditional(nn.Module, abc.ABC):
     sees_x: bool = False
     """Whether a VAE gives it the data, too, as `x=`: a prior what the encoder is given, in train mode alone."""
 
+    sees_model: ClassVar[bool] = False
+    """Whether a VAE gives it log p(x, z) as a function of z, as `log_joint=`: a posterior alone."""
+
     def __init__(self, site: Name = "z") -> None:
         super().__init__()
         self.site = site
@@ -255,6 +258,11 @@ class Chain(nn.Module):
     def sees_x(self) -> bool:
         """Whether a level, of a prior, is called with what the encoder is given."""
         return any(level.sees_x for level in self.levels)
+
+    @property
+    def sees_model(self) -> bool:
+        """Whether a level, of a posterior, asks for log p(x, z)."""
+        return any(level.sees_model for level in self.levels)
 
     @property
     def site(self) -> str:

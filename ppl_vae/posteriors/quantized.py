@@ -10,10 +10,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Fraction, Name, Range, checked
-from ppl_vae.codebook import Code, CodeMass, Usage
+from ppl_vae.codebook import Code, Usage
 from ppl_vae.conditional import Net
 from ppl_vae.nets import MLP
-from ppl_vae.posteriors.posterior import Posterior
+from ppl_vae.posteriors.coded import Coded
 
 __all__ = ["FiniteScalar", "LookupFree", "ResidualQuantized"]
 
@@ -40,13 +40,10 @@ def _library(caller: str) -> Any:
     return vector_quantize_pytorch
 
 
-class _Quantized(Posterior):
+class _Quantized(Coded):
     """A mass on the codes that a quantizer of the library chooses for an encoding."""
 
     quantizer: Any
-    codes: Tensor
-    groups: int
-    num_codes: int
 
     def _count_codes(self, groups: int, num_codes: int) -> None:
         self.groups, self.num_codes = groups, num_codes
@@ -57,20 +54,6 @@ class _Quantized(Posterior):
         if self.training and torch.is_grad_enabled():
             self.usage.count(index)
         return Code(self.codes[index].flatten(-2) + (moved - moved.detach()), self.codes)
-
-    def over_codes(self, logits: Tensor) -> CodeMass:
-        """The mass over all vectors of codes, from unnormalized log weights (groups, num_codes)."""
-        return CodeMass(logits, self.codes)
-
-    def reported(self) -> dict[str, float]:
-        """Perplexity of the codes in this epoch, for the training history; resets the counts."""
-        perplexity = self.usage.perplexity()
-        self.usage.count_anew()
-        return {f"perplexity_{self.site}": perplexity}
-
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return f"{self.num_codes}, groups={self.groups}"
 
 
 @checked

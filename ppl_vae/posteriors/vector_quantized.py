@@ -10,10 +10,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_vae.arguments import Count, Name, Range, checked
-from ppl_vae.codebook import Code, Codebook, CodeMass
+from ppl_vae.codebook import Code, Codebook, Usage
 from ppl_vae.conditional import Net
 from ppl_vae.nets import MLP
-from ppl_vae.posteriors.posterior import Posterior
+from ppl_vae.posteriors.coded import Coded
 
 __all__ = ["VectorQuantized"]
 
@@ -21,7 +21,7 @@ Shape = Sequence[Count]
 
 
 @checked
-class VectorQuantized(Posterior):
+class VectorQuantized(Coded):
     """q(z | x) = 1 at the codes nearest to e(x): a mass on one vector of `groups` codes of a learned codebook.
 
     Use it with a `CodePrior`, a mass over the same codes: the ELBO is then a bound, log p(x | z) - groups log K with
@@ -89,16 +89,12 @@ class VectorQuantized(Posterior):
         code = self.codebook.codes[index]
         return Code((code + (encoding - still)).flatten(-2), self.codebook.codes)  # straight-through estimator
 
-    def over_codes(self, logits: Tensor) -> CodeMass:
-        """The mass over all vectors of codes of this codebook, from unnormalized log weights (groups, num_codes)."""
-        return CodeMass(logits, self.codebook.codes)
+    @property
+    def codes(self) -> Tensor:  # type: ignore[override]
+        """The codes, (num_codes, latent_dim / groups)."""
+        return self.codebook.codes
 
-    def reported(self) -> dict[str, float]:
-        """Perplexity of the codes in this epoch, for the training history; resets the counts."""
-        perplexity = self.codebook.perplexity()
-        self.codebook.count_anew()
-        return {f"perplexity_{self.site}": perplexity}
-
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return f"{self.num_codes}, groups={self.groups}"
+    @property
+    def usage(self) -> Usage:  # type: ignore[override]
+        """The codebook, which counts its codes."""
+        return self.codebook

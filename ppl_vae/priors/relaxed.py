@@ -15,7 +15,24 @@ __all__ = ["RelaxedBernoulli", "RelaxedCategorical"]
 
 
 @checked
-class RelaxedBernoulli(Prior):
+class _Relaxed(Prior):
+    """A density near a mass, by a temperature above 0."""
+
+    uses_context = False
+
+    def __init__(
+        self, latent_dim: Count, temperature: Positive = 0.5, weighted: bool = False, *, site: Name = "z"
+    ) -> None:
+        super().__init__(site)
+        self.temperature = temperature
+        self.logits = nn.Parameter(torch.zeros(latent_dim), requires_grad=weighted)
+
+    def settings(self) -> str:
+        """What `formula` adds."""
+        return f"{self.temperature:g}"
+
+
+class RelaxedBernoulli(_Relaxed):
     """p(z): sigmoid((logit + logistic noise) / t) of each unit, a density on the box [0, 1]^latent_dim.
 
     With `posteriors.RelaxedBernoulli`. The model is another one than that of `priors.Bernoulli`: its log p(x) is that
@@ -37,28 +54,15 @@ class RelaxedBernoulli(Prior):
     Maddison et al. 2017, arXiv:1611.00712.
     """
 
-    uses_context = False
-
-    def __init__(
-        self, latent_dim: Count, temperature: Positive = 0.5, weighted: bool = False, *, site: Name = "z"
-    ) -> None:
-        super().__init__(site)
-        self.temperature = temperature
-        self.logits = nn.Parameter(torch.zeros(latent_dim), requires_grad=weighted)
-
     def given(self, *context: Tensor) -> TorchDistribution:
         """The prior; the context is ignored."""
         t = torch.full_like(self.logits, self.temperature)
         p: TorchDistribution = distributions.RelaxedBernoulli(self.logits, t).to_event(1)
         return p
 
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return f"{self.temperature:g}"
-
 
 @checked
-class RelaxedCategorical(Prior):
+class RelaxedCategorical(_Relaxed):
     """p(z): softmax((logits + Gumbel noise) / t), a density over latent_dim parts that sum to 1.
 
     With `posteriors.RelaxedCategorical`. As for `RelaxedBernoulli`, log p(x) is that of a relaxed model.
@@ -84,20 +88,12 @@ class RelaxedCategorical(Prior):
     Maddison et al. 2017, arXiv:1611.00712; Jang et al. 2017, arXiv:1611.01144.
     """
 
-    uses_context = False
-
     def __init__(
         self, latent_dim: Count, temperature: Positive = 0.5, weighted: bool = False, *, site: Name = "z"
     ) -> None:
         check_parts(latent_dim, "RelaxedCategorical")
-        super().__init__(site)
-        self.temperature = temperature
-        self.logits = nn.Parameter(torch.zeros(latent_dim), requires_grad=weighted)
+        super().__init__(latent_dim, temperature, weighted, site=site)
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The prior; the context is ignored."""
         return distributions.RelaxedCategorical(self.logits, self.temperature)
-
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return f"{self.temperature:g}"

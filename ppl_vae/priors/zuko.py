@@ -44,9 +44,9 @@ class _Flow(Prior, abc.ABC):
         self.loc.copy_(z.mean(0))
         self.scale.copy_(z.std(0, correction=0).clamp_min(1e-6))
 
-    @abc.abstractmethod
     def settings(self) -> str:
         """What `formula` adds."""
+        return str(len(self.flow.transform.transforms))
 
 
 @checked
@@ -93,10 +93,6 @@ class RealNVP(_Flow):
         sizes = _sizes("RealNVP", latent_dim, context, num_transforms, hidden_dim)
         super().__init__(latent_dim, zuko_flows("RealNVP").RealNVP(**sizes), site)
 
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return str(len(self.flow.transform.transforms))
-
 
 @checked
 class NeuralSpline(_Flow):
@@ -141,10 +137,6 @@ class NeuralSpline(_Flow):
         flow = flows.NICE(**sizes, univariate=spline, shapes=[(num_bins,), (num_bins,), (num_bins - 1,)])
         super().__init__(latent_dim, flow, site)
 
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return str(len(self.flow.transform.transforms))
-
 
 @checked
 class MAF(_Flow):
@@ -181,10 +173,6 @@ class MAF(_Flow):
     ) -> None:
         sizes = _sizes("MAF", latent_dim, context, num_transforms, hidden_dim)
         super().__init__(latent_dim, zuko_flows("MAF").MAF(**sizes), site)
-
-    def settings(self) -> str:
-        """What `formula` adds."""
-        return str(len(self.flow.transform.transforms))
 
 
 @checked

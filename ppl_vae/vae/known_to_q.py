@@ -25,7 +25,7 @@ def known_to_q(
     ValueError
         In a denoising VAE, and for a prior of several levels.
     """
-    if not getattr(vae.posterior, "sees_model", False):
+    if not getattr(vae.posterior, "sees_model", False):  # it may be any module with a forward
         return {}
     name = type(vae.posterior).__name__
     if vae.corruption is not None:

@@ -266,7 +266,7 @@ def test_every_objective_trains_or_refuses(case, objective):
         return
     assert abs(value) < 1e5
     kept = {p for p in vae.prior.parameters() if isinstance(objective, InfoVAE) and objective.alpha == 1}
-    kept = set() if getattr(vae.posterior, "sees_model", False) else kept  # else q depends on the prior
+    kept = set() if vae.posterior.sees_model else kept  # else q depends on the prior
     for name, parameter in vae.named_parameters():
         trained = parameter.requires_grad and parameter not in kept
         assert parameter.grad.isfinite().all() if trained else parameter.grad is None, name
