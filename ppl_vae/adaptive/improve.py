@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ppl_vae.adaptive.adapt import Adapted, Settings, adapt, pareto_k
-from ppl_vae.adaptive.density import GRADIENT, Density
-from ppl_vae.adaptive.leftovers import NUM_CHAINS, NUM_STEPS, annealed
+from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.leftovers import NUM_CHAINS, annealed, cost
 from ppl_vae.adaptive.moments import of_draws
 from ppl_vae.adaptive.probe import Probe, Proposal, probe
 from ppl_vae.importance import above, doubtful, log_marginal
@@ -75,7 +75,7 @@ def improve(density: Density, rows: Tensor, settings: Settings, seen: Probe | No
     chains, evaluations = found.log_w.new_zeros(NUM_CHAINS, 0), found.evaluations
     if len(left):
         chains = annealed(density, rows[left.cpu()], found.proposal[left], settings.num_temperatures)
-        evaluations[left.cpu()] += 2 * GRADIENT * NUM_CHAINS * settings.num_temperatures * (NUM_STEPS + 1)
+        evaluations[left.cpu()] += cost(settings.num_temperatures)
         settled[left] = ~above(chains.std(0), STEADY, luck=0.0)
     believed = settled & ~_still_missed(density, rows, found, seen) & ~found.undefined.to(settled.device)
     return Improved(found, seen.missed, left, chains, believed, evaluations)

@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.adaptive.density import Density
+from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.student import Defensive
 from ppl_vae.captured import Function
 from ppl_vae.precision import in_float64
 from ppl_vae.unconstrained import LogJoint, Settings, Tempered, anneal, schedule, with_gradients
 
-__all__ = ["NUM_CHAINS", "NUM_STEPS", "annealed"]
+__all__ = ["NUM_CHAINS", "annealed", "cost"]
 
 NUM_CHAINS = 16
-NUM_STEPS = 5
+
+_PILOTS = 4
+"""Chains of the pilot run: it only sets step sizes, and each datum's follow their mean acceptance over many steps."""
+
+_STEPS = 5
 """Leapfrog steps at each temperature."""
 
 
@@ -49,6 +53,11 @@ def annealed(density: Density, rows: Tensor, proposal: Defensive, num_temperatur
     path = _Path(density.of(rows), Defensive(proposal.students, 0.0))
     betas = schedule(num_temperatures)
     with tqdm(disable=True) as bar:
-        settings = Settings.tuned(path, betas, NUM_CHAINS, NUM_STEPS, bar)
+        settings = Settings.tuned(path, betas, _PILOTS, _STEPS, bar)
         log_w, _ = anneal(path, path.draws(NUM_CHAINS), betas, settings, bar)
     return log_w
+
+
+def cost(num_temperatures: int) -> int:
+    """Evaluations of log p(x, u) that `annealed` spends on a datum: one gradient a leapfrog step, and one at the start."""
+    return GRADIENT * (NUM_CHAINS + _PILOTS) * (num_temperatures * _STEPS + 1)

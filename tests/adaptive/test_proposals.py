@@ -9,11 +9,13 @@ from scipy import stats
 from small_models import ppca
 
 from ppl_vae.adaptive import Defensive, Density, Settings, Student, adapt, pareto_k
+from ppl_vae.adaptive.leftovers import annealed, cost
 from ppl_vae.adaptive.moments import matched, of_draws
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import good_k, log_marginal
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.split import Split
+from ppl_vae.unconstrained import LogJoint
 
 
 def student(dim, n=3, df=8.0, seed=0):
@@ -110,3 +112,13 @@ def test_weights_are_bounded_by_the_share_of_the_prior():
         scored = density.score(joint, u)
         log_w = scored.log_joint - mixture.log_prob(u, scored.log_prior, 1000)
     assert (log_w <= scored.log_joint - scored.log_prior - math.log(0.05) + 1e-9).all()
+
+
+def test_the_cost_of_annealing_is_that_of_its_gradients(monkeypatch):
+    known, seen, call = ppca(latent_dim=3, n=2), [], LogJoint.__call__
+    monkeypatch.setattr(LogJoint, "__call__", lambda self, u, **given: (seen.append(len(u)), call(self, u, **given))[1])
+    with evaluating(known.vae, 0), frozen(known.vae):
+        split = Split.of(known.x)
+        density = Density(known.vae, split, find_plates(known.vae, split), 1000)
+        annealed(density, torch.arange(2), Defensive([student(3, n=2)], 0.0), 4)
+    assert 3 * sum(seen) == cost(4)
