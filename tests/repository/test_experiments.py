@@ -23,7 +23,8 @@ SCRIPTS.remove(EXPERIMENTS / "results_file.py")  # what they share
 TINY = {
     "mnist.py": "--data digits --epochs 1 --take 50 --num-samples 30 --num-components 10 --device cpu --out out.json",
     "believable.py": "--data digits --num-components 5 --epochs 1 --train 50 --validation 20 --take 4 --few 2 "
-    "--num-samples 30 60 --adaptive-samples 100 --work work --figure figure.png --out out.json",
+    "--num-samples 30 60 --adaptive-samples 100 --models StandardNormal VampPrior 'two levels' --hidden-dim 16 "
+    "--latent-dim 4 --work work --figure figure.png --out out.json",
     "better_q.py": "--data digits --choices STL 'then 1 of q, w' splines --epochs 1 --train 50 --validation 20 "
     "--take 4 --latent-dim 3 --hidden-dim 8 --num-samples 100 --cache cache --figure figure.png --out out.json",
     "where_q_fails.py": "--data digits --epochs 1 --train 60 --take 6 --num-samples 100 --figure figure.png "
@@ -53,15 +54,18 @@ TINY = {
 
 
 def believable(found, printed):
-    for name in ("StandardNormal", "VampPrior"):
+    for name in ("StandardNormal", "VampPrior", "two levels"):
         assert list(found["results"][name]) == ["importance, S = 30", "importance, S = 60", "adaptive, S = 100"]
         best = found["results"][name]["adaptive, S = 100"]
         assert (best["images"], best["too_high"]) == (4, 0)
         assert best["evaluations"] > 100
         assert sum(found["methods"][name].values()) == 4
-    assert found["vamp_minus_standard"]["adaptive, S = 100"]["se"] > 0
+        assert best["bits_per_dim"] == pytest.approx(best["nll"] / (64 * math.log(2)))
+        less = found["less_first"].get(name, {"adaptive, S = 100": {"nats": 0.0}})["adaptive, S = 100"]
+        first = found["results"]["StandardNormal"]["adaptive, S = 100"]
+        assert less["nats"] == pytest.approx(best["nll"] - first["nll"])
     assert json.dumps(best["nll"]) in printed
-    assert len(list(Path("work").glob("*.pkl"))) == 6
+    assert len(list(Path("work").glob("*.pkl"))) == 9
     assert Path("figure.png").stat().st_size > 0
 
 
