@@ -17,7 +17,7 @@ from ppl_vae.cli.components import Parser, allow_imports, import_file
 from ppl_vae.cli.failures import did_you_mean, failure, told_in_one_line
 from ppl_vae.cli.reading import bound_values, refuse_endless
 
-__all__ = ["main"]
+__all__ = ["main", "parsed"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,14 +57,14 @@ def _run(command: Command, words: list[str]) -> int:
         outline.set_defaults(dict(command.defaults))
         outline.check(words)
     words, files, classes = _imported(words)
-    parser, chosen = _parsed(command, words)
+    parser, chosen = parsed(command, words)
     chosen.classes, chosen.yaml = classes, parser.dump(chosen)
     chosen.imports = "".join(f" --import {shlex.quote(file)}" for file in files)  # for a command on the same run
     command.run(chosen)
     return 0
 
 
-def _parsed(command: Command, words: list[str]) -> tuple[Parser, Namespace]:
+def parsed(command: Command, words: list[str]) -> tuple[Parser, Namespace]:
     """The options, and the parser that read them.
 
     A default class would lend its arguments to the class that is chosen instead: IWAE would get the one particle of

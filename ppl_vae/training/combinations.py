@@ -18,7 +18,7 @@ from ppl_vae.domain import Domain
 from ppl_vae.nets import MLP
 from ppl_vae.vae import VAE, DataSpec, build
 
-__all__ = ["combined", "described", "leaves", "reason", "reasons"]
+__all__ = ["combined", "described", "drawn", "leaves", "reason", "reasons"]
 
 ROLES: dict[str, ModuleType] = {
     "priors": priors,

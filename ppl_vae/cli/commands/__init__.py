@@ -16,6 +16,7 @@ from ppl_vae.cli.commands import (
     report,
     sample,
     score,
+    table,
     train,
 )
 from ppl_vae.cli.commands import (
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Command] = {
         export,
         fit_prior,
         compare,
+        table,
         report,
         demo,
         manifold,

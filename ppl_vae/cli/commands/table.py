@@ -1,0 +1,127 @@
+"""Many trainings in one table."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
+
+from ppl_vae.cli.command import Command
+from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.files import written
+from ppl_vae.libraries import pd
+
+if TYPE_CHECKING:
+    from ppl_vae.cli.comparison.reading import Table
+    from ppl_vae.cli.comparison.runs import Run
+
+__all__ = ["COMMAND"]
+
+
+def _options(parser: Parser) -> None:
+    parser.import_option()
+    parser.add_argument("file", help="YAML file: options of train, lists of them are crossed; cells, seeds, evaluate")
+    parser.option("--out", type=str | None, help="folder of the runs and of the table (runs/FILE)")
+    about = "trainings at a time, each with its share of the cores (as many as there are cores)"
+    parser.option("--processes", type=PositiveInt | None, help=about)
+    parser.option("--list", type=bool, default=False, help="only list the cells, what is left to run, and the commands")
+    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--device", default="cpu", help="cpu, cuda or mps; a GPU is best used with --processes 1")
+    add_json(parser)
+
+
+def _table(options: Namespace) -> None:
+    """Carry out what is not complete, and write the table of all."""
+    from ppl_vae.cli.comparison.reading import read
+    from ppl_vae.cli.comparison.runs import run_all, runs_of
+
+    path = Path(options.file)
+    table = read(path, shlex.split(options.imports))
+    out = Path("runs") / path.stem if options.out is None else Path(options.out)
+    where = [f"--device={options.device}", *([f"--data-dir={options.data_dir}"] if options.data_dir else [])]
+    runs = runs_of(table.cells, out, where)
+    left = [run for run in runs if run.state in ("new", "interrupted")]
+    if options.list:
+        print("\n".join(_listed(table, runs)))
+        return
+    with as_json(options.json) as values:
+        print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
+        failed = run_all(left, options.processes or os.cpu_count() or 1, _told(len(left)))
+        values.update(_written(table, runs, failed, out))
+
+
+def _told(number: int) -> Callable[[Run, str], None]:
+    """What says of each run that it ended."""
+    done: list[Run] = []
+
+    def tell(run: Run, why: str) -> None:
+        done.append(run)
+        print(f"{len(done)}/{number} {run.cell.name}, seed {run.seed}: {why or 'complete'}", flush=True)
+
+    return tell
+
+
+def _listed(table: Table, runs: Sequence[Run]) -> list[str]:
+    """A line of each run, and its commands; of one that cannot be built, why."""
+    lines = []
+    for run in runs:
+        lines.append(f"{run.cell.name}, seed {run.seed}: {run.state}")
+        if run.cell.why_not:
+            lines.append(f"  {run.cell.why_not}")
+        else:
+            lines += [f"  ppl-vae {shlex.join(words)}" for words in run.commands]
+    return lines
+
+
+def _written(table: Table, runs: Sequence[Run], failed: Mapping[Run, str], out: Path) -> dict[str, Any]:
+    """Write the results of all complete runs, the Markdown and the figure; the rows of the cells."""
+    from ppl_vae.cli.comparison.drawn import drawn
+    from ppl_vae.cli.comparison.printed import markdown
+    from ppl_vae.cli.comparison.summary import found, of_cells, of_runs
+    from ppl_vae.cli.figures import save
+
+    known = found(runs)
+    rows, cells = of_runs(runs, known, failed), of_cells(runs, known, failed, table.reference_of)
+    out.mkdir(parents=True, exist_ok=True)
+    text = markdown(table, cells, out.name, _budget(runs, len(known)))
+    with written(out / "table.md") as temporary:
+        temporary.write_text(text)
+    files = [_stored(rows, out), out / "table.md"]
+    if known:
+        save(drawn(table, cells, rows), out / "table.png")
+        files.append(out / "table.png")
+    print("\n".join([text, *(f"wrote {file}" for file in files)]))
+    return {"cells": {str(name): dict(row) for name, row in cells.iterrows()}, "wrote": files}
+
+
+def _stored(rows: pd.DataFrame, out: Path) -> Path:
+    """The rows of the runs as Parquet; without pyarrow as CSV, and that is said."""
+    try:
+        with written(out / "results.parquet") as temporary:
+            rows.to_parquet(temporary)
+    except ImportError:
+        print("results are CSV, as Parquet expects pyarrow, which is not installed; pip install 'ppl_vae[tables]'")
+        rows.to_csv(out / "results.csv", index=False)
+        return out / "results.csv"
+    return out / "results.parquet"
+
+
+def _budget(runs: Sequence[Run], complete: int) -> str:
+    """How many runs there are, and how they are scored."""
+    scored = " ".join(runs[0].cell.evaluate)
+    done = f"{complete} of {len(runs)} runs are complete"
+    return f"{done}, each scored by `ppl-vae evaluate RUN{' ' * bool(scored)}{scored}`."
+
+
+COMMAND = Command(
+    name="table",
+    about="many trainings, of the cells of a YAML file, in one table with published numbers beside",
+    parser=_options,
+    run=_table,
+)

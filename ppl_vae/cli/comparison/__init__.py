@@ -1,0 +1,1 @@
+"""A table of many trainings: its cells from a YAML file, their processes, and what they found."""

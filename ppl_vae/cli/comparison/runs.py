@@ -1,0 +1,153 @@
+"""The runs of a table, each in a process of its own, and what is left of them when they are interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from ppl_vae.cli.comparison.cell import Cell
+from ppl_vae.files import written
+
+__all__ = ["Run", "carried_out", "run_all", "runs_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A cell with one of its seeds.
+
+    Attributes
+    ----------
+    cell, seed
+        What is trained.
+    folder
+        The run folder; beside it are `seed-N.log`, what was printed, and `seed-N.json`, once the run is complete.
+    where
+        Words of both commands: the folder of the data, and the device.
+    """
+
+    cell: Cell
+    seed: int
+    folder: Path
+    where: Sequence[str] = ()
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """The words after `ppl-vae` that carry it out."""
+        imports = [*self.cell.train[: 2 * self.cell.train.count("--import")]]
+        train = ["train", *self.cell.train, f"--seed={self.seed}", f"--run={self.folder}", "--resume", *self.where]
+        return [train, ["evaluate", str(self.folder), *imports, *self.cell.evaluate, *self.where]]
+
+    @property
+    def log(self) -> Path:
+        """What its commands printed."""
+        return self.folder.with_suffix(".log")
+
+    @property
+    def state(self) -> str:
+        """`complete`, `interrupted`, `new`, or `cannot be built`."""
+        if self.cell.why_not:
+            return "cannot be built"
+        try:
+            done = json.loads(self.folder.with_suffix(".json").read_text()) == self._done()
+        except (OSError, ValueError):
+            done = False
+        if done and (self.folder / "evaluation.json").is_file():
+            return "complete"
+        return "interrupted" if (self.folder / "checkpoint.json").is_file() else "new"
+
+    def _done(self) -> dict[str, list[str]]:
+        return {"train": list(self.cell.train), "evaluate": list(self.cell.evaluate)}
+
+    def complete(self) -> None:
+        """Say beside the folder that everything is there."""
+        with written(self.folder.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(self._done(), indent=1))
+
+    def failure(self, status: int | None) -> str:
+        """Why it ended: the last line of its log, or the signal that ended its process."""
+        if status is not None and status < 0:
+            return f"its process was ended by signal {-status}"
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
+        last = lines[-1] if lines else f"its process ended with status {status}"
+        return last.removeprefix("ppl-vae train: ").removeprefix("ppl-vae evaluate: ")
+
+
+def runs_of(cells: Sequence[Cell], out: Path, where: Sequence[str] = ()) -> list[Run]:
+    """The runs of cells, those of every cell's first seed first."""
+    most = max(len(cell.seeds) for cell in cells)
+    numbered = [(cell, cell.seeds[i]) for i in range(most) for cell in cells if i < len(cell.seeds)]
+    return [Run(cell, seed, out / "runs" / cell.folder / f"seed-{seed}", where) for cell, seed in numbered]
+
+
+def carried_out(run: Run) -> int:
+    """Train and evaluate; the exit status. What is printed goes to the log."""
+    from ppl_vae.cli.main import main
+
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with run.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        for words in run.commands:
+            if status := main(words):
+                return status
+    run.complete()
+    return 0
+
+
+def _in_process(run: Run) -> None:
+    sys.exit(carried_out(run))
+
+
+def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None]) -> dict[Run, str]:
+    """Carry out runs, so many at a time; why those that failed did.
+
+    Parameters
+    ----------
+    runs
+        Runs that are not complete.
+    processes
+        How many at a time, each a process with its share of the cores, unless OMP_NUM_THREADS says how many threads.
+    told
+        Called with each run that ended, and why it failed or nothing.
+    """
+    failed: dict[Run, str] = {}
+    waiting, context = list(runs), get_context("spawn")  # a fork would copy torch's threads
+    running: dict[Any, tuple[Any, Run]] = {}
+    with _threads(max(1, (os.cpu_count() or 1) // processes)):
+        try:
+            while waiting or running:
+                while waiting and len(running) < processes:
+                    run = waiting.pop(0)
+                    process = context.Process(target=_in_process, args=(run,))
+                    process.start()
+                    running[process.sentinel] = process, run
+                for sentinel in wait(list(running)):
+                    process, run = running.pop(sentinel)
+                    process.join()
+                    why = run.failure(process.exitcode) if process.exitcode else ""
+                    failed |= {run: why} if why else {}
+                    told(run, why)
+        finally:
+            for process, _ in running.values():
+                process.terminate()
+                process.join()
+    return failed
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """A scope in which processes that start take so many threads, unless the environment says another number."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(number)
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]

@@ -1,0 +1,278 @@
+"""`ppl-vae table`: cells of a YAML file, their runs, and the table of what they found."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ppl_vae import Evaluation, compare, objectives, posteriors, priors
+from ppl_vae.cli import main
+from ppl_vae.cli.comparison import runs as runs_
+from ppl_vae.cli.comparison.reading import read
+from ppl_vae.cli.comparison.runs import Run, carried_out, run_all, runs_of
+from ppl_vae.training import combinations
+
+TINY = {"data": "digits", "take": 30, "epochs": 2, "latent_dim": 2, "likelihood": "Bernoulli", "batch_size": 15}
+SCORED = {"num_samples": 30, "take": 20}
+TABLES = sorted((Path(__file__).parents[2] / "experiments" / "tables").glob("*.yaml"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(**said):
+        file = tmp_path / "t.yaml"
+        file.write_text(yaml.safe_dump(said, sort_keys=False))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Runs one after the other, in this process; the ones that were carried out."""
+    done = []
+
+    def run_here(runs, processes, told):
+        failed = {}
+        for run in runs:
+            done.append(run)
+            if status := carried_out(run):
+                failed[run] = run.failure(status)
+            told(run, failed.get(run, ""))
+        return failed
+
+    monkeypatch.setattr(runs_, "run_all", run_here)
+    return done
+
+
+def test_lists_are_crossed_and_single_cells_added(written):
+    table = read(
+        written(
+            **TINY,
+            prior=["StandardNormal", {"VampPrior": {"num_components": 3}}],
+            posterior=["DiagonalNormal", "FullRankNormal"],
+            cells=[
+                {"latent_dim": [[2, 3]], "name": "two levels"},
+                {"objective": ["STL", {"IWAE": {"num_particles": 2}}]},
+            ],
+            seeds=[4, 5],
+        )
+    )
+    assert [cell.name for cell in table.cells] == [
+        "StandardNormal, DiagonalNormal",
+        "posterior FullRankNormal",
+        "prior VampPrior(num_components=3)",
+        "prior VampPrior(num_components=3), posterior FullRankNormal",
+        "two levels",
+        "objective STL",
+        "objective IWAE(num_particles=2)",
+    ]
+    assert "--latent-dim=[2, 3]" in table.cells[4].train
+    assert table.cells[6].train[-2:] == ["--objective=IWAE", "--objective.num_particles=2"]
+    assert {"--prior=StandardNormal", "--posterior=DiagonalNormal"} < set(
+        table.cells[6].train
+    )  # the first of each list
+    assert [(run.cell.name, run.seed) for run in runs_of(table.cells, Path("out"))][6:8] == [
+        ("objective IWAE(num_particles=2)", 4),
+        ("StandardNormal, DiagonalNormal", 5),
+    ]
+
+
+def test_a_cell_keeps_its_folder_when_others_are_added(written):
+    alone = read(written(**TINY, prior="StandardNormal")).cells[0]
+    among = read(written(**TINY, prior=["StandardNormal", "Laplace"], seeds=[0, 1])).cells[0]
+    assert alone.folder == among.folder
+    assert read(written(**{**TINY, "epochs": 3}, prior="StandardNormal")).cells[0].folder != alone.folder
+
+
+def test_a_cell_said_twice_is_one(written):
+    table = read(written(**TINY, prior=["StandardNormal", "Laplace"], cells=[{"prior": "Laplace", "name": "heavy"}]))
+    assert [cell.name for cell in table.cells] == ["StandardNormal", "heavy"]
+
+
+BAD = {
+    "an unknown setting": ({"latent_dmi": 2}, "did you mean latent_dim?"),
+    "an unknown word of the table": ({"seds": [1]}, "did you mean seeds?"),
+    "an unknown class": ({"prior": "VampPrio"}, "--prior expects"),
+    "an unknown argument": ({"prior": {"VampPrior": {"components": 3}}}, "num_components"),
+    "a value of another type": ({"epochs": "many"}, "--epochs"),
+    "a mapping for a value": ({"epochs": {"a": 1}}, "epochs expects a value"),
+    "no seeds": ({"seeds": []}, "seeds expects different whole numbers from 0 on, got []"),
+    "equal seeds": ({"seeds": [1, 1]}, "seeds expects different"),
+    "a seed that is none": ({"seeds": ["a"]}, "seeds expects different"),
+    "an empty list": ({"prior": []}, "prior expects one value or more"),
+    "too many cells": ({"epochs": list(range(1, 50)), "batch_size": list(range(1, 50))}, "2401"),
+    "cells that are no list": ({"cells": 3}, "cells expects a list"),
+    "a cell that is no mapping": ({"cells": ["VampPrior"]}, "cell 1 expects names and values"),
+    "an unknown setting of a cell": ({"cells": [{"prir": "Laplace"}]}, "did you mean prior?"),
+    "a name for several": ({"cells": [{"prior": ["Laplace", "MAF"], "name": "a"}]}, "a name for one cell"),
+    "names that are equal": ({"cells": [{"epochs": e, "name": "a"} for e in (3, 4)]}, "'a' twice"),
+    "an unknown setting of the scores": ({"evaluate": {"num_sample": 3}}, "did you mean num_samples?"),
+    "a score of another type": ({"evaluate": {"num_samples": "x"}}, "--num-samples"),
+    "a reference that is no cell": ({"reference": {"prior": "Laplace"}}, "reference expects settings of a cell"),
+    "published, no list": ({"published": {"value": 3}}, "published expects a list"),
+    "published without source": (
+        {"published": [{"where": {"prior": "Laplace"}, "quantity": "nll", "value": 3}]},
+        "expects the source of its number",
+    ),
+    "published without quantity": ({"published": [{"where": {}, "value": 3, "source": "a"}]}, "expects a quantity"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_a_sentence(case, written, capsys):
+    said, expected = BAD[case]
+    assert main(["table", str(written(**{**TINY, "prior": "StandardNormal", **said}))]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert expected in line
+    assert ";" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a: [1", "expects YAML"), ("- 1", "expects settings"), ("", "settings")]
+)
+def test_a_file_of_something_else_is_a_sentence(text, expected, tmp_path, capsys):
+    (tmp_path / "t.yaml").write_text(text)
+    assert main(["table", str(tmp_path / "t.yaml")]) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_a_cell_that_cannot_be_built_says_what_list_compatible_says(written, capsys):
+    file = written(**TINY, prior=["StandardNormal", "Dirichlet"], objective=["Trace_ELBO", "Commitment"])
+    pair = combinations.drawn(priors.StandardNormal, posteriors.DiagonalNormal)
+    assert main(["table", str(file), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(": cannot be built") == 3
+    assert f"  {combinations.drawn(priors.Dirichlet, posteriors.DiagonalNormal)}\n" in said
+    assert f"  {combinations.reason(objectives.Commitment, pair)}\n" in said
+
+
+def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
+    said = {
+        **TINY,
+        "prior": ["StandardNormal", {"GaussianMixture": {"num_components": 3}}, "Dirichlet"],
+        "cells": [{"prior": {"Exemplar": {"num_components": 1}}, "name": "one exemplar"}],
+        "seeds": [0, 1],
+        "evaluate": SCORED,
+        "published": [
+            {"where": {"prior": "GaussianMixture"}, "quantity": "nll", "value": 12.5, "source": "A et al. 1999"}
+        ],
+    }
+    file, out = written(**said), tmp_path / "out"
+    assert main(["table", str(file), "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["cells"]
+    mixture, standard = "prior GaussianMixture(num_components=3)", "StandardNormal"
+    assert list(found) == [standard, mixture, "prior Dirichlet", "one exemplar"]
+    assert found["one exemplar"]["seeds"] == found["prior Dirichlet"]["seeds"] == 0
+    assert "expects 2 exemplars or more" in found["one exemplar"]["reason"]
+    assert "Dirichlet" in found["prior Dirichlet"]["reason"]
+
+    results = {
+        (run.cell.name, run.seed): Evaluation.load(run.folder / "evaluation.json")
+        for run in in_this_process
+        if run.state == "complete"
+    }
+    assert len(results) == 4
+    log_px = {name: np.array([results[name, s].per_datum.log_px for s in (0, 1)]) for name in (standard, mixture)}
+    row = found[mixture]
+    assert row["nll"] == pytest.approx(-log_px[mixture].mean())
+    assert row["nll_sd"] == pytest.approx(abs(np.diff(log_px[mixture].mean(1))[0]) / 2**0.5)
+    difference = (log_px[standard] - log_px[mixture]).mean(0)
+    assert row["difference"] == pytest.approx(difference.mean())
+    assert row["difference_se"] == pytest.approx(difference.std(ddof=1) / 20**0.5)
+    assert found[standard]["difference"] == 0
+    assert row["kl_gap"] == pytest.approx(-row["nll"] + row["negative_elbo"])
+
+    rows = pd.read_parquet(out / "results.parquet")
+    assert len(rows) == 8
+    ranked = compare({str(s): results[mixture, s] for s in (0, 1)})
+    assert rows[rows.cell == mixture].nll.tolist() == pytest.approx(ranked.nll.loc[["0", "1"]].tolist())
+    assert rows[rows.cell == "one exemplar"].reason.str.contains("2 exemplars").all()
+    text = (out / "table.md").read_text()
+    assert "| 12.5 [1]" in next(line for line in text.splitlines() if line.startswith(f"| {mixture}"))
+    assert "1. A et al. 1999" in text
+    assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
+
+    # what is complete is not repeated, what failed is tried again
+    before = {run.folder: (run.folder / "history.jsonl").read_text() for run in in_this_process[:2]}
+    in_this_process.clear()
+    assert main(["table", str(file), "--out", str(out)]) == 0
+    assert {run.cell.name for run in in_this_process} == {"one exemplar"}
+    # other scores are new, of the same training
+    in_this_process.clear()
+    file = written(**{**said, "evaluate": {**SCORED, "num_samples": 40}, "cells": []})
+    assert main(["table", str(file), "--out", str(out)]) == 0
+    assert len(in_this_process) == 4
+    assert all((folder / "history.jsonl").read_text() == history for folder, history in before.items())
+    assert Evaluation.load(in_this_process[0].folder / "evaluation.json").num_samples == 40
+
+
+def test_an_interrupted_run_goes_on(written, in_this_process, tmp_path):
+    file, out = written(**TINY, prior="StandardNormal", evaluate=SCORED), tmp_path / "out"
+    (run,) = runs_of(read(file).cells, out, ["--device=cpu"])
+    assert run.state == "new"
+    assert main(run.commands[0]) == 0
+    assert run.state == "interrupted"
+    history = (run.folder / "history.jsonl").read_text()
+    assert main(["table", str(file), "--out", str(out)]) == 0
+    assert run.state == "complete"
+    assert (run.folder / "history.jsonl").read_text() == history
+
+
+def test_without_pyarrow_results_are_csv(written, in_this_process, tmp_path, monkeypatch, capsys):
+    def missing(*_, **__):
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    file = written(**TINY, prior="StandardNormal", evaluate=SCORED)
+    assert main(["table", str(file), "--out", str(tmp_path / "out")]) == 0
+    assert "results are CSV" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 1
+
+
+def test_each_run_has_a_process_and_one_that_dies_stops_no_other(written, tmp_path):
+    deadly = tmp_path / "deadly.py"
+    deadly.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    cell = read(written(**TINY, prior="StandardNormal", evaluate=SCORED)).cells[0]
+    (good,) = runs_of([cell], tmp_path, ["--device=cpu"])
+    other = type(cell)(**{**vars(cell), "train": ["--import", str(deadly), *cell.train]})
+    bad = Run(other, 0, tmp_path / "runs" / "bad" / "seed-0", ["--device=cpu"])
+    ended = []
+    failed = run_all([bad, good], 2, lambda run, why: ended.append(run))
+    assert failed == {bad: "its process was ended by signal 9"}
+    assert set(ended) == {good, bad}
+    assert good.state == "complete"
+
+
+@pytest.mark.parametrize("file", TABLES, ids=lambda file: file.stem)
+def test_stored_tables_can_be_built(file):
+    table = read(file)
+    assert not any(cell.why_not for cell in table.cells)
+    assert len(set(table.reference_of.values())) == len({cell.settings["data"] for cell in table.cells})
+
+
+SMALL = {"take": 12, "epochs": 1, "batch_size": 12, "data": "digits", "latent_dim": 2, "num_components": 3}
+SMALL |= {"per_step": 2, "hidden_dims": [4]}
+
+
+def small(said):
+    """Settings with small numbers in the place of large ones, wherever they stand."""
+    if isinstance(said, list):
+        return list(map(small, said))
+    if not isinstance(said, dict):
+        return said
+    found = {name: SMALL.get(name, small(value)) for name, value in said.items()}
+    return {**found, "latent_dim": [[2, 2]]} if isinstance(said.get("latent_dim"), list) else found
+
+
+def test_stored_tables_can_be_trained(written, tmp_path):
+    cells = {}
+    for file in TABLES:
+        said = small(yaml.safe_load(file.read_text())) | {"take": 12, "seeds": [0], "published": []}
+        table = read(written(**{**said, "evaluate": {"num_samples": 2, "take": 2}}))
+        cells |= {cell.folder: cell for cell in table.cells}
+    for run in runs_of(list(cells.values()), tmp_path, ["--device=cpu"]):
+        assert carried_out(run) == 0, run.failure(1)
