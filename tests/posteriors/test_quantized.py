@@ -127,7 +127,7 @@ def test_an_autoregressive_prior_is_a_mass_and_is_drawn_from():
 
 def test_a_group_depends_on_those_before_and_on_no_other():
     prior, _, index = prior_of(groups=4)
-    one_hot = torch.nn.functional.one_hot(index, 3).float()
+    one_hot = torch.nn.functional.one_hot(index, 3).to(prior.logits)
     logits = prior._logits_of(one_hot)
     for g in range(4):
         rows = {}

@@ -125,7 +125,9 @@ def make(case, latent_dim=LATENT, seed=0):
 
 
 def loss(program, args, objective=None, seed=0, **kwargs):
-    """An objective's differentiable loss from a seed, in a parameter store of its own."""
+    """An objective's differentiable loss from a seed, in a parameter store of its own, for args in the model's type."""
+    like = next(program.parameters(), torch.empty(0))
+    args = [a.to(like.dtype) if a.is_floating_point() else a for a in args]
     torch.manual_seed(seed)
     with pyro.get_param_store().scope():
         return (objective or Trace_ELBO()).differentiable_loss(program.model, program.guide, *args, **kwargs)
