@@ -216,6 +216,9 @@ def test_an_interrupted_run_goes_on(written, in_this_process, tmp_path):
     assert run.state == "new"
     assert main(run.commands[0]) == 0
     assert run.state == "interrupted"
+    assert main(["table", str(file), "--out", str(out), "--summary"]) == 0
+    assert "| reference | 0     |" in (out / "table.md").read_text()
+    assert not in_this_process
     history = (run.folder / "history.jsonl").read_text()
     assert main(["table", str(file), "--out", str(out)]) == 0
     assert run.state == "complete"

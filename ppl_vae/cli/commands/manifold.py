@@ -13,6 +13,7 @@ from jsonargparse.typing import PositiveInt
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.markdown import lined_up
 from ppl_vae.cli.stored_run import DATA_SETS
 from ppl_vae.libraries import pd
 
@@ -148,12 +149,7 @@ def _cell(mean: float, sd: float, digits: int) -> str:
 
 
 def _markdown(cells: pd.DataFrame) -> str:
-    """A table whose columns line up as plain text, too."""
-    rows = [list(map(str, cells.columns)), *cells.astype(str).to_numpy().tolist()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(f"{v:<{w}}" for v, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return lined_up([list(map(str, cells.columns)), *cells.astype(str).to_numpy().tolist()])
 
 
 def _figure(loaded: ppl_vae.data.Data, found: Benchmark) -> object:

@@ -31,6 +31,8 @@ def _options(parser: Parser) -> None:
     about = "trainings at a time, each with its share of the cores (as many as there are cores)"
     parser.option("--processes", type=PositiveInt | None, help=about)
     parser.option("--list", type=bool, default=False, help="only list the cells, what is left to run, and the commands")
+    about = "run nothing, and write the table of what is complete: while another process runs it, say"
+    parser.option("--summary", type=bool, default=False, help=about)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--device", default="cpu", help="cpu, cuda or mps; a GPU is best used with --processes 1")
     add_json(parser)
@@ -52,7 +54,8 @@ def _table(options: Namespace) -> None:
         return
     with as_json(options.json) as values:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
-        failed = run_all(left, options.processes or os.cpu_count() or 1, _told(len(left)))
+        now = [] if options.summary else left
+        failed = run_all(now, options.processes or os.cpu_count() or 1, _told(len(left)))
         values.update(_written(table, runs, failed, out))
 
 
@@ -89,7 +92,7 @@ def _written(table: Table, runs: Sequence[Run], failed: Mapping[Run, str], out: 
     known = found(runs)
     rows, cells = of_runs(runs, known, failed), of_cells(runs, known, failed, table.reference_of)
     out.mkdir(parents=True, exist_ok=True)
-    text = markdown(table, cells, out.name, _budget(runs, len(known)))
+    text = markdown(table, cells, table.path.stem, _budget(runs, len(known)))
     with written(out / "table.md") as temporary:
         temporary.write_text(text)
     files = [_stored(rows, out), out / "table.md"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from ppl_vae.cli.comparison.cell import Cell, shown
 from ppl_vae.cli.comparison.reading import QUANTITIES, Table
+from ppl_vae.cli.markdown import lined_up
 from ppl_vae.libraries import pd
 
 __all__ = ["MANY", "markdown", "notes"]
@@ -26,7 +26,7 @@ def markdown(table: Table, cells: pd.DataFrame, title: str, budget: str) -> str:
     columns = [name for name in dict.fromkeys(k for row in rows for k in row) if any(row.get(name) for row in rows)]
     lines = [columns, *([row.get(name) or _DASH for name in columns] for row in rows)]
     common = ", ".join(f"{name} {shown(value)}" for name, value in table.common.items())
-    parts = [f"# {title}", f"In every cell: {common}. {budget}", _lined_up(lines), notes(cells)]
+    parts = [f"# {title}", f"In every cell: {common}. {budget}", lined_up(lines), notes(cells)]
     parts += ["\n".join(f"{number}. {source}" for number, source in enumerate(sources, 1))] if sources else []
     return "\n\n".join(parts) + "\n"
 
@@ -84,11 +84,3 @@ def _with_error(value: dict[str, Any], name: str, form: str = ".2f") -> str:
 def _in_se(value: dict[str, Any]) -> str:
     difference, error = (value.get(name, math.nan) for name in ("difference", "difference_se"))
     return format(difference / error, "+.1f") if error > 0 else ""
-
-
-def _lined_up(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up as plain text, too."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["| " + " | ".join(f"{v:<{w}}" for v, w in zip(line, widths, strict=True)) + " |" for line in lines]
-    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
-    return "\n".join([rows[0], rule, *rows[1:]])

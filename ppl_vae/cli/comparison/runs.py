@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from ppl_vae.cli.comparison.cell import Cell
@@ -101,7 +102,15 @@ def carried_out(run: Run) -> int:
 
 
 def _in_process(run: Run) -> None:
+    if (parent := parent_process()) is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     sys.exit(carried_out(run))
+
+
+def _end_with(sentinel: Any) -> None:
+    """End this process when its parent has ended, killed perhaps: what is written is whole at any moment."""
+    wait([sentinel])
+    os._exit(1)
 
 
 def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None]) -> dict[Run, str]:
