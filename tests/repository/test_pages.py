@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+HOWTO = DOCS / "howto"
+PAGES = sorted([*DOCS.glob("*.md"), *HOWTO.glob("*.md")])
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 
 
-TRAINED = ["museum"]
-"""Pages that assert what holds of a trained model alone."""
+AS_WRITTEN = ["museum"]
+"""Pages, besides the how-tos, that state what holds of a trained model alone."""
+
+
+def name_of(page):
+    return str(page.relative_to(DOCS).with_suffix(""))
 
 
 @pytest.fixture
@@ -25,27 +30,49 @@ def few(monkeypatch):
 
 @pytest.mark.float32
 @pytest.mark.own_seeds
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
-def test_the_snippets_run_as_written(page, tmp_path, monkeypatch, request):
-    if page.stem not in TRAINED:
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_the_snippets_run_as_written(page, tmp_path, monkeypatch, request, capsys):
+    if page.parent != HOWTO and page.stem not in AS_WRITTEN:
         request.getfixturevalue("few")
     monkeypatch.chdir(tmp_path)
-    snippets = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    snippets = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", page.read_text(), re.DOTALL)
     namespace: dict = {}
-    for snippet in snippets:
+    for snippet, printed in snippets:
+        capsys.readouterr()
         exec(compile(snippet, page.name, "exec"), namespace)
+        if page.parent == HOWTO:
+            assert words(capsys.readouterr().out) == words(printed)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def words(text):
+    """What is printed, without the digits of its numbers, which processors round differently."""
+    return re.sub(r"\d[\d.,]*(e[+-]?\d+)?", "0", text).split()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     text = page.read_text()
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r"`(experiments/[\w./]+)`", text):
-        assert (DOCS / target).exists() or (DOCS.parent / target).exists(), target
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    for target in re.findall(r"`(experiments/[\w./]+)`", text):
+        assert (DOCS.parent / target).exists(), target
 
 
 def test_every_page_is_found():
     readme, index = (DOCS.parent / "README.md").read_text(), (DOCS / "index.md").read_text().splitlines()
-    assert not [page.name for page in PAGES if page.stem not in [*index, "index"]]
+    listed = [*index, *(f"howto/{line}" for line in (HOWTO / "index.md").read_text().splitlines())]
+    assert not [name_of(page) for page in PAGES if name_of(page) not in [*listed, "index"]]
     first_lines = {page: page.read_text().partition("\n")[0] for page in PAGES}
     assert not [page for page, line in first_lines.items() if line.startswith("# I have") and page.name not in readme]
-    assert not [path for path in re.findall(r"\((docs/[\w.]+)\)", readme) if not (DOCS.parent / path).exists()]
+    assert not [path for path in re.findall(r"\((docs/[\w./]+)\)", readme) if not (DOCS.parent / path).exists()]
+
+
+def test_a_how_to_is_a_question_with_a_short_answer():
+    pages = [page for page in HOWTO.glob("*.md") if page.stem != "index"]
+    assert len(pages) >= 25
+    for page in pages:
+        text = page.read_text()
+        assert re.match(r"# (How|Which|What|When) .*\?\n", text), page.name
+        assert "**What can go wrong.**" in text, page.name
+        assert "```python" in text, page.name
+        assert len(text.splitlines()) <= 110, page.name
