@@ -45,6 +45,7 @@ def from_file(
     test: str | os.PathLike[str] | None = None,
     layer: str | None = None,
     size: tuple[Count, Count] | None = None,
+    raw_context: bool = False,
 ) -> Data:
     """Data from a table, an array or a folder of pictures.
 
@@ -73,6 +74,8 @@ def from_file(
         Height and width of pictures of any sizes, to which they are cropped about the middle and scaled.
     test
         Path of a file of the same format that holds the test data.
+    raw_context
+        Whether contexts in a ``.npz`` file stay as they are, as exposures do; else they are standardized.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def from_file(
     if not path.exists():
         raise FileNotFoundError(f"expected a file or folder at {path}, got nothing there; correct the path")
     given: dict[str, Any] = {"seed": seed, "fractions": fractions, "name": path.name if path.is_dir() else path.stem}
-    options = {"kinds": kinds, "label": label, "context": list(context), "split": split, "layer": layer}
+    options: dict[str, Any] = {"kinds": kinds, "label": label, "context": list(context), "split": split}
+    options |= {"layer": layer, "raw_context": raw_context}
     if path.is_dir():
         _refuse(path, options, test)
         return _of_pictures(path, background, size, domain, given)
@@ -128,7 +132,13 @@ def _of_pictures(
 def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, Any], given: dict[str, Any]) -> Data:
     """Data of a table, of cells, or of arrays; `options` are those that were given."""
     path, read = files[0], format_of(files[0])
+    raw_context = options.pop("raw_context", False)
     found: list[Any] = read.alike([read.read(file) for file in files])
+    if any(isinstance(one, Table | pd.DataFrame | Cells) for one in found) and raw_context:
+        raise ValueError(
+            f"raw_context expects a .npz file with contexts, got {path}; say that an exposure is one by its kind, "
+            "kinds={'exposure': 'positive'}, which divides it by its geometric mean"
+        )
     if any(isinstance(one, Table) for one in found):
         _refuse(path, {"layer": options.get("layer"), "domain": domain})
         return from_tables(dict(zip(("train", "test"), map(Table, files), strict=False)), **given, **options)
@@ -146,7 +156,7 @@ def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, A
     _refuse(path, options)
     arrays = [_known(each, file) for each, file in zip(found, files, strict=True)]
     held_out = {f"{name}_test": value for name, value in arrays[-1].items()} if len(files) > 1 else {}
-    return from_arrays(**{**arrays[0], **held_out}, domain=domain, **given)
+    return from_arrays(**{**arrays[0], **held_out}, domain=domain, standardize_context=not raw_context, **given)
 
 
 def _refuse(path: Path, options: dict[str, Any], test: Any = None) -> None:

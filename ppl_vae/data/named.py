@@ -63,7 +63,8 @@ def load(
     background
         The colour that transparent pixels of a folder's pictures are laid on (see `read_images`).
     **read
-        How to read a file: `kinds`, `label`, `context`, `split`, `test`, `layer` and `size` of `from_file`.
+        How to read a file: `kinds`, `label`, `context`, `split`, `test`, `layer`, `size` and `raw_context` of
+        `from_file`.
 
     Returns
     -------
@@ -186,5 +187,5 @@ def _source(provenance: Mapping[str, Any]) -> str:
 
 _STEPS = ("binarize", "as_counts", "dequantize", "standardize", "condition_on_labels", "take", "hide")
 _ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance
-_READ = ("kinds", "label", "context", "split", "test", "layer", "size")
+_READ = ("kinds", "label", "context", "split", "test", "layer", "size", "raw_context")
 _DEFAULTS = {"standardize": {"per": "all"}}  # what a record without it means

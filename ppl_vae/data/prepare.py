@@ -171,7 +171,8 @@ def _contexts(provenance: Mapping[str, Any], context: Any) -> tuple[Tensor, ...]
     arrays: Sequence[Any] = () if context is None else context if isinstance(context, tuple) else (context,)
     records = provenance.get("conditions")
     if records is None:
-        return tuple(torch.as_tensor(np.asarray(c)) if not isinstance(c, Tensor) else c for c in arrays)
+        given = [torch.as_tensor(np.asarray(c)) if not isinstance(c, Tensor) else c for c in arrays]
+        return tuple(c[:, None] if c.dim() == 1 else c for c in given)  # as `from_arrays` does
     made: tuple[Tensor, ...] = ()
     for array, several in zip(arrays, records, strict=False):
         plain = np.asarray(array).reshape(len(array), -1)

@@ -306,8 +306,8 @@ def _exposures(context: Tensor) -> Tensor:
     if not assume(~(context <= 0).any()):
         raise ValueError(
             f"an exposure expects a context above 0, got values from {float(context.min()):g} (standardized numbers "
-            "are negative in part); say that they are positive, kinds={'exposure': 'positive'}, or leave them as they "
-            "are: from_arrays(..., standardize_context=False)"
+            "are negative in part); say that the column is positive, kinds={'exposure': 'positive'}, or leave arrays "
+            "as they are: from_arrays(..., standardize_context=False), and --raw-context for a .npz file"
         )
     return context
 

@@ -1,5 +1,6 @@
 """encode, reconstruct, impute and score: new data in, results out in the format of the new data."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from ppl_vae.cli.main import main
 from ppl_vae.data import from_arrays, from_frame, to_frame
 from ppl_vae.data.files import from_file
 from ppl_vae.data.parquet import Table
+from ppl_vae.evaluation import per_column
 
 RNG = np.random.default_rng(0)
 
@@ -59,6 +61,38 @@ def test_a_table(tmp_path, table, capsys):
     assert list(found)[:2] == ["log_px", "elbo"]
     expected = evaluate(run.vae, split, num_samples=30, seed=0, progress=False).per_datum
     np.testing.assert_allclose(found["log_px"], expected["log_px"])
+    carry_out("score", *words, "--num-samples", 30, "--method", "adaptive")
+    assert "log p(x): 9 of 9 by importance sampling" in capsys.readouterr().out
+
+
+def test_scores_of_each_column(tmp_path, table, capsys):
+    run = run_of(from_file(tmp_path / "table.csv").standardize(), tmp_path / "run")
+    carry_out("evaluate", tmp_path / "run", "--per-column", "--num-samples", 30)
+    assert "NLL of each column given the others, nats per datum" in capsys.readouterr().out
+    found = pd.read_csv(tmp_path / "run" / "per_column.csv", index_col="column")
+    test = from_file(tmp_path / "table.csv").standardize().test
+    expected = per_column(run.vae, test, num_samples=30, seed=0, progress=False)
+    assert found.index.tolist() == ["a", "b", "day"]
+    np.testing.assert_allclose(found["nll"], expected["nll"])
+    carry_out("evaluate", tmp_path / "run", "--per-column", "--num-samples", 30, "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["per_column"]["b"]["observed"] == expected["observed"]["b"]
+    carry_out("evaluate", tmp_path / "run", "--num-samples", 30)  # the file beside the others is no damage
+
+
+def test_exposures_in_a_file_of_arrays(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hours = RNG.gamma(3, 1, 60)
+    np.savez("counts.npz", x=RNG.poisson(2 * hours[:, None], (60, 4)), context=hours)
+    words = ["--data", "counts.npz", "--likelihood", "Poisson", "--likelihood.exposure", "context", "--epochs", 1]
+    assert main([str(word) for word in ["train", *words, "--run", "run"]]) == 1
+    assert "--raw-context for a .npz file" in capsys.readouterr().err
+    carry_out("train", *words, "--raw-context", "--run", "run")
+    carry_out("evaluate", "run", "--num-samples", 30)
+    carry_out("score", "run", "counts.npz", "--out", "scores.npz", "--num-samples", 30)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"raw_context expects a .npz file with contexts, got .*table.csv; say that"):
+        from_file(tmp_path / "table.csv", raw_context=True)
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])

@@ -9,6 +9,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json, numbers
 from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
+from ppl_vae.files import written
 
 __all__ = ["COMMAND"]
 
@@ -16,19 +17,33 @@ __all__ = ["COMMAND"]
 def _options(parser: Parser) -> None:
     add_split_options(parser)
     add_method(parser)
+    about = "of a table also the NLL of each column given the others, at one evaluation for each"
+    parser.option("--per-column", type=bool, default=False, help=about)
     add_json(parser)
 
 
 def _evaluate(options: Namespace) -> None:
-    """Evaluate on a split, and write `evaluation.json`."""
+    """Evaluate on a split, and write `evaluation.json`, and `per_column.csv` where it is asked for."""
     with locked_run(options, "evaluate"):
         run, vae, split = opened(options)
-        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows", "method")}
-        result = ppl_vae.evaluate(vae, split, **settings)
+        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
+        each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
+        result = ppl_vae.evaluate(vae, split, method=options.method, **settings)
         result.save(run.path / "evaluation.json")
+        wrote = [run.path / "evaluation.json"]
+        if each is not None:
+            wrote.append(run.path / "per_column.csv")
+            with written(wrote[-1]) as temporary:
+                each.to_csv(temporary)
     with as_json(options.json) as values:
-        print(f"{result}\nwrote {run.path / 'evaluation.json'}\nnext: ppl-vae diagnose {run.path}{options.imports}")
-        values.update(run=run.path, **numbers(result), wrote=[run.path / "evaluation.json"])
+        print(result)
+        if each is not None:
+            print(
+                f"\nNLL of each column given the others, nats per datum\n{each.to_string(float_format='{:.3f}'.format)}"
+            )
+            values.update(per_column=each.to_dict("index"))
+        print(f"wrote {' and '.join(map(str, wrote))}\nnext: ppl-vae diagnose {run.path}{options.imports}")
+        values.update(run=run.path, **numbers(result), wrote=wrote)
 
 
 COMMAND = Command(

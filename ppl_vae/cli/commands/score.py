@@ -9,19 +9,22 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
+from ppl_vae.cli.stored_run import add_method
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     add_new_data_options(parser)
+    add_method(parser)
     parser.option("--num-samples", type=PositiveInt, default=1000, help="draws from q a datum")
 
 
 def _score(options: Namespace) -> None:
     """Write `Evaluation.per_datum`: log p(x) in nats, of the data in their units, with its error, k-hat and bounds."""
     vae, split = opened_with(options)
-    found = ppl_vae.evaluate(vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows)
+    settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows", "method")}
+    found = ppl_vae.evaluate(vae, split, **settings)
     first = [name for name in ("log_px", "elbo") if name in found.per_datum]
     print(found)
     write(options, found.per_datum[first + [name for name in found.per_datum if name not in first]])

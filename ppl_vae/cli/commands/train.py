@@ -101,6 +101,9 @@ def _table_options(parser: Parser) -> None:
     parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
+    parser.option(
+        "--raw-context", type=bool, default=False, help="leave the context of a .npz file as it is: exposures"
+    )
     parser.option("--test", type=str | None, help="file of the test data, of the format of --data")
 
 
@@ -188,6 +191,10 @@ def _options_kept(folder: Path, yaml: str) -> Callable[[object], None]:
     return keep
 
 
+_READ = ("kinds", "label", "context", "split", "test", "layer", "size", "raw_context")
+"""Options that say how a file is read."""
+
+
 def _prepared(options: Namespace) -> ppl_vae.data.Data:
     """The data, as the likelihood scores them: the chosen one, or the usual one of the command line."""
     at_least_one(options, "take")
@@ -197,7 +204,7 @@ def _prepared(options: Namespace) -> ppl_vae.data.Data:
         binarize=options.binarize,
         download=options.download,
         seed=options.data_seed,
-        **{name: getattr(options, name) for name in ("kinds", "label", "context", "split", "test", "layer", "size")},
+        **{name: getattr(options, name) for name in _READ},
     )
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)
