@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,17 +30,30 @@ def channels_first(values: Tensor, dtype: torch.dtype) -> Tensor:
 def ask_about_levels(name: str, dtype: torch.dtype, values: Tensor) -> None:
     """Refuse whole numbers up to 255 in the shape of pictures that are not of 8 bits: grey levels or counts.
 
+    The rows of a table are in the shape of pictures if their length is that of a square, of one channel or three, from
+    8 x 8 on, and their largest number is 255 itself.
+
     Raises
     ------
     ValueError
         For such an array.
     """
-    if values.dim() not in (3, 4) or dtype == torch.uint8 or (values.dim() == 4 and values.shape[1] not in (1, 3)):
+    if dtype == torch.uint8 or not _pictures(values.shape):
         return
     low, high = float(values.min()), float(values.max())
+    if values.dim() == 2 and high != 255:
+        return
     if low >= 0 and 1 < high <= 255 and bool((values == values.round()).all()):
         kind = str(dtype).removeprefix("torch.")
         raise ValueError(
             f"{name} expects to know what whole numbers in the shape of pictures are, got 0 to {high:g} in {kind}; "
             "give domain=Domain('levels', levels=256) for grey levels, domain=Domain('counts') for counts, or 'real'"
         )
+
+
+def _pictures(shape: torch.Size) -> bool:
+    if len(shape) == 2:
+        return (
+            any(shape[1] == channels * math.isqrt(shape[1] // channels) ** 2 for channels in (1, 3)) and shape[1] >= 64
+        )
+    return len(shape) == 3 or (len(shape) == 4 and shape[1] in (1, 3))

@@ -227,3 +227,15 @@ def test_whole_numbers_in_the_shape_of_pictures_are_asked_about(dtype, shape):
     assert from_arrays(x, domain=Domain("levels", 256)).domain.levels == 256
     assert from_arrays(x, domain=Domain("counts")).domain.kind == "counts"
     assert from_arrays(x > 9).domain.kind == "binary"
+
+
+@pytest.mark.parametrize("width", [784, 3072])
+def test_rows_of_grey_levels_are_asked_about_as_pictures_are(width):
+    x = RNG.integers(0, 256, (30, width))
+    x[0, 0] = 255
+    for same in (x, x.astype(float)):
+        with pytest.raises(ValueError, match=r"whole numbers in the shape of pictures are, got 0 to 255 in .*64"):
+            from_arrays(same)
+    assert from_arrays(x, domain=Domain("levels", 256)).domain.levels == 256
+    assert from_arrays(x.clip(max=254)).domain.kind == "counts"
+    assert from_arrays(x[:, :-1]).domain.kind == "counts"
