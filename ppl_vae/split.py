@@ -118,6 +118,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
+    def __repr__(self) -> str:
+        kind = [] if self.domain is None else [self.domain.described]
+        there = {"labels": self.y, "context": self.context, "a mask": self.mask, "steps pending": self.pending}
+        beside = [what for what, values in there.items() if values is not None and len(values)]
+        about = [f"x_shape={tuple(self.x.shape[1:])}", *kind, *([f"with {', '.join(beside)}"] if beside else [])]
+        return f"Split({len(self)} data, {', '.join(about)})"
+
     def __getitem__(self, rows: Tensor | slice) -> Split:
         """The split of some rows; a slice copies nothing."""
         try:

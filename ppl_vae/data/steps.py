@@ -48,7 +48,7 @@ def hidden(fraction: float, seed: int, role: str, split: Split) -> Split:
 
 
 def noted(splits: Collection[Split], provenance: Mapping[str, Any]) -> str:
-    """What a reader of data should know: the share that is missing, data without any element, a background."""
+    """What a reader of data should know: the share that is missing, data without any element, what they are given."""
     masked = [split for split in splits if split.mask is not None]
     gaps = sum(split.x.numel() - int(split.elements.sum()) for split in masked)
     empty = sum(int((split.elements == 0).sum()) for split in masked)
@@ -61,7 +61,16 @@ def noted(splits: Collection[Split], provenance: Mapping[str, Any]) -> str:
     said += [f"padded to {provenance['padded']} steps"] if provenance.get("padded") else []
     said += ["channels moved first"] if provenance.get("channels") else []
     said += [f"transparent pixels laid on {over}"] if over else []
+    given = [_given(one) for several in provenance.get("conditions", []) for one in several]
+    said += [f"given {', '.join(given)}"] if given else []
     return "".join(f", {one}" for one in said)
+
+
+def _given(record: Mapping[str, Any]) -> str:
+    """A column of a context, and what was done to it."""
+    column = record["column"]
+    scaled = "over its geometric mean" if column["kind"] == "positive" else "standardized"
+    return f"{column['name']} ({'one-hot' if column.get('categories') else scaled})"
 
 
 def first(sizes: Mapping[str, int | None], role: str, split: Split) -> Split:

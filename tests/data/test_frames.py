@@ -143,6 +143,8 @@ def test_labels_context_and_a_split_by_column():
     assert torch.equal(site, torch.tensor([[1.0, 0], [0, 1], [1, 0], [1, 0], [1, 0]]))
     torch.testing.assert_close(age[:, 0], torch.from_numpy((n[35:] - 14.5) / n[:30].std()).float())
     torch.testing.assert_close(size[:, 0].log().double(), torch.from_numpy(np.log(n[35:] + 1) - np.log(n[1:31]).mean()))
+    assert repr(data).endswith(", given site (one-hot), age (standardized), size (over its geometric mean))")
+    assert repr(data.test) == "Split(5 data, x_shape=(2,), real, with labels, context, a mask)"
     held = from_frame(frame[:35].drop(columns="fold"), {"age": "skip"}, test=frame[35:].drop(columns="fold"))
     assert len(held.test) == 5
 
