@@ -56,7 +56,9 @@ class Batch(NamedTuple):
 
 
 def as_batch(item: Any) -> Batch:
-    """A batch of what a loader gives: x, (x, *context), a mapping from x, context and mask, or a `Batch`.
+    """A batch of what a loader gives: x, (x, *context), a mapping from x, context, mask and y, or a `Batch`.
+
+    Labels y are left out: no model is given them but as context.
 
     Raises
     ------
@@ -79,10 +81,10 @@ def as_batch(item: Any) -> Batch:
 
 
 def _of_names(item: Mapping[str, Any]) -> Batch:
-    """A batch given as a mapping from x, context and mask."""
-    if "x" not in item or not item.keys() <= {"x", "context", "mask"}:
+    """A batch given as a mapping from x, context and mask, and labels y."""
+    if "x" not in item or not item.keys() <= {"x", "context", "mask", "y"}:
         raise TypeError(
-            f"training expects batches that are mappings to have x, and context or mask beside it, got "
+            f"training expects batches that are mappings to have x, and context, mask or labels y beside it, got "
             f"{', '.join(map(str, item))}; rename them, and leave out the rest (DataLoader: collate_fn)"
         )
     context = item.get("context", ())

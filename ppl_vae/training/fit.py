@@ -88,7 +88,7 @@ def fit(
     data
         A data set with `.train` and `.validation`; or training data alone: a `Split`, a tensor or array x
         (n, *x_shape), a tuple (x, *context), a map-style data set of torch, a `DataLoader` or any iterable of batches
-        x, `(x, *context)`, with a mask `Batch`, or a mapping with the keys x, context and mask.
+        x, `(x, *context)`, with a mask `Batch`, or a mapping with the keys x, context and mask; y is left out.
     validation
         Validation data, in any of these forms; by default the data set's.
     epochs

@@ -19,7 +19,7 @@ class Named(Dataset):
         return len(self.x)
 
     def __getitem__(self, i):
-        all_of_them = {"x": self.x[i], "mask": self.x[i] > -0.5, "context": self.x[i, :1], "label": i}
+        all_of_them = {"x": self.x[i], "mask": self.x[i] > -0.5, "context": self.x[i, :1], "label": i, "y": i}
         return {name: all_of_them[name] for name in self.names}
 
 
@@ -35,7 +35,8 @@ def test_batches_that_are_mappings():
     named, x = Named("x", "context", "mask"), Named("x").x
     loaded = list(DataLoader(named, 20))  # a loader itself draws a random number
     assert elbo(loaded, ((1,),)) == elbo([Batch(x, (x[:, :1],), x > -0.5)], ((1,),))
-    assert elbo(list(DataLoader(Named("x"), 20))) == elbo([x])
+    for names in (("x",), ("x", "y")):  # labels are left out
+        assert elbo(list(DataLoader(Named(*names), 20))) == elbo([x])
     batch = as_batch({"x": x.numpy(), "context": (x[:, 0], x[:, 1])})
     assert len(batch.context) == 2
     assert batch.mask is True
@@ -50,5 +51,7 @@ def test_a_data_set_of_torch_is_shuffled_and_cut_into_batches():
 
 @pytest.mark.parametrize(("names", "came"), [(("x", "label"), "x, label"), (("mask",), "mask")])
 def test_other_mappings_are_refused(names, came):
-    with pytest.raises(TypeError, match=f"mappings to have x, and context or mask beside it, got {came}; rename"):
+    with pytest.raises(
+        TypeError, match=f"mappings to have x, and context, mask or labels y beside it, got {came}; rename"
+    ):
         elbo(DataLoader(Named(*names), 20))
