@@ -54,6 +54,7 @@ from ppl_vae.posteriors import (
     PowerSpherical,
     ResidualQuantized,
     SplineFlow,
+    SylvesterFlow,
     TopK,
     VectorQuantized,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "SplineFlow",
     "StandardNormal",
     "StudentT",
+    "SylvesterFlow",
     "TopK",
     "VampPrior",
     "VectorQuantized",

@@ -26,6 +26,7 @@ from ppl_vae.distributions.row import Row
 from ppl_vae.distributions.scales import positive, unconstrained
 from ppl_vae.distributions.simplex import Dirichlet, LogisticNormal, RelaxedCategorical
 from ppl_vae.distributions.student_t import StudentT
+from ppl_vae.distributions.sylvester import Sylvester, frame
 from ppl_vae.distributions.zero_inflated import ZeroInflated
 from ppl_vae.distributions.zuko_flow import ZukoFlow, zuko_flows
 
@@ -61,8 +62,10 @@ __all__ = [
     "Row",
     "SphericalUniform",
     "StudentT",
+    "Sylvester",
     "ZeroInflated",
     "ZukoFlow",
+    "frame",
     "log_shares",
     "positive",
     "rotated_normal",

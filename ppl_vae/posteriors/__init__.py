@@ -16,6 +16,7 @@ from ppl_vae.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from ppl_vae.posteriors.simplex import Dirichlet, LogisticNormal
 from ppl_vae.posteriors.sphere import PowerSpherical
 from ppl_vae.posteriors.student_t import StudentT
+from ppl_vae.posteriors.sylvester import SylvesterFlow
 from ppl_vae.posteriors.vector_quantized import VectorQuantized
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ResidualQuantized",
     "SplineFlow",
     "StudentT",
+    "SylvesterFlow",
     "TopK",
     "VectorQuantized",
 ]

@@ -697,6 +697,35 @@ def iaf(loc, raw_scale, scale):
     return Latent(make, (), partial(by_autograd, inverse))
 
 
+def sylvester(loc, raw_scale, scale):
+    """Its inverse here: Newton's method on all coordinates, with the Jacobian of a transform written anew."""
+    leaf = posteriors.SylvesterFlow((3,), 2, num_transforms=1, num_columns=2)
+    numbers = torch.tensor([0.0, 0.0, 1.5, 0.0, 1.25, -0.75, 0.5, -2.0, 0.875, -1.125, 0.25, -0.125])
+    params = torch.cat([torch.tensor([[loc, loc], [raw_scale, raw_scale]]), numbers.reshape(-1, 2)])
+    normal, shift = np.array([[1.0], [1.5]]), torch.tensor([0.25, -0.125], dtype=F64)
+    reflection = np.eye(2) - 2 * normal @ normal.T / 3.25
+    q = torch.tensor(reflection @ np.diag([1.0, -1.0]))
+    r = torch.tensor([[math.tanh(1.25), -0.75], [0.0, math.tanh(-2.0)]], dtype=F64)
+    s = torch.tensor([[0.99 * math.tanh(0.875), 0.5], [0.0, 0.99 * math.tanh(-1.125)]], dtype=F64)
+
+    def forward(e):
+        return e + q @ r @ torch.tanh(s @ q.T @ e + shift)
+
+    def log_p(p, z):
+        z, e = ((torch.tensor(z, dtype=F64) - loc) / scale for _ in range(2))
+        for _ in range(100):
+            e = e - torch.linalg.solve(torch.autograd.functional.jacobian(forward, e), forward(e) - z)
+        torch.testing.assert_close(forward(e), z, rtol=1e-12, atol=1e-12)
+        log_det = torch.autograd.functional.jacobian(forward, e).slogdet().logabsdet + 2 * math.log(scale)
+        return float(-e.square().sum() / 2 - math.log(2 * math.pi) - log_det)
+
+    def make():
+        dtype = torch.get_default_dtype()
+        return leaf.to(dtype).distribution(params.to(dtype))
+
+    return Latent(make, (), log_p)
+
+
 FAR = ((0.0, 1.0), (1e4, 1e-6), (-1e4, 1e3))
 LATENTS = {
     "StandardNormal": Latent(
@@ -767,6 +796,8 @@ LATENTS = {
     "MAF": of_zuko(priors.MAF(2, hidden_dim=8)),
     "IAF": iaf(0.5, 0.0, 1.0001),
     "IAF small": iaf(-3.0, -1e3, 1e-4),
+    "SylvesterFlow": sylvester(0.5, 0.0, 1.0001),
+    "SylvesterFlow small": sylvester(-3.0, -1e3, 1e-4),
 }
 latents = pytest.mark.parametrize("name", LATENTS)
 
@@ -840,7 +871,9 @@ def test_densities_of_latents_integrate_to_one_and_are_drawn_from(name, dtype, d
     assert abs(mass.sum() - 1) < 1e-3
     mean = boxes[0][0] + (mass.unsqueeze(-1) * (points - boxes[0][0])).sum((0, 1)) / mass.sum()
     variance = (mass.unsqueeze(-1) * (points - mean).square()).sum((0, 1))
-    if not name.startswith(("IAF", "FlowPrior", "RealNVP", "NeuralSpline", "MAF")):  # which have none in closed form
+    if not name.startswith(
+        ("IAF", "SylvesterFlow", "FlowPrior", "RealNVP", "NeuralSpline", "MAF")
+    ):  # which have none in closed form
         assert ((p.mean - mean).abs() <= 2e-3 * variance.sqrt()).all()
         assert (p.variance / variance - 1).abs().max() < 4e-3
     shares = torch.zeros(16 * len(boxes), dtype=F64).index_add(0, cell(points, boxes).flatten(), mass.flatten())

@@ -24,6 +24,7 @@ LEAVES = [
     partial(posteriors.Householder, num_reflections=2),
     posteriors.StudentT,
     partial(posteriors.StudentT, df=4),
+    partial(posteriors.SylvesterFlow, num_columns=2),
     partial(posteriors.SplineFlow, num_transforms=2, hidden_dim=6, num_bins=3),
 ]
 names = [getattr(leaf, "func", leaf).__name__ + str(getattr(leaf, "keywords", "")) for leaf in LEAVES]
@@ -50,6 +51,36 @@ def test_the_density_of_low_rank_is_that_of_scipy(dtype, loc, raw):
     covariance = w @ w.T + positive(params[1]).double().diag().numpy() ** 2
     near(p.log_prob(z), stats.multivariate_normal(m, covariance).logpdf(z.double().numpy()), dtype)
     near(p.variance, covariance.diagonal(), dtype)
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
+def test_sylvester_flows_invert_and_change_variables_exactly(size):
+    """By the determinant of the whole Jacobian, also where tanh is nearly a step; at 0 it is a mean field."""
+    torch.manual_seed(0)
+    q = posteriors.SylvesterFlow((3,), 5, num_transforms=3, num_columns=4).double()
+    params = torch.randn(q.param_shape(5)).double()
+    params[2:] *= size
+    p = q.distribution(params)
+    frames = torch.stack([flow.q for flow in p.transforms[:-1]])
+    assert_close(frames.mT @ frames, torch.eye(4).double().expand(3, 4, 4))
+    e = torch.randn(5).double()
+    jacobian = torch.autograd.functional.jacobian(lambda e: _through(p, e), e)
+    z = _through(p, e)
+    exact = -e.square().sum() / 2 - 2.5 * math.log(2 * math.pi) - jacobian.slogdet().logabsdet
+    new = q.distribution(params)  # which has no noise of z in its cache
+    assert_close(new.log_prob(z), exact, rtol=1e-6, atol=1e-6)
+    gradient = torch.autograd.functional.jacobian(q.distribution(params).log_prob, z)
+    step = 1e-6 * torch.eye(5).double()
+    steps = (new.log_prob(z + step) - new.log_prob(z - step)) / 2e-6
+    assert_close(gradient, steps, rtol=1e-3, atol=1e-3 * max(1.0, float(gradient.abs().max())))
+    if size == 0:
+        assert_close(new.log_prob(z), posteriors.DiagonalNormal((3,), 5).distribution(params[:2]).log_prob(z))
+
+
+def _through(p, e):
+    for transform in p.transforms:
+        e = transform._call(e)
+    return e
 
 
 def test_reflections_change_variables_exactly():
