@@ -59,6 +59,5 @@ def annealed(density: Density, rows: Tensor, proposal: Defensive, num_temperatur
 
 
 def cost(num_temperatures: int) -> int:
-    """Evaluations of log p(x, u) that `annealed` spends on a datum: a gradient a leapfrog step and one at the start."""
     """Evaluations of log p(x, u) that `annealed` spends on a datum: a gradient a leapfrog step, one at the start."""
     return GRADIENT * (NUM_CHAINS + _PILOTS) * (num_temperatures * _STEPS + 1)

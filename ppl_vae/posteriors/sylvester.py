@@ -76,7 +76,8 @@ class SylvesterFlow(Posterior):
         size = self._size(loc.shape[-1])
         flows = [self._transform(numbers[..., t * size : (t + 1) * size]) for t in range(self.num_transforms)]
         moved = dist.transforms.AffineTransform(loc, positive(raw_scale), event_dim=1, cache_size=1)
-        return dist.TransformedDistribution(base, [*flows, moved])
+        q: TorchDistribution = dist.TransformedDistribution(base, [*flows, moved])
+        return q
 
     def settings(self) -> str:
         """What `formula` adds."""

@@ -1,6 +1,5 @@
 """A table of many trainings: its cells from a YAML file, their processes, and what they found."""
 
-__all__: list[str] = []
 from ppl_vae.cli.comparison.cell import Cell
 from ppl_vae.cli.comparison.reading import Table, read
 from ppl_vae.cli.comparison.runs import Run, run_all, runs_of
