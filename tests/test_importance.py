@@ -10,10 +10,14 @@ from torch.testing import assert_close
 
 from ppl_vae.importance import above, few_error, good_k, log_marginal, psis
 
+ARVIZ_0 = hasattr(arviz, "psislw")
+SIZES = [25, 100, 1000, 4001] if ARVIZ_0 else [100, 400, 2500]
+"""ArviZ 1.x rounds the length of the tail down, where Vehtari et al. 2024 and 0.23 round up, and fits no tail of 5."""
+
 
 def by_arviz(log_w):
     """ArviZ 0.23 takes log weights; 1.x takes a log likelihood, their negative."""
-    if hasattr(arviz, "psislw"):
+    if ARVIZ_0:
         return [np.array(a) for a in arviz.psislw(log_w)]
     from arviz_stats.base import array_stats
 
@@ -34,7 +38,7 @@ TAILS = {
 
 
 @pytest.mark.parametrize("tail", TAILS)
-@pytest.mark.parametrize("num_draws", [25, 100, 1000, 4001])
+@pytest.mark.parametrize("num_draws", SIZES)
 def test_psis_is_arvizs(tail, num_draws):
     rng = np.random.default_rng(1)
     log_w = np.stack([TAILS[tail](rng, num_draws) for _ in range(6)], 1)
