@@ -4,6 +4,7 @@ from ppl_vae.evaluation.compare import compare
 from ppl_vae.evaluation.disentanglement import disentanglement
 from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.evaluation.factor_scores import FactorScores, factor_scores
+from ppl_vae.evaluation.factor_vae import factor_vae_score
 from ppl_vae.evaluation.image_quality import image_quality
 from ppl_vae.evaluation.imputation import Imputation
 from ppl_vae.evaluation.imputation_scores import imputation_scores
@@ -20,6 +21,7 @@ __all__ = [
     "disentanglement",
     "evaluate",
     "factor_scores",
+    "factor_vae_score",
     "image_quality",
     "imputation_scores",
     "impute",

@@ -1,4 +1,4 @@
-"""MIG, SAP and DCI beside those of the package disent (MIT licence), which is not installed with the others.
+"""MIG, SAP, DCI and FactorVAE beside those of the package disent (MIT licence), which is not installed with the others.
 
     pip install disent
 
@@ -10,8 +10,7 @@ Where the definitions are the same the numbers are, to 1e-6:
   a support vector machine on units as they are; here they are standardized, and the accuracy is balanced.
 * DCI: disentanglement and completeness of one table of importances. The tables themselves are of gradient boosting
   there, of random forests here; informativeness is an accuracy there, R^2 or an accuracy above chance here.
-
-There is no FactorVAE score here to compare with that of disent.
+* FactorVAE: the same groups of data, drawn by the same random numbers.
 """
 
 import importlib
@@ -21,7 +20,7 @@ import numpy as np
 import pytest
 
 from ppl_vae._torchvision import torchvision
-from ppl_vae.evaluation import factor_scores
+from ppl_vae.evaluation import factor_scores, factor_vae_score
 
 pytest.importorskip("disent", reason="disent is not installed")
 
@@ -79,3 +78,40 @@ def test_dci_of_one_table_of_importances(both):
     assert found.summary.score["disentanglement"] == pytest.approx(_disentanglement(importance), abs=1e-6)
     assert found.summary.score["completeness"] == pytest.approx(_completeness(importance), abs=1e-6)
     assert 0.02 < found.summary.score["completeness"] < 0.98
+
+
+class Replayed:
+    """A data set of disent that draws what `factor_vae_score` draws."""
+
+    num_factors = GRID.shape[1]
+
+    def __init__(self, codes, seed):
+        self.codes, self.gt_data, self.rng = codes, self, np.random.default_rng(seed)
+
+    def randint(self, number):
+        self.factor = self.rng.integers(number)
+        return self.factor
+
+    def sample_factors(self, size):
+        value = GRID[self.rng.integers(len(GRID)), self.factor]
+        self.rows = self.rng.choice(np.flatnonzero(GRID[:, self.factor] == value), size)
+        return GRID[self.rows]
+
+    def dataset_batch_from_factors(self, factors, mode):
+        return self.codes[self.rows]
+
+    def dataset_sample_batch(self, size, mode):
+        return self.codes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_factor_vae(seed, monkeypatch):
+    from disent.metrics import metric_factor_vae
+
+    codes = turned(seed) + np.random.default_rng(seed).normal(size=(len(GRID), 5))  # so that some votes are wrong
+    data = Replayed(codes, seed)
+    monkeypatch.setattr(np.random, "randint", data.randint)
+    numbers = {"num_train": 200, "num_eval": 200, "num_variance_estimate": len(codes), "batch_size": 16}
+    expected = metric_factor_vae(data, lambda x: x, **numbers)["factor_vae.eval_accuracy"]
+    assert 0.3 < expected < 1
+    assert factor_vae_score(codes, GRID, group_size=16, num_groups=400, seed=seed) == pytest.approx(expected, abs=1e-6)

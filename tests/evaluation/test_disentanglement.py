@@ -12,7 +12,7 @@ from torch import nn
 
 from ppl_vae import Bernoulli, Program, build, plots
 from ppl_vae.data import load
-from ppl_vae.evaluation import disentanglement, factor_scores
+from ppl_vae.evaluation import disentanglement, factor_scores, factor_vae_score
 
 NAMES = ["shape", "scale", "angle", "x"]
 SIZES = (3, 4, 10, 30)
@@ -268,3 +268,14 @@ def test_a_plot_takes_names_from_the_table(permuted):
         plots.factor_importance(np.eye(2), factors=["x"])
     with pytest.raises(ValueError, match="finite values, got 1 of 2"):
         plots.factor_importance([[np.nan, 1.0]])
+
+
+def test_factor_vae_of_known_codes():
+    """A permutation is told apart, a unit of two factors is not, noise is chance; a dead unit does not vote."""
+    shuffled = np.stack([-3 * GRID[:, 2], 0 * GRID[:, 0], GRID[:, 0], GRID[:, 3], 5 + GRID[:, 1]], 1)
+    assert factor_vae_score(shuffled, GRID, num_groups=400) == 1
+    noise = np.random.default_rng(0).normal(size=(len(GRID), 4))
+    assert factor_vae_score(noise, GRID) == pytest.approx(1 / 4, abs=4 * (3 / 16 / 1000) ** 0.5 + 0.03)
+    # the third factor is in no unit, so that its groups vote for one of the others
+    without = factor_vae_score(GRID[:, [0, 1, 3]], GRID, num_groups=2000)
+    assert without == pytest.approx(3 / 4, abs=4 * (3 / 16 / 1000) ** 0.5)

@@ -359,6 +359,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.diagnostics.open_tree": {"path": Made(partial(at, "broken.nc"))},
     "ppl_vae.diagnostics.simultaneous_band": {"num_values": 20, "num_points": 3},
     "ppl_vae.evaluation.factor_scores": {"codes": Z, "factors": Z},
+    "ppl_vae.evaluation.factor_vae_score": {"codes": Z, "factors": Z.round(1)},
     "ppl_vae.evaluation.imputation_scores": {"imputed": Made(imputed), "truth": Made(split)},
     "ppl_vae.evaluation.image_quality": {"x": PICTURES, "x_hat": PICTURES, "data_range": 1.0},
     "ppl_vae.manifold.benchmark": {
