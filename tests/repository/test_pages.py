@@ -4,7 +4,10 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
+
+from ppl_vae import plots
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOWTO = DOCS / "howto"
@@ -76,3 +79,21 @@ def test_a_how_to_is_a_question_with_a_short_answer():
         assert "**What can go wrong.**" in text, page.name
         assert "```python" in text, page.name
         assert len(text.splitlines()) <= 110, page.name
+
+
+@pytest.mark.float32
+@pytest.mark.own_seeds
+def test_the_gallery_draws_every_plot(tmp_path, monkeypatch, request):
+    request.getfixturevalue("few")
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "gallery.md").read_text()
+    sections = re.split(r"\n### (\w+)\n", page)
+    assert sorted(sections[1::2]) == sorted(plots.__all__)
+    namespace: dict = {}
+    for name, section in zip(["", *sections[1::2]], sections[::2], strict=True):
+        (code,) = re.findall(r"```\{code-cell\} python3\n(?:---\n.*?---\n)?(.*?)```", section, re.DOTALL)
+        assert f"plots.{name}(" in code or not name
+        exec(compile(code, f"gallery.md, {name}", "exec"), namespace)
+        assert len(plt.get_fignums()) == bool(name), name
+        assert all(ax.has_data() for ax in plt.gcf().axes) or not name
+        plt.close("all")
