@@ -77,7 +77,8 @@ def write_reference() -> None:
         parts = {part: getattr(module, part) for part in module.__all__}
         names = [part for part, value in parts.items() if inspect.isclass(value) or inspect.isfunction(value)]
         (reference / f"{name}.rst").write_text(page(title, module.__name__, names))
-    rest = [name for name in ppl_vae.__all__ if name not in shown and not inspect.ismodule(getattr(ppl_vae, name))]
+    public = [name for name in dir(ppl_vae) if not name.startswith("_")]
+    rest = [name for name in public if name not in shown and not inspect.ismodule(getattr(ppl_vae, name))]
     (reference / "verbs.rst").write_text(page("Models and verbs", "ppl_vae", rest))
     listed = "".join(f"   {name}\n" for name in ["verbs", *MODULES])
     heading = f"Every public name\n{'=' * 17}\n\n"

@@ -1,8 +1,10 @@
 """Imports only go down, the structure stays small, and importing the package changes nothing."""
 
 import ast
+import inspect
 import pickle
 import pydoc
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -125,7 +127,7 @@ def test_importing_changes_nothing_and_is_lazy():
             )
         before, loaded = state(), set(sys.modules)
         import ppl_vae
-        for name in set(ppl_vae.__all__) - {"manifold", "sklearn"}:
+        for name in {n for n in dir(ppl_vae) if not n.startswith("_")} - {"manifold", "sklearn"}:
             getattr(ppl_vae, name)
         assert state() == before
         heavy = {"PIL", "arviz", "h5py", "jsonargparse", "matplotlib", "pandas", "scipy", "skimage", "sklearn"}
@@ -175,12 +177,23 @@ def test_what_needs_no_numbers_imports_no_torch():
 def test_every_public_name_is_imported_at_its_first_use():
     stub = ast.parse((ROOT / "__init__.pyi").read_text())
     (listed,) = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
-    assert set(listed) == set(ppl_vae.__all__)
-    assert {name: getattr(ppl_vae, name) for name in ppl_vae.__all__}.keys() <= set(dir(ppl_vae))
+    assert {name: getattr(ppl_vae, name) for name in listed}.keys() <= set(dir(ppl_vae))
+    imported = {alias.name for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(listed) == imported
     assert ppl_vae.fit is import_module("ppl_vae.training").fit
     assert ppl_vae.draws is import_module("ppl_vae.draws")  # modules that have no public names of the package
     assert pickle.loads(pickle.dumps(ppl_vae.VAE)) is ppl_vae.VAE
-    assert "class VAE" in pydoc.render_doc(ppl_vae, renderer=pydoc.plaintext)
     with pytest.raises(AttributeError, match="'ppl_vae' has no attribute 'vea'"):
         ppl_vae.vea  # noqa: B018
+
+
+def test_help_is_two_screens_that_say_where_to_go_next():
+    said = pydoc.render_doc(ppl_vae, renderer=pydoc.plaintext)
+    assert len(said.splitlines()) <= 130
+    readme = [line.partition("  #")[0] for line in (ROOT.parent / "README.md").read_text().splitlines()]
+    statements = re.findall(r"^ {8}(\w.*)$", said.partition("Where to go next")[0], re.MULTILINE)
+    assert len(statements) == 7  # the import, and six
+    assert set(statements) <= set(readme)
+    for name in re.findall(r"ppl_vae\.(\w+)  ", said):
+        assert inspect.getdoc(getattr(ppl_vae, name)), name
     assert not hasattr(ppl_vae, "data.load")
