@@ -22,7 +22,7 @@ from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "by_datum", "check_observed", "chunks", "draws", "encoded", "replayed", "rescored", "score"]
+__all__ = ["Draws", "by_datum", "chunks", "draws", "encoded", "replayed", "rescored", "score"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,13 @@ class Draws:
 
 
 def draws(
-    program: Modelled, data: Split, num_samples: int, *, num_predictive: int = 0, max_rows: int = 10_000
+    program: Modelled,
+    data: Split,
+    num_samples: int,
+    *,
+    num_predictive: int = 0,
+    max_rows: int = 10_000,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[slice, Draws]]:
     """Draw from the guide and score, some data at a time, in bounded memory.
 
@@ -113,6 +119,9 @@ def draws(
         For how many of them data are predicted.
     max_rows
         Largest number of (draw, datum) pairs decoded at once; above some thousands more save no time.
+    share
+        (i, N): score only one chunk of the data in N, from the i-th on, and yield no others. Of these q is drawn alone,
+        so that random numbers are the same whatever the share, for a model that draws none of its own.
 
     Yields
     ------
@@ -128,8 +137,11 @@ def draws(
     """
     where = find_plates(program, data)
     max_rows = where.rows(max_rows)
-    for rows in chunks(len(data), num_samples, max_rows):
+    for number, rows in enumerate(chunks(len(data), num_samples, max_rows)):
         args, mask = arguments(program, data[rows])
+        if number % share[1] != share[0]:
+            _guided(program, args, mask, num_samples, where)
+            continue
         drawn = score(program, args, mask, num_samples, num_predictive, max_rows, where)
         if isinstance(mask, Tensor) and (empty := ~mask.flatten(1).any(1).cpu()).any():
             drawn = replace(drawn, empty=empty & (drawn.log_likelihood == 0).all(0).cpu())
@@ -154,10 +166,17 @@ def encoded(
     where = find_plates(program, data)
     for rows in chunks(len(data), num_samples, where.rows(max_rows)):
         args, mask = arguments(program, data[rows])
-        with traces.particles(num_samples, where.depth):
-            guide = poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
+        guide = _guided(program, args, mask, num_samples, where)
         z = {name: in_float64(by_datum(site["value"], site, where)) for name, site in traces.latents(guide).items()}
         yield rows, {name: value.reshape(*value.shape[:2], -1) for name, value in z.items()}
+
+
+def _guided(
+    program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, num_samples: int, where: traces.Plates
+) -> Trace:
+    """The guide's trace, of that many draws for each datum."""
+    with traces.particles(num_samples, where.depth):
+        return poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
 
 
 def chunks(size: int, rows_each: int, max_rows: int) -> Iterator[slice]:
@@ -186,9 +205,7 @@ def score(
 ) -> Draws:
     """The `Draws` of some data, from their `arguments`; differentiable where gradients are enabled."""
     where = where.of(len(args[0]))
-    with traces.particles(num_samples, where.depth):
-        guide = poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
-    q = traces.latents(guide)
+    q = traces.latents(_guided(program, args, mask, num_samples, where))
     values = {name: site["value"] for name, site in q.items()}
     parts = []
     for some, model in replayed(program, args, mask, values, max_rows, where):
@@ -272,24 +289,6 @@ def replayed(
         conditioned = poutine.condition(program.model, data={name: value[some] for name, value in values.items()})
         with traces.particles(some.stop - some.start, where.depth):
             yield some, poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
-
-
-def check_observed(observed: Mapping[str, Tensor], data: Split) -> str:
-    """The site at which a model observes x, unchanged at all elements that are not missing.
-
-    Raises
-    ------
-    ValueError
-        Where there is no such site, or another observed site.
-    """
-    name, *others = observed
-    was, x = observed[name], data.x.to(observed[name])
-    if others or was.shape != x.shape or not ((was == x) | ~data.observed.to(was.device)).all():
-        raise ValueError(
-            f"draws of x expect a model that observes x as it came, at a single site, got {list(observed)}; give "
-            "obs=x to one site, and let the likelihood do whatever else is done to x"
-        )
-    return name
 
 
 def _measure(sites: list[traces.Site]) -> str:

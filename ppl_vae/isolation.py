@@ -31,6 +31,7 @@ __all__ = [
     "gpus_of",
     "isolated",
     "recorded",
+    "reseeded",
     "without_store",
 ]
 
@@ -129,17 +130,22 @@ def isolated(module: TorchModule, seed: int | None = None) -> Iterator[int]:
     devices = gpus(module)
     try:
         with _modes_kept(module), torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
-            for device in devices:
-                torch.cuda.default_generators[device].manual_seed(seed)
-            if any(p.device.type == "mps" for p in module.parameters()):
-                torch.mps.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
-            random.seed(seed)
+            reseeded(module, seed)
             yield seed
     finally:
         np.random.set_state(states[0])  # noqa: NPY002
         random.setstate(states[1])
+
+
+def reseeded(module: TorchModule, seed: int) -> None:
+    """Begin the random numbers of torch, numpy and Python anew; call it inside `isolated`."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU
+    for device in gpus(module):
+        torch.cuda.default_generators[device].manual_seed(seed)
+    if any(p.device.type == "mps" for p in module.parameters()):
+        torch.mps.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
 
 
 @contextmanager

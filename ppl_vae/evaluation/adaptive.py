@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.adaptive import Density, Improved, Probe, Settings, improve, missed_by_q
+from ppl_vae.adaptive import Density, Improved, Settings, improve, missed_by_q
 from ppl_vae.draws import chunks
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.wording import data
 from ppl_vae.find_plates import find_plates
+from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST, doubtful, few_error
-from ppl_vae.isolation import frozen
+from ppl_vae.isolation import frozen, reseeded
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 
@@ -107,12 +108,15 @@ def believable(
     settings: Settings,
     max_rows: int,
     progress: bool,
+    group: Group,
 ) -> Belief:
     """Estimate log p(x) anew, in place, where k-hat is high or q misses a mode, and say which data are believed.
 
+    Parts of the data are worked on one by one, each with a seed of its own: each process of the group does some.
+
     Parameters
     ----------
-    program, split, max_rows, progress
+    program, split, max_rows, progress, group
         See `evaluate`.
     columns
         Of `per_datum`, in the units of the raw data.
@@ -141,69 +145,128 @@ def believable(
         except ValueError as refused:
             belief.left = str(refused).split("; ")[0]
             return belief
-        bar = tqdm(total=n, unit="datum", disable=None if progress else True, leave=False)
-        with bar:
-            cost = torch.from_numpy(belief.evaluations)
-            for rows, found in _improved(density, columns, good, highest, settings, cost, bar):
-                _enter(columns, belief, rows, found, split.log_volume)
+        parts = _parts(good, _empty(columns, split), settings, density.max_rows)
+        log_px = columns["log_px"] + split.log_volume
+        with tqdm(total=n, unit="datum", disable=None if progress else True, leave=False) as bar:
+            own = _own(density, parts, good, log_px, highest, settings, group, bar)
+            for found in group.merged(own, lambda f: f.number):
+                found.enter(columns, belief, split.log_volume)
     return belief
 
 
-def _improved(
+def _own(
     density: Density,
-    columns: dict[str, Tensor],
+    parts: list[Tensor],
     good: Tensor,
+    log_px: Tensor,
     highest: Tensor,
     settings: Settings,
-    evaluations: Tensor,
+    group: Group,
     bar: tqdm,
-) -> Iterator[tuple[Tensor, Improved]]:
-    """First the data with a good k-hat for which q misses a mode, then those with a high k-hat."""
-    log_px = columns["log_px"] + density.split.log_volume
-    empty = (columns["log_px_mcse"] == 0) & (columns["pareto_k"] == 0) & (density.split.elements == 0)
-    missed: list[tuple[Tensor, Probe]] = []
-    num_draws = max(10, settings.num_samples // 10)
-    good_rows = (good & ~empty).nonzero().flatten()
-    for rows in _parts(good_rows, num_draws, density.max_rows):
-        seen = missed_by_q(density, rows, log_px[rows], highest[rows], num_draws)
-        evaluations[rows] += seen.evaluations
-        bar.update(len(rows))
-        some = seen.missed.nonzero().flatten()
-        if len(some):
-            missed.append((rows[some.cpu()], seen.of(some)))
-    for rows, seen in missed:
-        yield rows, improve(density, rows, settings, seen)
-    for rows in _parts((~good).nonzero().flatten(), max(100, num_draws), density.max_rows):
-        yield rows, improve(density, rows, settings)
-        bar.update(len(rows))
+) -> Iterator[_Found]:
+    """What is found for the parts of this process."""
+    seeds = torch.randint(2**31 - 1, (len(parts),)).tolist()
+    for number in range(group.rank, len(parts), group.size):
+        rows = parts[number]
+        reseeded(density.program, seeds[number])
+        if good[rows[0]]:
+            yield _where_missed(number, density, rows, log_px[rows], highest[rows], settings)
+        else:
+            yield _Found.of(number, rows, improve(density, rows, settings))
+        bar.update(len(rows) * group.size)
 
 
-def _parts(rows: Tensor, rows_each: int, max_rows: int) -> Iterator[Tensor]:
-    for some in chunks(len(rows), rows_each, max_rows):
-        yield rows[some]
+def _empty(columns: dict[str, Tensor], split: Split) -> Tensor:
+    """Of which data nothing was observed, so that log p(x) is known, (n,)."""
+    return (columns["log_px_mcse"] == 0) & (columns["pareto_k"] == 0) & (split.elements == 0)
 
 
-def _enter(columns: dict[str, Tensor], belief: Belief, rows: Tensor, found: Improved, log_volume: Tensor) -> None:
-    """Put new numbers of some data in the place of those from q, and record which are believed."""
-    log_w = found.adapted.log_w
-    none = torch.zeros(len(rows), dtype=torch.bool, device=log_w.device)
-    new = errors(log_w, none) | reliability(log_w, True)
-    if len(found.annealed):
-        chains = errors(found.log_chains, none[found.annealed]) | reliability(found.log_chains, False)
-        chains["log_px_mcse"] = few_error(found.log_chains)
-        for name, values in chains.items():
-            new[name][found.annealed] = values
-    new["log_px"] = new["log_px"] - log_volume[rows].to(log_w.device)
-    columns["kl_gap_mcse"][rows] = torch.hypot(columns["elbo_mcse"][rows], new["log_px_mcse"].cpu())
-    columns["kl_gap"][rows] = new["log_px"].cpu() - columns["elbo"][rows]
-    for name in ("log_px", "log_px_mcse", "log_px_bias", "ess", "pareto_k"):
-        columns[name][rows] = new[name].cpu()
-    at = rows.numpy()
-    belief.method[at] = "adaptive"
-    belief.method[at[found.annealed.cpu().numpy()]] = "annealing"
-    belief.believed[at] = found.believed.cpu().numpy()
-    belief.evaluations[at] += found.evaluations.numpy()
-    belief.missed += int(found.missed.sum())
-    belief.recovered += int((found.missed & found.believed).sum())
-    belief.diverged += int(found.adapted.diverged.sum())
-    belief.undefined += int(found.adapted.undefined.sum())
+def _probes(settings: Settings) -> int:
+    """Draws of the prior for each datum, in search of modes that q misses."""
+    return max(10, settings.num_samples // 10)
+
+
+def _parts(good: Tensor, empty: Tensor, settings: Settings, max_rows: int) -> list[Tensor]:
+    """Positions of the data to work on together: those with a good k-hat first, then those with a high one."""
+    few = _probes(settings)
+    chosen = [((good & ~empty).nonzero().flatten(), few), ((~good).nonzero().flatten(), max(100, few))]
+    return [rows[some] for rows, each in chosen for some in chunks(len(rows), each, max_rows)]
+
+
+def _where_missed(
+    number: int, density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, settings: Settings
+) -> _Found:
+    """New numbers of those data with a good k-hat for which q misses a mode."""
+    seen = missed_by_q(density, rows, log_px, highest, _probes(settings))
+    some = seen.missed.nonzero().flatten()
+    if not len(some):
+        return _Found(number, rows, seen.evaluations)
+    found = _Found.of(number, rows[some.cpu()], improve(density, rows[some.cpu()], settings, seen.of(some)))
+    return replace(found, probed=rows, probes=seen.evaluations)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a part of the data has in the place of the numbers from q.
+
+    Attributes
+    ----------
+    number
+        Of the part.
+    probed, probes
+        Positions of data for which modes were looked for that q misses, and the evaluations that it took for each.
+    rows
+        Positions of the data with new numbers.
+    columns
+        These: of `per_datum` in the units of x, and `believed`, `annealed` and `evaluations` of `Belief`.
+    counts
+        Numbers of data of `Belief`, by name.
+    """
+
+    number: int
+    probed: Tensor
+    probes: Tensor
+    rows: Tensor | None = None
+    columns: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, number: int, rows: Tensor, found: Improved) -> _Found:
+        """The numbers of what was found for data at `rows`."""
+        log_w = found.adapted.log_w
+        none = torch.zeros(len(rows), dtype=torch.bool, device=log_w.device)
+        new = errors(log_w, none) | reliability(log_w, True)
+        if len(found.annealed):
+            chains = errors(found.log_chains, none[found.annealed]) | reliability(found.log_chains, False)
+            chains["log_px_mcse"] = few_error(found.log_chains)
+            for name, values in chains.items():
+                new[name][found.annealed] = values
+        annealed = none.scatter(0, found.annealed, True)
+        more = {"believed": found.believed, "annealed": annealed, "evaluations": found.evaluations}
+        counts = {
+            "missed": int(found.missed.sum()),
+            "recovered": int((found.missed & found.believed).sum()),
+            "diverged": int(found.adapted.diverged.sum()),
+            "undefined": int(found.adapted.undefined.sum()),
+        }
+        nowhere = rows[:0]
+        return cls(number, nowhere, nowhere, rows, {k: v.cpu() for k, v in (new | more).items()}, counts)
+
+    def enter(self, columns: dict[str, Tensor], belief: Belief, log_volume: Tensor) -> None:
+        """Put the new numbers in the place of those from q, and record which data are believed."""
+        belief.evaluations[self.probed.numpy()] += self.probes.numpy()
+        if self.rows is None:
+            return
+        rows, new = self.rows, self.columns
+        log_px = new["log_px"] - log_volume[rows]
+        columns["kl_gap_mcse"][rows] = torch.hypot(columns["elbo_mcse"][rows], new["log_px_mcse"])
+        columns["kl_gap"][rows] = log_px - columns["elbo"][rows]
+        columns["log_px"][rows] = log_px
+        for name in ("log_px_mcse", "log_px_bias", "ess", "pareto_k"):
+            columns[name][rows] = new[name]
+        at = rows.numpy()
+        belief.method[at] = np.where(new["annealed"].numpy(), "annealing", "adaptive")
+        belief.believed[at] = new["believed"].numpy()
+        belief.evaluations[at] += new["evaluations"].numpy()
+        for name, count in self.counts.items():
+            setattr(belief, name, getattr(belief, name) + count)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import secrets
 
 import numpy as np
-import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.adaptive import Settings
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
-from ppl_vae.draws import Draws, draws
-from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.adaptive import believable, check_method
-from ppl_vae.evaluation.estimates import errors, reliability
+from ppl_vae.evaluation.by_q import by_q
 from ppl_vae.evaluation.result import Evaluation
-from ppl_vae.importance import FEWEST, standard_error
+from ppl_vae.group import Group
+from ppl_vae.importance import FEWEST
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
-from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.vae.formula import formula_of
 
-__all__ = ["evaluate", "per_datum", "summed"]
+__all__ = ["evaluate"]
+
+_WORK = "an evaluation", "start all of them again"
 
 
 @verb
@@ -44,6 +42,9 @@ def evaluate(
     progress: bool = True,
 ) -> Evaluation:
     """ELBO, reconstruction, KL per site, log p(x) and their reliability, for each datum.
+
+    Where torch's process group is initialized all its processes must call it alike: each scores some of the data, and
+    all have the result of one process, to the last bit.
 
     In eval mode, without gradients, at beta = 1 and with every scale removed; weights are never changed. Every datum
     is encoded once and gets exactly `num_samples` draws. log p(x) is estimated by importance sampling with q, a
@@ -94,7 +95,10 @@ def evaluate(
     ValueError
         For data outside the likelihood's support: the score of grey pixels under a Bernoulli is no log-likelihood;
         for sites outside one plate over the data; for no samples, rounds, temperatures or rows; for another method.
-        With ``"adaptive"`` for fewer than 25 samples, a point mass or an improper prior.
+        With ``"adaptive"`` for fewer than 25 samples, a point mass or an improper prior. In several processes for a
+        model that draws random numbers where its latents are given.
+    RuntimeError
+        If another process of the process group ended, or does not answer.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -114,20 +118,22 @@ def evaluate(
     """
     check_method("evaluate", method, num_samples)
     split = Split.of(x, *context, mask=mask)
-    with evaluating(program, seed) as used:
-        split = split.fixed(used)
-        found = _by_q(program, split, num_samples, max_rows, progress)
+    group = Group(_WORK)
+    group.check_threads()
+    with evaluating(program, group.of_first(secrets.randbits(31) if seed is None else seed)) as used:
+        split, progress = split.fixed(used), progress and group.first
+        found = by_q(program, split, num_samples, max_rows, progress, group)
         columns, adaptation = found.columns, None
         if method == "adaptive":
             settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
-            adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress)
+            adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress, group)
     table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
     if adaptation is not None:
         table = table.assign(**adaptation.columns)
     table.index = pd.Index(split.index.tolist(), name="obs")
     return Evaluation(
         per_datum=_with_bits(table, split),
-        unit_variance={name: m.variance_of_means(num_samples).tolist() for name, m in found.moments.items()},
+        unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
         num_samples=num_samples,
         seed=used,
         base_measure=found.measure,
@@ -135,127 +141,6 @@ def evaluate(
         formula=formula_of(program),
         adaptation=None if adaptation is None else adaptation.said,
     )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Columns of `per_datum`, running sums of the latents, the base measure, and each datum's largest log weight."""
-
-    columns: dict[str, Tensor]
-    moments: dict[str, _Moments]
-    measure: str
-    highest: Tensor
-
-
-def _by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, progress: bool) -> _Found:
-    """From draws of q; `highest` is the largest log weight of each datum, in nats and the units of x."""
-    # allocated at once: small results kept from every chunk would fragment the heap
-    columns: dict[str, Tensor] = {}
-    moments: dict[str, _Moments] = {}
-    measures = set()
-    volume = split.log_volume
-    highest = torch.full((len(split),), -math.inf, dtype=torch.float64)
-    with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
-        for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
-            for name, values in per_datum(drawn, volume[rows]).items():
-                column = columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))
-                column[rows] = in_float64(values).cpu()
-            for name, z in drawn.z.items():
-                moments.setdefault(name, _Moments(z)).add(z)
-            highest[rows] = in_float64(drawn.log_weights).max(0).values.cpu()
-            measures.add(drawn.measure)
-            bar.update(rows.stop - rows.start)
-    return _Found(columns, moments, measures.pop(), highest)
-
-
-def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
-    """ELBO, reconstruction, KL per site, log p(x) with its error and gap, ESS and k-hat, each (n,).
-
-    Log densities are of the raw data, `log_volume` (n,) below those of x. A point mass or an improper prior has the
-    reconstruction alone. Numbers that are not defined are NaN: the error and the gap of one draw, the k-hat of few
-    draws, and that of a discrete q, whose weights have no tail. Discrete latents with few states are summed over,
-    without an error; where there are more states and one was not drawn, the error of log p(x) is not known. All draws
-    of a q that is one code are equal and count as one: log p(x) is then the ELBO. Where nothing of x was observed,
-    log p(x) is 0, without an error and with a k-hat of 0.
-    """
-    if drawn.singular or drawn.improper:
-        log_likelihood = in_float64(drawn.log_likelihood)
-        return {"reconstruction": log_likelihood.mean(0) - log_volume.to(log_likelihood.device)}
-    states, num_samples = drawn.enumerated, len(drawn.log_likelihood)
-    found = _estimated(drawn) if states is None else summed(states, num_samples)
-    if drawn.empty is not None:
-        found |= _of_nothing(found, drawn.empty.to(found["elbo"].device))
-    volume = log_volume.to(found["elbo"].device)
-    return {k: v - volume if k in ("elbo", "reconstruction", "log_px") else v for k, v in found.items()}
-
-
-def _estimated(drawn: Draws) -> dict[str, Tensor]:
-    """`per_datum` from draws, in the units of x."""
-    log_w = in_float64(drawn.log_weights)[: 1 if drawn.quantized else None]
-    unseen = drawn.unseen.to(log_w.device)
-    agree = unseen & (log_w == log_w[0]).all(0)
-    return {
-        "elbo": log_w.mean(0),
-        "reconstruction": in_float64(drawn.log_likelihood).mean(0),
-        **{_kl(name): in_float64(drawn.log_q[name] - drawn.log_p[name]).mean(0) for name in drawn.z},
-        "elbo_mcse": torch.where(agree, math.nan, standard_error(log_w)),
-        **errors(log_w, unseen),
-        **reliability(log_w, not drawn.discrete_q),
-    }
-
-
-def _of_nothing(found: dict[str, Tensor], empty: Tensor) -> dict[str, Tensor]:
-    """Where nothing of x was observed, log p(x) is 0, and the gap, KL(q || p(z)), is minus the ELBO."""
-    known = dict.fromkeys(("log_px", "log_px_mcse", "log_px_bias", "pareto_k"), torch.zeros_like(found["elbo"]))
-    known |= {"kl_gap": -found["elbo"], "kl_gap_mcse": found["elbo_mcse"]}
-    return {name: torch.where(empty, value, found[name]) for name, value in known.items()}
-
-
-def summed(states: Enumerated, num_samples: int) -> dict[str, Tensor]:
-    """`per_datum` from all states of discrete latents, in the units of x, without an error."""
-    log_px, log_w = states.log_px, states.log_joint - states.log_guide
-    elbo, zero = states.mean(log_w), torch.zeros_like(log_px)
-    return {
-        "elbo": elbo,
-        "reconstruction": states.mean(states.log_likelihood),
-        **{_kl(name): states.mean(states.log_q[name] - states.log_p[name]) for name in states.log_q},
-        "log_px": log_px,
-        **dict.fromkeys(("elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse"), zero),
-        "kl_gap": log_px - elbo,
-        "ess": states.ess(num_samples),
-        "pareto_k": torch.full_like(log_px, math.nan),
-    }
-
-
-def _kl(site: str) -> str:
-    """The column of a site's KL; an underscore keeps it apart from the columns of the gap."""
-    return f"kl_{site}_" if site.rstrip("_") in ("gap", "gap_mcse") else f"kl_{site}"
-
-
-class _Moments:
-    """Running sums of posterior means over the data, of every latent unit."""
-
-    def __init__(self, z: Tensor) -> None:
-        self.n = 0
-        self.total, self.square, self.noise = torch.zeros(3, z[0, 0].numel(), dtype=torch.float64)
-
-    def add(self, z: Tensor) -> None:
-        """Add draws (S, n, *event)."""
-        z = in_float64(z.flatten(2) if z.dim() > 2 else z.unsqueeze(-1))
-        mean = z.mean(0).cpu()
-        if len(z) > 1:
-            self.noise += (z.var(0) / len(z)).sum(0).cpu()
-        self.n += len(mean)
-        self.total += mean.sum(0)
-        self.square += mean.square().sum(0)
-
-    def variance_of_means(self, num_samples: int) -> Tensor:
-        """Variance over the data, less what the finite number of draws adds; (units,), NaN for too few draws."""
-        mean = self.total / self.n
-        if num_samples < FEWEST:  # the noise of so few draws is as large as the variance
-            return torch.full_like(mean, math.nan)
-        variance: Tensor = self.square / self.n - mean.square() - self.noise / self.n
-        return variance.clamp_min(0)
 
 
 def _with_bits(table: pd.DataFrame, split: Split) -> pd.DataFrame:

@@ -18,13 +18,14 @@ from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.distributions.row import Row
 from ppl_vae.domain import Domain
-from ppl_vae.draws import Draws, by_datum, check_observed, chunks, replayed, score
+from ppl_vae.draws import Draws, by_datum, chunks, replayed, score
 from ppl_vae.evaluation.adaptive import check_method
 from ppl_vae.evaluation.imputation import Imputation
 from ppl_vae.evaluation.refit import refitted, smoothed
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.modelled import Modelled
+from ppl_vae.observed import check_observed
 from ppl_vae.precision import in_float64
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
@@ -67,8 +68,7 @@ def impute(
     program
         A `VAE`, a `Program`, or a module of your own with `.model` and `.guide`.
     x
-        Data, (n, *x_shape), or a `Split`, such as those of `data.from_frame` or `load(run).prepare`, where NaN is a
-        missing value.
+        Data, (n, *x_shape), or a `Split`, such as those of `data.from_frame`, where NaN is a missing value.
     *context
         What the data are conditioned on, each (n, ...).
     mask

@@ -156,7 +156,8 @@ def fit(
     Warns
     -----
     UserWarning
-        For ``"bf16"`` on a device that is not faster with it; for parameters that no gradient reached in the first
+        For ``"bf16"`` on a device that is not faster with it; for several processes whose threads are more than the
+        cores, or at most half of them; for parameters that no gradient reached in the first
         epoch, and for tensors that ask for a gradient, are used, and are not the program's: both stay as they are.
 
     Raises
@@ -192,7 +193,7 @@ def fit(
     """
     _check_call(program, callbacks, run, resume)
     goal, beta = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
-    processes, folder = Processes(), None if run is None else folder_path(run, "fit")
+    processes, folder = Processes.checked(), None if run is None else folder_path(run, "fit")
     here = chosen_device(processes.device(device))
     check_precision(program, precision, here)
     kept = (clip_norm, patience, checkpoint_every, seed, here, precision, encoder_steps)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
 
+from ppl_vae.group import Group
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.row_draws import RowDraws
 
-__all__ = ["Processes", "launched"]
+__all__ = ["Processes"]
 
-T = TypeVar("T")
+_WORK = "a training", "start all of them again, with resume=True (--resume) to go on from the last checkpoint"
 
 
-class Processes:
+class Processes(Group):
     """The processes of torch's initialized process group; this one alone where there is none.
 
     Every process has the same weights, optimizer and random states. It takes its rows of each batch, with the random
@@ -33,14 +33,15 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        there = distributed.is_available() and distributed.is_initialized()
-        self.rank, self.size = (distributed.get_rank(), distributed.get_world_size()) if there else (0, 1)
+        super().__init__(_WORK)
         self._total, self._rows, self._whole = 0, slice(None), self.size == 1
 
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes files and prints."""
-        return self.rank == 0
+    @classmethod
+    def checked(cls) -> Self:
+        """The processes, and a warning where their threads do not fit the cores."""
+        found = cls()
+        found.check_threads()
+        return found
 
     def device(self, name: str) -> str:
         """What ``"auto"`` is: of several processes on a machine each has a GPU of its own, by LOCAL_RANK."""
@@ -86,28 +87,9 @@ class Processes:
     def same_weights(self, program: Modelled) -> None:
         """Give every process the parameters and buffers of the first."""
         if self.size > 1:
-            with torch.no_grad(), _told(self.size):
+            with torch.no_grad(), self.told():
                 for _, tensor in (*program.named_parameters(), *program.named_buffers()):
                     distributed.broadcast(tensor.detach(), src=0)
-
-    def gathered(self, value: T) -> list[T]:
-        """The values of all processes, in order: plain ones, or tensors on the CPU."""
-        if self.size == 1:
-            return [value]
-        found: list[Any] = [None] * self.size
-        with _told(self.size):
-            distributed.all_gather_object(found, value)
-        return found
-
-    def of_first(self, value: T) -> T:
-        """The value of the first process."""
-        if self.size == 1:
-            return value
-        found: list[Any] = [value]
-        with _told(self.size):
-            distributed.broadcast_object_list(found, src=0)
-        first: T = found[0]
-        return first
 
     def sum_gradients(self, parameters: Iterable[Tensor], failed: bool = False) -> None:
         """Replace the gradients by their sums over all processes, by one message a dtype.
@@ -125,51 +107,18 @@ class Processes:
         for p in parameters:
             by_dtype.setdefault(p.dtype, []).append(p)
         for group in by_dtype.values():
-            if _summed(group, failed, self.size) and not failed:
+            if self._summed(group, failed) and not failed:
                 raise FloatingPointError("a loss in another process, which says more,")
 
-
-def _summed(parameters: Sequence[Tensor], failed: bool, size: int) -> bool:
-    """Sum gradients of one dtype; whether some process failed."""
-    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    said = own[0].new_tensor([failed, *(p.grad is not None for p in parameters)])
-    flat = torch.cat([said, *(gradient.flatten() for gradient in own)])
-    with _told(size):
-        distributed.all_reduce(flat)
-    some_failed, *there = flat[: len(said)].tolist()
-    sums = flat[len(said) :].split([gradient.numel() for gradient in own])
-    for parameter, found, reached in zip(parameters, sums, there, strict=True):
-        parameter.grad = found.view_as(parameter) if reached else None
-    return bool(some_failed)
-
-
-@contextmanager
-def _told(size: int) -> Iterator[None]:
-    """A scope in which a message that does not arrive is told in a sentence."""
-    try:
-        yield
-    except RuntimeError as error:
-        first = re.sub(r"^\[.*?\]\s*", "", str(error).strip().partition("\n")[0]).partition(". ")[0]
-        raise RuntimeError(
-            f"a training by {size} processes expects all of them to go on, got no answer from another one ({first}); "
-            "start all of them again, with resume=True (--resume) to go on from the last checkpoint"
-        ) from error
-
-
-@contextmanager
-def launched() -> Iterator[Processes]:
-    """A scope in the process group that `torchrun` asks for, if it started this process and there is none yet.
-
-    NCCL where there is a GPU for each process, else gloo.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ or distributed.is_initialized():
-        yield Processes()
-        return
-    on_gpus = torch.cuda.device_count() > 0
-    if on_gpus:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    distributed.init_process_group("nccl" if on_gpus else "gloo")
-    try:
-        yield Processes()
-    finally:
-        distributed.destroy_process_group()
+    def _summed(self, parameters: Sequence[Tensor], failed: bool) -> bool:
+        """Sum gradients of one dtype; whether some process failed."""
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        said = own[0].new_tensor([failed, *(p.grad is not None for p in parameters)])
+        flat = torch.cat([said, *(gradient.flatten() for gradient in own)])
+        with self.told():
+            distributed.all_reduce(flat)
+        some_failed, *there = flat[: len(said)].tolist()
+        sums = flat[len(said) :].split([gradient.numel() for gradient in own])
+        for parameter, found, reached in zip(parameters, sums, there, strict=True):
+            parameter.grad = found.view_as(parameter) if reached else None
+        return bool(some_failed)

@@ -34,13 +34,13 @@ LAYERS = {  # from the top
     "adaptive proposals": "adaptive",
     "unconstrained latents": "unconstrained",
     "draws from q": "draws",
-    "data plates": "find_plates",
+    "data plates": "find_plates observed",
     "data sets": "data",
     "casting of data": "casting",
     "splits, enumeration": "split enumeration summed",
     "traces, weights, calls": "traces importance calls checksums folded compiled replayed",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
-    "shared by all": "arguments files isolation latent_draws memory precision rows support tensors _torchvision",
+    "shared by all": "arguments files group isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]

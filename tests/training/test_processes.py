@@ -1,5 +1,6 @@
 """Two processes train as one does, by gloo; NCCL is not tried here."""
 
+import os
 import re
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from two_processes import CASES, digits, killed, trained
+from two_processes import CASES, EVALUATED, digits, evaluated, killed, trained
 
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.row_draws import RowDraws
@@ -70,6 +71,27 @@ def test_what_depends_on_a_batch_as_a_whole_is_refused(two):
     for found in two[0]:
         assert "buffers that each batch changes" in found["refused"]["batch norm"]
         assert "one that differs by" in found["refused"]["MMD"]
+
+
+@pytest.mark.own_seeds
+@pytest.mark.parametrize("case", EVALUATED)
+def test_two_processes_evaluate_as_one_does_to_the_bit(two, case):
+    alone = evaluated(case)
+    assert len(alone["table"]["elbo"]) == 41
+    for found in (process["evaluated"][case] for process in two[0]):
+        assert found["table"].keys() == alone["table"].keys()
+        for name, column in alone["table"].items():
+            torch.testing.assert_close(found["table"][name], column, rtol=0, atol=0, equal_nan=True)
+        assert {**found, "table": None} == {**alone, "table": None}
+
+
+@pytest.mark.own_seeds
+def test_an_evaluation_that_the_processes_would_not_agree_on_is_refused_in_both(two):
+    (noisy, outside), (too, told) = (process["not evaluated"] for process in two[0])
+    assert noisy == too
+    assert noisy.startswith("an evaluation by 2 processes expects a model that draws no random numbers")
+    assert "x in {0, 1}" in told
+    assert outside == f"an evaluation by 2 processes expects all of them to go on, but process 1 has ValueError: {told}"
 
 
 @pytest.mark.own_seeds
@@ -149,6 +171,25 @@ def test_one_process_has_all_rows_and_says_nothing_to_others():
     assert alone.gathered("a") == ["a"]
     assert alone.of_first("a") == "a"
     assert alone.device("auto") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "said"),
+    [(4, 8, "the other cores do nothing; set OMP_NUM_THREADS=4"), (8, 8, "wait for each other; set OMP_NUM_THREADS=4")],
+)
+def test_threads_that_do_not_fit_the_cores_are_told(monkeypatch, threads, cores, said):
+    several = Processes()
+    several.size, several.rank = 2, 0
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    if "nothing" in said:
+        several.check_threads()  # all cores are used
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads // 2)
+    with pytest.warns(UserWarning, match=said):
+        several.check_threads()
+    several.rank = 1  # once
+    several.check_threads()
 
 
 def test_a_batch_of_fewer_data_than_processes_is_refused():

@@ -13,7 +13,7 @@ import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ppl_vae import IAF, MLP, GaussianNoise, VampPrior, build, data, fit, objectives
+from ppl_vae import IAF, MLP, GaussianNoise, Program, VampPrior, build, data, evaluate, fit, objectives
 from ppl_vae.training.processes import Processes
 
 
@@ -64,6 +64,10 @@ CASES = {  # batches of 33: the rows of a batch are never the same number in bot
     "loader": (lambda: DataLoader(TensorDataset(x()), 33, shuffle=True), {}, {}),
     "stream": (lambda: DataLoader(Stream(x()), 33), {}, {}),
 }
+EVALUATED = {
+    "importance": ({}, {"seed": "any"}),
+    "adaptive": ({}, {"method": "adaptive", "seed": 3, "num_rounds": 1, "num_temperatures": 2}),
+}
 REFUSED = {
     "batch norm": ({"encoder": Normalized}, {}),
     "MMD": ({}, {"objective": objectives.InfoVAE()}),
@@ -87,6 +91,44 @@ def refusal(parts, settings):
     return ""
 
 
+def evaluated(name):
+    """The table of an evaluation, and what it says of all data; each process has some chunks of ten data."""
+    parts, settings = EVALUATED[name]
+    split = digits().validation
+    vae = build(digits(), latent_dim=3, seed=1, **parts)
+    rank = Processes().rank
+    if settings.get("seed") == "any":
+        settings = {**settings, "seed": rank}  # that of the first is used
+    found = evaluate(vae, split, num_samples=30, max_rows=300, progress=False, **settings)
+    table = found.per_datum.drop(columns=["method"], errors="ignore")
+    return {
+        "table": {column: torch.tensor(table[column].to_numpy(dtype=float)) for column in table},
+        "unit_variance": found.unit_variance,
+        "seed": found.seed,
+        "said": found.adaptation,
+    }
+
+
+class Noisy(Program):
+    """A model that draws random numbers of its own."""
+
+    def model(self, x):
+        torch.rand(())
+        return super().model(x)
+
+
+def not_evaluated():
+    """Why an evaluation is refused: of a noisy model, and of data that one process alone has."""
+    vae, x = build(digits(), latent_dim=3, seed=1), digits().validation.drawn().x
+    said = []
+    for program, given in ((Noisy(vae.model, vae.guide, vae), x), (vae, torch.cat([x[:10], x[10:20] + 0.5]))):
+        try:
+            evaluate(program, given, num_samples=30, max_rows=300, seed=0, progress=False)
+        except (ValueError, RuntimeError) as error:
+            said.append(str(error))
+    return said
+
+
 def killed(state):
     """A callback after which the second process is killed, in mid-epoch."""
     if state.epoch == 1 and Processes().rank == 1:
@@ -99,6 +141,8 @@ def main(folder):
     torch.manual_seed(rank)  # whatever the state of the caller is
     found = {name: trained(*case) for name, case in CASES.items()}
     found["refused"] = {name: refusal(*case) for name, case in REFUSED.items()}
+    found["evaluated"] = {name: evaluated(name) for name in EVALUATED}
+    found["not evaluated"] = not_evaluated()
     run = {"run": folder / "resumed"}
     trained(digits, {}, {}, epochs=1, **run)
     found["resumed"] = trained(digits, {}, {}, epochs=2, resume=True, **run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from jsonargparse import Namespace
 
 import ppl_vae
@@ -29,6 +31,15 @@ def _evaluate(options: Namespace) -> None:
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
         each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
         result = ppl_vae.evaluate(vae, split, method=options.method, **settings)
+    """Evaluate on a split, and write `evaluation.json`; under `torchrun` in several processes, of which one writes."""
+    from ppl_vae.group import launched
+
+    with launched() as first, locked_run(options, "evaluate") if first else nullcontext():
+        run, vae, split = opened(options)
+        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows", "method")}
+        result = ppl_vae.evaluate(vae, split, **settings)
+        if not first:
+            return
         result.save(run.path / "evaluation.json")
         wrote = [run.path / "evaluation.json"]
         if each is not None:

@@ -119,10 +119,10 @@ def _pyros_own(base: Any) -> Collection[str]:
 
 def _train(options: Namespace) -> None:
     """Load, build, fit; under `torchrun` in several processes, of which the first prints and writes."""
-    from ppl_vae.training.processes import launched
+    from ppl_vae.group import launched
 
-    with launched() as processes, nullcontext() if processes.first else redirect_stdout(StringIO()):
-        _fitted(options, first=processes.first)
+    with launched() as first, nullcontext() if first else redirect_stdout(StringIO()):
+        _fitted(options, first=first)
 
 
 def _fitted(options: Namespace, *, first: bool) -> None:

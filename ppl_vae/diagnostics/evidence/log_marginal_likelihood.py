@@ -22,8 +22,9 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import chunks, draws
 from ppl_vae.enumeration import enumerate_latents
+from ppl_vae.evaluation.by_q import per_datum, summed
 from ppl_vae.evaluation.estimates import errors, reliability
-from ppl_vae.evaluation.evaluate import evaluate, per_datum, summed
+from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.find_plates import find_plates
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled

@@ -10,9 +10,10 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.model.simulate import simulated
-from ppl_vae.draws import check_observed, chunks, draws
+from ppl_vae.draws import chunks, draws
 from ppl_vae.memory import rows_at_once
 from ppl_vae.modelled import Modelled
+from ppl_vae.observed import check_observed
 from ppl_vae.split import Split
 
 __all__ = ["Realized", "Replicates", "from_guide", "from_prior"]

@@ -21,7 +21,7 @@ from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_columns
 from ppl_vae.draws import Draws, by_datum, draws
-from ppl_vae.evaluation.evaluate import per_datum
+from ppl_vae.evaluation.by_q import per_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
@@ -102,7 +102,7 @@ def to_arviz(
         volume = split.log_volume
         parts: list[dict[str, dict[str, Tensor]]] = []
         with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
-            settings = {"num_predictive": num_predictive, "max_rows": max_rows}
+            settings: dict[str, Any] = {"num_predictive": num_predictive, "max_rows": max_rows}
             source = refined_draws if refined else draws
             for rows, drawn, *equal in source(program, split, num_samples, **settings):
                 _check_densities(drawn)
