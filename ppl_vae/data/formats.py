@@ -76,6 +76,10 @@ class Text(Format):
             frame = pd.read_csv(path, sep=apart, header=0 if named else None, encoding="utf-8-sig")
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
+        if named and (twice := [name for name in dict.fromkeys(cells) if name and cells.count(name) > 1]):
+            raise ValueError(  # pandas would rename it
+                f"expected {path} to hold columns of different names, got {twice[0]!r} twice; rename one"
+            )
         return frame.apply(_with_dates)
 
     def write(self, path: Path, made: Made, source: Path) -> str:

@@ -90,7 +90,7 @@ class _Counts(Likelihood):
 
     def standardize(self, x: Tensor) -> Tensor:
         """log(1 + x)."""
-        return x.log1p()
+        return x.clamp_min(0).log1p()  # finite for what is no count, and refused where it is scored
 
     def settings(self) -> str:
         """What `formula` adds."""
@@ -291,7 +291,7 @@ class Multinomial(Rowwise):
 
     def standardize(self, x: Tensor) -> Tensor:
         """log(1 + x)."""
-        return x.log1p()
+        return x.clamp_min(0).log1p()  # finite for what is no count, and refused where it is scored
 
 
 def _total(x: Tensor | None, mask: Tensor | bool, typical: Tensor, dims: int) -> Tensor:

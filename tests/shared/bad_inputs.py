@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse
 import torch
 import xarray as xr
+from bad_data import damaged_files, likelihoods_of_other_data
 from good_calls import (
     FRAME,
     GOOD,
@@ -1204,4 +1205,11 @@ def _of(value: Any) -> Any:
     return value.make() if isinstance(value, Made) else value
 
 
-BAD = [*changed_defaults(), *calls_that_do_not_fit(), *programs_and_data(), *bad_arrays(), *by_hand()]
+BAD = [
+    *changed_defaults(),
+    *calls_that_do_not_fit(),
+    *programs_and_data(),
+    *bad_arrays(),
+    *by_hand(),
+    *(Bad(*each) for each in (*damaged_files(), *likelihoods_of_other_data())),
+]
