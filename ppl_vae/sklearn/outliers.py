@@ -47,9 +47,9 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         Dimension of the code; it may exceed that of X.
     contamination : float, default=0.1
         Share of the rows of `fit` whose log p(x) lies below `offset_`, above 0 and at most 0.5.
-    trim : float, default=0.0
-        Share of the rows of `fit` that the VAE is not trained on, at most 0.5: for an X that may have outliers, which a
-        VAE of all rows learns as well. Above 0 it is trained up to four times, see Notes; 0.25 is a usual share.
+    trim : float, default=0.25
+        Share of the rows of `fit` that the VAE is not trained on, at most 0.5, as it would learn outliers as well; it
+        is trained up to four times, see Notes. Give 0.0 if all rows of `fit` are normal (novelty detection).
     prior : class or functools.partial, default=StandardNormal
         p(z), of `ppl_vae.priors`: `GaussianMixture`, `VampPrior`, `FlowPrior`.
     posterior : class or functools.partial, default=DiagonalNormal
@@ -59,8 +59,9 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         `Gaussian` with a learned scale for each column, for real X.
     net : class or functools.partial, default=MLP
         Network of encoder and decoder, of `ppl_vae.nets`, for flat x.
-    hidden_dims : sequence of int, default=(256,)
-        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map if empty.
+    hidden_dims : sequence of int, default=()
+        Widths of the encoder's hidden layers, and in reverse order of the decoder's; a linear map, factor analysis, if
+        empty. Give (64,), say, for thousands of rows.
     activation : str, default="relu"
         Function after each hidden layer: ``"relu"``, ``"elu"``, ``"gelu"``, ``"silu"``, ``"softplus"`` or ``"tanh"``.
     objective : Pyro ELBO or class of one, default=Trace_ELBO
@@ -69,7 +70,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         Passes over X.
     batch_size : int, default=128
         Rows per step.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=1e-2
         Step size of Adam.
     patience : int, default=None
         Number of epochs without a better ELBO on the rows held out after which training stops.
@@ -134,25 +135,24 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
 
     With `trim` it is first trained on all rows; then those with the lowest log p(x) are left out, and it is trained
     anew, from the same start, until the rows left out no longer change, three times at most: the concentration steps of
-    fast MCD (Rousseeuw & Van Driessen 1999). `vae_`, `columns_` and `history_` are those of the last training.
-    `offset_` is a quantile over all rows of `fit` in any case.
-
-    A density is high where many rows were, and may be high on rows that look like none of them (Nalisnick et al.): low
-    log p(x) is one notion of an outlier.
+    fast MCD (Rousseeuw & Van Driessen 1999), which usually keeps three quarters (Hubert et al. 2018). `vae_`,
+    `columns_` and `history_` are those of the last training. `offset_` is a quantile over all rows of `fit` in any
+    case.
 
     log p(x) uses the same random numbers for every row by `torch.vmap`: custom components must not branch on values.
 
     References
     ----------
-    Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Rousseeuw & Van Driessen 1999, doi:10.1080/00401706.1999.10485670
-    (`trim`); Geweke 1989, doi:10.2307/1913710 (draws around the mode); Veach & Guibas 1995, doi:10.1145/218380.218498
-    (their mixture with q's); Nalisnick et al. 2019, arXiv:1810.09136.
+    Vehtari et al. 2024, arXiv:1507.02646 (k-hat); Rousseeuw & Van Driessen 1999, doi:10.1080/00401706.1999.10485670 and
+    Hubert, Debruyne & Rousseeuw 2018, arXiv:1709.07045 (`trim`); Geweke 1989, doi:10.2307/1913710 (draws around the
+    mode); Veach & Guibas 1995, doi:10.1145/218380.218498 (their mixture with q's); Nalisnick et al. 2019,
+    arXiv:1810.09136 (a density may be high on rows that look like none of `fit`).
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
     >>> X = load_iris().data
-    >>> detector = OutlierDetector(hidden_dims=(32,), learning_rate=0.01, random_state=0).fit(X)
+    >>> detector = OutlierDetector(random_state=0).fit(X)
     >>> int(detector.labels_.sum() + detector.not_judged_.sum())  # 10 % of the 150
     15
     """
@@ -166,17 +166,17 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         n_components: int = 2,
         *,
         contamination: float = 0.1,
-        trim: float = 0.0,
+        trim: float = 0.25,
         prior: Factory = StandardNormal,
         posterior: Factory = DiagonalNormal,
         likelihood: Factory | None = None,
         net: Factory = MLP,
-        hidden_dims: Sequence[int] = (256,),
+        hidden_dims: Sequence[int] = (),
         activation: str = "relu",
         objective: ELBO | type[ELBO] = Trace_ELBO,
         epochs: int = 100,
         batch_size: int = 128,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 1e-2,
         patience: int | None = None,
         validation_fraction: float = 0.0,
         num_samples: int = 1000,

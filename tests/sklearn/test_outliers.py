@@ -30,7 +30,7 @@ def test_scikit_learns_checks(estimator, check):
 @pytest.fixture(scope="module")
 def detector():
     """With linear networks: its density is a normal one."""
-    return OutlierDetector(2, hidden_dims=(), epochs=60, learning_rate=0.02, random_state=0).fit(IRIS)
+    return OutlierDetector(2, trim=0.0, epochs=60, learning_rate=0.02, random_state=0).fit(IRIS)
 
 
 def test_log_px_is_the_exact_density_of_a_linear_model(detector):
@@ -76,7 +76,7 @@ def test_all_that_is_known_of_a_row_in_one_frame(detector):
 
 
 def test_draws_around_the_mode_let_more_rows_be_judged():
-    detector = OutlierDetector(hidden_dims=(16,), epochs=20, learning_rate=0.01, num_samples=200, random_state=0)
+    detector = OutlierDetector(trim=0.0, hidden_dims=(16,), epochs=20, num_samples=200, random_state=0)
     detector.fit(IRIS)
     q = psis(rowwise.log_weights(detector.vae_, detector.columns_.split(IRIS), 200, detector._seed))[1].numpy()
     assert (q > detector.good_k_).sum() > 2 * (detector.pareto_k(IRIS) > detector.good_k_).sum()
@@ -88,8 +88,7 @@ def test_planted_outliers_are_found():
     X = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 5)) + 0.1 * rng.normal(size=(200, 5))
     planted = np.arange(200) < 10
     X[planted] = rng.permuted(X, axis=0)[planted] * [1, 1, -1, 1, 1]
-    detector = OutlierDetector(contamination=0.05, hidden_dims=(), epochs=60, learning_rate=0.02, random_state=0)
-    detector.fit(X * [1, 10, 100, 1e3, 1e-3] + 7)
+    detector = OutlierDetector(contamination=0.05, random_state=0).fit(X * [1, 10, 100, 1e3, 1e-3] + 7)
     assert roc_auc_score(planted, detector.decision_scores_) > 0.9
     assert roc_auc_score(planted, -detector.log_px(X * [1, 10, 100, 1e3, 1e-3] + 7)) > 0.9
 
@@ -100,7 +99,7 @@ def test_trimmed_rows_are_those_that_were_least_likely():
     X = rng.normal(size=(200, 6))
     planted = np.arange(200) < 28
     X[planted, 3:] += 5 * rng.choice([-1, 1], size=(28, 1))
-    settings = {"hidden_dims": (), "epochs": 40, "learning_rate": 0.1, "num_samples": 50, "random_state": 0}
+    settings = {"epochs": 40, "learning_rate": 0.1, "num_samples": 50, "random_state": 0}
     first, again = (OutlierDetector(1, contamination=0.1, trim=t, **settings).fit(X) for t in (0.0, 0.25))
     plain, trimmed = (roc_auc_score(planted, -one.log_px(X)) for one in (first, again))
     assert plain < 0.995
