@@ -27,6 +27,9 @@ TINY = {
     "--latent-dim 4 --work work --figure figure.png --out out.json",
     "better_q.py": "--data digits --choices STL 'then 1 of q, w' splines --epochs 1 --train 50 --validation 20 "
     "--take 4 --latent-dim 3 --hidden-dim 8 --num-samples 100 --cache cache --figure figure.png --out out.json",
+    "ranking.py": "--data digits --epochs 1 --train 50 --validation 20 --take 6 --latent-dim 3 --hidden-dim 8 "
+    "--num-steps 2 --num-samples 30 60 --adaptive-samples 100 --annealed 3 --num-temperatures 5 --cache cache "
+    "--figure figure.png --out out.json",
     "where_q_fails.py": "--data digits --epochs 1 --train 60 --take 6 --num-samples 100 --figure figure.png "
     "--out out.json",
     "swap_likelihoods.py": "--epochs 1 --take 40 --num-samples 30 --hidden-dim 16 --latent-dim 3 --device cpu "
@@ -77,6 +80,19 @@ def better_q(found, printed):
         low, high = row["kl_gap_interval"]
         assert low <= row["kl_gap"] <= high
     assert len(list(Path("cache").iterdir())) == 4
+
+
+def ranking(found, printed):
+    plain = ["importance, S = 30", "importance, S = 60"]
+    assert list(found["differences"]) == [*plain, "adaptive"]
+    assert list(found["differences_of_the_annealed"]) == [*plain, "adaptive", "annealing"]
+    assert found["images"] == {"train": 50, "test": 6, "annealed": 3}
+    for by, row in found["differences"].items():
+        assert row["nats"] == pytest.approx(found["nll"]["an epoch more"][by] - found["nll"]["q refined"][by])
+        assert row["se"] > 0
+    assert json.dumps(found["differences"]["adaptive"]["nats"]) in printed
+    assert len(list(Path("cache").iterdir())) == 2 + 2 * 4
+    assert Path("figure.png").stat().st_size > 0
 
 
 def where_q_fails(found, printed):
