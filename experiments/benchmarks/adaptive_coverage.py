@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Callable[[int], Known], dict[str, int]]] = {
     "annealed: PCA, 40 latents, scale 0.5": (partial(PCA, scale=0.5), FEW),
     "annealed: factor analysis, 20 latents": (
         partial(linear, latent_dim=20, dim=30, noise=None, scale=0.4, full=False),
-        FEW,
+        FEW | {"num_temperatures": 300},
     ),
 }
 
