@@ -8,7 +8,7 @@ each in nats per image: the NLL; how much higher it is than the adaptive one, wi
 difference; the share of images whose k-hat is good or whose number is believed; seconds on the CPU, and evaluations of
 log p(x, z). A gradient counts as three evaluations.
 
-Trained models and the numbers of each 250 images are kept in `--work`, so that the command goes on where it was
+Trained models and the numbers of each 100 images are kept in `--work`, so that the command goes on where it was
 stopped, and several processes may each take one model first.
 
     python experiments/believable.py --data-dir DIR --work work --figure believable.png --out believable.json
@@ -39,7 +39,7 @@ from ppl_vae import (
     VampPrior,
 )
 
-PART = 250  # images whose numbers are kept together
+PART = 100  # images whose numbers are kept together
 MANY = 1000  # draws above which `--few` images are enough
 MODELS: dict[str, dict] = {
     "StandardNormal": {},
@@ -49,6 +49,7 @@ MODELS: dict[str, dict] = {
     "FullRankNormal": {"posterior": FullRankNormal},
     "two levels": {"latent_dim": [10, 40]},
 }
+RATES = {"FullRankNormal": 1e-3}  # highest learning rates of those whose training diverges at `--peak`
 LIKELIHOODS = {each.__name__: each for each in (Bernoulli, DiscretizedLogistic, Gaussian)}
 
 
@@ -129,7 +130,7 @@ def trained(name: str, data: ppl_vae.data.Data, args: argparse.Namespace) -> ppl
         batch_size=100,
         objective=ppl_vae.objectives.TraceMeanField_ELBO,
         beta=ppl_vae.objectives.Linear(epochs=max(1, args.epochs // 5)),
-        schedule=ppl_vae.OneCycle(peak=args.peak),
+        schedule=ppl_vae.OneCycle(peak=RATES.get(name, args.peak)),
         seed=args.seed,
         run=args.work / file_name(name),
         resume=True,
