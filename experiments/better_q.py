@@ -53,6 +53,9 @@ def choices(epochs: int) -> dict[str, dict]:
         f"then {more} of q, STL": {"then": {"epochs": more, "objective": objectives.STL()}},
         "then refined, 5 steps": {"refined": {"num_steps": 5, "learning_rate": 0.05}},
         "then refined, 20 steps": {"refined": {"num_steps": 20, "learning_rate": 0.05}},
+        "then refined, 20 steps of 16 draws": {
+            "refined": {"num_steps": 20, "num_particles": 16, "learning_rate": 0.05}
+        },
         f"then refined, 5 steps, {more} of q": {"refined": {"num_steps": 5}, "then": {"epochs": more}},
         f"then {more} of q, wake-sleep": {"then": {"epochs": more, "objective": objectives.WakeSleep()}},
     }
