@@ -38,9 +38,11 @@ autodoc_typehints = "none"  # the docstrings give types in words
 numpydoc_show_class_members = False
 default_role = "code"  # `name` in a docstring
 
-NOTEBOOKS.mkdir(exist_ok=True)
-for notebook in sorted((HERE.parent / "experiments").glob("*.ipynb")):
-    shutil.copyfile(notebook, NOTEBOOKS / notebook.name)
+shutil.rmtree(NOTEBOOKS, ignore_errors=True)
+for notebook in sorted((HERE.parent / "experiments").rglob("*.ipynb")):
+    copy = NOTEBOOKS / notebook.relative_to(HERE.parent / "experiments")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(notebook.read_text().replace("](../../docs/", "](../../"))
 
 MODULES = {
     "priors": "Priors",
@@ -109,8 +111,14 @@ def formula(self: Any, node: nodes.Node) -> None:
     raise nodes.SkipNode
 
 
+def to_copies(app: Sphinx, name: str, source: list[str]) -> None:
+    """Lead from a page to the copy of a notebook below this folder, where the page names the file in the repository."""
+    source[0] = re.sub(r"\]\(\.\./experiments/([\w/]+\.ipynb)", r"](/notebooks/\1", source[0])
+
+
 def setup(app: Sphinx) -> None:
     """Write the reference, and read docstrings as they are meant."""
     write_reference()
+    app.connect("source-read", to_copies)
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-docstring", escape, priority=400)  # before numpydoc

@@ -71,5 +71,21 @@ def test_it_is_stored_with_outputs(file):
     assert not [text for text in texts if re.search(r"/(home|root|Users|tmp|work)/|site-packages", text)]
 
 
+def test_each_tells_its_place_and_leads_to_the_next():
+    assert [int(name[:2]) for name in NAMES] == list(range(1, 11))
+    for file, following in zip(STORY, [*STORY[1:], None], strict=True):
+        cells = nbformat.read(file, as_version=4).cells
+        assert cells[0].source.startswith(f"# {int(file.stem[:2])}. ")
+        assert "## Summary" in cells[-1].source
+        assert following is None or f"]({following.name})" in cells[-1].source
+
+
+@pytest.mark.parametrize("file", STORY, ids=NAMES)
+def test_its_links_lead_somewhere(file):
+    for cell in nbformat.read(file, as_version=4).cells:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", cell.source):
+            assert (file.parent / target).exists(), target
+
+
 def outputs(notebook):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
