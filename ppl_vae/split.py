@@ -52,6 +52,8 @@ class Split:
     factors
         Known generative factors, or true coordinates on a manifold, (n, F), named in order by
         `provenance["factors"]`; `None` if unknown. For scores only: no model is given them.
+    classes
+        Names of the labels 0, 1, ...; `None` if unknown. For plots only: no part of the identity.
 
     Arrays of numpy and tables of pandas become tensors of the same values, see `tensors.as_tensor`.
 
@@ -73,6 +75,7 @@ class Split:
     pending: tuple[Callable[[Tensor], Tensor], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     factors: Tensor | None = None
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         stored = isinstance(self.x, Rows)

@@ -73,7 +73,7 @@ class Data:
                     f"{role} and {tuple(self.train.x.shape)} for train; give all splits data of one shape"
                 )
             said = {**self.provenance, "split": role}
-            object.__setattr__(self, role, replace(split, domain=self.domain, provenance=said))
+            object.__setattr__(self, role, replace(split, domain=self.domain, provenance=said, classes=self.classes))
 
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(split)) for split in self.splits.values())

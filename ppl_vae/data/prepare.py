@@ -68,7 +68,8 @@ def prepared(
     for record in provenance.get("transforms", []):
         split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"]))
     said = {k: v for k, v in provenance.items() if k not in ("split", "sizes", "sha256", "md5", "path")}
-    split = replace(split.fixed(seed), domain=Domain(**recipe["domain"]), provenance=said)
+    classes = tuple(said.get("classes") or ()) or None
+    split = replace(split.fixed(seed), domain=Domain(**recipe["domain"]), provenance=said, classes=classes)
     _check(split, recipe)
     return split
 

@@ -174,7 +174,7 @@ const PANELS = {
         });
         tiles.append(html("div", {}, ...both));
       }
-      host.append(tiles, html("p", { class: "note" }, "Each datum above its reconstruction E[x | z], for one draw z from q(z | x). Hatched pixels are missing."));
+      host.append(tiles, html("p", { class: "note" }, "Each datum above its reconstruction E[x | z], for one draw z from q(z | x)." + (data.gaps ? " Hatched pixels are missing." : "")));
       return;
     }
     const pairs = html("div", { class: "row scroll", tabindex: 0, role: "region", "aria-label": `Reconstructions of ${run.name}` });

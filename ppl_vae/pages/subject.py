@@ -137,6 +137,7 @@ def _data(subject: Subject, some: Split, looks: Looks, num: int, seed: int) -> d
         **numbers,
         "shown": chosen.tolist(),
         "x": looks.shown(raw(vae, few)),
+        "gaps": not bool(few.observed.all()),
         "x_hat": looks.shown(x_hat),
     }
 
@@ -149,6 +150,6 @@ def _labels(split: Split) -> dict[str, Any] | None:
     distinct = np.unique(values[np.isfinite(values)])
     if len(distinct) > _MOST_LABELS or (distinct != distinct.round()).any():
         return {"values": plain(values)}
-    classes = split.provenance.get("classes")
+    classes = split.classes
     names = [str(classes[int(v)]) if classes and 0 <= v < len(classes) else f"{v:g}" for v in distinct]
     return {"names": names, "codes": torch.from_numpy(np.searchsorted(distinct, values)).tolist()}

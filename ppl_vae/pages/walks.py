@@ -133,7 +133,7 @@ def _contexts(vae: VAE, split: Split) -> tuple[list[Tensor], list[str]]:
     _, first = flat.unique(dim=0, return_inverse=True)
     rows = [int((first == i).nonzero()[0, 0]) for i in range(min(MOST_CONTEXTS, int(first.max()) + 1))]
     one_hot = bool(((flat == 0) | (flat == 1)).all() and (flat.sum(1) == 1).all())
-    classes = split.provenance.get("classes")
+    classes = split.classes
     if one_hot:
         rows = sorted(rows, key=lambda row: int(flat[row].argmax()))
         codes = [int(flat[row].argmax()) for row in rows]

@@ -29,6 +29,12 @@ _BOUNDS = {"nll": ", an upper bound", "bits_per_dim": ", an upper bound", "kl_ga
 """What is added where log p(x) is not believed for all data."""
 
 
+_OTHER_KL = (
+    "Verdict and diagnostics give the median of the KL from q(z | x) to p(z | x) over the data where it can be told, "
+    "and the mean KL to the prior of other draws of z: both differ from the means in this table."
+)
+
+
 def said(text: str) -> str:
     """A sentence as HTML: what is between backticks as code, between double stars strong."""
     shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
@@ -95,7 +101,10 @@ def numbers(subject: Subject) -> str:
         if not math.isnan(mean)
     ]
     caption = f"{subject.name}: means over {len(result.per_datum)} data and their standard errors over the data"
-    return table(caption, ["", "mean ± error", "unit", "what it is"], rows) + f"<p>{escape(_believed(result))}</p>"
+    said = f"<p>{escape(_believed(result))}</p>"
+    if subject.found is not None:
+        said += f"<p>{_OTHER_KL}</p>"
+    return table(caption, ["", "mean ± error", "unit", "what it is"], rows) + said
 
 
 def _believed(result: Evaluation) -> str:

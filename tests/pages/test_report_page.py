@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from ppl_vae import priors
 from ppl_vae.cli.main import main
 from ppl_vae.pages.latents import Tempered, prior_draws
 from ppl_vae.pages.mathml import mathml
+from ppl_vae.pages.subject import _labels
 from ppl_vae.pages.values import Looks, plain
 
 
@@ -36,6 +38,23 @@ def test_a_page_says_the_verdict_first_and_what_each_diagnostic_cannot_see(page_
     assert "ppl-vae report RUN --full</code> asks: Do chains of HMC from prior and q agree?</p>" in text
     assert len(text) < 15e6
     assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+
+
+def test_labels_have_the_names_of_their_classes():
+    x, names = torch.zeros(30, 4), ["cat", "dog", "fox"] * 10
+    test = ppl_vae.data.from_arrays(x, names).test
+    assert test.classes == ("cat", "dog", "fox")
+    assert replace(test, classes=None).identity == test.identity
+    assert test[:2].to("cpu").fixed().classes == test.classes
+    assert set(_labels(test)["names"]) <= set(test.classes)
+    unnamed = _labels(replace(test, classes=None))["names"]
+    assert unnamed == [str(test.classes.index(name)) for name in _labels(test)["names"]]
+
+
+def test_a_page_speaks_of_missing_pixels_where_there_are_some_and_says_why_two_kls_differ(page_of):
+    assert not values(page_of("plane"))["runs"][0]["data"]["gaps"]
+    assert "both differ from the means in this table" in page_of("plane").read_text(encoding="utf-8")
+    assert "both differ from the means" not in page_of("autoencoder").read_text(encoding="utf-8")
 
 
 def test_the_numbers_are_those_of_evaluate(page_of, runs):
@@ -200,9 +219,7 @@ def test_mathml_of_every_part():
 
 
 def test_many_labels_are_values(runs):
-    from ppl_vae.pages.subject import _labels
-
-    split = SimpleNamespace(y=torch.linspace(0, 1, 50), provenance={})
+    split = SimpleNamespace(y=torch.linspace(0, 1, 50), classes=None)
     assert len(_labels(split)["values"]) == 50
     split.y = torch.tensor([3, 1, 3])
     assert _labels(split) == {"names": ["1", "3"], "codes": [1, 0, 1]}
