@@ -257,7 +257,7 @@ def test_stored_tables_can_be_built(file):
     assert len(set(table.reference_of.values())) == len({cell.settings["data"] for cell in table.cells})
 
 
-SMALL = {"take": 12, "epochs": 1, "batch_size": 12, "data": "digits", "latent_dim": 2, "num_components": 3}
+SMALL = {"take": 12, "epochs": 1, "batch_size": 6, "data": "digits", "latent_dim": 2, "num_components": 3}
 SMALL |= {"per_step": 2, "hidden_dims": [4]}
 
 
