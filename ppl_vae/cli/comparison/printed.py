@@ -36,9 +36,9 @@ def notes(cells: pd.DataFrame) -> str:
     said = [
         "NLL is -log p(x) of the test data in nats per datum, ± its standard error over the data; sd is that over the "
         "seeds. A difference is that of the NLL from the reference on the same data, paired by datum and seed, ± its "
-        "standard error over the data, and how many of these it is. The gap is the KL from q(z | x) to p(z | x). "
-        f"Believed is the share of the data whose log p(x) is reliable; where it is below {MANY:.0%}, ≤ says that the "
-        "NLL is an upper bound, and a difference may come from q."
+        "standard error over the data; then how many of these it is, and its sd over the seeds. The gap is the KL from "
+        "q(z | x) to p(z | x). Believed is the share of the data whose log p(x) is reliable; where it is below "
+        f"{MANY:.0%}, ≤ says that the NLL is an upper bound, and a difference may come from q."
     ]
     if any(cells["seeds"].eq(1)):
         said.append("With one seed nothing is known of the spread over seeds.")
@@ -55,6 +55,7 @@ def _row(cell: Cell, found: Any, sources: list[str]) -> dict[str, str]:
         "sd": _number(value, "nll_sd"),
         "difference": _with_error(value, "difference", "+.2f"),
         "in se": _in_se(value),
+        "its sd": _number(value, "difference_sd"),
         "-ELBO": _number(value, "negative_elbo"),
         "gap": _number(value, "kl_gap"),
         "believed": _number(value, "believed", ".0%"),
