@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--likelihood", default="Bernoulli", choices=LIKELIHOODS)
     parser.add_argument("--models", nargs="+", default=["StandardNormal", "VampPrior"], choices=MODELS)
     parser.add_argument("--latent-dim", type=int, default=40, help="of all but the two levels, of 10 and 40")
-    parser.add_argument("--hidden-dim", type=int, default=300, help="width of the two gated layers of each network")
+    parser.add_argument("--hidden-dim", type=int, help="width of the two gated layers of each network (300)")
     parser.add_argument("--num-components", type=int, default=500, help="pseudo-inputs of the VampPrior")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
@@ -118,7 +118,8 @@ def of_model(name: str, data: ppl_vae.data.Data, args: argparse.Namespace) -> di
 
 
 def trained(name: str, data: ppl_vae.data.Data, args: argparse.Namespace) -> ppl_vae.VAE:
-    net, changed = partial(GatedMLP, hidden_dims=[args.hidden_dim] * 2), dict(MODELS[name])
+    net = partial(GatedMLP, hidden_dims=[args.hidden_dim] * 2) if args.hidden_dim else GatedMLP
+    changed = dict(MODELS[name])
     if name == "VampPrior":
         changed["prior"] = partial(VampPrior, num_components=args.num_components)
     given = {"latent_dim": args.latent_dim, "likelihood": LIKELIHOODS[args.likelihood]} | changed
