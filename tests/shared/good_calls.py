@@ -58,9 +58,15 @@ class Made(NamedTuple):
     make: Callable[[], Any]
 
 
+def named(module: Any) -> list[str]:
+    """What `dir` lists: the package keeps its `__all__` in the stub."""
+    return [name for name in dir(module) if not name.startswith("_")]
+
+
 def public() -> dict[str, Any]:
     """Every public class and function by its full name."""
-    found = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in module.__all__}
+    offered = {module: getattr(module, "__all__", None) or named(module) for module in MODULES}
+    found = {f"{module.__name__}.{name}": getattr(module, name) for module, names in offered.items() for name in names}
     return {name: value for name, value in found.items() if callable(value)} | leaves()
 
 
