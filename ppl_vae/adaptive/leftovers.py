@@ -13,7 +13,7 @@ from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.student import Defensive
 from ppl_vae.captured import Function
 from ppl_vae.precision import in_float64
-from ppl_vae.unconstrained import LogJoint, Settings, Tempered, anneal, schedule, with_gradients
+from ppl_vae.unconstrained import LogJoint, Settings, Tempered, anneal, num_pilot, schedule, with_gradients
 
 __all__ = ["NUM_CHAINS", "annealed", "cost"]
 
@@ -60,4 +60,5 @@ def annealed(density: Density, rows: Tensor, proposal: Defensive, num_temperatur
 
 def cost(num_temperatures: int) -> int:
     """Evaluations of log p(x, u) that `annealed` spends on a datum: a gradient a leapfrog step, one at the start."""
-    return GRADIENT * (NUM_CHAINS + _PILOTS) * (num_temperatures * _STEPS + 1)
+    run, pilot = NUM_CHAINS * (num_temperatures * _STEPS + 1), _PILOTS * (num_pilot(num_temperatures) * _STEPS + 1)
+    return GRADIENT * (run + pilot)

@@ -1,6 +1,6 @@
 """log p(x, z) of unconstrained latents: the density, transitions of HMC, and annealing from the prior or q."""
 
-from ppl_vae.unconstrained.annealing import Path, Settings, Tempered, anneal, schedule
+from ppl_vae.unconstrained.annealing import Path, Settings, Tempered, anneal, num_pilot, schedule
 from ppl_vae.unconstrained.hmc_kernel import Info, LogDensity, State, init, transition
 from ppl_vae.unconstrained.log_joint import LogDensities, LogJoint, bijection, gradient, log_joints, with_gradients
 
@@ -18,6 +18,7 @@ __all__ = [
     "gradient",
     "init",
     "log_joints",
+    "num_pilot",
     "schedule",
     "transition",
     "with_gradients",

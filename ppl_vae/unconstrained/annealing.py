@@ -17,7 +17,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.unconstrained.hmc_kernel import LogDensity, State, init, transition
 from ppl_vae.unconstrained.log_joint import LogJoint
 
-__all__ = ["Path", "Settings", "Tempered", "anneal", "schedule"]
+__all__ = ["Path", "Settings", "Tempered", "anneal", "num_pilot", "schedule"]
 
 TARGET = 0.8  # target acceptance rate of the pilot run
 FIRST = 0.3  # its initial step size, in standard deviations of f_0
@@ -93,25 +93,45 @@ class Settings:
 
     @classmethod
     def tuned(cls, path: Tempered, betas: list[float], num_chains: int, num_steps: int, bar: tqdm) -> Settings:
-        """Settings from a pilot run with separate chains: adapting to the chains themselves would bias the weights."""
+        """Settings from a pilot run with separate chains: adapting to the chains themselves would bias the weights.
+
+        It has a quarter of the temperatures, at least 100 where there are so many; between them step sizes are
+        interpolated geometrically.
+        """
         many = [path.draws(num_chains) for _ in range(math.ceil(100 / num_chains))]
         inverse_mass = torch.cat(many).var(0).clamp_min(1e-10)
         log_step = torch.full_like(inverse_mass[:, 0], math.log(FIRST))
         used = [log_step]
         state = init(path.at(betas[0]), path.draws(num_chains))
-        for beta in betas[1:]:
+        last = len(betas) - 1
+        at = torch.linspace(0, last, num_pilot(last) + 1, dtype=torch.float64).round().long()
+        for beta in [betas[i] for i in at[1:]]:
             used.append(log_step)
             log_f = path.at(beta)
             here = path.moved(state, beta)
             state, info = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
             log_step = log_step + GAIN * (info.accept_prob.mean(0) - TARGET).to(log_step)
             bar.update(path.joint.size)
-        return cls(inverse_mass, torch.stack(used).exp(), num_steps)
+        return cls(inverse_mass, _interpolated(torch.stack(used), at).exp(), num_steps)
 
     @property
     def reversed(self) -> Settings:
         """Settings for the schedule from 1 to 0."""
         return Settings(self.inverse_mass, self.step_sizes.flip(0), self.num_steps)
+
+
+def num_pilot(num_temperatures: int) -> int:
+    """Temperatures of the pilot run."""
+    return min(num_temperatures, max(100, num_temperatures // 4))
+
+
+def _interpolated(values: Tensor, at: Tensor) -> Tensor:
+    """Values (k, n) that are known at some ascending integers, from 0 on, at all integers between."""
+    everywhere = torch.arange(int(at[-1]) + 1)
+    after = torch.searchsorted(at, everywhere)
+    before = (after - 1).clamp_min(0)
+    share = (everywhere - at[before]) / (at[after] - at[before]).clamp_min(1)
+    return torch.lerp(values[before], values[after], share.to(values).unsqueeze(-1))
 
 
 def _between(beta: float, first: Tensor, rise: Tensor, first_grad: Tensor, rise_grad: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from ppl_vae.importance import log_marginal, tail_error
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
-from ppl_vae.unconstrained.annealing import Path, Settings, anneal, schedule
+from ppl_vae.unconstrained.annealing import Path, Settings, anneal, num_pilot, schedule
 
 __all__ = ["AIS_GUIDE", "AIS_PRIOR", "ais", "check_annealing"]
 
@@ -60,8 +60,8 @@ def ais(
     num_chains
         Chains per datum.
     num_steps
-        Leapfrog steps at each temperature. A run costs `2 * num_chains * num_temperatures * num_steps`
-        evaluations of the density and its gradient per datum, the pilot run included.
+        Leapfrog steps at each temperature. A run costs `num_chains * num_temperatures * num_steps` evaluations of the
+        density and its gradient per datum, and a quarter of that in its pilot run, which has 100 temperatures at least.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def ais(
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         log_w = torch.empty(num_chains, len(split), dtype=torch.float64)
         acceptance = torch.empty(len(split), dtype=torch.float64)
-        total = 2 * num_temperatures * len(split)
+        total = (num_temperatures + num_pilot(num_temperatures)) * len(split)
         with tqdm(total=total, unit="step", unit_scale=True, disable=None if progress else True, leave=False) as bar:
             for rows, joint in log_joints(program, split, num_chains, max_rows=max_rows):
                 path = Path(joint, from_guide=init == "guide")

@@ -19,7 +19,7 @@ from ppl_vae.importance import log_marginal
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
-from ppl_vae.unconstrained.annealing import Path, Settings, anneal, schedule
+from ppl_vae.unconstrained.annealing import Path, Settings, anneal, num_pilot, schedule
 
 __all__ = ["bdmc"]
 
@@ -92,7 +92,7 @@ def bdmc(
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         values, data = simulated(program, split, num_simulations, max_rows=max_rows)
         bounds = torch.empty(2, num_simulations, dtype=torch.float64)
-        total = 3 * num_temperatures * num_simulations
+        total = (2 * num_temperatures + num_pilot(num_temperatures)) * num_simulations
         with tqdm(total=total, unit="step", unit_scale=True, disable=None if progress else True, leave=False) as bar:
             for rows, joint in log_joints(program, data, num_chains, max_rows=max_rows):
                 path = Path(joint, from_guide=init == "guide")
