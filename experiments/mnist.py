@@ -6,11 +6,20 @@ Gated MLP 784-300-300-40 (Tomczak & Welling 2018), dynamic binarization, 50 epoc
 (standard normal) and 82.43 (VampPrior) nats.
 
     python experiments/mnist.py --data-dir DIR --out experiments/results/mnist.json
+
+With `--minutes` each prior is trained for so long instead: two epochs of a copy predict how many epochs fit in what is
+left, which is the length of the schedules, and steps are compiled. `--processor` counts seconds of the processor over
+`--cores` in the place of the clock, for a machine that other programs use. The seconds that the trial, the compilation
+and the training took are in the results.
+
+    python experiments/mnist.py --minutes 10 --data-dir DIR --out experiments/results/mnist.json
 """
 
 import argparse
+import copy
 import json
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +38,14 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--minutes", type=float, help="train each prior for so long, in the place of --epochs")
+    parser.add_argument("--processor", action="store_true", help="count minutes of the processor over --cores")
+    parser.add_argument("--cores", type=int, default=2, help="cores that --processor stands for")
+    parser.add_argument("--warm-up", type=int, help="epochs of KL warm-up (a fifth of all)")
+    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
+    parser.add_argument("--precision", choices=["bf16"], help="of matrix products while training (float32)")
+    parser.add_argument("--priors", nargs="+", choices=list(PUBLISHED), default=list(PUBLISHED))
     parser.add_argument("--num-components", type=int, default=500, help="pseudo-inputs of the VampPrior")
     parser.add_argument("--num-samples", type=int, default=1000, help="draws per image of the NLL")
     parser.add_argument("--take", type=int, help="use only so many data of each split")
@@ -48,24 +65,33 @@ def main(argv: list[str] | None = None) -> dict:
         "StandardNormal": StandardNormal,
         "VampPrior": partial(VampPrior, num_components=args.num_components),
     }
-    results = {name: train_and_evaluate(name, prior, data, args) for name, prior in priors.items()}
+    done = {name: train_and_evaluate(name, priors[name], data, args) for name in args.priors}
+    results = {name: result for name, (result, _) in done.items()}
     table = ppl_vae.compare(results)
     print(printed(table))
-    difference = (results["StandardNormal"].per_datum.log_px - results["VampPrior"].per_datum.log_px).to_numpy()
-    gain, error = difference.mean(), difference.std(ddof=1) / len(difference) ** 0.5
-    print(f"VampPrior - StandardNormal: {gain:.3f} ± {error:.3f} nats, {gain / error:.1f} standard errors")
     found = {
         "command": results_file.command(__file__, argv),
         "runs": json.loads(table.to_json(orient="index")),
+        "training": {name: spent.said() for name, (_, spent) in done.items()},
         "units": table.attrs["units"],
         "warning": table.attrs["warning"],
-        "vamp_minus_standard": {"nats": gain, "se": error},
+        "vamp_minus_standard": difference(results),
         "published_nats": PUBLISHED,
-        "data": {k: results["VampPrior"].data[k] for k in ("checksum", "provenance")},
+        "data": {k: next(iter(results.values())).data[k] for k in ("checksum", "provenance")},
         "versions": results_file.versions(),
     }
     results_file.write(found, args.out)
     return found
+
+
+def difference(results: dict[str, ppl_vae.Evaluation]) -> dict[str, float] | None:
+    """How much the NLL falls from one prior to the other, in nats, with its standard error over images."""
+    if len(results) < 2:
+        return None
+    gained = (results["StandardNormal"].per_datum.log_px - results["VampPrior"].per_datum.log_px).to_numpy()
+    gain, error = gained.mean(), gained.std(ddof=1) / len(gained) ** 0.5
+    print(f"VampPrior - StandardNormal: {gain:.3f} ± {error:.3f} nats, {gain / error:.1f} standard errors")
+    return {"nats": gain, "se": error}
 
 
 def annotated(path: Path) -> dict:
@@ -79,28 +105,73 @@ def annotated(path: Path) -> dict:
     return found
 
 
-def train_and_evaluate(name: str, prior, data, args: argparse.Namespace) -> ppl_vae.Evaluation:
+@dataclass
+class Spent:
+    """Epochs of a training, and its seconds: by the clock, and of the processor."""
+
+    epochs: int
+    threads: int
+    clock: float
+    processor: float
+
+    def said(self) -> dict[str, float]:
+        seconds = {"seconds": round(self.clock, 1), "seconds of the processor": round(self.processor, 1)}
+        return {"epochs": self.epochs, "threads": self.threads, **seconds}
+
+
+def train_and_evaluate(name: str, prior, data, args: argparse.Namespace) -> tuple[ppl_vae.Evaluation, Spent]:
     torch.manual_seed(args.seed)
     vae = ppl_vae.build(data, latent_dim=40, prior=prior, encoder=GatedMLP, decoder=GatedMLP)
-    start = time.perf_counter()
-    fitted = ppl_vae.fit(
-        vae,
-        data,
-        epochs=args.epochs,
-        batch_size=100,
-        objective=ppl_vae.objectives.TraceMeanField_ELBO,
-        beta=ppl_vae.objectives.Linear(epochs=max(1, args.epochs // 5)),
-        schedule=ppl_vae.OneCycle(peak=3e-3),
-        seed=args.seed,
-        device=args.device,
-        run=args.runs / name if args.runs else None,
-        resume=bool(args.runs),
-    )
+    run = args.runs / name if args.runs else None
+    clock, processor = time.perf_counter(), time.process_time()
+    epochs = args.epochs if args.minutes is None else planned(vae, data, args, run)
+    fitted = fit(vae, data, epochs, args, run=run, resume=run is not None)
+    spent = Spent(epochs, torch.get_num_threads(), time.perf_counter() - clock, time.process_time() - processor)
     trained = time.perf_counter()
     result = ppl_vae.evaluate(vae, data.test, num_samples=args.num_samples, seed=args.seed)
     print(fitted, result, sep="\n")
-    print(f"  trained in {trained - start:.0f} s, evaluated in {time.perf_counter() - trained:.0f} s", flush=True)
-    return result
+    print(f"  trained in {spent.clock:.0f} s, evaluated in {time.perf_counter() - trained:.0f} s", flush=True)
+    return result, spent
+
+
+def planned(vae, data, args: argparse.Namespace, run: Path | None) -> int:
+    """How many epochs fit into `--minutes`, by the second of two of a copy; a run that is resumed has a plan."""
+    plan = None if run is None else run.with_suffix(".epochs")
+    if plan is not None and plan.exists():
+        return int(plan.read_text())
+
+    def now() -> float:
+        return time.process_time() / args.cores if args.processor else time.perf_counter()
+
+    marks = [now()]
+    fit(copy.deepcopy(vae), data, 2, args, callbacks=[lambda _: marks.append(now())])
+    start, first, second = marks
+    left = 60 * args.minutes - 2 * (first - start) - (second - first)  # the first epoch compiles, in the training too
+    epochs = max(1, int(left / (second - first)))
+    print(f"{second - first:.2f} s an epoch: {epochs} epochs in {args.minutes:g} minutes", flush=True)
+    if plan is not None:
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        plan.write_text(str(epochs))
+    return epochs
+
+
+def fit(vae, data, epochs: int, args: argparse.Namespace, **more) -> ppl_vae.Fit:
+    warm_up = max(1, epochs // 5) if args.warm_up is None else args.warm_up
+    return ppl_vae.fit(
+        vae,
+        data,
+        epochs=epochs,
+        batch_size=args.batch_size,
+        objective=ppl_vae.objectives.TraceMeanField_ELBO,
+        beta=ppl_vae.objectives.Linear(epochs=warm_up),
+        schedule=ppl_vae.OneCycle(peak=args.peak),
+        seed=args.seed,
+        device=args.device,
+        compile=None if args.minutes is None else True,
+        precision=args.precision,
+        checkpoint_every=max(1, epochs // 20),
+        **more,
+    )
 
 
 if __name__ == "__main__":
