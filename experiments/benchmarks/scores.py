@@ -13,7 +13,8 @@ images, which cost what MNIST's do. In one process, in turns, `--rounds` times e
 
 Milliseconds are of the process's CPU time for a datum, medians over the rounds, as the machine may do other things;
 the first round, in which graphs are captured, counts as any other. With the same `--out`, runs of two versions of the
-library are kept side by side by `--name`, with the ratio of each to the first.
+library are kept side by side by `--name`, with the ratio of each to the first. Of annealing the mean standard error of
+log p(x) is kept, too, and the mean standard deviation of the log weights: times compare at equal errors.
 """
 
 from __future__ import annotations
@@ -98,16 +99,23 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     vae = build(DataSpec((PIXELS,), Domain("binary")), latent_dim=LATENT, seed=args.seed)
     fit(vae, x, epochs=1, seed=args.seed, progress=False, device="cpu")
     times: dict[str, list[float]] = {}
+    errors: dict[str, dict[str, float]] = {}
     todo = tasks(vae, x, args)
     for _ in range(args.rounds):
         for name, (number, task) in todo.items():
+            if args.tasks and name not in args.tasks:
+                continue
             start = time.process_time()
-            task()
+            result = task()
             times.setdefault(name, []).append(1000 * (time.process_time() - start) / number)
+            print(f"{name}: {times[name][-1]:.1f} ms a datum", flush=True)
+            if name.startswith("ais"):
+                errors[name] = {of: round(float(result[of].mean()), 3) for of in ("log_px_mcse", "log_weight_sd")}
     found = {
         "command": results_file.command(__file__, argv),
         "ms of CPU a datum": {name: round(statistics.median(each), 2) for name, each in times.items()},
         "rounds": {name: [round(one, 2) for one in each] for name, each in times.items()},
+        "errors in nats": errors,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "load": os.getloadavg()[0],
@@ -140,6 +148,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--subset", type=int, default=10, help="images of the longer diagnostics")
     parser.add_argument("--length", type=int, default=100, help="temperatures, and transitions of each half of a chain")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", help="only these, by name (all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="this", help="of the run, among those in --out")
     parser.add_argument("--out", type=Path, help="write what was found as JSON, beside earlier runs")
