@@ -20,6 +20,8 @@ TINY = {
     "error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
     "scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
+    "bf16.py": "--data digits --train 60 --validation 40 --epochs 2 --batch-size 30 --latent-dim 2 --seeds 2 "
+    "--out out.json",
     "wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
     "endless.py": "--memory 3 --mapped 4 --stream 5 --warm 2 --rounds 1 --out out.json",
     "processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
@@ -48,6 +50,14 @@ def scores(found, printed):
     assert set(table) >= {"products", "by hand", "evaluate", "check_guide", "ais from q", "hmc", "inference_gaps"}
     assert all(row["this"] > 0 and row["first / this"] == 1 for row in table.values())
     assert "evaluate" in printed
+
+
+def bf16(found, printed):
+    ends = [[run["elbo"][-1] for run in found["runs"][name]] for name in ("bf16", "float32")]
+    apart = [low - high for low, high in zip(*ends, strict=True)]
+    assert found["bf16 - float32"]["mean"] == pytest.approx(sum(apart) / 2, abs=1e-3)
+    assert 0 < found["bf16 - float32"]["largest"] < 1
+    assert "seed 1, bf16" in printed
 
 
 def devices(found, printed):
@@ -125,6 +135,7 @@ def mutations(found, printed):
     assert "0 executed" in printed
 
 
+@pytest.mark.filterwarnings("ignore:precision='bf16' does not make:UserWarning")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_script(script, tmp_path, monkeypatch, capsys):
     assert script.name in TINY, f"give {script.name} tiny settings in TINY, and a check of what it finds"
