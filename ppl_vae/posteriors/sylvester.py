@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions import Transform
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
@@ -74,10 +75,13 @@ class SylvesterFlow(Posterior):
         loc, raw_scale, numbers = params[..., 0, :], params[..., 1, :], params[..., 2:, :].flatten(-2)
         base = distributions.DiagonalNormal(loc.new_zeros(()).expand_as(loc), loc.new_ones(()).expand_as(loc))
         size = self._size(loc.shape[-1])
-        flows = [self._transform(numbers[..., t * size : (t + 1) * size]) for t in range(self.num_transforms)]
+        each = (numbers[..., t * size : (t + 1) * size] for t in range(self.num_transforms))
+        flows: list[Transform] = [self._transform(some) for some in each]
         moved = dist.transforms.AffineTransform(loc, positive(raw_scale), event_dim=1, cache_size=1)
         q: TorchDistribution = dist.TransformedDistribution(base, [*flows, moved])
         return q
+        transformed: TorchDistribution = dist.TransformedDistribution(base, [*flows, moved])
+        return transformed
 
     def settings(self) -> str:
         """What `formula` adds."""
