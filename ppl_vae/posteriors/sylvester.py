@@ -78,8 +78,6 @@ class SylvesterFlow(Posterior):
         each = (numbers[..., t * size : (t + 1) * size] for t in range(self.num_transforms))
         flows: list[Transform] = [self._transform(some) for some in each]
         moved = dist.transforms.AffineTransform(loc, positive(raw_scale), event_dim=1, cache_size=1)
-        q: TorchDistribution = dist.TransformedDistribution(base, [*flows, moved])
-        return q
         transformed: TorchDistribution = dist.TransformedDistribution(base, [*flows, moved])
         return transformed
 
