@@ -72,6 +72,9 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--num-samples", type=int, default=1000, help="draws a cell for log p(x)")
     parser.add_argument(
+        "--method", default="importance", choices=("importance", "adaptive"), help="of log p(x) of the worm's cells"
+    )
+    parser.add_argument(
         "--checked", type=int, default=20, help="simulated cells whose log p(x) is checked by quadrature"
     )
     parser.add_argument(
@@ -344,7 +347,9 @@ def of_worm(args: argparse.Namespace) -> tuple[dict, Figure]:
         models[name], theirs[name] = of_scvi(file, data, args)
         models[name].to(next(made[chosen].parameters()).device)
     scored = {
-        name: ppl_vae.evaluate(m, data.test, num_samples=args.num_samples, seed=args.seed, progress=False)
+        name: ppl_vae.evaluate(
+            m, data.test, method=args.method, num_samples=args.num_samples, seed=args.seed, progress=False
+        )
         for name, m in models.items()
     }
     codes = {name: [codes_of(m, split) for split in (data.train, data.test)] for name, m in models.items()}

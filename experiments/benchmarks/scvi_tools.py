@@ -7,11 +7,12 @@ Runs in an environment of its own, without ppl_vae (scvi-tools asks for pandas <
     scvi/bin/python experiments/benchmarks/scvi_tools.py split.npz --nets plain --out scvi_plain.npz
     python experiments/cells.py --data worm --data-dir DIR --scvi scvi_plain.npz --out cells_worm.json
 
-scVI has its usual settings (one hidden layer of 128 units, Adam at 1e-3, batches of 128, KL warm-up over 400 epochs)
-with a negative binomial and one dispersion for each gene. `--nets plain` has neither batch normalization nor dropout,
-as the MLPs of ppl_vae; `--nets usual` has both, as scVI comes. Batch normalization is an affine map once a network is
-trained, and is written as part of the layer it follows. scvi-tools' own log p(x) is not used: both models are judged by
-one estimator, `ppl_vae.evaluate`, on networks that give the same numbers (some are written to check that).
+scVI has its usual settings (one hidden layer of 128 units, Adam at 1e-3, batches of 128, KL warm-up over 400 epochs, or
+over all if they are fewer) with a negative binomial and one dispersion for each gene. `--nets plain` has neither batch
+normalization nor dropout, as the MLPs of ppl_vae; `--nets usual` has both, as scVI comes. Batch normalization is an
+affine map once a network is trained, and is written as part of the layer it follows. scvi-tools' own log p(x) is not
+used: both models are judged by one estimator, `ppl_vae.evaluate`, on networks that give the same numbers (some are
+written to check that).
 """
 
 import argparse
@@ -50,7 +51,13 @@ def main(argv: list[str] | None = None) -> None:
     settings = {"n_hidden": args.hidden_dim, "n_latent": args.latent_dim, "n_layers": 1, **NETS[args.nets]}
     model = scvi.model.SCVI(cells, gene_likelihood="nb", dispersion="gene", **settings)
     start, split = time.perf_counter(), np.split(np.arange(len(rows)), [len(given["train"])])
-    model.train(max_epochs=args.epochs, accelerator="cpu", datasplitter_kwargs={"external_indexing": split})
+    warm_up = {"n_epochs_kl_warmup": min(args.epochs, 400)}  # of 400, or the KL would never have its full weight
+    model.train(
+        max_epochs=args.epochs,
+        accelerator="cpu",
+        datasplitter_kwargs={"external_indexing": split},
+        plan_kwargs=warm_up,
+    )
     seconds = time.perf_counter() - start
     print(f"scVI, {args.nets} nets: {args.epochs} epochs in {seconds:.0f} s on {torch.get_num_threads()} threads")
     said = {
