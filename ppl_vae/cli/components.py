@@ -169,7 +169,7 @@ class Parser(ArgumentParser):
             self.add_argument("--config", action="config", help=about)
             return
         self.add_argument("--config", help=about)
-        about = "print the options as such a file, and exit; --print-config=skip_default leaves out those not given"
+        about = "print these options as such a file, or with =skip_default those given, and exit"
         self.add_argument("--print-config", nargs="?", metavar="FLAGS", help=about)
 
     def check(self, words: Sequence[str]) -> None:

@@ -109,6 +109,7 @@ def evaluate(
 
     Examples
     --------
+    >>> import torch
     >>> from ppl_vae import build, data
     >>> digits = data.load("digits").binarize("threshold")
     >>> _ = torch.manual_seed(0)

@@ -90,6 +90,7 @@ def test_the_gallery_draws_every_plot(tmp_path, monkeypatch, request):
     sections = re.split(r"\n### (\w+)\n", page)
     assert sorted(sections[1::2]) == sorted(plots.__all__)
     namespace: dict = {}
+    plt.close("all")
     for name, section in zip(["", *sections[1::2]], sections[::2], strict=True):
         (code,) = re.findall(r"```\{code-cell\} python3\n(?:---\n.*?---\n)?(.*?)```", section, re.DOTALL)
         assert f"plots.{name}(" in code or not name

@@ -49,7 +49,7 @@ def _options(parser: Parser) -> None:
     _step_options(parser)
     parser.section("run")
     parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
-    about = "write the training elsewhere, too: csv, tensorboard, mlflow, wandb, each in the run folder, or KIND:PLACE"
+    about = "also write the training as csv, tensorboard, mlflow or wandb, to the run folder or KIND:PLACE"
     parser.option("--log", type=str, nargs="+", default=[], metavar="KIND", help=about)
     parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
 
