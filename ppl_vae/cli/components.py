@@ -169,7 +169,7 @@ class Parser(ArgumentParser):
             self.add_argument("--config", action="config", help=about)
             return
         self.add_argument("--config", help=about)
-        about = "print these options as such a file, or with =skip_default those given, and exit"
+        about = "print these as such a file, or with =skip_default those given, and exit"
         self.add_argument("--print-config", nargs="?", metavar="FLAGS", help=about)
 
     def check(self, words: Sequence[str]) -> None:
@@ -179,7 +179,7 @@ class Parser(ArgumentParser):
 
     def import_option(self) -> None:
         """The option `--import`, which `main` carries out before it parses the others."""
-        about = "Python file with classes of your own; read from the command line alone"
+        about = "Python file of own classes; not read from --config"
         self.add_argument("--import", metavar="FILE", help=about)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # never returns
