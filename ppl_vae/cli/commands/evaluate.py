@@ -25,19 +25,17 @@ def _options(parser: Parser) -> None:
 
 
 def _evaluate(options: Namespace) -> None:
-    """Evaluate on a split, and write `evaluation.json`, and `per_column.csv` where it is asked for."""
-    with locked_run(options, "evaluate"):
-        run, vae, split = opened(options)
-        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
-        each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
-        result = ppl_vae.evaluate(vae, split, method=options.method, **settings)
-    """Evaluate on a split, and write `evaluation.json`; under `torchrun` in several processes, of which one writes."""
+    """Evaluate on a split, and write `evaluation.json`, and `per_column.csv` where it is asked for.
+
+    Under `torchrun` several processes evaluate, of which the first writes.
+    """
     from ppl_vae.group import launched
 
     with launched() as first, locked_run(options, "evaluate") if first else nullcontext():
         run, vae, split = opened(options)
-        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows", "method")}
-        result = ppl_vae.evaluate(vae, split, **settings)
+        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
+        each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
+        result = ppl_vae.evaluate(vae, split, method=options.method, **settings)
         if not first:
             return
         result.save(run.path / "evaluation.json")
