@@ -26,7 +26,8 @@ __all__ = ["COMMAND"]
 
 def _options(parser: Parser) -> None:
     parser.import_option()
-    parser.add_argument("file", help="YAML file: options of train, lists of them are crossed; cells, seeds, evaluate")
+    about = "YAML file: options of train, lists of them are crossed; cells, seeds, evaluate, reference, published"
+    parser.add_argument("file", help=about)
     parser.option("--out", type=str | None, help="folder of the runs and of the table (runs/FILE)")
     about = "trainings at a time, each with its share of the cores (as many as there are cores)"
     parser.option("--processes", type=PositiveInt | None, help=about)
