@@ -135,8 +135,9 @@ def launched() -> Iterator[bool]:
     bool
         Whether this is the process that writes files and prints.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ or distributed.is_initialized():
-        yield not distributed.is_initialized() or distributed.get_rank() == 0
+    there = distributed.is_available() and distributed.is_initialized()  # some builds of torch have none
+    if there or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+        yield not there or distributed.get_rank() == 0
         return
     on_gpus = torch.cuda.device_count() > 0
     if on_gpus:

@@ -10,10 +10,11 @@ from pathlib import Path
 import forked
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional as F
 from two_processes import CASES, EVALUATED, digits, evaluated, killed, trained
 
+from ppl_vae.group import launched
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.row_draws import RowDraws
 
@@ -171,6 +172,14 @@ def test_one_process_has_all_rows_and_says_nothing_to_others():
     assert alone.gathered("a") == ["a"]
     assert alone.of_first("a") == "a"
     assert alone.device("auto") == "auto"
+
+
+def test_a_torch_without_processes_is_one_process(monkeypatch):
+    monkeypatch.setattr(distributed, "is_available", lambda: False)
+    monkeypatch.delattr(distributed, "is_initialized")
+    with launched() as first:
+        assert first
+        assert Processes().size == 1
 
 
 @pytest.mark.parametrize(
