@@ -155,6 +155,8 @@ def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, A
         return from_anndata(found[0], **keys, **given)
     _refuse(path, options)
     arrays = [_known(each, file) for each, file in zip(found, files, strict=True)]
+    if raw_context and "context" not in arrays[0]:
+        raise ValueError(f"raw_context expects a .npz file with contexts, got none in {path}; leave it out")
     held_out = {f"{name}_test": value for name, value in arrays[-1].items()} if len(files) > 1 else {}
     return from_arrays(**{**arrays[0], **held_out}, domain=domain, standardize_context=not raw_context, **given)
 

@@ -93,6 +93,9 @@ def test_exposures_in_a_file_of_arrays(tmp_path, monkeypatch, capsys):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"raw_context expects a .npz file with contexts, got .*table.csv; say that"):
         from_file(tmp_path / "table.csv", raw_context=True)
+    np.save(tmp_path / "alone.npy", RNG.poisson(3.0, (20, 4)))
+    with pytest.raises(ValueError, match=r"raw_context expects a .npz file with contexts, got none in .*alone.npy"):
+        from_file(tmp_path / "alone.npy", raw_context=True)
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])
