@@ -61,7 +61,8 @@ def ais(
         Chains per datum.
     num_steps
         Leapfrog steps at each temperature. A run costs `num_chains * num_temperatures * num_steps` evaluations of the
-        density and its gradient per datum, and a quarter of that in its pilot run, which has 100 temperatures at least.
+        density and its gradient per datum, and a quarter of that in its pilot run, of 100 temperatures or more where
+        there are so many.
 
     Returns
     -------
