@@ -36,6 +36,7 @@ def in_this_process(monkeypatch):
     done = []
 
     def run_here(runs, processes, told):
+        assert processes <= max(1, len(runs))
         failed = {}
         for run in runs:
             done.append(run)

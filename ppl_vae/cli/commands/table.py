@@ -56,7 +56,8 @@ def _table(options: Namespace) -> None:
     with as_json(options.json) as values:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
         now = [] if options.summary else left
-        failed = run_all(now, options.processes or os.cpu_count() or 1, _told(len(left)))
+        processes = min(options.processes or os.cpu_count() or 1, max(1, len(now)))  # few runs share all cores
+        failed = run_all(now, processes, _told(len(left)))
         values.update(_written(table, runs, failed, out))
 
 
