@@ -44,6 +44,8 @@ class Group:
     def check_threads(self) -> None:
         """Warn, once, where the threads of a machine's processes are more than its cores, or at most half of them.
 
+        Few threads are right where there is a GPU.
+
         Warns
         -----
         UserWarning
@@ -51,7 +53,8 @@ class Group:
         """
         here, threads = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)), torch.get_num_threads()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        too_many, too_few = threads > 1 and here * threads > cores, 2 * here * threads <= cores
+        too_many = threads > 1 and here * threads > cores
+        too_few = 2 * here * threads <= cores and not torch.cuda.is_available()  # which wants no more than a thread
         if self.size == 1 or not self.first or not (too_many or too_few):
             return
         what = "so that they wait for each other" if too_many else "so that the other cores do nothing"

@@ -192,12 +192,16 @@ def test_threads_that_do_not_fit_the_cores_are_told(monkeypatch, threads, cores,
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     if "nothing" in said:
         several.check_threads()  # all cores are used
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads // 2)
     with pytest.warns(UserWarning, match=said):
         several.check_threads()
-    several.rank = 1  # once
+    if "nothing" in said:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    else:
+        several.rank = 1  # once
     several.check_threads()
 
 
