@@ -176,7 +176,7 @@ def row(table: pd.DataFrame, best: pd.DataFrame) -> dict:
         "images": len(table),
         "nll": nll.mean(),
         "nll_se": standard_error(nll),
-        "bits_per_dim": table.bits_per_dim.mean(),
+        "bits_per_dim": table.bits_per_dim.mean() if "bits_per_dim" in table else None,  # of grey levels and binary x
         "too_high": too_high.mean(),
         "too_high_se": standard_error(too_high),
         "believed": table.believed.mean(),
