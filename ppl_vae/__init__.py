@@ -22,7 +22,7 @@ Where to go next, with `help` or on the pages of `docs`:
     ppl_vae.report      a page to explore a run          ppl_vae.manifold       manifold learning
     ppl_vae.Program     your own Pyro model and guide    ppl_vae.sklearn        estimators
 
-`dir(ppl_vae)` lists every public name, and `ppl-vae --help` the commands of the shell.
+`dir(ppl_vae)` lists every public name, `ppl-vae list` every part in a line, and `ppl-vae --help` the commands.
 """
 
 import ast as _ast
