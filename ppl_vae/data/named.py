@@ -17,7 +17,7 @@ from ppl_vae.data.files import from_file
 from ppl_vae.data.known_formats import ENDINGS
 from ppl_vae.data.store import find_root
 
-__all__ = ["NAMES", "again", "load"]
+__all__ = ["NAMES", "READ", "again", "load"]
 
 _SOURCES: dict[str, Callable[..., Data]] = {
     name: getattr(module, name) for module in (known_factors, small_sets, torchvision_sets) for name in module.__all__
@@ -106,8 +106,8 @@ def _find(
     background: str,
     read: dict[str, Any],
 ) -> Data:
-    if strange := [key for key in read if key not in _READ]:
-        raise TypeError(f"load expects {', '.join(_READ)} beside its own arguments, got {strange[0]}; correct it")
+    if strange := [key for key in read if key not in READ]:
+        raise TypeError(f"load expects {', '.join(READ)} beside its own arguments, got {strange[0]}; correct it")
     read = {key: value for key, value in read.items() if value}
     source = _SOURCES.get(str(name))
     if source is not None and read:
@@ -187,5 +187,6 @@ def _source(provenance: Mapping[str, Any]) -> str:
 
 _STEPS = ("binarize", "as_counts", "dequantize", "standardize", "condition_on_labels", "take", "hide")
 _ARGUMENTS = {"split_seed": "seed", "background": "background"}  # of `load`, by their names in the provenance
-_READ = ("kinds", "label", "context", "split", "test", "layer", "size", "raw_context")
+READ = ("kinds", "label", "context", "split", "test", "layer", "size", "raw_context")
+"""Arguments of `load` that say how a file is read."""
 _DEFAULTS = {"standardize": {"per": "all"}}  # what a record without it means

@@ -191,12 +191,10 @@ def _options_kept(folder: Path, yaml: str) -> Callable[[object], None]:
     return keep
 
 
-_READ = ("kinds", "label", "context", "split", "test", "layer", "size", "raw_context")
-"""Options that say how a file is read."""
-
-
 def _prepared(options: Namespace) -> ppl_vae.data.Data:
     """The data, as the likelihood scores them: the chosen one, or the usual one of the command line."""
+    from ppl_vae.data.named import READ
+
     at_least_one(options, "take")
     loaded = ppl_vae.data.load(
         options.data,
@@ -204,7 +202,7 @@ def _prepared(options: Namespace) -> ppl_vae.data.Data:
         binarize=options.binarize,
         download=options.download,
         seed=options.data_seed,
-        **{name: getattr(options, name) for name in _READ},
+        **{name: getattr(options, name) for name in READ},
     )
     if options.standardize and len(loaded.x_shape) == 1 and not {"real", "positive"}.isdisjoint(loaded.domain.kinds):
         loaded = loaded.standardize(seed=options.data_seed)
