@@ -32,6 +32,7 @@ __all__ = [
     "isolated",
     "recorded",
     "reseeded",
+    "seed_in_use",
     "without_store",
 ]
 
@@ -125,7 +126,7 @@ def isolated(module: TorchModule, seed: int | None = None) -> Iterator[int]:
     int
         The seed in use.
     """
-    seed = secrets.randbits(31) if seed is None else seed
+    seed = seed_in_use(seed)
     states = np.random.get_state(), random.getstate()  # noqa: NPY002, users' transforms may draw from it
     devices = gpus(module)
     try:
@@ -135,6 +136,11 @@ def isolated(module: TorchModule, seed: int | None = None) -> Iterator[int]:
     finally:
         np.random.set_state(states[0])  # noqa: NPY002
         random.setstate(states[1])
+
+
+def seed_in_use(seed: int | None) -> int:
+    """The seed, or one of fresh entropy where there is none."""
+    return secrets.randbits(31) if seed is None else seed
 
 
 def reseeded(module: TorchModule, seed: int) -> None:

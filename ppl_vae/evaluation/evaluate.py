@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 
 import numpy as np
 from torch import Tensor
@@ -16,7 +15,7 @@ from ppl_vae.evaluation.by_q import by_q
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST
-from ppl_vae.isolation import evaluating
+from ppl_vae.isolation import evaluating, seed_in_use
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -121,7 +120,7 @@ def evaluate(
     split = Split.of(x, *context, mask=mask)
     group = Group(_WORK)
     group.check_threads()
-    with evaluating(program, group.of_first(secrets.randbits(31) if seed is None else seed)) as used:
+    with evaluating(program, group.of_first(seed_in_use(seed))) as used:
         split, progress = split.fixed(used), progress and group.first
         found = by_q(program, split, num_samples, max_rows, progress, group)
         columns, adaptation = found.columns, None

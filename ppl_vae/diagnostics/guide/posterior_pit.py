@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from ppl_vae.diagnostics.guide.coverage import coverage
 from ppl_vae.diagnostics.guide.ranks import by_quantity, pit
 from ppl_vae.diagnostics.guide.sbc import coverage_panel, narrow, shares
 from ppl_vae.diagnostics.results import group, groups, to_tree, with_units
+from ppl_vae.isolation import seed_in_use
 from ppl_vae.libraries import stats, xr
 
 __all__ = ["POSTERIOR_PIT", "posterior_pit"]
@@ -82,7 +82,7 @@ def posterior_pit(guide_tree: Any, reference_tree: Any, *, num_draws: Count = 10
         )
     chosen = ((np.arange(num_draws) + 0.5) * total / num_draws).astype(int)
     variables = {}
-    seed = secrets.randbits(31) if seed is None else seed
+    seed = seed_in_use(seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         for name, variable in q.data_vars.items():
