@@ -16,7 +16,7 @@ from ppl_vae.evaluation.stacking import stacking_weights
 from ppl_vae.evaluation.wording import data
 from ppl_vae.libraries import pd
 
-__all__ = ["UNITS", "caution", "compare", "printed", "warning"]
+__all__ = ["UNITS", "caution", "check_comparable", "compare", "printed", "warning"]
 
 _MANY = 0.1  # share of data with an unreliable log p(x) above which a comparison warns
 UNITS = {
@@ -76,7 +76,7 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
     if not results:
         raise ValueError("compare expects one result or more, got none; give {name: evaluation}")
     loaded = {name: r if isinstance(r, Comparable) else _read(Path(r)) for name, r in results.items()}
-    _check(loaded)
+    check_comparable(loaded)
     best = min(loaded, key=lambda name: -loaded[name].per_datum["log_px"].mean())
     rows = {name: _row(result, loaded[best]) for name, result in loaded.items()}
     table = pd.DataFrame(rows.values(), index=pd.Index(rows, name="run"))
@@ -153,8 +153,14 @@ def _row(result: Comparable, best: Comparable) -> dict[str, Any]:
     return row
 
 
-def _check(results: Mapping[str, Comparable]) -> None:
-    """Refuse results that cannot be ranked."""
+def check_comparable(results: Mapping[str, Comparable]) -> None:
+    """Refuse results that cannot be ranked.
+
+    Raises
+    ------
+    ValueError
+        For results without log p(x), of different base measures, and of different data.
+    """
     (first_name, first), *others = results.items()
     for name, result in results.items():
         if "log_px" not in result.per_datum:

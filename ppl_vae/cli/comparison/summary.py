@@ -11,6 +11,7 @@ import numpy as np
 from ppl_vae.cli.comparison.cell import Cell, shown
 from ppl_vae.cli.comparison.runs import Run
 from ppl_vae.evaluation import Evaluation
+from ppl_vae.evaluation.compare import check_comparable
 from ppl_vae.libraries import pd
 from ppl_vae.training.run_folder import RunFolder
 
@@ -140,8 +141,11 @@ def _difference(own: Mapping[int, Found], others: Mapping[int, Found]) -> dict[s
 
 def _alike(a: Evaluation, b: Evaluation) -> bool:
     """Whether two results are log p(x) of the same data on the same scale."""
-    same = a.data["identity"] == b.data["identity"] and a.base_measure == b.base_measure
-    return same and all("log_px" in r.per_datum for r in (a, b)) and a.per_datum.index.equals(b.per_datum.index)
+    try:
+        check_comparable({"a": a, "b": b})
+    except ValueError:
+        return False
+    return bool(a.per_datum.index.equals(b.per_datum.index))
 
 
 def _log_px(several: Sequence[Found]) -> np.ndarray:
