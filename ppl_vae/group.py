@@ -32,7 +32,7 @@ class Group:
     """
 
     def __init__(self, work: tuple[str, str]) -> None:
-        there = distributed.is_available() and distributed.is_initialized()
+        there = _initialized()
         self.rank, self.size = (distributed.get_rank(), distributed.get_world_size()) if there else (0, 1)
         self.work = work
 
@@ -127,6 +127,10 @@ class Group:
             ) from error
 
 
+def _initialized() -> bool:
+    return distributed.is_available() and distributed.is_initialized()  # some builds of torch have no process groups
+
+
 @contextmanager
 def launched() -> Iterator[bool]:
     """A scope in the process group that `torchrun` asks for, if it started this process and there is none yet.
@@ -138,7 +142,7 @@ def launched() -> Iterator[bool]:
     bool
         Whether this is the process that writes files and prints.
     """
-    there = distributed.is_available() and distributed.is_initialized()  # some builds of torch have none
+    there = _initialized()
     if there or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield not there or distributed.get_rank() == 0
         return
