@@ -101,10 +101,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     times: dict[str, list[float]] = {}
     errors: dict[str, dict[str, float]] = {}
     todo = tasks(vae, x, args)
+    if unknown := {*(args.tasks or [])} - {*todo}:
+        raise ValueError(f"--tasks expects some of {', '.join(todo)}, got {', '.join(sorted(unknown))}")
     for _ in range(args.rounds):
-        for name, (number, task) in todo.items():
-            if args.tasks and name not in args.tasks:
-                continue
+        for name in args.tasks or todo:
+            number, task = todo[name]
             start = time.process_time()
             result = task()
             times.setdefault(name, []).append(1000 * (time.process_time() - start) / number)
