@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ppl_vae.arguments import Count, Numbers, Seed, checked
@@ -82,7 +80,8 @@ def _check(z: np.ndarray, v: np.ndarray, group_size: int, num_groups: int) -> No
             f"factor_vae_score expects groups of 2 data or more, and 4 groups or more, got group_size={group_size} and "
             f"num_groups={num_groups}; give 64 and 2000, say"
         )
-    if z.ndim != 2 or v.ndim != 2 or len(z) != len(v) or v.shape[1] < 2 or not _finite([z, v]):
+    finite = np.isfinite(z).all() and np.isfinite(v).all()
+    if z.ndim != 2 or v.ndim != 2 or len(z) != len(v) or v.shape[1] < 2 or not finite:
         raise ValueError(
             "factor_vae_score expects finite codes (n, units) and factors (n, F) of the same data, F >= 2, got shapes "
             f"{z.shape} and {v.shape}; correct the one that is off"
@@ -95,7 +94,3 @@ def _check(z: np.ndarray, v: np.ndarray, group_size: int, num_groups: int) -> No
         )
     if not np.ptp(z, axis=0).any():
         raise ValueError("factor_vae_score expects units that vary, got constant ones; the code has collapsed")
-
-
-def _finite(several: Sequence[np.ndarray]) -> bool:
-    return all(bool(np.isfinite(values).all()) for values in several)

@@ -48,12 +48,8 @@ def _diagnose(options: Namespace) -> None:
         names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
         record(run.path, [name.relative_to(run.path).as_posix() for name in names])
         values.update(run=run.path, **numbers(result), figures=names)
-        said = [f"wrote {name}" for name in names]
-        print(
-            "\n".join(
-                [*said, f"next: read {run.path / 'diagnosis.md'}, or ppl-vae compare {run.path} OTHER{options.imports}"]
-            )
-        )
+        after = f"next: read {run.path / 'diagnosis.md'}, or ppl-vae compare {run.path} OTHER{options.imports}"
+        print("\n".join([*(f"wrote {name}" for name in names), after]))
 
 
 def _diagnosed(
