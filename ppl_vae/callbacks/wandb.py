@@ -81,6 +81,6 @@ class WandB(Logger):
         self.run.summary[name] = text
 
     def close(self) -> None:
-        """End the run."""
+        """End the run. A process of wandb writes the last records after it; `wandb.teardown()` waits for them."""
         if self._run is not None:
             self._run.finish()

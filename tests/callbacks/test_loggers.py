@@ -105,8 +105,10 @@ def records_of(stored):
 
 
 def test_wandb(written):
+    import wandb
     from wandb.proto import wandb_internal_pb2 as proto
 
+    wandb.teardown()  # its own process may still be writing
     root, history, result, _ = written
     (file,) = (root / "wandb" / "wandb").glob("offline-run-*/*.wandb")
     records = [proto.Record.FromString(content) for content in records_of(file.read_bytes())]
