@@ -76,7 +76,8 @@ def evaluate(
     num_rounds
         Of ``"adaptive"``: rounds of S / 2 draws a datum at most, to fit its proposal.
     num_temperatures
-        Of ``"adaptive"``: temperatures of the annealing of data whose k-hat stays high.
+        Of ``"adaptive"``: temperatures of the annealing of data whose k-hat stays high, and up to four times as
+        many for those whose chains still spread.
     seed
         Seed of the draws; fresh entropy, recorded in the result, if `None`.
     max_rows

@@ -12,6 +12,7 @@ import torch
 from small_models import CASES, ppca, two_modes
 
 from ppl_vae import Program, check_guide, compare, diagnose, evaluate
+from ppl_vae.adaptive.leftovers import cost
 from ppl_vae.diagnostics import Elpd, elpd, log_marginal_likelihood
 from ppl_vae.evaluation import Evaluation
 
@@ -152,6 +153,17 @@ def test_what_is_left_is_annealed_and_the_rest_are_bounds(tmp_path):
     again = Evaluation.load(tmp_path / "evaluation.json")
     pd.testing.assert_frame_equal(again.per_datum, table, check_dtype=False)
     assert repr(again) == repr(found)
+
+
+def test_data_whose_chains_are_not_settled_are_annealed_longer():
+    """Of chains over 25 temperatures most spread too much; over 50 or 100 they do not, and the intervals cover."""
+    known = ppca(latent_dim=20, dim=30, n=50, s=0.3)
+    table = adaptive(known.vae, known.x, num_samples=30, num_rounds=1, num_temperatures=25).per_datum
+    assert (table.evaluations > cost(25) + cost(50)).any()
+    assert table.believed.mean() > 0.75
+    error = (table.log_px - known.log_px.numpy())[table.believed]
+    noise = 3 * math.sqrt(0.05 * 0.95 / len(error))
+    assert (error.abs() <= 1.96 * table.log_px_mcse[table.believed]).mean() > 0.93 - noise
 
 
 def test_one_datum_and_a_seed():
