@@ -35,7 +35,7 @@ class Data:
     domain
         The values x takes.
     classes
-        Names of the labels, or `None`.
+        Names of the labels, which each split takes over; with `None` a split keeps its own.
     provenance
         Name, checksums of the source, seed and sizes of the split, and the transforms in order, for JSON.
     likelihood
@@ -73,7 +73,8 @@ class Data:
                     f"{role} and {tuple(self.train.x.shape)} for train; give all splits data of one shape"
                 )
             said = {**self.provenance, "split": role}
-            object.__setattr__(self, role, replace(split, domain=self.domain, provenance=said, classes=self.classes))
+            names = split.classes if self.classes is None else self.classes
+            object.__setattr__(self, role, replace(split, domain=self.domain, provenance=said, classes=names))
 
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(split)) for split in self.splits.values())

@@ -106,6 +106,13 @@ def test_data_say_what_they_are(grey):
     assert sorted(rows.tolist()) == list(range(60))
 
 
+def test_splits_keep_names_of_labels_where_the_data_have_none(grey):
+    named = {role: replace(split, classes=("cat", "dog", "cow")) for role, split in grey.splits.items()}
+    assert {split.classes for split in replace(grey, **named).splits.values()} == {("0", "1", "2")}
+    kept = replace(grey, classes=None, **named)
+    assert {split.classes for split in kept.binarize().take(test=3).splits.values()} == {("cat", "dog", "cow")}
+
+
 def test_splits_of_different_shapes_are_refused(grey):
     with pytest.raises(ValueError, match=r"one shape, got .* for test .* give all splits"):
         replace(grey, test=whole(torch.zeros(3, 2)))
