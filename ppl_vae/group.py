@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-__all__ = ["Group", "launched"]
+__all__ = ["Group", "launched", "num_cores"]
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Group:
             In the first process, with the number of threads to set.
         """
         here, threads = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)), torch.get_num_threads()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = num_cores()
         too_many = threads > 1 and here * threads > cores
         too_few = 2 * here * threads <= cores and not torch.cuda.is_available()  # which wants no more than a thread
         if self.size == 1 or not self.first or not (too_many or too_few):
@@ -129,6 +129,11 @@ class Group:
 
 def _initialized() -> bool:
     return distributed.is_available() and distributed.is_initialized()  # some builds of torch have no process groups
+
+
+def num_cores() -> int:
+    """How many cores this process may use; all of the machine where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ def _table(options: Namespace) -> None:
     """Carry out what is not complete, and write the table of all."""
     from ppl_vae.cli.comparison.reading import read
     from ppl_vae.cli.comparison.runs import run_all, runs_of
+    from ppl_vae.group import num_cores
 
     path = Path(options.file)
     table = read(path, shlex.split(options.imports))
@@ -56,7 +56,7 @@ def _table(options: Namespace) -> None:
     with as_json(options.json) as values:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
         now = [] if options.summary else left
-        processes = min(options.processes or os.cpu_count() or 1, max(1, len(now)))  # few runs share all cores
+        processes = min(options.processes or num_cores(), max(1, len(now)))  # few runs share all cores
         failed = run_all(now, processes, _told(len(left)))
         values.update(_written(table, runs, failed, out))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ppl_vae.cli.comparison.cell import Cell
 from ppl_vae.files import written
+from ppl_vae.group import num_cores
 
 __all__ = ["Run", "carried_out", "run_all", "runs_of"]
 
@@ -128,7 +129,7 @@ def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None
     failed: dict[Run, str] = {}
     waiting, context = list(runs), get_context("spawn")  # a fork would copy torch's threads
     running: dict[Any, tuple[Any, Run]] = {}
-    with _threads(max(1, (os.cpu_count() or 1) // processes)):
+    with _threads(max(1, num_cores() // processes)):
         try:
             while waiting or running:
                 while waiting and len(running) < processes:
