@@ -1,6 +1,7 @@
 """`ppl-vae table`: cells of a YAML file, their runs, and the table of what they found."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ppl_vae.cli import main
 from ppl_vae.cli.comparison import runs as runs_
 from ppl_vae.cli.comparison.reading import read
 from ppl_vae.cli.comparison.runs import Run, carried_out, run_all, runs_of
+from ppl_vae.cli.markdown import lined_up
 from ppl_vae.training import combinations
 
 TINY = {"data": "digits", "take": 30, "epochs": 2, "latent_dim": 2, "likelihood": "Bernoulli", "batch_size": 15}
@@ -37,13 +39,9 @@ def in_this_process(monkeypatch):
 
     def run_here(runs, processes, told):
         assert processes <= max(1, len(runs))
-        failed = {}
         for run in runs:
             done.append(run)
-            if status := carried_out(run):
-                failed[run] = run.failure(status)
-            told(run, failed.get(run, ""))
-        return failed
+            told(run, run.end(carried_out(run)))
 
     monkeypatch.setattr(runs_, "run_all", run_here)
     return done
@@ -197,6 +195,11 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     assert "1. A et al. 1999" in text
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")
 
+    # a later summary knows why runs failed
+    assert main(["table", str(file), "--out", str(out), "--summary", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == found
+    assert main(["table", str(file), "--out", str(out), "--list"]) == 0
+    assert "one exemplar, seed 1: new\n  " + found["one exemplar"]["reason"] in capsys.readouterr().out
     # what is complete is not repeated, what failed is tried again
     before = {run.folder: (run.folder / "history.jsonl").read_text() for run in in_this_process[:2]}
     in_this_process.clear()
@@ -226,6 +229,20 @@ def test_an_interrupted_run_goes_on(written, in_this_process, tmp_path):
     assert (run.folder / "history.jsonl").read_text() == history
 
 
+def test_as_many_runs_at_a_time_as_cores_that_it_may_use(written, monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
+    monkeypatch.setattr(runs_, "run_all", lambda runs, processes, told: asked.append((len(runs), processes)))
+    file = written(**TINY, prior="StandardNormal", seeds=[0, 1, 2, 3])
+    assert main(["table", str(file), "--out", str(tmp_path)]) == 0
+    assert asked == [(4, 3)]
+
+
+def test_a_bar_in_a_name_is_no_border_of_a_column():
+    table = lined_up([["cell", "seeds"], ["p(x|z)", "1"]])
+    assert table.splitlines() == [r"| cell    | seeds |", "|---------|-------|", r"| p(x\|z) | 1     |"]
+
+
 def test_without_pyarrow_results_are_csv(written, in_this_process, tmp_path, monkeypatch, capsys):
     def missing(*_, **__):
         raise ImportError("no pyarrow")
@@ -245,9 +262,9 @@ def test_each_run_has_a_process_and_one_that_dies_stops_no_other(written, tmp_pa
     other = type(cell)(**{**vars(cell), "train": ["--import", str(deadly), *cell.train]})
     bad = Run(other, 0, tmp_path / "runs" / "bad" / "seed-0", ["--device=cpu"])
     ended = []
-    failed = run_all([bad, good], 2, lambda run, why: ended.append(run))
-    assert failed == {bad: "its process was ended by signal 9"}
-    assert set(ended) == {good, bad}
+    run_all([bad, good], 2, lambda run, why: ended.append((run, why)))
+    assert set(ended) == {(good, ""), (bad, "its process was ended by signal 9")}
+    assert (bad.state, bad.reason) == ("new", "its process was ended by signal 9")
     assert good.state == "complete"
 
 
@@ -279,4 +296,4 @@ def test_stored_tables_can_be_trained(written, tmp_path):
         table = read(written(**{**said, "evaluate": {"num_samples": 2, "take": 2}}))
         cells |= {cell.folder: cell for cell in table.cells}
     for run in runs_of(list(cells.values()), tmp_path, ["--device=cpu"]):
-        assert carried_out(run) == 0, run.failure(1)
+        assert carried_out(run) == 0, run.end(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,8 @@ def _table(options: Namespace) -> None:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
         now = [] if options.summary else left
         processes = min(options.processes or num_cores(), max(1, len(now)))  # few runs share all cores
-        failed = run_all(now, processes, _told(len(left)))
-        values.update(_written(table, runs, failed, out))
+        run_all(now, processes, _told(len(left)))
+        values.update(_written(table, runs, out))
 
 
 def _told(number: int) -> Callable[[Run, str], None]:
@@ -73,18 +73,18 @@ def _told(number: int) -> Callable[[Run, str], None]:
 
 
 def _listed(table: Table, runs: Sequence[Run]) -> list[str]:
-    """A line of each run, and its commands; of one that cannot be built, why."""
+    """A line of each run, why it has no result where that is known, and its commands where it can be built."""
     lines = []
     for run in runs:
         lines.append(f"{run.cell.name}, seed {run.seed}: {run.state}")
-        if run.cell.why_not:
-            lines.append(f"  {run.cell.why_not}")
-        else:
+        if run.reason:
+            lines.append(f"  {run.reason}")
+        if not run.cell.why_not:
             lines += [f"  ppl-vae {shlex.join(words)}" for words in run.commands]
     return lines
 
 
-def _written(table: Table, runs: Sequence[Run], failed: Mapping[Run, str], out: Path) -> dict[str, Any]:
+def _written(table: Table, runs: Sequence[Run], out: Path) -> dict[str, Any]:
     """Write the results of all complete runs, the Markdown and the figure; the rows of the cells."""
     from ppl_vae.cli.comparison.drawn import drawn
     from ppl_vae.cli.comparison.printed import markdown
@@ -92,7 +92,7 @@ def _written(table: Table, runs: Sequence[Run], failed: Mapping[Run, str], out: 
     from ppl_vae.cli.figures import save
 
     known = found(runs)
-    rows, cells = of_runs(runs, known, failed), of_cells(runs, known, failed, table.reference_of)
+    rows, cells = of_runs(runs, known), of_cells(runs, known, table.reference_of)
     out.mkdir(parents=True, exist_ok=True)
     text = markdown(table, cells, table.path.stem, _budget(runs, len(known)))
     with written(out / "table.md") as temporary:

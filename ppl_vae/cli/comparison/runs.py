@@ -30,7 +30,7 @@ class Run:
     cell, seed
         What is trained.
     folder
-        The run folder; beside it are `seed-N.log`, what was printed, and `seed-N.json`, once the run is complete.
+        The run folder; beside it are `seed-N.log`, what was printed, and `seed-N.json`, how the run ended.
     where
         Words of both commands: the folder of the data, and the device.
     """
@@ -57,24 +57,48 @@ class Run:
         """`complete`, `interrupted`, `new`, or `cannot be built`."""
         if self.cell.why_not:
             return "cannot be built"
-        try:
-            done = json.loads(self.folder.with_suffix(".json").read_text()) == self._done()
-        except (OSError, ValueError):
-            done = False
-        if done and (self.folder / "evaluation.json").is_file():
+        if self._ended() == "" and (self.folder / "evaluation.json").is_file():
             return "complete"
         return "interrupted" if (self.folder / "checkpoint.json").is_file() else "new"
 
-    def _done(self) -> dict[str, list[str]]:
+    @property
+    def reason(self) -> str:
+        """Why it has no result: its cell cannot be built, or it failed when it was last carried out; else empty."""
+        return self.cell.why_not or self._ended() or ""
+
+    def begin(self) -> None:
+        """Make its folder, and forget how it ended before."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._record.unlink(missing_ok=True)
+
+    def end(self, status: int | None) -> str:
+        """Store how it ended beside the folder; why it failed, or nothing.
+
+        That is the last line of its log, or the signal that ended its process.
+        """
+        why = self._failure(status) if status else ""
+        with written(self._record) as temporary:
+            temporary.write_text(json.dumps({**self._carried_out, "failed": why}, indent=1))
+        return why
+
+    @property
+    def _record(self) -> Path:
+        return self.folder.with_suffix(".json")
+
+    @property
+    def _carried_out(self) -> dict[str, Any]:
         return {"train": list(self.cell.train), "evaluate": list(self.cell.evaluate)}
 
-    def complete(self) -> None:
-        """Say beside the folder that everything is there."""
-        with written(self.folder.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(self._done(), indent=1))
+    def _ended(self) -> str | None:
+        """Why it failed, nothing where it is complete, and `None` where it did not end with these commands."""
+        try:
+            stored = json.loads(self._record.read_text())
+        except (OSError, ValueError):
+            return None
+        why = stored.pop("failed", "")  # records of 0.1 are of complete runs alone
+        return why if stored == self._carried_out else None
 
-    def failure(self, status: int | None) -> str:
-        """Why it ended: the last line of its log, or the signal that ended its process."""
+    def _failure(self, status: int | None) -> str:
         if status is not None and status < 0:
             return f"its process was ended by signal {-status}"
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
@@ -93,12 +117,11 @@ def carried_out(run: Run) -> int:
     """Train and evaluate; the exit status. What is printed goes to the log."""
     from ppl_vae.cli.main import main
 
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    run.begin()
     with run.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
         for words in run.commands:
             if status := main(words):
                 return status
-    run.complete()
     return 0
 
 
@@ -114,8 +137,8 @@ def _end_with(sentinel: Any) -> None:
     os._exit(1)
 
 
-def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None]) -> dict[Run, str]:
-    """Carry out runs, so many at a time; why those that failed did.
+def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None]) -> None:
+    """Carry out runs, so many at a time.
 
     Parameters
     ----------
@@ -126,7 +149,6 @@ def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None
     told
         Called with each run that ended, and why it failed or nothing.
     """
-    failed: dict[Run, str] = {}
     waiting, context = list(runs), get_context("spawn")  # a fork would copy torch's threads
     running: dict[Any, tuple[Any, Run]] = {}
     with _threads(max(1, num_cores() // processes)):
@@ -140,14 +162,11 @@ def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None
                 for sentinel in wait(list(running)):
                     process, run = running.pop(sentinel)
                     process.join()
-                    why = run.failure(process.exitcode) if process.exitcode else ""
-                    failed |= {run: why} if why else {}
-                    told(run, why)
+                    told(run, run.end(process.exitcode))
         finally:
             for process, _ in running.values():
                 process.terminate()
                 process.join()
-    return failed
 
 
 @contextmanager

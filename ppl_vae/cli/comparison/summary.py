@@ -68,7 +68,7 @@ def found(runs: Sequence[Run]) -> dict[Run, Found]:
     return {run: Found(run) for run in runs if run.state == "complete"}
 
 
-def of_runs(runs: Sequence[Run], known: Mapping[Run, Found], failed: Mapping[Run, str]) -> pd.DataFrame:
+def of_runs(runs: Sequence[Run], known: Mapping[Run, Found]) -> pd.DataFrame:
     """A row a run: cell, seed, settings as text, numbers, and why there are none."""
     rows = [
         {
@@ -78,16 +78,14 @@ def of_runs(runs: Sequence[Run], known: Mapping[Run, Found], failed: Mapping[Run
             **(known[run].numbers if run in known else {}),
             **({"num_data": len(known[run].result.per_datum)} if run in known else {}),
             "folder": str(Path(*run.folder.parts[-2:])),
-            "reason": run.cell.why_not or failed.get(run, ""),
+            "reason": run.reason,
         }
         for run in runs
     ]
     return pd.DataFrame(rows)
 
 
-def of_cells(
-    runs: Sequence[Run], known: Mapping[Run, Found], failed: Mapping[Run, str], reference: Mapping[Cell, Cell]
-) -> pd.DataFrame:
+def of_cells(runs: Sequence[Run], known: Mapping[Run, Found], reference: Mapping[Cell, Cell]) -> pd.DataFrame:
     """A row a cell, indexed by its name.
 
     Returns
@@ -102,12 +100,12 @@ def of_cells(
     for cell in dict.fromkeys(run.cell for run in runs):
         own = {run.seed: known[run] for run in runs if run.cell is cell and run in known}
         others = {run.seed: known[run] for run in runs if run.cell is reference[cell] and run in known}
-        why = [failed[run] for run in runs if run.cell is cell and run in failed]
+        why = [run.reason for run in runs if run.cell is cell and run.reason]
         rows[cell.name] = {
             "seeds": len(own),
             **_means(list(own.values())),
             **_difference(own, others),
-            "reason": cell.why_not or "; ".join(dict.fromkeys(why)),
+            "reason": "; ".join(dict.fromkeys(why)),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cell")
 
