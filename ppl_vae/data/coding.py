@@ -10,7 +10,7 @@ import numpy as np
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.libraries import pd
 
-__all__ = ["as_text", "decoded", "encoded", "in_text"]
+__all__ = ["as_text", "decoded", "encoded", "in_text", "shortest"]
 
 
 def in_text(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
@@ -107,6 +107,23 @@ def _days(values: pd.Series, column: Column) -> np.ndarray:
     elif origin.tzinfo is not None:
         origin = origin.tz_localize(None)
     return ((values - origin) / pd.Timedelta(days=1)).to_numpy(dtype=float)
+
+
+def shortest(values: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """The decimals of fewest digits within a tolerance of some values: 0.1 for 0.10000000149."""
+    with np.errstate(divide="ignore"):
+        first = np.floor(np.log10(np.abs(values)))  # the power of ten of the first digit, -inf for 0
+    made, left = values.copy(), np.isfinite(first) & (tolerance > 0)
+    for digits in range(-1, 18):  # from 0 to what tells all numbers of 64 bits apart
+        if not left.any():
+            break
+        places = digits - 1 - first[left]
+        up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+        rounded = np.rint(values[left] * up / down) / up * down
+        near = np.abs(rounded - values[left]) <= tolerance[left]
+        made[left] = np.where(near, rounded, values[left])
+        left[left] = ~near
+    return made
 
 
 def decoded(values: np.ndarray, columns: Columns, index: Any = None) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
-from ppl_vae.data.coding import decoded, encoded, in_text
+from ppl_vae.data.coding import decoded, encoded, in_text, shortest
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
 from ppl_vae.data.steps import ROLES
+from ppl_vae.domain import Domain
 from ppl_vae.libraries import pd
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_tensor
@@ -252,8 +253,9 @@ def to_frame(x: Tensor | np.ndarray | Split, data: Data | Split, *, index: Any =
     Returns
     -------
     DataFrame
-        Codes are categories again, days dates. Where whole numbers or codes were expected and x was none, it is rounded
-        to the nearest; ``frame.attrs["rounded"]`` says in which columns.
+        Codes are categories again, days dates. A number is the decimal of fewest digits that the precision of x does
+        not tell from it, so that 0.1 is 0.1 again. Where whole numbers or codes were expected and x was none, it is
+        rounded to the nearest; ``frame.attrs["rounded"]`` says in which columns.
 
     Raises
     ------
@@ -285,12 +287,29 @@ def to_frame(x: Tensor | np.ndarray | Split, data: Data | Split, *, index: Any =
         raise ValueError(
             f"to_frame expects an index of {len(values)} rows, got {len(index)}; give a name for each row of x"
         )
-    values = values.detach().cpu().double()
-    raw = values if data.domain is None else data.domain.raw(values)
-    frame, changed = decoded(raw.numpy(), columns, index)
+    frame, changed = decoded(_raw(values.detach().cpu(), data, columns), columns, index)
     if changed:
         frame.attrs["rounded"] = changed
     return frame
+
+
+def _raw(x: Tensor, data: Data | Split, columns: Columns) -> np.ndarray:
+    """Values in raw units, without the noise of the floating type of x and of the data."""
+    stored = (data if isinstance(data, Split) else data.train).x.dtype
+    precision = max(torch.finfo(dtype).eps if dtype.is_floating_point else 0.0 for dtype in (x.dtype, stored))
+    domain = data.domain or Domain("real")
+    raw = domain.raw(x.double()).numpy()
+    each = domain.columns(x.shape[1])
+    shift, as_read = np.array([one.shift for one in each]), [(one.shift, one.span) == (0.0, 1.0) for one in each]
+    # almost half a step of precision for each number that was rounded on the way to x = (raw - shift) / span
+    read, by, moved = (0.49 * precision * np.exp2(np.floor(_log2(v))) for v in (raw, shift, raw - shift))
+    tolerance = np.where(as_read, read, read + by + 3 * moved)
+    return shortest(raw, np.where([one.origin is None for one in columns], tolerance, 0.0))  # times are no decimals
+
+
+def _log2(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log2(np.abs(values))
 
 
 def _with_gaps(split: Split) -> Tensor:

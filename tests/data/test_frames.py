@@ -203,6 +203,39 @@ def test_a_frame_comes_back_from_standardized_data(mixed):
     pd.testing.assert_frame_equal(back, to_frame(data.test, data), rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps", ["plain", "standardized"])
+def test_numbers_come_back_as_the_decimals_they_were(steps):
+    rng = np.random.default_rng(0)
+    was = pd.DataFrame(
+        {
+            "tenths": rng.integers(-50, 50, 60) / 10,
+            "small": rng.integers(1, 999, 60) / 1e9,
+            "large": rng.integers(1, 999, 60) * 1e6 + 0.0,
+            "year": 1950 + rng.integers(0, 280, 60) / 4,
+            "money": (rng.integers(100, 99_999, 60) / 100),
+            "gaps": np.where(rng.random(60) < 0.5, np.nan, rng.integers(0, 99, 60) / 100),
+            "time": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 86_400, 60), unit="s"),
+        }
+    )
+    data = from_frame(was, kinds={"gaps": "real", "large": "real"})
+    data = data if steps == "plain" else data.standardize()
+    for split in data.splits.values():
+        rows = split.index.numpy()
+        back = to_frame(split, data, index=rows)
+        pd.testing.assert_frame_equal(back.drop(columns="time"), was.loc[rows].drop(columns="time"), rtol=0, atol=0)
+        assert (back["time"] - was.loc[rows, "time"]).abs().max() <= pd.Timedelta(seconds=1)
+
+
+def test_the_shortest_decimal_is_within_the_precision():
+    rng = np.random.default_rng(0)
+    x = torch.tensor(np.exp(rng.normal(0, 9, (300, 1))) * rng.choice([-1, 1], (300, 1)), dtype=torch.float32)
+    data = from_frame(pd.DataFrame({"a": [0.5, -1.25, 3.75] * 10}))
+    made = to_frame(x, data)["a"]
+    assert (np.float32(made) == x.numpy()[:, 0]).all()
+    assert [float(f"{v:.9g}") for v in made] == made.tolist()  # which are enough for float32
+    assert to_frame(torch.tensor([[0.1], [-0.7], [0.0]]), data)["a"].tolist() == [0.1, -0.7, 0.0]
+
+
 def test_to_frame_needs_columns_that_fit(mixed):
     with pytest.raises(ValueError, match="expects data of from_frame, got others"):
         to_frame(torch.zeros(3, 2), from_arrays(np.random.default_rng(0).normal(size=(30, 2))))
