@@ -70,7 +70,8 @@ def fit(
 
     Where torch's process group is initialized, by `torchrun` say, all its processes train the program together, and all
     must call `fit` alike: each has some rows of every batch, gradients are summed, and the result is that of one
-    process up to rounding. The first process writes `run`; callbacks are called in each.
+    process up to rounding. The first process writes `run`; callbacks are called in each, and one that calls `evaluate`
+    must do so in all, or it waits for the timeout of the process group.
 
     Where thousands of steps are to come, in one process, they are replayed as a graph of the operations of one of them,
     with the same numbers to the bit; `Fit.replayed` counts them, and `compile` compiles them. The Python code of model

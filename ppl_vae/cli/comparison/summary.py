@@ -56,7 +56,7 @@ class Found:
         }
 
     def _elbo_bits(self) -> float:
-        """Bits per dimension by minus the ELBO, where log p(x) has some."""
+        """Bits per dimension by minus the ELBO, where log p(x) has some: stored results do not have the elements."""
         table = self.result.per_datum
         if "bits_per_dim" not in table:
             return UNKNOWN
