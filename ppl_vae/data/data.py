@@ -72,8 +72,7 @@ class Data:
                     f"Data expects non-empty splits with x of one shape, got {tuple(split.x.shape)} for "
                     f"{role} and {tuple(self.train.x.shape)} for train; give all splits data of one shape"
                 )
-            said = {**self.provenance, "split": role}
-            names = split.classes if self.classes is None else self.classes
+            said, names = {**self.provenance, "split": role}, self.classes or split.classes
             object.__setattr__(self, role, replace(split, domain=self.domain, provenance=said, classes=names))
 
     def __repr__(self) -> str:
