@@ -9,7 +9,6 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.adaptive.adapt import Adapted, Settings, pareto_k
 from ppl_vae.adaptive.density import Density
@@ -23,6 +22,7 @@ from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["Refined", "refine", "refined_draws"]
@@ -142,7 +142,7 @@ def refine(
     parts: list[tuple[Adapted, dict[str, Tensor]]] = []
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("proposals", len(split), shown=progress) as bar:
             for rows, density, found in _fitted(program, split, num_samples, num_rounds, max_rows, "refine"):
                 parts.append((found, {k: v.cpu() for k, v in density.of(rows).values(found.u).items()}))
                 bar.update(len(rows))

@@ -72,7 +72,7 @@ def _size(run: ppl_vae.Run) -> tuple[int, int] | None:
 
 def parts(split: ppl_vae.data.Split, size: int = 1000) -> Iterator[ppl_vae.data.Split]:
     """The data, some at a time."""
-    for start in tqdm(range(0, len(split), size), unit="part", delay=2, disable=None, leave=False):
+    for start in tqdm(range(0, len(split), size), desc="scores", unit="part", delay=2, disable=None, leave=False):
         yield split[start : start + size]
 
 

@@ -20,6 +20,7 @@ from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST, doubtful, few_error
 from ppl_vae.isolation import frozen, reseeded
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "Belief", "believable", "check_method"]
@@ -147,7 +148,7 @@ def believable(
             return belief
         parts = _parts(good, _empty(columns, split), settings, density.max_rows)
         log_px = columns["log_px"] + split.log_volume
-        with tqdm(total=n, unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("log p(x) by proposals", n, shown=progress) as bar:
             own = _own(density, parts, good, log_px, highest, settings, group, bar)
             for found in group.merged(own, lambda f: f.number):
                 found.enter(columns, belief, split.log_volume)

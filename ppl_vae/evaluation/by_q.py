@@ -18,6 +18,7 @@ from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST, standard_error
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["ByQ", "by_q", "per_datum", "summed"]
@@ -87,7 +88,7 @@ def by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, progr
     """
     # allocated at once: small results kept from every chunk would fragment the heap
     found = ByQ({}, torch.full((len(split),), -math.inf, dtype=torch.float64))
-    with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+    with progress_bar("log p(x) by q", len(split), shown=progress) as bar:
         for part in group.merged(_parts(program, split, num_samples, max_rows, group, bar), lambda p: p.rows.start):
             found.enter(part)
     states = torch.cat(random_states([*program.parameters()])).numpy().tobytes()

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from pyro import poutine
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed
@@ -27,6 +26,7 @@ from ppl_vae.isolation import evaluating
 from ppl_vae.modelled import Modelled
 from ppl_vae.observed import check_observed
 from ppl_vae.precision import in_float64
+from ppl_vae.progress import progress_bar
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.support import unwrapped
@@ -122,7 +122,7 @@ def impute(
         split = split.fixed(used)
         _check_bytes(split, num_draws, max_bytes)
         sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows, method)
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("imputation", len(split), shown=progress) as bar:
             found = _filled(split, sampler, bar)
     return Imputation(
         mean=found.mean,

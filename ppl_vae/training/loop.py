@@ -98,7 +98,7 @@ class Training:
         state.stopped = self._stopped(asked)
         quiet = None if progress is None else not progress
         quiet = quiet if self.processes.first else True
-        with tqdm(total=total, initial=state.step, unit="batch", disable=quiet) as bar:
+        with tqdm(desc="training", total=total, initial=state.step, unit="batch", disable=quiet) as bar:
             while not state.stopped:
                 row = self._epoch(bar)
                 self._keep_best(row)

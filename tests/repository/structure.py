@@ -41,7 +41,7 @@ LAYERS = {  # from the top
     "traces, weights, calls": "traces importance calls checksums folded compiled replayed",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "shared by all": "arguments files group isolation latent_draws memory precision rows support tensors _torchvision",
-    "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products",
+    "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products progress",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""

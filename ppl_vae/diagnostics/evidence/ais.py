@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -19,6 +18,7 @@ from ppl_vae.evaluation.wording import data, mean_and_error, plural, told
 from ppl_vae.importance import log_marginal, tail_error
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.annealing import Path, Settings, anneal, num_pilot, schedule
 
@@ -97,7 +97,7 @@ def ais(
         log_w = torch.empty(num_chains, len(split), dtype=torch.float64)
         acceptance = torch.empty(len(split), dtype=torch.float64)
         total = (num_temperatures + num_pilot(num_temperatures)) * len(split)
-        with tqdm(total=total, unit="step", unit_scale=True, disable=None if progress else True, leave=False) as bar:
+        with progress_bar("AIS", total, "step", shown=progress, unit_scale=True) as bar:
             for rows, joint in log_joints(program, split, num_chains, max_rows=max_rows):
                 path = Path(joint, from_guide=init == "guide")
                 settings = Settings.tuned(path, betas, num_chains, num_steps, bar)

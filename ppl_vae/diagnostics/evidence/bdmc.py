@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -18,6 +17,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.importance import log_marginal
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.annealing import Path, Settings, anneal, num_pilot, schedule
 
@@ -93,7 +93,7 @@ def bdmc(
         values, data = simulated(program, split, num_simulations, max_rows=max_rows)
         bounds = torch.empty(2, num_simulations, dtype=torch.float64)
         total = (2 * num_temperatures + num_pilot(num_temperatures)) * num_simulations
-        with tqdm(total=total, unit="step", unit_scale=True, disable=None if progress else True, leave=False) as bar:
+        with progress_bar("BDMC", total, "step", shown=progress, unit_scale=True) as bar:
             for rows, joint in log_joints(program, data, num_chains, max_rows=max_rows):
                 path = Path(joint, from_guide=init == "guide")
                 settings = Settings.tuned(path, betas, num_chains, num_steps, bar)

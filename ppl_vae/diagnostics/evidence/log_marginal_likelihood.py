@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import torch
 from pyro import poutine
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Range, Seed, checked
@@ -29,6 +28,7 @@ from ppl_vae.find_plates import find_plates
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "log_marginal_likelihood"]
@@ -126,7 +126,7 @@ def log_marginal_likelihood_by_draws(
     """log of the mean of independent weights, or the sum over all states where they can be enumerated."""
     columns: dict[str, Tensor] = {}
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("log p(x)", len(split), shown=progress) as bar:
             for rows, found in estimates(program, split, num_samples, max_rows):
                 for name in _UNITS:
                     columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = found[name].cpu()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -14,6 +13,7 @@ from ppl_vae.draws import draws
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["log_weights"]
@@ -81,7 +81,7 @@ def log_weights(
             )
         columns = torch.empty(len(_NAMES), num_samples, len(split), dtype=torch.float64)
         volume = split.log_volume
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("log weights", len(split), shown=progress) as bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
                 if drawn.singular or drawn.improper or drawn.quantized:
                     raise ValueError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -13,6 +12,7 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["quadrature"]
@@ -78,7 +78,7 @@ def quadrature(
         grid = Grid.over("quadrature", program, split, num_points, max_rows)
         parts = grid.log_parts
         log_sums = torch.empty(parts.shape[1], len(split), dtype=torch.float64)
-        with tqdm(unit="point", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("log p(x) on grids", None, "point", shown=progress) as bar:
             for rows, joint in log_joints(program, split, 1, max_rows=max_rows):
                 sums = parts.new_full((parts.shape[1], joint.size), -torch.inf)
                 for here, log_f in grid.log_joint(joint, max_rows, bar):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Positive, Seed
 from ppl_vae.calls import verb
@@ -25,6 +24,7 @@ from ppl_vae.isolation import gpus
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["INFERENCE_GAPS", "gaps_panel", "inference_gaps"]
@@ -102,7 +102,7 @@ def inference_gaps(
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         where = find_plates(program, split)
         total, max_rows = len(split) * num_steps, where.rows(max_rows)
-        with tqdm(total=total, unit="step", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("inference gaps", total, "step", shown=progress) as bar:
             for rows in chunks(len(split), num_particles, max_rows):
                 part = split[rows]
                 on_step = partial(bar.update, len(part))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -23,6 +22,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.evaluation.wording import data, p_value, spread
 from ppl_vae.libraries import stats, xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["SBC", "coverage_panel", "narrow", "rank_panel", "shares", "simulation_based_calibration"]
@@ -115,7 +115,7 @@ def _ranked(
     truth, data = simulated(program, split, num_simulations, max_rows=max_rows)
     by_site: list[dict[str, Tensor]] = []
     of_joints: list[Tensor] = []
-    with tqdm(total=num_simulations, unit="simulation", disable=None if progress else True, leave=False) as bar:
+    with progress_bar("simulation-based calibration", num_simulations, "simulation", shown=progress) as bar:
         for rows, joint in log_joints(program, data, num_draws, max_rows=max_rows):
             u_true = joint.unconstrained({name: v[rows][None] for name, v in truth.items()})
             u = joint.from_guide(num_draws)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, NonNegative, Seed
 from ppl_vae.calls import verb
@@ -22,6 +21,7 @@ from ppl_vae.evaluation.wording import plural
 from ppl_vae.importance import FEWEST
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["ACTIVE_UNITS", "active_units"]
@@ -144,7 +144,7 @@ def _means(
     """By site, the mean over draws for each datum, (n, units), and the mean covariance of its error, (units, units)."""
     means: dict[str, list[Tensor]] = {}
     noise: dict[str, Tensor] = {}
-    with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+    with progress_bar("active units", len(split), shown=progress) as bar:
         for rows, draws in encoded(program, split, num_samples, max_rows):
             for name, z in draws.items():
                 mean = z.mean(0)

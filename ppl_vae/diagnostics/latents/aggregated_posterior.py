@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -27,6 +26,7 @@ from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["AGGREGATED_POSTERIOR", "aggregated_posterior"]
@@ -122,7 +122,7 @@ def aggregated_posterior(
         drawn, others, of_prior = draws(index[0]), draws(index[1]), draws(index[2], prior=True)
         max_rows = where.rows(max_rows)
         contexts = len(split) if split.context else 1  # without a context the prior is the same for all data
-        with tqdm(total=len(split) + contexts, unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("aggregate posterior", len(split) + contexts, shown=progress) as bar:
             q = mean_density(sites_of, len(split), drawn, max_rows=max_rows, update=bar.update)
             p = mean_density(sites_of, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
         once = draws(torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed, Whole
 from ppl_vae.calls import verb
@@ -22,6 +21,7 @@ from ppl_vae.evaluation.wording import plural
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["PREDICTIVE_CHECK", "PREDICTIVE_CHECK_DATUM", "posterior_predictive_check"]
@@ -114,7 +114,7 @@ def posterior_predictive_check(
         measure = Measure(split, statistics)
         num_kept = max(0, min(num_kept, num_replicates, max_bytes // split.x.nbytes))
         call = (program, split, num_replicates, max_rows)
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("predictive check", len(split), shown=progress) as bar:
             if level == "population":
                 result = _population(measure, _watched(from_prior(*call), bar, kept, num_kept))
             else:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Fraction, Seed, Whole
 from ppl_vae.calls import verb
@@ -23,6 +22,7 @@ from ppl_vae.evaluation.wording import data
 from ppl_vae.folded import folded
 from ppl_vae.importance import FEWEST
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.replayed import Replayed
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.hmc_kernel import init, transition
@@ -115,7 +115,7 @@ def hmc(
         kept = Chains.laid_out(first, split, num_chains, num_samples, max_bytes)
         began = time.perf_counter()
         total = len(split) * (num_warmup + num_samples)
-        with tqdm(total=total, unit="move", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("HMC", total, "move", shown=progress) as bar:
             for rows, joint in log_joints(program, split, num_chains, max_rows=max_rows):
                 _run(joint, split.log_volume[rows], plan, kept, rows, bar)
         attrs = attributes(program, split, used, num_samples=num_samples, num_chains=num_chains, num_steps=num_steps)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
@@ -17,6 +16,7 @@ from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, wi
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import chunks
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["QUADRATURE_POSTERIOR", "quadrature_posterior"]
@@ -86,7 +86,7 @@ def quadrature_posterior(
         coarse = Grid.over("quadrature_posterior", program, split, num_points, max_rows)
         columns: dict[str, Tensor] = {}
         drawn: dict[str, list[Tensor]] = {}
-        with tqdm(unit="point", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("posterior on grids", None, "point", shown=progress) as bar:
             for rows, joint, grid, log_f in adaptive_grid(program, split, coarse, num_points, max_rows, bar):
                 if not columns:
                     _check_size(len(grid), len(split), max_bytes)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from pyro import poutine
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.adaptive import refined_draws
@@ -27,6 +26,7 @@ from ppl_vae.importance import FEWEST, psis
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
+from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
 
 __all__ = ["to_arviz"]
@@ -101,7 +101,7 @@ def to_arviz(
         split = split.fixed(used)
         volume = split.log_volume
         parts: list[dict[str, dict[str, Tensor]]] = []
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("draws of q", len(split), shown=progress) as bar:
             settings: dict[str, Any] = {"num_predictive": num_predictive, "max_rows": max_rows}
             source = refined_draws if refined else draws
             for rows, drawn, *equal in source(program, split, num_samples, **settings):
