@@ -74,6 +74,8 @@ def test_numbers_agree_with_nouns_and_with_each_other(n, scale, dim):
     known, bounded = int(check.known.sum()), int((~check.known).sum())
     assert ("At least" in said) == (bounded > 0)
     assert ("KL(q || p(z | x)) = " in said) == (known > 0)
+    assert (" nats (median; 5-95 %: " in said) == (known > 1)
+    assert ("; mean NLL " in said) == (", mean -ELBO " in said) == (n > 1)
     assert ("q is at least" in check.how_far()) == (known == 0)
     assert ("lower bounds" in check.how_far()) == (bounded > 0)
 

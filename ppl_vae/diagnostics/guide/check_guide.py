@@ -190,10 +190,11 @@ class GuideCheck:
         nll, se = e.summary.loc["nll"]
         elbo = e.summary["mean"]["elbo"]
         nll_said = f"{nll:.2f} ± {se:.2f}" if np.isfinite(se) else f"{nll:.2f} (of one datum)"
+        mean = "mean " if len(e.per_datum) > 1 else ""
         return [
             *e.formula.splitlines(),
             f"{data(len(e.per_datum))}, S = {e.num_samples} draws each, seed {e.seed}; "
-            f"NLL {nll_said}, -ELBO {-elbo:.2f} nats per datum",
+            f"{mean}NLL {nll_said}, {mean}-ELBO {-elbo:.2f} nats per datum",
         ]
 
     def how_far(self) -> str:
@@ -219,7 +220,7 @@ class GuideCheck:
         lines = []
         if known.any():
             low, median, high = gap[known].quantile([0.05, 0.5, 0.95])
-            spread = f" (5-95 %: {low:.2f} to {high:.2f})" if known.sum() > 1 else ""
+            spread = f" (median; 5-95 %: {low:.2f} to {high:.2f})" if known.sum() > 1 else ""
             where = (
                 f"over all {data(len(gap))}" if known.all() else f"over the {data(known.sum())} where it can be told"
             )
@@ -256,7 +257,7 @@ class GuideCheck:
         share = f"k-hat is above {e.good_k:.2f} for {high:.1%} of the data"
         if e.unreliable == 0:
             bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
-            return [f"{ask}Yes, within the support of q's draws: {share}; it lies {-bias:.3f} nats too low."]
+            return [f"{ask}Yes, within the support of q's draws: {share}; it lies {-bias:.3f} nats too low (mean)."]
         share += f", and {missed}" if unknown else ""
         return [
             f"{ask}{'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "

@@ -251,11 +251,12 @@ def _told(_: Subject, results: Results) -> list[str]:
     found = results["aggregated_posterior"]
     p, kl = float(found["p_value"]), float(found["marginal_kl"])
     verdict = "q(z) can be told from p(z)" if p < 0.05 else "q(z) cannot be told from p(z)"
+    mean_kl = f"{float(found['mean_kl']):z.2f} nats of the mean KL to the prior"
     split = (
-        f"the mean KL of {float(found['mean_kl']):z.2f} nats is {float(found['mutual_information']):z.2f} of "
-        f"information on x and {kl:z.2f} of q(z) being another than p(z)"
+        f"of {mean_kl} {float(found['mutual_information']):z.2f} are information on x and {kl:z.2f} are q(z) being "
+        "another than p(z)"
         if np.isfinite(kl)
-        else f"how many of the {float(found['mean_kl']):z.2f} nats of KL are a mismatch is not known"
+        else f"how many of the {mean_kl} are a mismatch is not known"
     )
     reason = found.attrs.get("reason", "")
     return [
