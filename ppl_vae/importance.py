@@ -182,7 +182,7 @@ def few_error(log_w: Tensor) -> Tensor:
 
 @checked
 def good_k(num_draws: Count) -> float:
-    """The largest k-hat at which an estimate from S draws is reliable: min(1 - 1 / log10 S, 0.7).
+    """The largest k-hat at which an estimate from S draws is believed: min(1 - 1 / log10 S, 0.7).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""log p(x) by proposals fitted to single data, where importance sampling with q is unreliable."""
+"""log p(x) by proposals fitted to single data, where importance sampling with q is not believed."""
 
 from __future__ import annotations
 

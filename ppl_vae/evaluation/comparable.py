@@ -50,12 +50,12 @@ class Comparable(ABC):
 
     @property
     def good_k(self) -> float:
-        """The largest k-hat at which an estimate of this many samples is reliable; NaN for fewer than 25."""
+        """The largest k-hat at which an estimate of this many samples is believed; NaN for fewer than 25."""
         return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
 
     @property
     def unreliable(self) -> float:
-        """Share of the data whose log p(x) is unreliable; NaN where that is not known.
+        """Share of the data whose log p(x) is not believed; NaN where that is not known.
 
         Where `per_datum` has a column `believed`, those that are not. Elsewhere those with a k-hat above `good_k`, and
         those whose error is not known because some states of a discrete latent were not drawn.

@@ -18,7 +18,7 @@ from ppl_vae.libraries import pd
 
 __all__ = ["UNITS", "caution", "check_comparable", "compare", "printed", "warning"]
 
-_MANY = 0.1  # share of data with an unreliable log p(x) above which a comparison warns
+_MANY = 0.1  # share of data whose log p(x) is not believed above which a comparison warns
 UNITS = {
     **dict.fromkeys(("nll", "nll_se", "nll_mcse", "nll_bias"), "nats per datum"),
     **dict.fromkeys(("difference", "difference_se", "elbo", "kl"), "nats per datum"),
@@ -45,8 +45,8 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
         best and `difference_se`, over the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are
         any; `active_units`; `weight` of the model in the mixture of all with the highest log score, by stacking;
         `nll_mcse`, the Monte Carlo standard error of `nll`, and `nll_bias`, its bias to first order, never negative:
-        both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is unreliable; `method` that
-        gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not empty
+        both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is not believed; `method`
+        that gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not empty
         where that share is above 10 % (nll is then an upper bound, and the rank may be due to the guide), for results
         on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are the
         units of the columns; ``.attrs["warning"]`` is the text that `printed` adds.
@@ -96,7 +96,7 @@ def printed(table: pd.DataFrame) -> str:
 
 
 def caution(unreliable: float) -> str:
-    """The consequence of a share of data with an unreliable log p(x); empty where it is small."""
+    """The consequence of a share of data whose log p(x) is not believed; empty where it is small."""
     if not unreliable > _MANY:
         return ""
     return f"nll is an upper bound: log p(x) cannot be believed for {unreliable:.0%} of the data"

@@ -40,7 +40,7 @@ def evaluate(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> Evaluation:
-    """ELBO, reconstruction, KL per site, log p(x) and their reliability, for each datum.
+    """ELBO, reconstruction, KL per site, log p(x) and whether it is believed, for each datum.
 
     Where torch's process group is initialized all its processes must call it alike: each scores some of the data, and
     all have the result of one process, to the last bit.

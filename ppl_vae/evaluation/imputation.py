@@ -36,8 +36,8 @@ class Imputation:
     observed
         True where an element was observed, (n, *x_shape).
     pareto_k
-        k-hat of the weights of each datum, (n,): mean and draws are unreliable where it is above `good_k`. 0 where all
-        of x is missing; NaN where nothing is missing, for fewer than 25 draws, and for a discrete q.
+        k-hat of the weights of each datum, (n,): mean and draws are not believed where it is above `good_k`. 0 where
+        all of x is missing; NaN where nothing is missing, for fewer than 25 draws, and for a discrete q.
     ess
         Effective number of draws of z, (n,); NaN where nothing is missing, too large where k-hat is high.
     index
@@ -66,7 +66,7 @@ class Imputation:
 
     @property
     def good_k(self) -> float:
-        """The largest k-hat at which an estimate from this many draws is reliable; NaN for fewer than 25."""
+        """The largest k-hat at which an estimate from this many draws is believed; NaN for fewer than 25."""
         return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
 
     @property

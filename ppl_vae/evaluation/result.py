@@ -26,7 +26,7 @@ __all__ = ["Evaluation"]
 @checked
 @dataclass(frozen=True, eq=False)
 class Evaluation(Comparable):
-    """Bounds, log p(x) and their reliability, for each datum and as means over the data.
+    """Bounds, log p(x) and whether it is believed, for each datum and as means over the data.
 
     Log densities are of the data in their original units.
 
@@ -41,7 +41,7 @@ class Evaluation(Comparable):
         for about 95 %, the error of a heavy tail included (`importance.tail_error`). They are too small where k-hat is
         high. Discrete latents with at most 4096 states are summed over, with errors of 0; with more states the errors
         are NaN where a state was not drawn. Then `ess`, the effective number of samples; `pareto_k`, above
-        `good_k` where log_px and its error are unreliable, NaN for a discrete q; and `bits_per_dim`, where the
+        `good_k` where log_px and its error are not believed, NaN for a discrete q; and `bits_per_dim`, where the
         domain has them. A point-mass posterior has `reconstruction` alone.
     unit_variance
         Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
@@ -156,7 +156,7 @@ class Evaluation(Comparable):
         return counted(self.per_datum["method"].to_numpy(), self.per_datum["believed"].to_numpy())
 
     def _verdict(self) -> list[str]:
-        """Whether log p(x) is reliable, and what k-hat cannot detect."""
+        """Whether log p(x) is believed, and what k-hat cannot detect."""
         if self.adaptation is not None:
             cost = self.per_datum["evaluations"].mean()
             return [

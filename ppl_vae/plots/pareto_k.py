@@ -1,4 +1,4 @@
-"""Pareto k-hat: for which data importance sampling from q(z | x) is reliable."""
+"""Pareto k-hat: for which data importance sampling from q(z | x) is believed."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def pareto_k(
 ) -> Axes:
     """Pareto k-hat of the importance weights p(x, z) / q(z | x), datum by datum.
 
-    Above the threshold the estimate of log p(x) for that datum is unreliable, and so is its standard error.
+    Above the threshold neither the estimate of log p(x) for that datum nor its standard error is believed.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def pareto_k(
         k-hat (obs,), dimensionless. Values that are not finite count as above the threshold, and are drawn as
         triangles at the top edge; so are values far above all others.
     threshold
-        Largest reliable value; by default min(1 - 1 / log10(num_samples), 0.7), or 0.7 without `num_samples`.
+        Largest value that is believed; by default min(1 - 1 / log10(num_samples), 0.7), or 0.7 without `num_samples`.
     obs
         Number of each datum (obs,); by default 0, 1, 2, ...
     num_samples
@@ -108,7 +108,7 @@ def span(k: np.ndarray, limit: float) -> tuple[float, float]:
 
 
 def trusted(num_samples: int | None) -> float:
-    """Largest k-hat at which an estimate from `num_samples` draws is reliable (Vehtari et al., 2024)."""
+    """Largest k-hat at which an estimate from `num_samples` draws is believed (Vehtari et al., 2024)."""
     if num_samples is None:
         return 0.7
     if num_samples < 25:

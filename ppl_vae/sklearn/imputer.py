@@ -183,7 +183,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         Warns
         -----
         UserWarning
-            Of rows whose k-hat is above the largest at which their estimates are reliable.
+            Of rows whose k-hat is above the largest at which their estimates are believed.
         """
         table = self._table(X)
         missing = np.isnan(table)

@@ -91,7 +91,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     not_judged_ : ndarray of shape (n_samples,)
         Which rows of `fit` have a log p(x) below `offset_` and a k-hat above `good_k_`.
     good_k_ : float
-        The largest k-hat at which an estimate from `num_samples` draws is reliable.
+        The largest k-hat at which an estimate from `num_samples` draws is believed.
     decision_scores_ : ndarray of shape (n_samples,)
         ``-score_samples`` of the rows of `fit`, larger for outliers, as PyOD names and signs it.
     threshold_ : float

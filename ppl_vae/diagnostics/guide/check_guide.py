@@ -1,4 +1,4 @@
-"""The KL from a guide to the posterior for each datum, and whether the estimate is reliable."""
+"""The KL from a guide to the posterior for each datum, and whether the estimate is believed."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def check_guide(
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> GuideCheck:
-    """KL(q(z | x) || p(z | x)) of each datum, and whether the estimate is reliable.
+    """KL(q(z | x) || p(z | x)) of each datum, and whether the estimate is believed.
 
-    Read three numbers per datum together: `kl_gap`, `pareto_k` (whether `kl_gap` is reliable) and `ess`. None of them
+    Read three numbers per datum together: `kl_gap`, `pareto_k` (whether `kl_gap` is believed) and `ess`. None of them
     detects a mode of the posterior that q never visits; diagnostics that start from the prior do: `ais(init="prior")`,
     `hmc`, `simulation_based_calibration`.
 
@@ -182,7 +182,7 @@ class GuideCheck:
         return Report("\n".join([self.verdict(), "", *self._next()]))
 
     def verdict(self) -> Report:
-        """The KL from q to the posterior, for which data it is known, and whether log p(x) is reliable."""
+        """The KL from q to the posterior, for which data it is known, and whether log p(x) is believed."""
         return Report("\n".join([*self._head(), "", *self._distance(), *self._belief()]))
 
     def _head(self) -> list[str]:
