@@ -46,9 +46,9 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
         any; `active_units`; `weight` of the model in the mixture of all with the highest log score, by stacking;
         `nll_mcse`, the Monte Carlo standard error of `nll`, and `nll_bias`, its bias to first order, never negative:
         both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is not believed; `method`
-        that gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not empty
-        where that share is above 10 % (nll is then an upper bound, and the rank may be due to the guide), for results
-        on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are the
+        that gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not
+        empty where that share is above 10 % (nll is then an upper bound, and the rank may be due to the guide), for
+        results on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are the
         units of the columns; ``.attrs["warning"]`` is the text that `printed` adds.
 
     Raises

@@ -37,7 +37,7 @@ def notes(cells: pd.DataFrame) -> str:
         "NLL is -log p(x) of the test data in nats per datum, ± its standard error over the data; sd is that over the "
         "seeds. A difference is that of the NLL from the reference on the same data, paired by datum and seed, ± its "
         "standard error over the data; then how many of these it is, and its sd over the seeds. The gap is the KL from "
-        "q(z | x) to p(z | x). Believed is the share of the data whose k-hat is good, or whose annealing settled; below "
+        "q(z | x) to p(z | x). Believed is the share of the data with a good k-hat, or whose annealing settled. Below "
         f"{MANY:.0%}, ≤ says that the NLL is an upper bound, and a difference may come from q."
     ]
     if any(cells["seeds"].eq(1)):
