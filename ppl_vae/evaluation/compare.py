@@ -48,8 +48,8 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
         both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is not believed; `method`
         that gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not
         empty where that share is above 10 % (nll is then an upper bound, and the rank may be due to the guide), for
-        results on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are the
-        units of the columns; ``.attrs["warning"]`` is the text that `printed` adds.
+        results on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are
+        the units of the columns; ``.attrs["warning"]`` is the text that `printed` adds.
 
     Raises
     ------
