@@ -23,8 +23,8 @@ Where to go next, with `help` or on the pages of `docs`:
     ppl_vae.Program     your own Pyro model and guide    ppl_vae.sklearn        estimators
 
 `dir(ppl_vae)` lists every public name, `ppl-vae list` every part in a line, and `ppl-vae --help` the commands. `help`
-of a class, `help(ppl_vae.VampPrior)`, begins with what it is; `help(ppl_vae.priors)` is long, as it repeats for each class
-what that inherits from torch.
+of a class, `help(ppl_vae.VampPrior)`, begins with what it is; `help(ppl_vae.priors)` is long, as it repeats for each
+class what that inherits from torch.
 """
 
 import ast as _ast
