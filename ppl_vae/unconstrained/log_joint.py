@@ -28,6 +28,9 @@ from ppl_vae.summed import likelihood
 
 __all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints", "with_gradients"]
 
+# The support that newer torch gives a mixture, around that of its components; torch 2.6 gives theirs.
+_OF_A_MIXTURE = getattr(constraints, "MixtureSameFamilyConstraint", ())
+
 
 def bijection(name: str, site: traces.Site) -> Any:
     """The transform from real numbers onto the support of a site, by `biject_to`.
@@ -40,8 +43,7 @@ def bijection(name: str, site: traces.Site) -> Any:
     """
     try:
         support = site["fn"].support
-        mixed = isinstance(support, constraints.MixtureSameFamilyConstraint)
-        return biject_to(support.base_constraint if mixed else support)
+        return biject_to(support.base_constraint if isinstance(support, _OF_A_MIXTURE) else support)
     except NotImplementedError:
         raise ValueError(
             f"latents as real numbers expect a bijection onto the support of {name!r}, got "
