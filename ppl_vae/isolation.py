@@ -86,7 +86,8 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
             warnings.warn("computed in the precision of the parameters: torch.autocast is not used here", stacklevel=4)
             scopes.enter_context(torch.autocast("cpu", enabled=False))
             scopes.enter_context(torch.autocast("cuda", enabled=False))
-        if like is not None and torch.get_default_device().type not in ("cpu", like.device.type):
+        # before torch 2.8 `get_default_device` sees no `with torch.device`: a new tensor does
+        if like is not None and torch.empty(0).device.type not in ("cpu", like.device.type):
             scopes.enter_context(torch.device(like.device))  # only then: such a scope slows every call of torch
         runtime._PYRO_STACK.clear()
         runtime._DIM_ALLOCATOR._stack.clear()
