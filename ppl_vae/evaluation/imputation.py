@@ -50,6 +50,10 @@ class Imputation:
         Of the data.
     formula
         The program that imputed.
+    probabilities
+        P(x_missing = k | x_observed) of categories without an order, (n, *x_shape, levels), NaN where an element was
+        observed or is no category, 0 above its own levels. The mean of numbers v_k that stand for the categories is
+        sum_k v_k P(k). `None` unless `impute` was asked for them.
     """
 
     mean: Tensor
@@ -63,6 +67,7 @@ class Imputation:
     domain: Domain | None
     provenance: dict[str, Any]
     formula: str
+    probabilities: Tensor | None = None
 
     @property
     def good_k(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.distributions.row import Row
-from ppl_vae.domain import Domain
 from ppl_vae.draws import Draws, by_datum, chunks, replayed, score
 from ppl_vae.evaluation.adaptive import check_method
+from ppl_vae.evaluation.categories import domain_of, elements, levels_of, probabilities
 from ppl_vae.evaluation.imputation import Imputation
 from ppl_vae.evaluation.refit import refitted, smoothed
 from ppl_vae.find_plates import find_plates
@@ -29,7 +29,6 @@ from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
-from ppl_vae.support import unwrapped
 from ppl_vae.vae.formula import formula_of
 
 __all__ = ["impute"]
@@ -47,6 +46,7 @@ def impute(
     seed: Seed | None = None,
     max_rows: Count = 10_000,
     max_bytes: Count = 2**30,
+    probabilities: bool = False,
     progress: bool = True,
 ) -> Imputation:
     """Missing elements of x: their mean E[x_missing | x_observed], and draws of them, for each datum.
@@ -86,6 +86,9 @@ def impute(
         Pairs of draw and datum decoded at once; bounds the memory.
     max_bytes
         Largest size of the result.
+    probabilities
+        Keep sum_s w_s P(x_missing = k | z_s) of categories, `Imputation.probabilities`: without the noise of shares of
+        draws.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -99,8 +102,8 @@ def impute(
     ValueError
         For a point mass, one code a datum (VectorQuantized) or an improper prior, which give no weights; for a p(x | z)
         whose elements are neither independent given z nor `Rowwise`, or that cannot be drawn from; for a model that
-        does not observe x, unchanged, at a single site; for a result above `max_bytes`; and for whatever `evaluate`
-        refuses.
+        does not observe x, unchanged, at a single site; for a result above `max_bytes`; for `probabilities` of data
+        without categories; and for whatever `evaluate` refuses.
     TypeError
         For a program that is no module with `.model` and `.guide`, and for data that are no tensor or `Split`.
 
@@ -124,6 +127,12 @@ def impute(
         sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows, method)
         with progress_bar("imputation", len(split), shown=progress) as bar:
             found = _filled(split, sampler, bar)
+        levels = levels_of(program, split)
+        num_levels = _num_levels(levels) if probabilities else 0
+        _check_bytes(split, num_draws, num_levels, max_bytes)
+        sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows, levels, method)
+        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+            found = _filled(split, sampler, num_levels, bar)
     return Imputation(
         mean=found.mean,
         draws=found.draws,
@@ -133,18 +142,20 @@ def impute(
         index=split.index.cpu(),
         num_samples=num_samples,
         seed=used,
-        domain=_domain(program, split),
+        domain=domain_of(program, split),
         provenance=split.provenance,
         formula=formula_of(program),
+        probabilities=found.shares,
     )
 
 
-def _filled(split: Split, sampler: _Sampler, bar: Any) -> _Found:
-    """All data; those with a missing element are imputed by the sampler, in batches."""
+def _filled(split: Split, sampler: _Sampler, num_levels: int, bar: Any) -> _Found:
+    """All data; those with a missing element are imputed by the sampler, in batches; with shares of so many levels."""
     known = dense(split.x).cpu()
     known = known if known.is_floating_point() else known.double()
     mean, draws = known.clone(), known.repeat(sampler.num_draws, *[1] * known.dim())
     k, ess = torch.full((2, len(split)), math.nan, dtype=torch.float64)
+    shares = torch.full((*known.shape, num_levels), math.nan, dtype=known.dtype) if num_levels else None
     gaps = (~split.observed).reshape(len(split), -1).any(1).nonzero().flatten().cpu()
     bar.update(len(split) - len(gaps))
     for rows in chunks(len(gaps), max(sampler.num_samples, sampler.num_draws), sampler.max_rows):
@@ -153,19 +164,22 @@ def _filled(split: Split, sampler: _Sampler, bar: Any) -> _Found:
         seen = part.observed.cpu()
         mean[where] = torch.where(seen, mean[where], found.mean.to(mean))
         draws[:, where] = torch.where(seen, draws[:, where], found.draws.to(draws))
+        if shares is not None and found.shares is not None:
+            shares[where] = torch.where(seen.unsqueeze(-1), math.nan, found.shares.to(shares))
         k[where], ess[where] = found.k.cpu(), found.ess.cpu()
         bar.update(len(where))
-    return _Found(mean, draws, k, ess)
+    return _Found(mean, draws, k, ess, shares)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """`mean` (n, *x_shape), `draws` (num_draws, n, *x_shape), `k` and `ess` (n,)."""
+    """`mean` (n, *x_shape), `draws` (num_draws, n, *x_shape), `k` and `ess` (n,), `shares` (n, *x_shape, levels)."""
 
     mean: Tensor
     draws: Tensor
     k: Tensor
     ess: Tensor
+    shares: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -182,11 +196,17 @@ class _Sampler:
 
     @classmethod
     def of(
-        cls, program: Modelled, data: Split, num_samples: int, num_draws: int, max_rows: int, method: str
+        cls,
+        program: Modelled,
+        data: Split,
+        num_samples: int,
+        num_draws: int,
+        max_rows: int,
+        levels: Tensor | None,
+        method: str,
     ) -> _Sampler:
         """The sampler for some data, whose plates are found, and checked, by runs on a few of them."""
         where = find_plates(program, data)
-        levels = _levels(program, data)
         return cls(program, where, num_samples, num_draws, where.rows(max_rows), levels, method)
 
     def __call__(self, data: Split) -> _Found:
@@ -205,14 +225,14 @@ class _Sampler:
         log_w, k, ess = smoothed(log_w, not drawn.discrete_q)
         chosen = torch.multinomial(log_w.exp().T, self.num_draws, replacement=True).T  # (num_draws, n)
         taken = {name: torch.take_along_dim(v, self._aligned(chosen, v).to(v.device), 0) for name, v in values.items()}
-        mean = self._mean(site, args, mask, values, log_w.exp())
+        mean, shares = self._mean(site, args, mask, values, log_w.exp())
         draws = [
             by_datum(_drawn(model.nodes[site]), model.nodes[site], self.where)
             for _, model in replayed(self.program, args, mask, taken, self.max_rows, self.where.of(len(data)))
         ]
         sampled = torch.cat(draws)
         middle = in_float64(sampled).nanmedian(0).values if not mean.isfinite().all() else mean
-        return _Found(torch.where(mean.isfinite(), mean, middle).cpu(), sampled.cpu(), k, ess)
+        return _Found(torch.where(mean.isfinite(), mean, middle).cpu(), sampled.cpu(), k, ess, shares)
 
     def _from_prior(
         self, args: tuple[Tensor, ...], mask: Tensor | bool, values: Mapping[str, Tensor], empty: Tensor
@@ -234,8 +254,11 @@ class _Sampler:
 
     def _mean(
         self, name: str, args: tuple[Tensor, ...], mask: Tensor | bool, values: Mapping[str, Tensor], weights: Tensor
-    ) -> Tensor:
-        """sum_s w_s E[x | z_s], (n, *x_shape), in float64; of categories the most probable one."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """sum_s w_s E[x | z_s], (n, *x_shape), in float64; of categories the most probable one, and their shares.
+
+        Shares are (n, *x_shape, levels), NaN for other elements; `None` where there are no categories.
+        """
         where = self.where.of(len(args[0]))
         total, shares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for some, model in replayed(self.program, args, mask, values, self.max_rows, where):
@@ -243,11 +266,13 @@ class _Sampler:
             total = total + _weighted(weights[some], by_datum(_expected(site), site, where))
             if self.categories is not None:
                 levels = self.categories.to(site["value"].device)
-                each = [_weighted(weights[some], by_datum(p, site, where)) for p in _probabilities(site, levels)]
+                each = [_weighted(weights[some], by_datum(p, site, where)) for p in probabilities(site, levels)]
                 shares = shares + torch.stack(each)
         if self.categories is None:
-            return total
-        return torch.where(self.categories.to(total.device) > 0, in_float64(shares.argmax(0)), total)
+            return total, None
+        of = self.categories.to(total.device) > 0
+        mean = torch.where(of, in_float64(shares.argmax(0)), total)
+        return mean, torch.where(of, shares, math.nan).movedim(0, -1).cpu()
 
 
 def _weighted(weights: Tensor, values: Tensor) -> Tensor:
@@ -256,51 +281,9 @@ def _weighted(weights: Tensor, values: Tensor) -> Tensor:
     return (weights.reshape(*weights.shape, *[1] * (values.dim() - 2)) * values).sum(0)
 
 
-def _domain(program: Modelled, data: Split) -> Domain | None:
-    """That of the data, else that of the data that a VAE was built for."""
-    built_for = (getattr(program, "recipe", None) or {}).get("domain")
-    return data.domain or (built_for and Domain(**built_for))
-
-
-def _levels(program: Modelled, data: Split) -> Tensor | None:
-    """Number of levels of each category in the last dimension of x, 0 of other elements; `None` where there is none."""
-    domain = _domain(program, data)
-    if domain is None or "categories" not in domain.kinds:
-        return None
-    columns = domain.columns(data.x.shape[-1] if data.x.dim() > 1 else 1)
-    return torch.tensor([c.levels if c.kind == "categories" else 0 for c in columns])
-
-
-def _probabilities(site: traces.Site, levels: Tensor) -> Iterator[Tensor]:
-    """P(x_i = k | z) for k = 0, 1, ..., in the batch and event shape of a site; 0 above the levels of an element."""
-    fn = _elements(site)
-    inside = site["value"]
-    for k in range(int(levels.max())):
-        p = fn.log_prob(torch.where(levels > k, float(k), inside)).exp()
-        shape = site["fn"].batch_shape + site["fn"].event_shape
-        yield torch.where(levels > k, p, 0.0).expand(shape)
-
-
-def _elements(site: traces.Site) -> Any:
-    """The distribution of single elements of x, or of a whole row that knows which are missing.
-
-    Raises
-    ------
-    ValueError
-        For another joint distribution of elements.
-    """
-    fn = unwrapped(site["fn"])
-    if fn.event_shape and not isinstance(fn, Row):
-        raise ValueError(
-            f"impute expects a p(x | z) whose elements are independent given z, or a Rowwise likelihood, got "
-            f"{type(fn).__name__}, of which it does not know p(x_missing | x_observed, z); use one of these"
-        )
-    return fn
-
-
 def _expected(site: traces.Site) -> Tensor:
     """E[x | z, x_observed] of a site; a draw where that has no formula."""
-    fn = _elements(site)
+    fn = elements(site)
     try:
         mean: Tensor = site["fn"].mean
     except NotImplementedError:
@@ -310,7 +293,7 @@ def _expected(site: traces.Site) -> Tensor:
 
 def _drawn(site: traces.Site) -> Tensor:
     """x ~ p(x | z, x_observed) of a site."""
-    fn = _elements(site)
+    fn = elements(site)
     try:
         x: Tensor = site["fn"].sample()
     except NotImplementedError as error:
@@ -339,12 +322,22 @@ def _check_weights(drawn: Draws) -> None:
         )
 
 
-def _check_bytes(split: Split, num_draws: int, max_bytes: int) -> None:
-    size = 4 if split.x.dtype in (torch.float32, torch.float16, torch.bfloat16) else 8
-    needed = (num_draws + 1) * split.x.numel() * size
-    if needed > max_bytes:
+def _num_levels(levels: Tensor | None) -> int:
+    """Of the category with the most."""
+    if levels is None:
         raise ValueError(
-            f"impute expects a result of at most {max_bytes / 2**30:.2f} GiB (max_bytes), got {num_draws} imputations "
-            f"of {len(split)} data of {split.x[:1].numel()} elements, {needed / 2**30:.2f} GiB; give a smaller "
+            "impute expects categories among the data for probabilities=True, got none; leave it out, and see draws"
+        )
+    return int(levels.max())
+
+
+def _check_bytes(split: Split, num_draws: int, num_levels: int, max_bytes: int) -> None:
+    size = 4 if split.x.dtype in (torch.float32, torch.float16, torch.bfloat16) else 8
+    needed = (num_draws + num_levels + 1) * split.x.numel() * size
+    if needed > max_bytes:
+        also = f" and probabilities of {num_levels} levels" if num_levels else ""
+        raise ValueError(
+            f"impute expects a result of at most {max_bytes / 2**30:.2f} GiB (max_bytes), got {num_draws} imputations"
+            f"{also} of {len(split)} data of {split.x[:1].numel()} elements, {needed / 2**30:.2f} GiB; give a smaller "
             "num_draws, a part of the data, or max_bytes"
         )

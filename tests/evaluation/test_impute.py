@@ -199,7 +199,7 @@ def test_categories_get_the_most_probable_one_and_draws_are_categories():
         for parameter in vae.likelihood.parameters():
             parameter.mul_(3)
     x, mask = torch.tensor([[0.0, 0], [1, 0], [2, 0], [3, 0]]).double(), torch.tensor([[True, False]] * 4)
-    found = quiet(vae, x, mask=mask, num_samples=4000, num_draws=4000, seed=0)
+    found = quiet(vae, x, mask=mask, num_samples=4000, num_draws=4000, probabilities=True, seed=0)
     z = torch.linspace(-8, 8, 4001).double().unsqueeze(-1)
     with torch.no_grad():
         logits = vae.decode(z).base_dist.base_dist.logits  # (z, 2, 4)
@@ -208,6 +208,11 @@ def test_categories_get_the_most_probable_one_and_draws_are_categories():
     drawn = torch.stack([(found.draws[:, :, 1] == k).double().mean(0) for k in range(4)], -1)
     assert (drawn - share).abs().max() < 4.5 * 0.5 * 1.5 / 4000**0.5
     assert torch.equal(found.mean[:, 1], share.argmax(-1).double())
+    off = (found.probabilities[:, 1] - share).abs()
+    assert off.max() < 4.5 * 0.5 * 1.5 / 4000**0.5
+    assert off.mean() < (drawn - share).abs().mean()  # of the draws of z alone
+    assert found.probabilities[:, 0].isnan().all()
+    assert quiet(vae, x, mask=mask, num_samples=25, num_draws=1, seed=0).probabilities is None
     lower, upper = found.intervals()
     assert lower[:, 1].isnan().all()
     assert upper[:, 1].isnan().all()

@@ -332,6 +332,7 @@ CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     ("ppl_vae.diagnostics.simultaneous_band", "prob=1", {"prob": 1.0}),
     ("ppl_vae.impute", "too large a result", {"max_bytes": 10}),
     ("ppl_vae.impute", "max_rows=0", {"max_rows": 0}),
+    ("ppl_vae.impute", "probabilities without categories", {"probabilities": True}),
     ("ppl_vae.evaluate", "another method", {"method": "best"}),
     ("ppl_vae.evaluate", "adaptive from 24 draws", {"method": "adaptive", "num_samples": 24}),
     ("ppl_vae.evaluate", "no rounds", {"method": "adaptive", "num_rounds": 0}),
