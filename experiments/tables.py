@@ -17,16 +17,21 @@ Two scores on the test rows:
   column, in nats: of the VAE by importance sampling (`ppl_vae.evaluation.per_column`), of the others exactly. The sum
   over columns is minus a pseudo-likelihood (Besag 1975), no log p(x).
 - Errors of the hidden entries, imputed given the observed ones: the share of wrong values of categories, else the root
-  mean squared error over the standard deviation of the training data. The total is the mean over the columns.
+  mean squared error over the standard deviation of the training data. The total is the mean over the columns. The
+  hidden entries of training rows are scored, too, as is usual for imputation: they are as unknown to all methods as
+  those of test rows, and ten times as many, which columns of which the others say little need. The errors of the test
+  rows are reported apart. `against_mode_or_mean` is the difference of the losses, wrong or squared, entry by entry,
+  relative to the loss of mode or mean, with its standard error.
 
 The VAE is trained by the ELBO with the KL in closed form, then for some epochs by the importance-weighted bound, which
 has no reason to make p(z | x) simple. The latent dimension is the one with the highest bound on validation rows.
-Imputed numbers are means over draws, since levels are no distances in dollars.
+Imputed numbers are sum_k v_k P(x_j = k | x_observed) of the values v_k of the levels.
 
 Beside it stand the fitted marginals of each column (a mixture with one component); a mixture of independent columns
 fitted by EM, naive Bayes with a hidden class, whose number of components, and whether fnlwgt is gamma or log-normal in
-it, are the best on validation rows; mode or mean; and scikit-learn's IterativeImputer on standardized numbers and
-categories that are coded one-hot, or by numbers in their place.
+it, are the best on validation rows; mode or mean; scikit-learn's IterativeImputer on standardized numbers and
+categories that are coded one-hot, or by numbers in their place; and scikit-learn's histogram gradient boosting, one
+model for each column, which predicts it from the others, gaps included: it says how much they tell of the column.
 
 With `--work DIR` what is finished is kept there, and the command can be given again after an interruption.
 
@@ -53,6 +58,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.sparse import coo_array
 from scipy.special import digamma, gammaln, logsumexp, polygamma
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
@@ -82,6 +88,8 @@ DENSITIES = ("gamma", "log-normal")
 STRENGTH = 3.0
 """Pseudo-counts of the mixture."""
 
+ROLES = ("test", "validation", "train")
+BOOSTED = "gradient boosting, one model a column"
 UNORDERED = ("workclass", "marital_status", "occupation", "relationship", "race", "sex")
 
 
@@ -97,8 +105,8 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--components", type=int, nargs="+", default=[10, 20, 40], help="the same, of the mixture")
     parser.add_argument("--num-samples", type=int, default=300, help="draws from q a row")
-    parser.add_argument("--num-draws", type=int, default=1000, help="imputations a row")
     parser.add_argument("--scored", type=int, help="score the NLL on so many of the test rows")
+    parser.add_argument("--imputed", type=int, help="impute so many rows, test rows first; all if not given")
     parser.add_argument("--work", type=Path, help="keep run folders and finished parts here, and go on from them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -112,27 +120,29 @@ def main(argv: list[str] | None = None) -> dict:
     vae, chosen = trained(data, args)
     scored = data.test if args.scored is None else data.test[: args.scored]
     nll, components = nlls(vae, data, scored, args)
-    errors = imputed(vae, data, truth, args)
+    tables = imputed(vae, data, truth, args)
+    errors = tables["errors"]
     found = {
         "command": results_file.command(__file__, argv),
         "units": {
             "nll": "nats per observed entry of a test row, given the others",
             "errors": "share wrong of categories, else RMSE over the standard deviation, of hidden entries",
+            "against_mode_or_mean": "difference of the mean losses, wrong or squared, over that of mode or mean",
         },
         "chosen": chosen | components,
         "nll": json.loads(nll.to_json(orient="index")),
-        "errors": json.loads(errors.to_json(orient="index")),
+        **{name: json.loads(table.to_json(orient="index")) for name, table in tables.items()},
         "total": {
             "nll": nll[["VAE", "mixture", "marginals"]].sum().to_dict(),
             "errors": errors.drop(columns=["hidden", "error"]).mean().to_dict(),
         },
         "formula": vae.formula(),
-        "data": {"provenance": {k: v for k, v in data.provenance.items() if k != "columns"}, "rows": len(scored)},
+        "data": {"provenance": {k: v for k, v in data.provenance.items() if k != "columns"}, "scored": len(scored)},
         "versions": results_file.versions("scikit-learn"),
         "threads": torch.get_num_threads(),
         "seconds": None if args.work else round(time.perf_counter() - start),  # parts may have been there before
     }
-    for name, table in {"NLL in nats": nll, "Error of hidden entries": errors}.items():
+    for name, table in {"NLL in nats": nll, **tables}.items():
         print(f"\n{name}", table.to_string(float_format="{:.3f}".format), sep="\n")
     print("\nTotals", json.dumps(found["total"], indent=1), sep="\n")
     if args.figure:
@@ -141,8 +151,8 @@ def main(argv: list[str] | None = None) -> dict:
     return found
 
 
-def read(folder: Path, num_rows: int | None, seed: int) -> tuple[ppl_vae.data.Data, np.ndarray]:
-    """Adult with its hidden entries missing, and the test rows as they were, (n, columns), NaN where never known."""
+def read(folder: Path, num_rows: int | None, seed: int) -> tuple[ppl_vae.data.Data, ppl_vae.data.Data]:
+    """Adult with its hidden entries missing, and as it was, with gaps where nothing was ever known."""
     frame = pd.read_csv(folder / "adult.csv", header=None, names=NAMES)
     row, column = pd.read_csv(folder / "adult_missing20.csv", header=None).to_numpy().T - 1
     hidden = np.zeros(frame.shape, dtype=bool)
@@ -150,10 +160,12 @@ def read(folder: Path, num_rows: int | None, seed: int) -> tuple[ppl_vae.data.Da
     kinds = [told(one, frame) for one in ppl_vae.data.from_frame(frame, kinds=folder / "adult_types.csv").columns]
     order = np.random.default_rng(seed).permutation(len(frame))[:num_rows]
     rows = np.split(order, [8 * len(order) // 10, 9 * len(order) // 10])
-    train, validation, test = (frame.mask(hidden).iloc[some] for some in rows)
-    data = ppl_vae.data.from_frame(train, kinds, validation=validation, test=test, seed=seed, name="adult")
-    whole = ppl_vae.data.from_frame(train, kinds, validation=validation, test=frame.iloc[rows[-1]], name="adult")
-    return data, with_gaps(whole.test)
+    with_hidden, whole = ([of.iloc[some] for some in rows] for of in (frame.mask(hidden), frame))
+    data, truth = (
+        ppl_vae.data.from_frame(train, kinds, validation=validation, test=test, seed=seed, name="adult")
+        for train, validation, test in (with_hidden, whole)
+    )
+    return data, truth
 
 
 def told(column: ppl_vae.data.Column, frame: pd.DataFrame) -> ppl_vae.data.Column:
@@ -329,41 +341,100 @@ def of_mixture(num: int, density: str, data: ppl_vae.data.Data, scored: ppl_vae.
     return pd.DataFrame(found, index=list(data.columns.names))
 
 
-def imputed(vae: ppl_vae.VAE, data: ppl_vae.data.Data, truth: np.ndarray, args: argparse.Namespace) -> pd.DataFrame:
-    """Errors of the hidden entries of the test rows, by column and method."""
-    units = partial(in_units, data.columns)
-    train, test, truth = units(with_gaps(data.train)), units(with_gaps(data.test)), units(truth)
-    parts = (data.test[i : i + 500] for i in range(0, len(data.test), 500))
-    ours = [kept(f"imputed_{i}", args, partial(by_vae, vae, data.columns, part, args)) for i, part in enumerate(parts)]
-    linear = partial(iterative, data.columns, train, test, args.seed)
+def imputed(
+    vae: ppl_vae.VAE, data: ppl_vae.data.Data, truth: ppl_vae.data.Data, args: argparse.Namespace
+) -> dict[str, pd.DataFrame]:
+    """Errors of the hidden entries by column and method, of all rows and of test rows, and beside mode or mean."""
+    units, most = partial(in_units, data.columns), args.imputed
+    train, validation = units(with_gaps(data.train)), units(with_gaps(data.validation))
+    gaps, known = (np.concatenate([units(with_gaps(of.splits[role])) for role in ROLES])[:most] for of in (data, truth))
+    parts = [data.splits[role][i : i + 500] for role in ROLES for i in range(0, len(data.splits[role]), 500)]
+    ours, done = [], 0
+    for i, part in enumerate(parts):
+        if done < len(gaps):
+            ours.append(kept(f"imputed_{i}", args, partial(by_vae, vae, data.columns, part, args)))
+            done += len(part)
+    linear = partial(iterative, data.columns, train, gaps, args.seed)
     methods = {
-        "VAE": np.concatenate(ours),
+        "VAE": np.concatenate(ours)[:most],
+        BOOSTED: kept("boosted", args, partial(boosted, data.columns, train, validation, gaps, args.seed)),
         "IterativeImputer, one-hot": kept("one_hot", args, partial(linear, one_hot=True)),
         "IterativeImputer, ordinal": kept("ordinal", args, partial(linear, one_hot=False)),
-        "mode or mean": usual(data.columns, train, test),
+        "mode or mean": usual(data.columns, train, gaps),
     }
-    hidden = np.isnan(test) & ~np.isnan(truth)
-    rows = {}
-    for j, column in enumerate(data.columns):
-        of = hidden[:, j]
-        true, sd = truth[of, j], 1 if column.name in UNORDERED else np.nanstd(train[:, j])
-        rows[column.name] = {
-            "hidden": int(of.sum()),
-            "error": "share wrong" if column.name in UNORDERED else "RMSE / sd",
-        }
-        for name, x in methods.items():
-            off = x[of, j] - true
-            rows[column.name][name] = (off != 0).mean() if column.name in UNORDERED else np.sqrt((off**2).mean()) / sd
+    sd, num = np.nanstd(train, axis=0), len(data.test)
+    return {
+        "errors": errors_of(data.columns, gaps, known, methods, sd),
+        "errors_of_test_rows": errors_of(
+            data.columns, gaps[:num], known[:num], {name: x[:num] for name, x in methods.items()}, sd
+        ),
+        "against_mode_or_mean": against(data.columns, gaps, known, methods, "mode or mean"),
+    }
+
+
+def losses(columns: Any, gaps: np.ndarray, known: np.ndarray, x: np.ndarray) -> Iterator[np.ndarray]:
+    """For each column whether its hidden entries are wrong, or their squared errors, (hidden,)."""
+    for j, column in enumerate(columns):
+        hidden = np.isnan(gaps[:, j]) & ~np.isnan(known[:, j])
+        off = x[hidden, j] - known[hidden, j]
+        yield (off != 0).astype(float) if column.name in UNORDERED else off**2
+
+
+def errors_of(columns: Any, gaps: np.ndarray, known: np.ndarray, methods: Any, sd: np.ndarray) -> pd.DataFrame:
+    """The error of each column and method."""
+    rows: dict[str, dict[str, Any]] = {column.name: {} for column in columns}
+    for name, x in methods.items():
+        for j, loss in enumerate(losses(columns, gaps, known, x)):
+            is_share = columns[j].name in UNORDERED
+            row = rows[columns[j].name]
+            row |= {"hidden": len(loss), "error": "share wrong" if is_share else "RMSE / sd"}
+            row[name] = loss.mean() if is_share else np.sqrt(loss.mean()) / sd[j]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
 
 
+def against(columns: Any, gaps: np.ndarray, known: np.ndarray, methods: Any, base: str) -> pd.DataFrame:
+    """The loss of each column and method less that of `base`, relative to it, and its standard error."""
+    of_base = list(losses(columns, gaps, known, methods[base]))
+    rows: dict[str, dict[str, float]] = {column.name: {} for column in columns}
+    for name in set(methods) - {base}:
+        for column, loss, other in zip(columns, losses(columns, gaps, known, methods[name]), of_base, strict=True):
+            relative = (loss - other) / other.mean()
+            rows[column.name][name] = relative.mean()
+            rows[column.name][f"{name}, se"] = relative.std(ddof=1) / np.sqrt(len(relative))
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")[
+        [f"{name}{end}" for name in methods if name != base for end in ("", ", se")]
+    ]
+
+
 def by_vae(vae: ppl_vae.VAE, columns: Any, rows: ppl_vae.data.Split, args: argparse.Namespace) -> np.ndarray:
-    """The most probable category, and means of numbers over draws, (rows, columns)."""
-    options = {"num_draws": args.num_draws, "num_samples": args.num_samples, "seed": args.seed, "progress": False}
-    found = ppl_vae.impute(vae, rows, **options)
+    """The most probable category, and means of numbers, (rows, columns)."""
+    options = {"num_draws": 1, "num_samples": args.num_samples, "seed": args.seed, "progress": False}
+    found = ppl_vae.impute(vae, rows, probabilities=True, **options)
     print(found, flush=True)
-    draws = sum(in_units(columns, draw) for draw in found.raw.draws.double().numpy()) / args.num_draws
-    return np.where([column.name in UNORDERED for column in columns], found.raw.mean.numpy(), draws)
+    made = in_units(columns, found.raw.mean.double().numpy())
+    for j, column in enumerate(columns):
+        if column.name in LEVELS:
+            gap = ~found.observed[:, j].numpy()
+            p = found.probabilities[:, j, : column.levels].double().numpy()[gap]
+            made[gap, j] = p @ np.array(column.categories, dtype=float)
+    return made
+
+
+def boosted(columns: Any, train: np.ndarray, validation: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Each column predicted from the others, by trees that take gaps as they are, stopped by validation rows."""
+    made, unordered = rows.copy(), np.array([column.name in UNORDERED for column in columns])
+    settings = {"learning_rate": 0.05, "max_leaf_nodes": 8, "min_samples_leaf": 50, "early_stopping": True}
+    for j, is_category in enumerate(unordered):
+        others, gap = np.arange(len(columns)) != j, np.isnan(rows[:, j])
+        kind = HistGradientBoostingClassifier if is_category else HistGradientBoostingRegressor
+        model = kind(categorical_features=unordered[others], random_state=seed, **settings)
+        seen, held = ~np.isnan(train[:, j]), ~np.isnan(validation[:, j])
+        if is_category:  # of those that the model knows
+            held = np.isin(validation[:, j], train[seen, j])
+        held_out = {"X_val": validation[held][:, others], "y_val": validation[held, j]}
+        model.fit(train[seen][:, others], train[seen, j], **held_out)
+        made[gap, j] = model.predict(rows[gap][:, others])
+    return made
 
 
 def in_units(columns: Any, x: np.ndarray) -> np.ndarray:
@@ -421,14 +492,15 @@ def drawn(nll: pd.DataFrame, errors: pd.DataFrame) -> Figure:
         left.barh(y + 0.2 - 0.4 * i, nll["marginals"] - nll[name], height=0.38, color=f"C{i}", label=name)
     left.set_xlabel("NLL below that of the marginals (nats)")
     better = errors.filter(like="IterativeImputer").mean().idxmin()
-    for i, name in enumerate(("VAE", better)):
-        right.barh(y + 0.2 - 0.4 * i, errors[name] / errors["mode or mean"], height=0.38, color=f"C{2 * i}", label=name)
+    for i, (name, colour) in enumerate({"VAE": "C0", BOOSTED: "C7", better: "C2"}.items()):
+        ratio = errors[name] / errors["mode or mean"]
+        right.barh(y + 0.27 - 0.27 * i, ratio, height=0.25, color=colour, label=name)
     right.axvline(1, color="black", linewidth=0.8)
     right.set_xlabel("error of hidden entries over that of mode or mean")
     left.set_yticks(y, nll.index)
     left.invert_yaxis()
     for ax in (left, right):
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=1, frameon=False)
     return figure
 
 

@@ -45,7 +45,7 @@ TINY = {
     "topics.py": "--data-dir data --epochs 2 --latent-dim 3 --hidden-dims 8 --num-samples 30 --words data/words.txt "
     "--figure figure.png --out out.json",
     "tables.py": "--data-dir data --epochs 2 --bound-epochs 1 --particles 2 --latent-dims 2 3 --hidden-dim 8 "
-    "--components 2 3 --num-samples 30 --num-draws 40 --scored 20 --work work --figure figure.png --out out.json",
+    "--components 2 3 --num-samples 30 --scored 20 --imputed 60 --work work --figure figure.png --out out.json",
     "imputation.py": "--tables wine --seeds 0 1 --take 60 --members 2 --steps 4 --num-samples 50 --particles 2 "
     "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
     "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
@@ -317,9 +317,16 @@ def tables(found, printed):
         total = sum(row[name] for row in found["nll"].values())
         assert found["total"]["nll"][name] == pytest.approx(total, rel=1e-6)
         assert all(math.isfinite(row[name]) for row in found["nll"].values())
-    for row in found["errors"].values():
-        assert row["hidden"] > 0
-        assert 0 <= row["VAE"] < 5
+    for table in ("errors", "errors_of_test_rows"):
+        for row in found[table].values():
+            assert row["hidden"] > 0
+            assert 0 <= row["VAE"] < 5
+    assert found["errors"]["sex"]["hidden"] > found["errors_of_test_rows"]["sex"]["hidden"]
+    for name, row in found["against_mode_or_mean"].items():
+        ours, usual = (found["errors"][name][method] for method in ("VAE", "mode or mean"))
+        power = 2 if found["errors"][name]["error"] == "RMSE / sd" else 1
+        assert row["VAE"] == pytest.approx((ours / usual) ** power - 1, abs=1e-6)
+        assert row["VAE, se"] >= 0
     assert found["chosen"]["latent_dim"] in (2, 3)
     assert found["chosen"]["components"] in (2, 3)
     check_mixture(runpy.run_path(str(EXPERIMENTS / "tables.py"))["Mixture"])
