@@ -123,15 +123,11 @@ def impute(
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        _check_bytes(split, num_draws, max_bytes)
-        sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows, method)
-        with progress_bar("imputation", len(split), shown=progress) as bar:
-            found = _filled(split, sampler, bar)
         levels = levels_of(program, split)
         num_levels = _num_levels(levels) if probabilities else 0
         _check_bytes(split, num_draws, num_levels, max_bytes)
         sampler = _Sampler.of(program, split, num_samples, num_draws, max_rows, levels, method)
-        with tqdm(total=len(split), unit="datum", disable=None if progress else True, leave=False) as bar:
+        with progress_bar("imputation", len(split), shown=progress) as bar:
             found = _filled(split, sampler, num_levels, bar)
     return Imputation(
         mean=found.mean,
