@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -79,6 +79,8 @@ class Parser(ArgumentParser):
     ----------
     components
         Its options that choose a component, each with the parameters of constructors that are no options.
+    numbers, elsewhere
+        See `component`, by option.
     """
 
     def __init__(self, *args: Any, outline: bool = False, **kwargs: Any) -> None:
@@ -86,6 +88,7 @@ class Parser(ArgumentParser):
         self.outline = outline
         self.components: dict[str, frozenset[str]] = {}
         self.numbers: dict[str, str] = {}
+        self.elsewhere: dict[str, Mapping[str, str]] = {}
         self._listed: dict[str, str] = {}
         self._within: Any = self
 
@@ -124,6 +127,7 @@ class Parser(ArgumentParser):
         usual: str = "",
         among: str | None = None,
         number: str = "",
+        elsewhere: Mapping[str, str] | None = None,
     ) -> None:
         """An option `--name Class` with `--name.argument value`; `--name.help Class` explains.
 
@@ -143,9 +147,12 @@ class Parser(ArgumentParser):
             The module whose classes are offered; by default that of the base.
         number
             "Class.argument" that a number in the place of a class stands for.
+        elsewhere
+            Names of classes that are chosen by other options, and how.
         """
         if number:
             self.numbers[name] = number
+        self.elsewhere[name] = elsewhere or {}
         module, _, cls = base.partition(":")
         offered = [*choices(cls, among or module), *(["or a number"] if number else [])]
         first = self._listed.setdefault(base, name)  # the same classes are listed once
@@ -216,10 +223,9 @@ class Parser(ArgumentParser):
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
             about = str(action.help).removesuffix(".")
-            return (
-                f"{option} expects {about}, got {found[1].strip()!r}; name one of them, and give its arguments by "
-                f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
-            )
+            came, give = found[1].strip(), f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
+            usual = f"name one of them, and give its arguments by {give}"
+            return f"{option} expects {about}, got {came!r}; {self.elsewhere.get(key[1], {}).get(came, usual)}"
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
             cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]
             return f"{option} {cls} expects {' and '.join(missing)}, got none; see {option}.help {cls}"

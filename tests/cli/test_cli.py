@@ -92,6 +92,15 @@ def test_a_name_that_two_leaves_have_is_that_of_the_option(trained):
     assert run("evaluate", folder, "--num-samples", 30) == 0
 
 
+def test_a_posterior_is_refined(trained, capsys):
+    folder = trained("run", "--posterior", "FullRankNormal", "--refined-steps", 2)
+    assert "q(z | x) = Refined(FullRankNormal; 2)" in capsys.readouterr().out
+    assert run("evaluate", folder, "--num-samples", 30) == 0
+    with pytest.raises(SystemExit):
+        run("train", *TINY, "--posterior", "Refined")
+    assert "got 'Refined'; write --refined-steps 5 beside the --posterior that is refined" in capsys.readouterr().err
+
+
 def test_counts_are_given_their_total(trained, capsys):
     words = ("--likelihood", "NegativeBinomial", "--likelihood.exposure", "total")
     folder = trained("run", *words, "--likelihood.dispersion", "elementwise")
@@ -441,11 +450,11 @@ def test_help_and_mistakes(capsys):
         with pytest.raises(SystemExit):
             run(command, "--help")
     shown = capsys.readouterr().out
-    assert all(  # but for bases, and for a posterior made of another, for which there is Python
+    assert all(  # but for bases
         name in shown
         for of_role in COMPONENTS.values()
         for name in of_role
-        if name not in ("Prior", "Likelihood", "Rowwise", "Posterior", "Network", "Corruption", "Refined")
+        if name not in ("Prior", "Likelihood", "Rowwise", "Posterior", "Network", "Corruption")
     )
     with pytest.raises(SystemExit) as stop:
         run("train", "--prior", "Nope")

@@ -60,7 +60,10 @@ def _model_options(parser: Parser) -> None:
     parser.component("ppl_vae.priors:Prior", "prior", "p(z)", skip=attrgetter("linked"))
     usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
     parser.component("ppl_vae.likelihoods:Likelihood", "likelihood", "p(x | z)", skip=_of_data, usual=usual)
-    parser.component("ppl_vae.posteriors:Posterior", "posterior", "q(z | x)", skip=parameters)
+    elsewhere = {"Refined": "write --refined-steps 5 beside the --posterior that is refined"}
+    parser.component("ppl_vae.posteriors:Posterior", "posterior", "q(z | x)", skip=parameters, elsewhere=elsewhere)
+    about = "gradient steps of q for each datum: Refined"
+    parser.option("--refined-steps", type=PositiveInt | None, metavar="N", help=about)
     for role, about in (("encoder", "network of q(z | x)"), ("decoder", "network of p(x | z)")):
         parser.component("ppl_vae.nets:Network", role, about, skip=lambda base: [*base.linked, "masked", "levels"])
     about = "noise on what the encoder sees"
@@ -78,7 +81,8 @@ def _step_options(parser: Parser) -> None:
     )
     parser.option("--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
     parser.option("--clip-norm", type=float | None, help="largest norm of the gradient")
-    parser.option("--encoder-steps", type=PositiveInt, default=1, help="steps for each one of all parameters, not q's")
+    about = "steps for each one of all parameters, not q's"
+    parser.option("--encoder-steps", type=PositiveInt, default=1, metavar="N", help=about)
     parser.option("--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
     parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -134,7 +138,7 @@ def _fitted(options: Namespace, *, first: bool) -> None:
         loaded,
         latent_dim=options.latent_dim,
         prior=part(options.prior),
-        posterior=part(options.posterior),
+        posterior=_posterior(options),
         encoder=part(options.encoder),
         decoder=part(options.decoder),
         corruption=part(options.corruption),
@@ -146,6 +150,12 @@ def _fitted(options: Namespace, *, first: bool) -> None:
     with logged(options.log, folder, loaded.validation) as logs:
         fitted = _fit(options, vae, loaded, folder, [*([_options_kept(folder, options.yaml)] if first else []), *logs])
     print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}{options.imports}")
+
+
+def _posterior(options: Namespace) -> Any:
+    """The chosen posterior, or `Refined` around it."""
+    base, steps = part(options.posterior), options.refined_steps
+    return base if steps is None else partial(ppl_vae.posteriors.Refined, base=base, num_steps=steps)
 
 
 def _fit(
@@ -229,7 +239,7 @@ def _steps(loaded: ppl_vae.data.Data) -> str:
 
 def _default_folder(options: Namespace, vae: ppl_vae.VAE) -> Path:
     """`runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED`."""
-    classes: tuple[Any, ...] = (part(options.prior), type(vae.likelihood), part(options.posterior))
+    classes: tuple[Any, ...] = (part(options.prior), type(vae.likelihood), _posterior(options))
     names = [name_of(chosen) for chosen in classes]
     return Path("runs") / "-".join([Path(options.data).stem, *names, str(options.seed)])
 
