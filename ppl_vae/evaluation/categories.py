@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.distributions import ByColumn
 from ppl_vae.distributions.row import Row
 from ppl_vae.domain import Domain
 from ppl_vae.modelled import Modelled
@@ -16,6 +17,8 @@ from ppl_vae.split import Split
 from ppl_vae.support import unwrapped
 
 __all__ = ["domain_of", "elements", "levels_of", "probabilities"]
+
+Columns = list[int] | slice
 
 
 def domain_of(program: Modelled, data: Split) -> Domain | None:
@@ -33,14 +36,24 @@ def levels_of(program: Modelled, data: Split) -> Tensor | None:
     return torch.tensor([c.levels if c.kind == "categories" else 0 for c in columns])
 
 
-def probabilities(site: traces.Site, levels: Tensor) -> Iterator[Tensor]:
-    """P(x_i = k | z) for k = 0, 1, ..., in the batch and event shape of a site; 0 above the levels of an element."""
-    fn = elements(site)
-    inside = site["value"]
-    for k in range(int(levels.max())):
-        p = fn.log_prob(torch.where(levels > k, float(k), inside)).exp()
-        shape = site["fn"].batch_shape + site["fn"].event_shape
-        yield torch.where(levels > k, p, 0.0).expand(shape)
+def probabilities(site: traces.Site, levels: Tensor) -> Iterator[tuple[int, Columns, Tensor]]:
+    """P(x_i = k | z) for the levels k = 0, 1, ... of groups of columns: k, the group, and P, 0 above a column's levels.
+
+    P is in the batch and event shape of the site, but for the last dimension, which has the columns of the group.
+    """
+    shape = site["fn"].batch_shape + site["fn"].event_shape
+    for part, columns in _groups(elements(site)):
+        own, inside = levels[columns], site["value"][..., columns]
+        for k in range(int(own.max())):
+            p = part.log_prob(torch.where(own > k, float(k), inside)).exp()
+            yield k, columns, torch.where(own > k, p, 0.0).expand(*shape[:-1], inside.shape[-1])
+
+
+def _groups(fn: Any) -> list[tuple[Any, Columns]]:
+    """The distribution of each group of columns, or of all: in a table only a few have many levels."""
+    if isinstance(fn, ByColumn):
+        return [(part, list(columns)) for part, columns in zip(fn.parts, fn.columns, strict=True)]
+    return [(fn, slice(None))]
 
 
 def elements(site: traces.Site) -> Any:

@@ -256,14 +256,15 @@ class _Sampler:
         Shares are (n, *x_shape, levels), NaN for other elements; `None` where there are no categories.
         """
         where = self.where.of(len(args[0]))
-        total, shares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        total, shares = torch.zeros((), dtype=torch.float64), torch.zeros(())
         for some, model in replayed(self.program, args, mask, values, self.max_rows, where):
             site = model.nodes[name]
             total = total + _weighted(weights[some], by_datum(_expected(site), site, where))
             if self.categories is not None:
                 levels = self.categories.to(site["value"].device)
-                each = [_weighted(weights[some], by_datum(p, site, where)) for p in probabilities(site, levels)]
-                shares = shares + torch.stack(each)
+                shares = shares if shares.dim() else total.new_zeros(int(levels.max()), *total.shape)
+                for k, columns, p in probabilities(site, levels):
+                    shares[k][..., columns] += _weighted(weights[some], by_datum(p, site, where))
         if self.categories is None:
             return total, None
         of = self.categories.to(total.device) > 0
