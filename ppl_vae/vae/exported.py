@@ -192,7 +192,7 @@ def _program(made: nn.Module, example: tuple[Tensor, ...], part: Half) -> Any:
     batch = {0: torch.export.Dim.AUTO}
     shapes = (batch, *([tuple(batch for _ in example[1:])] if example[1:] else []))
     with _refusing("torch.export", part):
-        program = torch.export.export(made, example, dynamic_shapes=shapes)
+        program = torch.export.export(made, example, dynamic_shapes=shapes, strict=False)  # the default of newer torch
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
     return program
@@ -231,11 +231,11 @@ def _as_onnx(
     return content, run
 
 
-def _log_sigmoid(x: Any) -> Any:
+def _log_sigmoid(self: Any) -> Any:  # named as torch's own argument: torch 2.6 looks by name whether it fits
     """log sigmoid(x) = -softplus(-x): the exporter's log(sigmoid(x)) loses the digits of small probabilities."""
     from onnxscript import opset18 as op
 
-    return op.Neg(op.Softplus(op.Neg(x)))
+    return op.Neg(op.Softplus(op.Neg(self)))
 
 
 _FORMATS: dict[str, Callable[..., tuple[bytes, Callable[..., dict[str, Tensor]]]]] = {"pt2": _as_pt2, "onnx": _as_onnx}
