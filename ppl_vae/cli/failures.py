@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ def failure(command: str, words: Sequence[str], error: BaseException) -> str:
 
     Our own errors say what to do after a semicolon; the others are given the files of the command line.
     """
-    text = " ".join(str(error).split())
+    text = _as_typed(" ".join(str(error).split()))
     if not isinstance(error, LookupError | MemoryError) and ";" in text:
         return f"ppl-vae {command}: {text[:_MOST]}"
     about = ", ".join(_paths(words)) or "its options and data"
@@ -42,11 +43,20 @@ def told_in_one_line(command: str) -> Iterator[None]:
     """A scope in which a warning is a line on stderr, without the code it comes from."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"ppl-vae {command}: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"ppl-vae {command}: {_as_typed(' '.join(str(message).split()))}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def _as_typed(text: str) -> str:
+    """A message whose kinds of columns are those of a file, as the command line takes them."""
+    return re.sub(r"kinds=\{('.+?'): (.+?)\}", _kinds_file, text)
+
+
+def _kinds_file(found: re.Match[str]) -> str:
+    return f"--kinds kinds.yaml, a file with the line `{found[1]}: {found[2].strip(chr(39))}`"
 
 
 def _paths(words: Sequence[str]) -> list[str]:

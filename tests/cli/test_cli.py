@@ -436,6 +436,16 @@ def test_levels_and_shares_of_a_table_are_not_binarized(tmp_path, monkeypatch, c
     assert "ContinuousBernoulli(x | z)" in capsys.readouterr().out
 
 
+def test_a_column_of_names_is_left_out_as_the_refusal_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"P{i:04d},{i % 7},{0.5 * i}" for i in range(120)]
+    Path("people.csv").write_text("\n".join(["patient: id,age,weight", *rows]))
+    assert run("train", *TINY, "--data", "people.csv", "--run", "p") == 1
+    line = re.search(r"leave it out, --kinds kinds.yaml, a file with the line `(.+?)`", capsys.readouterr().err)[1]
+    Path("kinds.yaml").write_text(line)
+    assert run("train", *TINY, "--data", "people.csv", "--kinds", "kinds.yaml", "--run", "p") == 0
+
+
 def test_samples_are_in_raw_units(trained):
     folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
     assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0
