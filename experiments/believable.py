@@ -193,14 +193,12 @@ def standard_error(each: pd.Series) -> float:
 def differences(tables: dict[str, dict[str, pd.DataFrame]]) -> dict:
     """By model and each method, its NLL less that of the first model, of the same images."""
     first, *others = tables
-    return {
-        name: {
-            key: {"nats": each.mean(), "se": standard_error(each)}
-            for key in tables[first]
-            for each in [tables[first][key].log_px - tables[name][key].log_px]
-        }
-        for name in others
-    }
+
+    def difference(name: str, key: str) -> dict[str, float]:
+        each = tables[first][key].log_px - tables[name][key].log_px
+        return {"nats": each.mean(), "se": standard_error(each)}
+
+    return {name: {key: difference(name, key) for key in tables[first]} for name in others}
 
 
 def drawn(tables: dict[str, dict[str, pd.DataFrame]]) -> Figure:

@@ -18,7 +18,6 @@ import argparse
 import json
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import results_file
@@ -63,18 +62,9 @@ def choices(epochs: int) -> dict[str, dict]:
 
 def main(argv: list[str] | None = None) -> dict:
     parser = results_file.parser_of(__doc__)
-    parser.add_argument("--data", default="mnist", help="data set (mnist)")
-    parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
+    results_file.add_images_and_model(parser, epochs=20, take=100, kept="results")
     parser.add_argument("--choices", nargs="+", help="only those whose names begin so (all)")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--train", type=int, default=5000, help="training images")
-    parser.add_argument("--validation", type=int, default=200, help="validation images")
-    parser.add_argument("--take", type=int, default=100, help="test images")
-    parser.add_argument("--latent-dim", type=int, default=20)
-    parser.add_argument("--hidden-dim", type=int, default=200)
     parser.add_argument("--num-samples", type=int, default=500, help="fresh draws of the adaptive estimate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, required=True, help="folder in which each result is kept")
     results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 

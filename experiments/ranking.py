@@ -17,7 +17,6 @@ import copy
 import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import results_file
@@ -32,21 +31,12 @@ MORE, REFINED = "an epoch more", "q refined"
 
 def main(argv: list[str] | None = None) -> dict:
     parser = results_file.parser_of(__doc__)
-    parser.add_argument("--data", default="mnist", help="data set (mnist)")
-    parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
-    parser.add_argument("--epochs", type=int, default=30, help="of the training that both share")
-    parser.add_argument("--train", type=int, default=5000, help="training images")
-    parser.add_argument("--validation", type=int, default=200, help="validation images")
-    parser.add_argument("--take", type=int, default=500, help="test images")
-    parser.add_argument("--latent-dim", type=int, default=20)
-    parser.add_argument("--hidden-dim", type=int, default=200)
+    results_file.add_images_and_model(parser, epochs=30, take=500, kept="weights and numbers")
     parser.add_argument("--num-steps", type=int, default=20, help="gradient steps that refine q")
     parser.add_argument("--num-samples", type=int, nargs="+", default=[100, 1000, 5000], help="draws of plain sampling")
     parser.add_argument("--adaptive-samples", type=int, default=1000, help="fresh draws of the adaptive estimate")
     parser.add_argument("--annealed", type=int, default=100, help="test images of the annealing")
     parser.add_argument("--num-temperatures", type=int, default=500, help="of the annealing")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, required=True, help="folder in which weights and numbers are kept")
     results_file.add_outputs(parser, figure="figure")
     args = parser.parse_args(argv)
 

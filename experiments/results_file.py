@@ -19,7 +19,7 @@ import ppl_vae
 if TYPE_CHECKING:  # some scripts measure the memory of what they import
     from matplotlib.figure import Figure
 
-__all__ = ["add_outputs", "command", "draw", "parser_of", "versions", "write"]
+__all__ = ["add_images_and_model", "add_outputs", "command", "draw", "parser_of", "versions", "write"]
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
@@ -32,6 +32,20 @@ def add_outputs(parser: argparse.ArgumentParser, figure: str | None = None) -> N
     if figure is not None:
         parser.add_argument("--figure", type=Path, help=f"write the {figure} here, as PNG")
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
+
+
+def add_images_and_model(parser: argparse.ArgumentParser, *, epochs: int, take: int, kept: str) -> None:
+    """The options of a small model of images: how many of them, its size, and the folder of what was computed."""
+    parser.add_argument("--data", default="mnist", help="data set (mnist)")
+    parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
+    parser.add_argument("--epochs", type=int, default=epochs, help="of the training that all share")
+    parser.add_argument("--train", type=int, default=5000, help="training images")
+    parser.add_argument("--validation", type=int, default=200, help="validation images")
+    parser.add_argument("--take", type=int, default=take, help="test images")
+    parser.add_argument("--latent-dim", type=int, default=20)
+    parser.add_argument("--hidden-dim", type=int, default=200, help="width of the layer of each network")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, required=True, help=f"folder in which {kept} are kept")
 
 
 def command(script: str, argv: Sequence[str] | None) -> str:
