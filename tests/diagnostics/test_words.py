@@ -104,9 +104,7 @@ def test_what_to_run_next_is_measured():
     exact = dist.Normal(0.0, 2**0.5).log_prob(data(30)[tried.index.values.tolist()]).sum(-1).numpy()
     assert abs((tried.adaptive_log_px - exact).mean()) < abs((tried.log_px - exact).mean())
     line = str(found.in_short()).splitlines()[-1]
-    assert re.search(
-        r'method="adaptive", num_samples=100\)`, or `ppl-vae evaluate RUN --method adaptive`: about \d+', line
-    )
+    assert re.search(r'evaluate\(program, data, method="adaptive", num_samples=100\)`: about \d+', line)
     assert f"Of 20 tried log p(x) is believed for {int(tried.believed.sum())}, where k-hat was good for" in line
     assert tried.refined_elbo.isnull().all()  # no VAE
     assert "next_step" not in diagnose(gaussian(0.5**0.5), data(30), diagnostics=[NEXT_STEP], **CALL).results
@@ -117,6 +115,8 @@ def test_what_to_run_next_is_measured():
 def test_refining_q_is_advised_where_it_can_be():
     found = diagnose(_vae(), (torch.rand(25, 1, 4, 4) < 0.5).double(), diagnostics=[NEXT_STEP], **CALL)
     said = found.report()
+    assert "`evaluate(vae, data, method=" in said
+    assert "or `ppl-vae evaluate RUN --method adaptive`: about" in said
     assert "`semi_amortized(vae, num_steps=20, learning_rate=0.05)` raises the ELBO of these 20 by" in said
 
 

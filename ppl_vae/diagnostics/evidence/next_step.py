@@ -13,7 +13,7 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.evaluation import evaluate
 from ppl_vae.evaluation.wording import data, mean_and_error, told
 from ppl_vae.libraries import xr
-from ppl_vae.vae import semi_amortized
+from ppl_vae.vae import VAE, semi_amortized
 
 __all__ = ["NEXT_STEP"]
 
@@ -66,8 +66,9 @@ def _told(subject: Subject, results: Results) -> list[str]:
     found = results["next_step"]
     n, few, num = len(subject.data), found.sizes["tried"], found.attrs["num_samples"]
     change = mean_and_error((found["log_px"] - found["adaptive_log_px"]).values)
+    name, shell = ("vae", ", or `ppl-vae evaluate RUN --method adaptive`") if _is_vae(subject) else ("program", "")
     lines = [
-        f'`evaluate(vae, data, method="adaptive", num_samples={num})`, or `ppl-vae evaluate RUN --method adaptive`: '
+        f'`evaluate({name}, data, method="adaptive", num_samples={num})`{shell}: '
         f"about {_seconds(found.attrs['adaptive_seconds'] * n / few)} for {data(n)}. Of {few} tried log p(x) is "
         f"believed for {int(found['believed'].sum())}, where k-hat was good for {int(found['known'].sum())}, and the "
         f"NLL changes by {told(*change)} nats."
@@ -80,6 +81,11 @@ def _told(subject: Subject, results: Results) -> list[str]:
             f"without training: about {_seconds(found.attrs['refined_seconds'] * n / few)} to evaluate {data(n)}."
         )
     return lines
+
+
+def _is_vae(subject: Subject) -> bool:
+    """Whether a run of the program can be scored on the command line."""
+    return isinstance(subject.program, VAE)
 
 
 def _seconds(seconds: float) -> str:
