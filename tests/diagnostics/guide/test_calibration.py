@@ -15,7 +15,7 @@ from ppl_vae.diagnostics.guide.posterior_pit import posterior_pit
 from ppl_vae.diagnostics.guide.ranks import pit
 from ppl_vae.diagnostics.guide.sbc import simulation_based_calibration
 from ppl_vae.diagnostics.posterior.quadrature_posterior import quadrature_posterior
-from ppl_vae.diagnostics.results.arviz_io import groups, open_tree, to_tree
+from ppl_vae.diagnostics.results.arviz_io import group, groups, open_tree, to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.unconstrained.log_joint import log_joints
@@ -265,7 +265,7 @@ def test_trees_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="for the same data"):
         posterior_pit(q, to_tree({"posterior": q["posterior"].isel(obs=slice(5))}))
     with pytest.raises(ValueError, match="of the same sites"):
-        posterior_pit(q, to_tree({"posterior": q["posterior"].rename(z="w")}))
+        posterior_pit(q, to_tree({"posterior": group(q, "posterior").rename(z="w")}))
     with pytest.raises(ValueError, match="got none of 20"):
         posterior_pit(q, reference(known, q, np.zeros(20, bool)))
     with pytest.raises(ValueError, match="from 1 to the 200 draws"):
