@@ -21,6 +21,8 @@ __all__ = ["Path", "Settings", "Tempered", "anneal", "num_pilot", "schedule"]
 
 TARGET = 0.8  # target acceptance rate of the pilot run
 FIRST = 0.3  # its initial step size, in standard deviations of f_0
+WIDEST = 10.0  # largest inverse mass, in variances of f_0
+SHARE = 0.1  # of squared gradients at one temperature in the running mean whose inverse is the mass
 GAIN = 0.2  # change of the log step size per unit of acceptance above the target
 
 
@@ -78,8 +80,10 @@ class Settings:
 
     Attributes
     ----------
-    inverse_mass
-        Diagonal, (n, dim).
+    inverse_masses
+        Diagonals, by temperature of the pilot run, (pilot temperatures + 1, n, dim).
+    nearest
+        Which of them is used at each temperature, (temperatures + 1,).
     step_sizes
         (temperatures + 1, n); the one at temperature 0 is only used by the last transition of a reverse run, which does
         not affect the weights.
@@ -87,7 +91,8 @@ class Settings:
         Leapfrog steps per transition.
     """
 
-    inverse_mass: Tensor
+    inverse_masses: Tensor
+    nearest: Tensor
     step_sizes: Tensor
     num_steps: int
 
@@ -96,28 +101,35 @@ class Settings:
         """Settings from a pilot run with separate chains: adapting to the chains themselves would bias the weights.
 
         It has a quarter of the temperatures, at least 100 where there are so many; between them step sizes are
-        interpolated geometrically.
+        interpolated geometrically. Masses follow the mean squared gradients, which are the precisions where f_beta is
+        normal: under a posterior far narrower than f_0 in some directions, steps with the mass of f_0 cross the others
+        slowly.
         """
         many = [path.draws(num_chains) for _ in range(math.ceil(100 / num_chains))]
-        inverse_mass = torch.cat(many).var(0).clamp_min(1e-10)
-        log_step = torch.full_like(inverse_mass[:, 0], math.log(FIRST))
-        used = [log_step]
+        first = torch.cat(many).var(0).clamp_min(1e-10)
+        log_step, precision = torch.full_like(first[:, 0], math.log(FIRST)), 1 / first
+        used = [(log_step, first)]
         state = init(path.at(betas[0]), path.draws(num_chains))
         last = len(betas) - 1
         at = torch.linspace(0, last, num_pilot(last) + 1, dtype=torch.float64).round().long()
         for beta in [betas[i] for i in at[1:]]:
-            used.append(log_step)
+            inverse_mass = torch.minimum(1 / precision, WIDEST * first)
+            used.append((log_step, inverse_mass))
             log_f = path.at(beta)
             here = path.moved(state, beta)
             state, info = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
             log_step = log_step + GAIN * (info.accept_prob.mean(0) - TARGET).to(log_step)
+            found = torch.lerp(precision, state.grad.square().mean(0), SHARE)
+            precision = found.where(found.isfinite() & (found > 0), precision)
             bar.update(path.joint.size)
-        return cls(inverse_mass, _interpolated(torch.stack(used), at).exp(), num_steps)
+        log_steps, inverse_masses = map(torch.stack, zip(*used, strict=True))
+        nearest = torch.searchsorted(at, torch.arange(last + 1))
+        return cls(inverse_masses, nearest, _interpolated(log_steps, at).exp(), num_steps)
 
     @property
     def reversed(self) -> Settings:
         """Settings for the schedule from 1 to 0."""
-        return Settings(self.inverse_mass, self.step_sizes.flip(0), self.num_steps)
+        return Settings(self.inverse_masses, self.nearest.flip(0), self.step_sizes.flip(0), self.num_steps)
 
 
 def num_pilot(num_temperatures: int) -> int:
@@ -167,12 +179,12 @@ def anneal(path: Tempered, u: Tensor, betas: list[float], settings: Settings, ba
     state = init(path.at(betas[0]), u)
     log_w = torch.zeros_like(state.log_p)
     acceptance = torch.zeros_like(log_w[0])
-    for beta, step_size in zip(betas[1:], settings.step_sizes[1:], strict=True):
+    for beta, step_size, pilot in zip(betas[1:], settings.step_sizes[1:], settings.nearest[1:], strict=True):
         log_f = path.at(beta)
         here = path.moved(state, beta)
         log_w += (here.log_p - state.log_p).nan_to_num(-torch.inf, torch.inf, -torch.inf)  # a weight of zero stays zero
         jittered = _jittered(step_size, here.log_p)
-        state, info = transition(log_f, here, jittered, settings.inverse_mass, settings.num_steps)
+        state, info = transition(log_f, here, jittered, settings.inverse_masses[pilot], settings.num_steps)
         acceptance += info.accept_prob.mean(0)
         bar.update(path.joint.size)
     return log_w, acceptance / (len(betas) - 1)

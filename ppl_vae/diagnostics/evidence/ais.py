@@ -35,7 +35,7 @@ def ais(
     init: str = "prior",
     num_temperatures: Count = 500,
     num_chains: Count = 8,
-    num_steps: Count = 5,
+    num_steps: Count = 3,
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:

@@ -279,7 +279,7 @@ def test_every_method_agrees_with_quadrature(make):
     case = make()
     exact = log_marginal_likelihood(*case.args, mask=case.mask, method="quadrature", seed=0)
     assert (exact.log_px_error < 1e-3).all()
-    annealed = {"method": "ais", "num_temperatures": 25, "num_chains": 32}
+    annealed = {"method": "ais", "num_temperatures": 40, "num_chains": 32}
     for options in (
         {"method": "prior", "num_samples": 10_000},
         {"method": "iwae", "num_samples": 4000},
