@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-from ppl_vae.diagnostics.results import ess, rhat
+from ppl_vae.diagnostics.results import ess_of_mean, rhat
 from ppl_vae.libraries import stats
 
 __all__ = ["BY_DATUM", "BY_UNIT", "differences"]
@@ -20,6 +22,7 @@ BY_UNIT = {
     "wasserstein_null": "reference sd",
     "rhat": "1",
 }
+AT_ONCE = 8  # units: so few draws stay in the processor's cache, and in memory that is already there
 BY_DATUM = {"energy_distance": "reference sd", "energy_distance_null_sd": "reference sd"}
 
 
@@ -36,20 +39,28 @@ def differences(q: np.ndarray, reference: np.ndarray, max_draws: int) -> dict[st
         Largest number of draws of each for the energy distance and R-hat.
     """
     found = {name: np.full(q.shape[-1], np.nan) for name in BY_UNIT} | dict.fromkeys(BY_DATUM, np.array(np.nan))
-    varies = np.ptp(reference, (0, 1)) > 0
-    if not varies.any():
+    varies = np.flatnonzero(np.ptp(reference, (0, 1)) > 0)
+    if not len(varies):
         return found
-    mean, sd = (getattr(reference[..., varies], moment)((0, 1)) for moment in ("mean", "std"))
-    q, reference = (q[:, varies] - mean) / sd, (reference[..., varies] - mean) / sd
-    r = reference.reshape(-1, len(sd))
-    ess_mean, ess_square = ess(reference), ess(np.square(reference))
-    ess_of_all = 2 / (1 / ess_mean + 1 / ess_square)  # antithetic chains: the ESS of means overstates the rest
-    for name, values in (_moments(q, r, ess_mean, ess_square) | _distributions(q, r, ess_of_all)).items():
-        found[name][varies] = values
-    num = min(len(q), len(r), max_draws)
-    q_few, r_few = q[_evenly(len(q), num)], _thinned(reference, num)
+    mean, sd = np.empty((2, q.shape[-1]))
+    for some in np.array_split(varies, -(-len(varies) // AT_ONCE)):
+        r = reference[..., some]
+        mean[some], sd[some] = r.mean((0, 1)), r.std((0, 1))
+        for name, values in _by_unit((q[:, some] - mean[some]) / sd[some], (r - mean[some]) / sd[some]).items():
+            found[name][some] = values
+    num = min(len(q), len(reference) * reference.shape[1], max_draws)
+    few = q[_evenly(len(q), num)], _thinned(reference, num)
+    q_few, r_few = ((draws[:, varies] - mean[varies]) / sd[varies] for draws in few)
     found["rhat"][varies] = rhat(np.stack([q_few, r_few]))
     return found | _energy(q_few, r_few)
+
+
+def _by_unit(q: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
+    """The variables of `BY_UNIT` but R-hat, from draws in standard deviations of the reference from its mean."""
+    ess_mean, ess_square = ess_of_mean(reference), ess_of_mean(np.square(reference))
+    ess_of_all = 2 / (1 / ess_mean + 1 / ess_square)  # antithetic chains: the ESS of means overstates the rest
+    r = reference.reshape(-1, reference.shape[-1])
+    return _moments(q, r, ess_mean, ess_square) | _distributions(q, r, ess_of_all)
 
 
 def _moments(q: np.ndarray, r: np.ndarray, ess_mean: np.ndarray, ess_square: np.ndarray) -> dict[str, np.ndarray]:
@@ -77,10 +88,15 @@ def _distributions(q: np.ndarray, r: np.ndarray, ess_r: np.ndarray) -> dict[str,
     ks, wasserstein = _apart(q, r)
     return {
         "ks": ks,
-        "ks_null": stats.kstwobign.median() * noise,
+        "ks_null": _median_ks() * noise,
         "wasserstein": wasserstein,
         "wasserstein_null": np.sqrt(2 / np.pi) * spread * noise,
     }
+
+
+@functools.cache
+def _median_ks() -> float:
+    return float(stats.kstwobign.median())
 
 
 def _apart(q: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,25 +116,34 @@ def _energy(q: np.ndarray, r: np.ndarray) -> dict[str, np.ndarray]:
     The latter is that of a degenerate U-statistic: sqrt(2) (1/n + 1/m) times the root mean square of its kernel, the
     distances within the reference centred by row and column.
     """
-    within_q, within = (_distances(draws, draws) for draws in (q - q.mean(0), r))
-    for apart in (within_q, within):
-        np.fill_diagonal(apart, 0)
-    of_row = within.mean(0)
-    centred = within - of_row - (of_row - of_row.mean())[:, None]
-    np.fill_diagonal(centred, 0)
-    pairs = len(r) * (len(r) - 1)
-    between = _distances(q, r).mean() - within_q.sum() / (len(q) * (len(q) - 1)) / 2 - within.sum() / pairs / 2
+    between = _distances(q, r).mean()
+    within_q = _within(q - q.mean(0)).sum() / (len(q) * (len(q) - 1))
+    apart, pairs = _within(r), len(r) * (len(r) - 1)
+    within = apart.sum() / pairs
+    of_row = apart.mean(0)
+    apart -= of_row
+    apart -= (of_row - of_row.mean())[:, None]
+    np.fill_diagonal(apart, 0)
     return {
-        "energy_distance": 2 * between,
-        "energy_distance_null_sd": np.sqrt(2) * (1 / len(q) + 1 / len(r)) * np.sqrt(np.vdot(centred, centred) / pairs),
+        "energy_distance": 2 * between - within_q - within,
+        "energy_distance_null_sd": np.sqrt(2) * (1 / len(q) + 1 / len(r)) * np.sqrt(np.vdot(apart, apart) / pairs),
     }
+
+
+def _within(draws: np.ndarray) -> np.ndarray:
+    """Distances of all pairs, 0 of a draw from itself."""
+    apart = _distances(draws, draws)
+    np.fill_diagonal(apart, 0)
+    return apart
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances of all pairs, (len(a), len(b)), by a matrix product."""
-    square = np.square(a).sum(-1)[:, None] + np.square(b).sum(-1) - 2 * (a @ b.T)
-    distances: np.ndarray = np.sqrt(np.maximum(square, 0, out=square), out=square)
-    return distances
+    square: np.ndarray = (-2 * a) @ b.T
+    square += np.square(a).sum(-1)[:, None]
+    square += np.square(b).sum(-1)
+    np.maximum(square, 0, out=square)
+    return np.sqrt(square, out=square)
 
 
 def _evenly(size: int, num: int) -> np.ndarray:

@@ -6,7 +6,7 @@ This room uses programs only through `draws`; every other room may import the na
 from ppl_vae.arguments import checked
 from ppl_vae.diagnostics.results import arviz_io
 from ppl_vae.diagnostics.results.arviz_io import is_tree, to_tree
-from ppl_vae.diagnostics.results.convergence import ess, rhat
+from ppl_vae.diagnostics.results.convergence import ess, ess_of_mean, rhat
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_units
 from ppl_vae.diagnostics.results.open_tree import open_tree
 from ppl_vae.diagnostics.results.to_arviz import to_arviz
@@ -18,6 +18,7 @@ __all__ = [
     "arviz_io",
     "attributes",
     "ess",
+    "ess_of_mean",
     "group",
     "groups",
     "is_tree",

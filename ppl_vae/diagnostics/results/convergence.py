@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl_vae.libraries import stats
 
-__all__ = ["ess", "rhat"]
+__all__ = ["ess", "ess_of_mean", "rhat"]
 
 _LARGE = 1e300
 
@@ -36,6 +36,18 @@ def ess(draws: np.ndarray) -> np.ndarray:
     Vehtari et al. 2021, arXiv:1903.08008; Geyer 1992, doi:10.1214/ss/1177011137 (the truncation).
     """
     return _where_known(_bulk_ess, draws)
+
+
+def ess_of_mean(draws: np.ndarray) -> np.ndarray:
+    """Effective sample size of the mean of draws (chain, draw, ...) over all chains, (...): `ess` without ranks.
+
+    It gives the standard error of the mean, sd / sqrt(ESS), where the variance is finite. The rest as in `ess`.
+
+    References
+    ----------
+    Vehtari et al. 2021, arXiv:1903.08008, section 4.
+    """
+    return _where_known(_ess, draws)
 
 
 def _where_known(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> np.ndarray:
@@ -101,8 +113,11 @@ def _rhat(z: np.ndarray) -> np.ndarray:
 
 
 def _bulk_ess(z: np.ndarray) -> np.ndarray:
+    return _ess(_rank_scores(z))
+
+
+def _ess(z: np.ndarray) -> np.ndarray:
     """From autocorrelations up to where Geyer truncates them."""
-    z = _rank_scores(z)
     chains, n = z.shape[-2:]
     total = chains * n
     rho = _autocorrelations(z)

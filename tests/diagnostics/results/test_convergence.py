@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ppl_vae.diagnostics.results import ess, rhat
+from ppl_vae.diagnostics.results import ess, ess_of_mean, rhat
 
 rng = np.random.default_rng(0)
 
@@ -33,6 +33,7 @@ def test_they_are_those_of_arviz(kind, shape):
     with np.errstate(all="ignore"):
         of_arviz = xr.Dataset({"z": (("chain", "draw", "variable"), z)})
         np.testing.assert_allclose(ess(z), arviz.ess(of_arviz)["z"].values, rtol=1e-9)
+        np.testing.assert_allclose(ess_of_mean(z), arviz.ess(of_arviz, method="mean")["z"].values, rtol=1e-9)
         if len(z) > 1:
             np.testing.assert_allclose(rhat(z), arviz.rhat(of_arviz)["z"].values, rtol=1e-9)
 
@@ -46,7 +47,7 @@ def test_any_shape_of_variables():
 def test_what_has_none_is_nan():
     z = chains("independent", 4, 60)
     z[0, 0, 0], z[0, 0, 1] = np.nan, np.inf
-    for found in (ess(z), rhat(z)):
+    for found in (ess(z), ess_of_mean(z), rhat(z)):
         assert np.isnan(found[:2]).all()
         assert np.isfinite(found[2:]).all()
     assert np.isnan(rhat(z[:1])).all()
@@ -66,7 +67,7 @@ def test_two_values_in_equal_numbers_have_an_r_hat():
 def test_the_middle_draw_of_an_odd_number_counts_as_not_finite():
     z = chains("independent", 2, 101)
     z[0, 50, 0] = np.nan
-    for found in (ess(z), rhat(z)):
+    for found in (ess(z), ess_of_mean(z), rhat(z)):
         assert np.isnan(found).tolist() == [True] + 7 * [False]
 
 
