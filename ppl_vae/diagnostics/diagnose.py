@@ -93,7 +93,8 @@ def diagnose(
     subset
         Number of data in the tree and in the full diagnosis.
     length
-        Length of HMC and AIS, 50 or more: transitions of warm-up and of sampling each, and number of temperatures.
+        Length of HMC and AIS, 50 or more: transitions of sampling, and number of temperatures. HMC's warm-up is half as
+        long, but not below 200 where the length is above.
     diagnostics
         The diagnostics to run: a subset of `DIAGNOSTICS`, `Diagnostic` records of your own, or both.
 

@@ -41,7 +41,7 @@ def hmc(
     mask: Tensor | bool = True,
     seed: Seed | None = None,
     num_chains: Count = 8,
-    num_warmup: Whole = 500,
+    num_warmup: Whole = 250,
     num_samples: Count = 500,
     num_steps: Count = 3,
     target_accept: Fraction = 0.8,
@@ -188,6 +188,11 @@ def _jitter(step_size: Tensor) -> Tensor:
     return step_size * (0.8 + 0.4 * torch.rand_like(step_size))
 
 
+def _warmup(subject: Subject) -> int:
+    """Half of the length, as by default, but not below 200 where the length is above."""
+    return max(min(subject.length, 200), subject.length // 2)
+
+
 _FEW = 0.1  # share of the data above which a fault is reported against q
 
 
@@ -217,7 +222,7 @@ HMC = Diagnostic(
     answers="`hmc`",
     reading="An R-hat above 1.05: several modes, or too short chains. Nothing computed from draws of q can tell",
     run=lambda subject, _: hmc(
-        subject.program, subject.chosen, num_warmup=subject.length, num_samples=subject.length, **subject.options
+        subject.program, subject.chosen, num_warmup=_warmup(subject), num_samples=subject.length, **subject.options
     ),
     verdict=_told,
     full=True,
