@@ -19,6 +19,8 @@ TINY = {
     "adaptive_coverage.py": "--num-data 20 --cases curve 'factor analysis, 5 latents, scale' --out out.json",
     "error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
+    "diagnostics.py": "--data digits --train 60 --epochs 1 --subset 2 --num-data 3 --diagnosed 3 --length 50 "
+    "--rounds 1 --tasks 'ais from q' hmc compare_posteriors inference_gaps --out out.json",
     "scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
     "bf16.py": "--data digits --train 60 --validation 40 --epochs 2 --batch-size 30 --latent-dim 2 --seeds 2 "
     "--out out.json",
@@ -50,6 +52,16 @@ def scores(found, printed):
     assert set(table) >= {"products", "by hand", "evaluate", "check_guide", "ais from q", "hmc", "inference_gaps"}
     assert all(row["this"] > 0 and row["first / this"] == 1 for row in table.values())
     assert "evaluate" in printed
+
+
+def diagnostics(found, printed):
+    table = {task: row["this"] for task, row in found["table"].items()}
+    assert list(table) == ["ais from q", "hmc", "compare_posteriors", "inference_gaps"]
+    assert all(row["ms"] > 0 for row in table.values())
+    assert [row["images"] for row in table.values()] == [2, 2, 2, 3]
+    assert 0 < table["ais from q"]["log_weight_sd"] < 3
+    assert math.isfinite(table["compare_posteriors"]["energy_distance"])
+    assert "inference_gaps, this: ms" in printed
 
 
 def bf16(found, printed):
