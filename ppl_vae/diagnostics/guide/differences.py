@@ -143,7 +143,8 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     square += np.square(a).sum(-1)[:, None]
     square += np.square(b).sum(-1)
     np.maximum(square, 0, out=square)
-    return np.sqrt(square, out=square)
+    np.sqrt(square, out=square)
+    return square
 
 
 def _evenly(size: int, num: int) -> np.ndarray:
