@@ -136,4 +136,4 @@ def test_refusals():
 
 def test_its_parameters_and_attributes_are_documented():
     names = [*inspect.signature(Imputer).parameters, "vae_", "columns_", "history_", "n_iter_", "random_state_"]
-    assert not [name for name in names if f"    {name} : " not in Imputer.__doc__]
+    assert not [name for name in names if f"\n{name} : " not in inspect.getdoc(Imputer)]

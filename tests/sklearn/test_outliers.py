@@ -157,4 +157,4 @@ def test_rows_so_far_away_that_squares_overflow(detector):
 def test_its_parameters_and_attributes_are_documented():
     attributes = ["offset_", "not_judged_", "good_k_", "decision_scores_", "threshold_", "labels_", "vae_", "columns_"]
     names = [*inspect.signature(OutlierDetector).parameters, *attributes]
-    assert not [name for name in names if f"    {name} : " not in OutlierDetector.__doc__]
+    assert not [name for name in names if f"\n{name} : " not in inspect.getdoc(OutlierDetector)]

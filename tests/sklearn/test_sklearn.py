@@ -177,7 +177,7 @@ def test_it_shows_itself_and_its_parameters_are_documented(Estimator):
     assert Estimator.__name__ in estimator._repr_html_()
     assert "scale=0.1" in repr(estimator)
     for name in [*inspect.signature(Estimator).parameters, "vae_", "columns_", "history_", "n_iter_", "n_features_in_"]:
-        assert f"    {name} : " in Estimator.__doc__
+        assert f"\n{name} : " in inspect.getdoc(Estimator)
 
 
 def _state():
