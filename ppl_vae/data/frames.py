@@ -108,13 +108,14 @@ def from_frame(
     Examples
     --------
     >>> people = pd.DataFrame({"age": [31, 44, None, 27] * 10, "job": ["cook", "clerk", "cook", None] * 10})
+    >>> people["job"] = people["job"].astype("string")
     >>> data = from_frame(people)
     >>> data
     Data('frame', 32 + 4 + 4 data, x_shape=(2,), counts and binary, 25.0 % missing)
     >>> print(data.columns)
     column kind   levels dtype   missing likelihood       in x
     age    counts        float64 25.0%   NegativeBinomial
-    job    binary 2          str 25.0%   Bernoulli        codes of clerk, cook
+    job    binary 2       string 25.0%   Bernoulli        codes of clerk, cook
     """
     frames = {"train": frame, "validation": validation, "test": test}
     parts = {role: in_text(f, "the frame") for role, f in frames.items() if f is not None}
