@@ -60,7 +60,8 @@ class CodeGraph:
         joined = self._edges(ends.repeat_interleave(near.shape[1], 0), self.codes[near.ravel()])
         tiny = np.finfo(float).tiny  # a stored zero would be no edge
         lengths = np.concatenate([self._lengths, joined]) + tiny
-        graph = csr_array((lengths, (first, second)), shape=(n + 2, n + 2))
+        nodes_of_edges = first.astype(np.int32), second.astype(np.int32)  # dijkstra of scipy 1.13 takes no others
+        graph = csr_array((lengths, nodes_of_edges), shape=(n + 2, n + 2))
         _, before = dijkstra(graph, directed=False, indices=n, return_predecessors=True)
         nodes = [n + 1]
         while nodes[-1] != n:

@@ -132,7 +132,8 @@ def test_only_tsne_saw_the_held_out_data(everything):
 def test_scores_of_pca_by_hand(everything, digits):
     x, x_test = (split.x.reshape(len(split), -1).double().numpy() for split in (digits.train, digits.test))
     pca = PCA(2, svd_solver="full").fit(x)
-    knn = KNeighborsClassifier(10).fit(pca.transform(x), digits.train.y).score(pca.transform(x_test), digits.test.y)
+    y, y_test = digits.train.y.numpy(), digits.test.y.numpy()
+    knn = KNeighborsClassifier(10).fit(pca.transform(x), y).score(pca.transform(x_test), y_test)
     error = x_test - pca.inverse_transform(pca.transform(x_test))
     row = everything.scores.iloc[0]
     assert row.knn_accuracy == pytest.approx(knn)
