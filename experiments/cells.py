@@ -357,8 +357,8 @@ def of_worm(args: argparse.Namespace) -> tuple[dict, Figure]:
     found |= {"trainings": trainings, "chosen": chosen, "scvi-tools": theirs, "units": {"nll": "nats per cell"}}
     found["runs"] = {name: numbers(run, scored["ppl_vae"]) for name, run in scored.items()}
     for name, (train, test) in codes.items():
-        near = KNeighborsClassifier(15).fit(train, data.train.y)
-        found["runs"][name]["cell_type_of_15_neighbours"] = float(near.score(test, data.test.y))
+        near = KNeighborsClassifier(15).fit(train, data.train.y.numpy())
+        found["runs"][name]["cell_type_of_15_neighbours"] = float(near.score(test, data.test.y.numpy()))
     print(json.dumps(found["runs"], indent=1))
     return found, pictures_of_worm(data, models["ppl_vae"], codes["ppl_vae"])
 
