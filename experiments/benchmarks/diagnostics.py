@@ -153,11 +153,19 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 for name, ask in asked.items() if task != "diagnose" or not number else ():
                     found.setdefault(task, {}).setdefault(name, []).append(ask(task, args.seed + number))
                     print(f"{task}, {name}: {said(found[task][name][-1])}", flush=True)
-    table = {task: {name: median(rounds) for name, rounds in row.items()} for task, row in found.items()}
-    for task, row in table.items():
-        if args.before:
-            row["before / this"] = round(row["before"]["ms"] / row["this"]["ms"], 2)
+                result = kept(found, args, argv)
+    for task, row in result["table"].items():
+        if "before" in row:
             print(f"{task}: {row['before / this']} times as fast as before")
+    return result
+
+
+def kept(found: dict[str, Any], args: argparse.Namespace, argv: list[str]) -> dict[str, Any]:
+    """What was found so far, as a table as well, written to `--out`."""
+    table = {task: {name: median(rounds) for name, rounds in row.items()} for task, row in found.items()}
+    for row in table.values():
+        if {"before", "this"} <= set(row):
+            row["before / this"] = round(row["before"]["ms"] / row["this"]["ms"], 2)
     result = {
         "command": results_file.command(__file__, argv),
         "table": table,
