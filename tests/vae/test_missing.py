@@ -33,7 +33,7 @@ from ppl_vae import (
     load,
 )
 from ppl_vae.data import Split, from_arrays
-from ppl_vae.diagnostics import to_arviz
+from ppl_vae.diagnostics import group, groups, to_arviz
 from ppl_vae.diagnostics.evidence.quadrature import quadrature
 from ppl_vae.nets import MLP, ConvEncoder
 from ppl_vae.objectives import IWAE
@@ -117,10 +117,10 @@ def test_nothing_reads_what_lies_under_the_mask(name, tmp_path):
         history = fit(vae, data, epochs=2, seed=0, progress=False, objective=IWAE(3)).history
         tree = to_arviz(vae, data.test, num_samples=25, seed=0)
         draws = [
-            tree[g][v].values
-            for g in tree.groups()
+            group(tree, g)[v].values
+            for g in groups(tree)
             if g not in ("observed_data", "constant_data")
-            for v in tree[g].data_vars
+            for v in group(tree, g).data_vars
         ]
         table_ = evaluate(vae, data.test, num_samples=30, seed=0, progress=False).per_datum
         x, mask = data.test.x, data.test.mask
@@ -160,9 +160,9 @@ def test_no_diagnostic_reads_what_lies_under_the_mask(name):
     if name == "diagnose":
         assert a == b
         return
-    trees = [{"": t} if isinstance(t, xr.Dataset) else {g: t[g] for g in t.groups()} for t in (a, b)]
-    for group in trees[0].keys() - {"observed_data", "constant_data"}:
-        assert trees[0][group].equals(trees[1][group]), group
+    trees = [{"": t} if isinstance(t, xr.Dataset) else {g: group(t, g) for g in groups(t)} for t in (a, b)]
+    for name in trees[0].keys() - {"observed_data", "constant_data"}:
+        assert trees[0][name].equals(trees[1][name]), name
 
 
 def linear_vae(noise=0.5, dim=5, seed=1):
