@@ -143,6 +143,10 @@ def test_a_rare_kind_of_batches_is_not_compiled(uncompiled):
 def test_inductor_compiles_the_same_step():
     plain, expected = fitted("batch norm and dropout", compile=False)
     vae, found = fitted("batch norm and dropout", compile=True)
+    if torch.__version__.startswith("2.6."):
+        assert "it differs" in found.not_compiled  # inductor of torch 2.6 draws other numbers for dropout
+        assert same(found, expected, 1e-5)
+        return
     assert found.not_compiled is None
     assert found.compiled > 3
     assert same(found, expected, 1e-5)
