@@ -68,10 +68,11 @@ def coverage(tree: Any, prob: float | Sequence[float] = (0.5, 0.9)) -> xr.Datase
     unit = "obs" if "obs" in values.dims else "draw"
     inside = abs(values - 0.5) <= xr.DataArray(probs, dims="prob") / 2
     shares = inside.mean({"chain", "draw"} - {unit}).transpose("prob", "quantity", unit)
+    free = shares.sizes[unit] - 1 or np.nan  # one datum has no standard error
     return with_units(
         {
             "coverage": (("prob", "quantity"), shares.mean(unit), "1"),
-            "coverage_mcse": (("prob", "quantity"), shares.std(unit, ddof=1) / np.sqrt(shares.sizes[unit]), "1"),
+            "coverage_mcse": (("prob", "quantity"), shares.std(unit) / np.sqrt(free), "1"),
         },
         {"prob": probs, "quantity": values["quantity"].values},
         **{**dataset.attrs, "cannot_see": "intervals too wide for some data and too narrow for others"},
