@@ -40,6 +40,7 @@ from ppl_vae import (
 )
 
 PART = 100  # images whose numbers are kept together
+SHOWN = 500  # images in the figure, at most
 MANY = 1000  # draws above which `--few` images are enough
 MODELS: dict[str, dict] = {
     "StandardNormal": {},
@@ -208,7 +209,7 @@ def drawn(tables: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     for (name, each), (left, right) in zip(tables.items(), rows, strict=True):
         plain = list(each)[:-1]
         for key in plain:
-            few = each[key].iloc[:500]
+            few = each[key].iloc[:SHOWN]
             left.scatter(few.pareto_k, best(each).log_px[few.index] - few.log_px, s=5, alpha=0.5, label=key)
         left.axhline(0, color="black", linewidth=0.8)
         left.set_ylabel(f"{name}\nlog p(x): adaptive - plain (nats)")
@@ -220,7 +221,8 @@ def drawn(tables: dict[str, dict[str, pd.DataFrame]]) -> Figure:
         right.set_yticks(range(len(plain)), shares)
         right.set_ylim(-0.5, len(plain) - 0.5)
     rows[0, 0].legend(fontsize=8)
-    rows[-1, 0].set_xlabel("k-hat of plain importance sampling\n(the first 500 images)")
+    num = min(SHOWN, *(len(best(each)) for each in tables.values()))
+    rows[-1, 0].set_xlabel(f"k-hat of plain importance sampling\n({num} images)")
     rows[-1, 1].set_xlabel("NLL: plain - adaptive\n(nats per image; bars: 95 %)")
     return figure
 
