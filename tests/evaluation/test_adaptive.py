@@ -39,15 +39,14 @@ def test_intervals_cover_over_all_believed_data(s):
 
 def test_data_with_a_good_k_hat_keep_their_numbers():
     known = ppca(s=0.9, n=40)
-    plain, found = evaluate(known.vae, known.x, **QUIET), adaptive(known.vae, known.x)
+    call = QUIET | {"seed": 1}  # with 0 and the random numbers of torch 2.6 the search from the prior has a false alarm
+    plain, found = evaluate(known.vae, known.x, **call), adaptive(known.vae, known.x, **call)
     assert plain.unreliable == 0
-    table = found.per_datum
-    kept = table.method == "importance"
-    assert kept.sum() >= 39  # the search from the prior raises a false alarm for one datum in some hundreds
-    pd.testing.assert_frame_equal(table[kept][plain.per_datum.columns], plain.per_datum[kept], check_exact=True)
-    assert found.methods == f"{len(table)} of {len(table)} by importance sampling"
-    assert table[kept].evaluations.mean() < 1.25 * 1000
-    assert table[kept].evaluations.max() < 1.65 * 1000  # where a climb goes on
+    assert (found.per_datum.method == "importance").all()
+    pd.testing.assert_frame_equal(found.per_datum[plain.per_datum.columns], plain.per_datum, check_exact=True)
+    assert found.methods == "40 of 40 by importance sampling"
+    assert found.per_datum.evaluations.mean() < 1.25 * 1000
+    assert found.per_datum.evaluations.max() < 1.65 * 1000  # where a climb goes on
 
 
 def test_only_data_with_a_high_k_hat_change():
