@@ -396,14 +396,12 @@ def against(columns: Any, gaps: np.ndarray, known: np.ndarray, methods: Any, bas
     """The loss of each column and method less that of `base`, relative to it, and its standard error."""
     of_base = list(losses(columns, gaps, known, methods[base]))
     rows: dict[str, dict[str, float]] = {column.name: {} for column in columns}
-    for name in set(methods) - {base}:
+    for name in [name for name in methods if name != base]:
         for column, loss, other in zip(columns, losses(columns, gaps, known, methods[name]), of_base, strict=True):
             relative = (loss - other) / other.mean()
             rows[column.name][name] = relative.mean()
             rows[column.name][f"{name}, se"] = relative.std(ddof=1) / np.sqrt(len(relative))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")[
-        [f"{name}{end}" for name in methods if name != base for end in ("", ", se")]
-    ]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
 
 
 def by_vae(vae: ppl_vae.VAE, columns: Any, rows: ppl_vae.data.Split, args: argparse.Namespace) -> np.ndarray:
