@@ -18,6 +18,7 @@ from ppl_vae.captured import (
     random_states,
     set_random_states,
 )
+from ppl_vae.recorded import Recorded
 
 __all__ = ["Replayed", "all_close"]
 
@@ -98,13 +99,18 @@ class Replayed:
         if kept.calls <= self.after:
             return self.plain(*tensors)
         try:
-            kept.graph = kept.graph or self.by(self.f, *tensors)
+            kept.graph = kept.graph or self._made(tensors)
         except NotCaptured as error:
             return self._given_up(str(error), tensors)
         if again or kept.trials > 0:
             kept.trials -= 1
             return self._tried(kept.graph, tensors)
         return self._replayed(kept.graph, tensors)
+
+    def _made(self, tensors: Sequence[Tensor]) -> Function:
+        """The graph; on a GPU its kernels are recorded."""
+        graph = self.by(self.f, *tensors)
+        return Recorded(graph) if len({t.device for t in tensors}) == 1 and tensors[0].is_cuda else graph
 
     def _replayed(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         states = random_states(tensors)
@@ -121,23 +127,26 @@ class Replayed:
         return found
 
     def _tried(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The function as it is, after which the graph is called on copies and compared."""
-        copies, before = [t.detach().clone() for t in tensors], random_states(tensors)
+        """The function as it is; the graph is called on the same tensors with the values they had, and compared."""
+        before, states = _values(tensors), random_states(tensors)
         expected = self.plain(*tensors)
-        after = random_states(tensors)
+        wanted, after, states_after = _values(expected), _values(tensors), random_states(tensors)
         try:
-            set_random_states(before, tensors)
+            set_random_states(states, tensors)
+            _put_back(before, tensors)
             with torch.no_grad():
-                found = graph(*copies)
-            drawn = all(map(torch.equal, random_states(tensors), after))
+                found = graph(*tensors)
+            drawn = all(map(torch.equal, random_states(tensors), states_after))
+            alike = drawn and self.close([*found, *(t.detach() for t in tensors)], [*wanted, *after])
         except NotAssumed as error:
             return self._missed(str(error), expected)
         except (RuntimeError, IndexError) as error:
             self.reason = f"its graph failed on other data ({first_line(error)})"
             return expected
         finally:
-            set_random_states(after, tensors)
-        if not drawn or not self.close([*found, *copies], [*expected, *tensors]):
+            set_random_states(states_after, tensors)
+            _put_back(after, tensors)
+        if not alike:
             self.reason = "it depends on more than its arguments: replayed on the same random numbers it differs"
         return expected
 
@@ -156,6 +165,18 @@ class Replayed:
 
 _FEW = 10
 """Failed assumptions, and replays for each, up to which a graph is kept."""
+
+
+def _values(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [t.detach().clone() for t in tensors]
+
+
+@torch.no_grad()
+def _put_back(values: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Give tensors these values again where they changed."""
+    for tensor, value in zip(tensors, values, strict=True):
+        if not torch.equal(tensor, value) and not torch.allclose(tensor, value, rtol=0.0, atol=0.0, equal_nan=True):
+            tensor.copy_(value)
 
 
 def all_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:

@@ -229,9 +229,10 @@ class Gradients:
         batch = self._batch
         tensors = [*self.trained.tensors(), batch.x, *batch.context]
         tensors += [batch.mask] if isinstance(batch.mask, Tensor) else []
-        return tensors + (
-            [torch.tensor(self._beta, dtype=batch.x.dtype, device=batch.x.device)] if self.changing else []
-        )
+        if not self.changing:
+            return tensors
+        beta = torch.tensor(self._beta, dtype=batch.x.dtype, pin_memory=batch.x.is_cuda)
+        return [*tensors, beta.to(batch.x.device, non_blocking=True)]
 
     def take_terms(self, values: Tensor) -> None:
         """Take the values of the terms, which a graph computed."""

@@ -216,6 +216,7 @@ class Training:
             self._step(batch, beta, terms, number)
             state.step += 1
             bar.update()
+        self.steps.settle()
         self.optim.warn_of_unreached()
         state.epoch += 1
         row = {"epoch": state.epoch, **terms.together(self.processes).row("train"), **self._validate()}

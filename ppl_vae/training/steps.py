@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ppl_vae.captured import random_states, set_random_states
@@ -36,6 +38,12 @@ PAYS = 300.0
 
 _TIMED = 20
 
+LATE = {"cuda": 50}
+"""Compiled steps that are launched on a device before it is asked whether they were finite."""
+
+_RATES = ("lr", "betas", "momentum")
+"""Settings of an optimizer that a schedule changes."""
+
 
 class Taken(NamedTuple):
     """What a step says: its loss, its terms if its traces show them, and whether a site of them is enumerated."""
@@ -45,6 +53,18 @@ class Taken(NamedTuple):
     summed: bool
 
 
+class _Step(NamedTuple):
+    """A step of a kind: its arguments, where it stands, and the state before it."""
+
+    kind: Whole
+    batch: Batch
+    beta: float
+    where: str
+    states: Sequence[Tensor]
+    bring_back: Callable[[], None]
+    rates: Sequence[tuple[Any, ...]]
+
+
 class Steps:
     """The steps of one training.
 
@@ -52,7 +72,9 @@ class Steps:
     checked that the loss and the gradients are finite, and that the data lie in the support of their distribution;
     where they do not, the step is repeated with validation on the same random numbers. The first step on a batch of
     another kind or size is validated. Where many of a kind are to come they are replayed as a graph, with the same
-    numbers, or compiled, with the same up to rounding; every validated one is compared with it.
+    numbers, or compiled, with the same up to rounding; every validated one is compared with it. On a GPU compiled steps
+    are launched without waiting for those before; one that is not finite changes nothing, and nor does any after it,
+    until `settle` takes them again.
 
     Parameters
     ----------
@@ -100,6 +122,9 @@ class Steps:
         self.reason: str | None = None
         self.not_compiled: str | None = None
         self.compiler = Compiler()
+        self.going = torch.tensor(True, device=next(iter(optim.parameters.values())).device)
+        self._most = LATE.get(self.going.device.type, 0)
+        self._launched: list[tuple[_Step, Tensor]] = []
         self._kinds: dict[Any, Whole] = {}
         self._seen, self._pays = 0, False
         self._seconds: list[float] = []
@@ -145,19 +170,44 @@ class Steps:
         kind = self._kind(batch, beta)
         self._seen += 1
         graph, compile = self._wanted(kind, to_come)
+        if validated or not compile or not kind.steady or len(self._launched) >= self._most:
+            self.settle()
+        step = self._step(kind, batch, beta, where)
         start = time.perf_counter()
-        try:
-            with self.processes.drawing():
-                if validated or not kind.gradients.seen or self.trained.why_called:
-                    kind.step(batch, beta, validated=True, replay=graph, compile=compile)
-                else:
-                    self._quick(kind, batch, beta, replay=graph, compile=compile)
-                    self._seconds.append(time.perf_counter() - start)
-        except (FloatingPointError, ValueError) as error:
-            raise explained(error, self.trained.program, self.trained.watched.take(), batch, beta, where) from error
+        if validated or not kind.gradients.seen or self.trained.why_called:
+            self._checked(step, replay=graph, compile=compile)
+        elif self._quick(step, replay=graph, compile=compile):
+            self._seconds.append(time.perf_counter() - start)
+        else:
+            self.settle()
+            step.bring_back()
+            self._repeat(step)
         self.reason = self.reason or (kind.why_called() if graph or compile else None)
         self.not_compiled = self.not_compiled or (kind.why_not_compiled() if compile else None)
         return Taken(kind.gradients.loss, kind.gradients.terms, kind.gradients.summed)
+
+    def settle(self) -> None:
+        """Wait for the steps that a GPU has not finished; where one was not finite, take it and those after it again.
+
+        Raises
+        ------
+        FloatingPointError, ValueError
+            See `take`.
+        """
+        launched, self._launched = self._launched, []
+        if not launched or self.going:
+            return
+        first = next(number for number, (_, fine) in enumerate(launched) if not fine)
+        again = [step for step, _ in launched[first:]]
+        now = self._step(again[0].kind, again[0].batch, 1.0, "")
+        for step in again:
+            step.kind.uncount()
+        again[0].bring_back()
+        for step in again:
+            self._put_rates(step.rates)
+            self._repeat(step)
+        self._put_rates(now.rates)
+        set_random_states(now.states, (now.batch.x,))
 
     def _wanted(self, kind: Whole, to_come: float) -> tuple[bool, bool]:
         """Whether the next step of a kind is to be a graph, and whether a compiled one."""
@@ -169,25 +219,51 @@ class Steps:
         common = kind.gradients.seen * MOST >= self._seen and kind.gradients.seen > 0
         return replay, common and (self.compile is True or self._pays)
 
-    def _quick(self, kind: Whole, batch: Batch, beta: float, *, replay: bool, compile: bool) -> None:
-        """A step without validation; where something is not finite it is repeated with validation."""
-        tensors = (batch.x,)
-        states, bring_back = random_states(tensors), self.trained.kept_buffers()
+    def _step(self, kind: Whole, batch: Batch, beta: float, where: str) -> _Step:
+        """A step that is to be taken, with what brings back the state before it."""
+        groups = self.optim.optimizer.param_groups
+        rates = [tuple(group.get(name) for name in _RATES) for group in groups]
+        states = random_states((batch.x,))
+        return _Step(kind, batch, beta, where, states, self.trained.kept_buffers(), rates)
+
+    def _quick(self, step: _Step, *, replay: bool, compile: bool) -> bool:
+        """A step without validation; whether it was taken, or is launched: `settle` waits for it."""
+        steady = step.kind.steady and self._most > 0
         try:
-            if kind.step(batch, beta, validated=False, replay=replay, compile=compile):
-                return
-        except Exception:
-            pass
+            with self.processes.drawing():
+                fine = step.kind.step(step.batch, step.beta, validated=False, replay=replay, compile=compile)
+        except Exception:  # the same comes of the step with validation, in its words
+            return False
+        if not steady or not step.kind.steady:
+            return bool(fine)
+        self._launched.append((step, torch.as_tensor(fine)))
+        return True
+
+    def _repeat(self, step: _Step) -> None:
+        """Take a step that was not finite again, on the same random numbers, with validation."""
         self.trained.watched.take()
         self.optim.optimizer.zero_grad()
-        bring_back()
-        set_random_states(states, tensors)
-        kind.step(batch, beta, validated=True, replay=False, compile=False)
+        set_random_states(step.states, (step.batch.x,))
+        self._checked(step, replay=False, compile=False)
+
+    def _checked(self, step: _Step, *, replay: bool, compile: bool) -> None:
+        """A step with validation, whose error says where it was."""
+        self.going.fill_(True)
+        try:
+            with self.processes.drawing():
+                step.kind.step(step.batch, step.beta, validated=True, replay=replay, compile=compile)
+        except (FloatingPointError, ValueError) as error:
+            pairs = self.trained.watched.take()
+            raise explained(error, self.trained.program, pairs, step.batch, step.beta, step.where) from error
+
+    def _put_rates(self, rates: Sequence[tuple[Any, ...]]) -> None:
+        for group, values in zip(self.optim.optimizer.param_groups, rates, strict=True):
+            group.update({name: value for name, value in zip(_RATES, values, strict=True) if name in group})
 
     def _kind(self, batch: Batch, beta: float) -> Whole:
         changing = not self.constant and beta != 1
         tensors: list[Tensor] = [batch.x, *batch.context, *([batch.mask] if isinstance(batch.mask, Tensor) else [])]
         key = (changing, *((t.shape, t.dtype) for t in tensors))
         if key not in self._kinds:
-            self._kinds[key] = Whole(Gradients(self.trained, changing), self.optim, self.compiler)
+            self._kinds[key] = Whole(Gradients(self.trained, changing), self.optim, self.compiler, self.going)
         return self._kinds[key]

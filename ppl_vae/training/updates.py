@@ -56,7 +56,9 @@ class Update:
             numbers(group, max(steps, default=0.0) + 1)
             for group, steps in zip(self._groups, self._steps(), strict=True)
         ]
-        return [torch.tensor(row, dtype=like.dtype, device=like.device) for row in found]
+        # a copy from memory that is not pinned would wait for the GPU
+        rows = [torch.tensor(row, dtype=like.dtype, pin_memory=like.is_cuda) for row in found]
+        return [row.to(like.device, non_blocking=True) for row in rows]
 
     def state(self) -> list[Tensor]:
         """What the optimizer keeps for each parameter, but for the number of steps."""
@@ -94,10 +96,10 @@ class Update:
             yield parameters[name], new
             yield from ((own[key], value) for key, value in after.items())
 
-    def count(self) -> None:
+    def count(self, number: int = 1) -> None:
         """Count a step that was taken as a graph."""
         if self._stepped:
-            torch._foreach_add_(self._stepped, 1)
+            torch._foreach_add_(self._stepped, number)
 
     def _now(self) -> list[list[bool]]:
         return [[bool(group.get(name)) for name in _SETTINGS] for group in self._groups]

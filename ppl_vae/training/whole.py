@@ -28,21 +28,26 @@ class Whole:
         The optimizer.
     compiler
         Compiles the graph.
+    going
+        Whether every step so far was finite, (); a step that is replayed where it is not changes nothing.
 
     Attributes
     ----------
     replays, compiled
         Number of steps that were replayed in torch's own kernels, and of those that were compiled.
+    steady
+        Whether the last step was compiled as a whole, and neither called nor compared.
     """
 
-    def __init__(self, gradients: Gradients, optim: NamedOptim, compiler: Compiler) -> None:
-        self.gradients, self.optim, self.compiler = gradients, optim, compiler
+    def __init__(self, gradients: Gradients, optim: NamedOptim, compiler: Compiler, going: Tensor) -> None:
+        self.gradients, self.optim, self.compiler, self.going = gradients, optim, compiler, going
         self.update = Update(optim.optimizer, optim.parameters)
         if optim.paced:
             self.update.why_not = "the optimizer's step is not part of it, as some steps move q's parameters alone"
         self.graph = Replayed(self._graph, self._called, most=2, by=compiler, close=self._alike)
         self.graph.reason = self.update.why_not
         self.replays = self.compiled = 0
+        self.steady = False
         self._numbers: list[Tensor] = []
         self._state: list[Tensor] = []
 
@@ -56,8 +61,10 @@ class Whole:
         """Why a step is not compiled, or not as a whole; `None` where it is."""
         return self.why_called() or self.graph.reason or self.compiler.reason
 
-    def step(self, batch: Batch, beta: float, *, validated: bool, replay: bool, compile: bool) -> bool:
+    def step(self, batch: Batch, beta: float, *, validated: bool, replay: bool, compile: bool) -> bool | Tensor:
         """Take the step; whether all is finite, and x in its support. Where it is not, nothing was stepped.
+
+        What a graph says is a tensor, which nothing has waited for.
 
         Raises
         ------
@@ -69,29 +76,35 @@ class Whole:
         replayed = self.gradients.replayed
         if compile and self.update.why_not and replayed.by != self.compiler.where_possible:
             replayed.make_by(self.compiler.where_possible)
-        before = replayed.replays
+        self.steady, before = False, replayed.replays
         fine = self.gradients.compute(batch, beta, validated=validated, replay=replay or compile)
         self._count(replayed.replays - before, compiled=replayed.by == self.compiler.where_possible)
         if fine:
             self.optim(self.gradients.named)
         return fine
 
-    def _whole(self, batch: Batch, beta: float, *, validated: bool) -> bool:
+    def uncount(self) -> None:
+        """Take back that a compiled step was counted, which was not finite."""
+        self.update.count(-1)
+        self._count(-1, compiled=True)
+
+    def _whole(self, batch: Batch, beta: float, *, validated: bool) -> bool | Tensor:
         trains = self.gradients.trains
         self.gradients.given(batch, beta, validated=validated)
         if trains is not self.gradients.trains:  # something was frozen
             self.graph.make_by(self.compiler)
         self.graph.reason = self.update.changed()
         before = self.graph.replays
-        self._numbers, self._state = self.update.numbers(), self.update.state()
+        self._numbers, self._state = [*self.update.numbers(), self.going], self.update.state()
         fine, values, *buffers = self.graph(*self._numbers, *self._state, *self.gradients.tensors(), again=validated)
         self.gradients.take_terms(values)
         self.gradients.trained.put_buffers(buffers)
-        taken = self.graph.replays - before
-        self._count(taken, compiled=True)
-        if taken and fine:
-            self.update.count()
-        return bool(fine)
+        self.steady = self.graph.replays > before
+        if not self.steady:
+            return bool(fine)
+        self._count(1, compiled=True)
+        self.update.count()
+        return fine
 
     def _count(self, taken: int, *, compiled: bool) -> None:
         self.compiled += taken if compiled else 0
@@ -99,14 +112,18 @@ class Whole:
 
     def _called(self, *_: Tensor) -> list[Tensor]:
         """The step as it is: gradients by Pyro, and torch's optimizer."""
+        if not self.going:
+            raise FloatingPointError("an earlier step was not finite")
         fine, values, *found = self.gradients.called()
+        self.going.copy_(fine)
         if fine:
             self.optim(self.gradients.named)
         return [fine, values, *found[len(self.gradients.trained.parameters) :]]
 
     def _graph(self, *tensors: Tensor) -> list[Tensor]:
         """The same as a function of the optimizer's numbers and state, and of what the gradients depend on."""
-        numbers, rest = tensors[: len(self._numbers)], tensors[len(self._numbers) :]
+        *numbers, going = tensors[: len(self._numbers)]
+        rest = tensors[len(self._numbers) :]
         state, rest = rest[: len(self._state)], rest[len(self._state) :]
         names = list(self.gradients.trained.parameters)
         fine, values, *found = self.gradients.graph(*rest)
@@ -114,7 +131,8 @@ class Whole:
         gradients = {n: g for n, g in zip(names, found, strict=False) if g.shape == parameters[n].shape}
         gradients = {n: g for n, g in gradients.items() if n in self.optim.parameters}
         gradients, finite = self._clipped(gradients)
-        fine = fine & finite
+        fine = fine & finite & going
+        going.copy_(fine)
         for old, new in list(self.update.step(numbers, state, parameters, gradients)):
             old.copy_(torch.where(fine, new, old))
         return [fine, values, *found[len(names) :]]
