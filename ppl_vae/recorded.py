@@ -55,7 +55,7 @@ class Recorded:
             torch._foreach_copy_([self._inputs[n] for n in self._moves], [tensors[n] for n in self._moves])
         assert self._graph is not None
         self._graph.replay()
-        return [t.clone() if t.is_cuda else t for t in self._outputs]
+        return [t.clone() for t in self._outputs]
 
     def _moves_between(self, before: Sequence[Tensor], now: Sequence[Tensor]) -> None:
         pairs = enumerate(zip(before, now, strict=True))
