@@ -276,7 +276,7 @@ def test_stored_tables_can_be_built(file):
 
 
 SMALL = {"take": 12, "epochs": 1, "batch_size": 6, "data": "digits", "latent_dim": 2, "num_components": 3}
-SMALL |= {"per_step": 2, "hidden_dims": [4]}
+SMALL |= {"per_step": 2, "hidden_dims": [4], "channels": 4, "blocks": 1}
 
 
 def small(said):
