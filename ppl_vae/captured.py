@@ -17,9 +17,10 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.overrides import TorchFunctionMode
 
 from ppl_vae.assumed import assuming
-from ppl_vae.isolation import gpus_of
+from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import TorchModule
 from ppl_vae.precision import in_float64
+from ppl_vae.recorded import recorded
 
 __all__ = [
     "Function",
@@ -30,8 +31,6 @@ __all__ = [
     "first_line",
     "functional",
     "graph_of",
-    "random_states",
-    "set_random_states",
     "shortened",
 ]
 
@@ -63,7 +62,7 @@ def capture(
     given them, are constants of the graph. Random numbers are drawn anew at every call, as f draws them. f is called
     once, on tensors without values: no random number is drawn, and no argument changes. Pyro's validation, which
     compares values, is off in it; a number taken out of a tensor by `item` stays a tensor. `lowered` makes of the graph
-    and the example what is called in its place.
+    and the example what is called in its place. On a GPU its kernels are recorded: see `recorded`.
 
     Raises
     ------
@@ -82,7 +81,7 @@ def capture(
     without_values = {"tracing_mode": "fake", "_allow_non_fake_inputs": True}
     graph = graph_of(listed, example, _Numbers(), _no_nan(), **without_values)
     called = shortened(graph, lambda node: node.target in _COPIES)
-    called = called if lowered is None else lowered(called, example)
+    called = recorded(called if lowered is None else lowered(called, example), example)
     return partial(_checked, called) if conditions else called
 
 
@@ -192,15 +191,3 @@ def _why_not(error: Exception) -> str:
 def first_line(error: Exception) -> str:
     """The message of an error, without what follows its first line."""
     return str(error).partition("\n")[0].strip()
-
-
-def random_states(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """States of torch's generators of the CPU and of the tensors' GPUs."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(number) for number in gpus_of(tensors))]
-
-
-def set_random_states(states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
-    """Restore what `random_states` gave."""
-    torch.set_rng_state(states[0])
-    for state, number in zip(states[1:], gpus_of(tensors), strict=True):
-        torch.cuda.set_rng_state(state, number)

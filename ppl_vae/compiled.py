@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import Function, NotCaptured, capture, first_line, random_states, set_random_states
+from ppl_vae.captured import Function, NotCaptured, capture, first_line
+from ppl_vae.isolation import random_states, set_random_states
 
 __all__ = ["Compiler"]
 

@@ -7,7 +7,7 @@ import random
 import secrets
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -30,9 +30,11 @@ __all__ = [
     "gpus",
     "gpus_of",
     "isolated",
+    "random_states",
     "recorded",
     "reseeded",
     "seed_in_use",
+    "set_random_states",
     "without_store",
 ]
 
@@ -209,3 +211,15 @@ def without_store(module: TorchModule) -> dict[str, Any]:
     for parameter in module.parameters():
         vars(parameter).pop("unconstrained", None)
     return vars(module)
+
+
+def random_states(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """States of torch's generators of the CPU and of the tensors' GPUs."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(number) for number in gpus_of(tensors))]
+
+
+def set_random_states(states: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Restore what `random_states` gave."""
+    torch.set_rng_state(states[0])
+    for state, number in zip(states[1:], gpus_of(tensors), strict=True):
+        torch.cuda.set_rng_state(state, number)

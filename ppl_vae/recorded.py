@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import Function, first_line, random_states, set_random_states
+from ppl_vae.isolation import random_states, set_random_states
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "recorded"]
+
+Function = Callable[..., Sequence[Tensor]]
+
+
+def recorded(f: Function, example: Sequence[Tensor]) -> Function:
+    """The function, recorded where all its arguments are on one GPU."""
+    return Recorded(f) if example and example[0].is_cuda and len({t.device for t in example}) == 1 else f
 
 
 class Recorded:
@@ -76,7 +83,7 @@ class Recorded:
                 self._outputs = list(self.f(*self._inputs))
             self._graph = graph
         except RuntimeError as error:
-            self.reason = first_line(error)
+            self.reason = str(error.__context__ or error).partition("\n")[0].strip()
             warnings.warn(
                 f"kernels of the GPU are launched one by one, as a function cannot be recorded: {self.reason}",
                 stacklevel=2,
@@ -92,13 +99,17 @@ class Recorded:
         Raises
         ------
         RuntimeError
-            If it changes an argument that is not the same tensor in every call.
+            If it waits for the GPU, or changes an argument that is not the same tensor in every call.
         """
-        copies = [t.clone() for t in self._inputs]
+        copies, mode = [t.clone() for t in self._inputs], torch.cuda.get_sync_debug_mode()
         stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            self.f(*copies)
+        torch.cuda.set_sync_debug_mode("error")  # a recording that fails would leave torch's generator recording
+        try:
+            with torch.cuda.stream(stream):
+                self.f(*copies)
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
         current.wait_stream(stream)
         if any(not torch.equal(copies[n], self._inputs[n]) for n in self._moves):
             raise RuntimeError("it changes a tensor in place that is another one in every call")

@@ -33,6 +33,7 @@ def recorded(monkeypatch):
             pass
 
     fake = {"CUDAGraph": Graph, "graph": graph, "Stream": Stream, "current_stream": Stream}
+    fake |= {"get_sync_debug_mode": lambda: 0, "set_sync_debug_mode": lambda mode: None}
     for name, value in {**fake, "stream": lambda stream: nullcontext()}.items():
         monkeypatch.setattr(torch.cuda, name, value)
 

@@ -61,8 +61,8 @@ class Improved:
 def missed_by_q(density: Density, rows: Tensor, log_px: Tensor, highest: Tensor, num_draws: int) -> Probe:
     """Modes that q itself misses; see `probe`."""
     joint = density.of(rows)
-    near = of_draws(joint.from_guide(max(100, 5 * joint.dim)), 1.0)
-    proposal = Proposal(None, [near], log_px, highest)
+    drawn = joint.from_guide(max(100, 5 * joint.dim))
+    proposal = Proposal(None, [of_draws(drawn, 1.0)], log_px.to(drawn.device), highest.to(drawn.device))
     return probe(density, rows, proposal, num_draws)
 
 

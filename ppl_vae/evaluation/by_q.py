@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_vae.captured import random_states
 from ppl_vae.draws import Draws, draws
 from ppl_vae.enumeration import Enumerated
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST, standard_error
+from ppl_vae.isolation import random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ppl_vae.captured import random_states, set_random_states
 from ppl_vae.compiled import Compiler
+from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule, Constant
 from ppl_vae.training.batches import Batch

@@ -39,8 +39,8 @@ LAYERS = {  # from the top
     "casting of data": "casting",
     "splits, enumeration": "split enumeration summed",
     "traces, weights, calls": "traces importance calls checksums folded compiled replayed",
-    "graphs on a GPU": "recorded",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
+    "kernels of a GPU": "recorded",
     "shared by all": "arguments files group isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products progress",
 }

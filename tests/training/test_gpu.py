@@ -103,7 +103,17 @@ def test_products_in_bfloat16_train(trained):
 
 
 def test_processes_sum_their_gradients_by_nccl(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "ppl_vae"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "1",
+        "-m",
+        "--",
+        "ppl_vae",
+    ]
     command += ["train", "--data", "digits", "--likelihood", "Bernoulli", "--epochs", "2", "--device", "cuda"]
     done = subprocess.run([*command, "--run", str(tmp_path / "run")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
