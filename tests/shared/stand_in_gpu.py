@@ -5,14 +5,13 @@ from contextlib import contextmanager
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-__all__ = ["stand_in_gpu"]
+__all__ = ["NAME", "known_to_torch", "stand_in_gpu"]
 
 NAME = "standin"
-torch.utils.backend_registration._setup_privateuseone_for_python_backend(NAME)
-GPU = torch.device(NAME, 0)
 _ATEN = torch.ops.aten
 _COPIES = {_ATEN._to_copy.default, _ATEN.copy_.default}
 _INDEXED = {_ATEN.index.Tensor, _ATEN.index_put_.default, _ATEN.index_put.default}
@@ -27,7 +26,7 @@ class OnGpu(torch.Tensor):
     @staticmethod
     def __new__(cls, values: torch.Tensor) -> "OnGpu":
         own = torch.Tensor._make_wrapper_subclass(
-            cls, values.shape, values.stride(), values.storage_offset(), dtype=values.dtype, device=GPU
+            cls, values.shape, values.stride(), values.storage_offset(), dtype=values.dtype, device=f"{NAME}:0"
         )
         own.values = values
         return own
@@ -89,6 +88,12 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.tolist and isinstance(args[0], OnGpu):
             return args[0].values.tolist()
         return func(*args, **given)
+
+
+def known_to_torch() -> None:
+    """Make the device known to torch for the rest of the process; torch asks for devices at the first gradient."""
+    if torch._C._get_privateuse1_backend_name() != NAME:
+        backend_registration._setup_privateuseone_for_python_backend(NAME)
 
 
 @contextmanager
