@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--steps", type=int, default=100, help="steps of an epoch")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--compiled", nargs="*", default=COMPILED, help="those to compile, too")
+    parser.add_argument("--train", type=int, default=20000, help="images on which the scored model is trained")
     parser.add_argument("--scored", type=int, default=1000, help="images to score; 0 for none")
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--device", default="cuda")
@@ -158,7 +159,7 @@ def recorded(step: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[Tensor], 
 
 def scores(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Milliseconds of an image of every way to score it."""
-    vae, x = steps.made("gated").to(chosen.device), steps.images("gated", 20000)
+    vae, x = steps.made("gated").to(chosen.device), steps.images("gated", chosen.train)
     fit(vae, x, epochs=3, batch_size=250, device=chosen.device, progress=False)
     few = x[: chosen.scored]
     given: dict[str, Any] = {"num_samples": chosen.num_samples, "seed": 0, "progress": False}

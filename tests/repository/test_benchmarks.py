@@ -16,6 +16,8 @@ TINY = {
     "steps.py": "--rounds 1 --steps 2 --setups flow:4 --contenders 'by hand' called numpyro --out out.json",
     "devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
+    "gpu.py": "--device cpu --setups mlp:4 --compiled --steps 2 --epochs 1 --train 50 --scored 2 "
+    "--num-samples 30 --out out.json",
     "adaptive_coverage.py": "--num-data 20 --cases curve 'factor analysis, 5 latents, scale' --out out.json",
     "error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
@@ -78,6 +80,15 @@ def devices(found, printed):
     assert all(row["seconds"] > 0 for row in found["rows"])
     assert all(row.get("largest_difference", 0) == 0 for row in found["rows"])  # the CPU against itself
     assert "verb evaluate" in printed
+
+
+def gpu(found, printed):
+    *steps, products, by_hand, plain, adaptive = found["rows"]
+    assert [row["contender"] for row in steps] == ["by hand", "called", "replayed", "by hand, again"]
+    assert all(row["microseconds a step"] > 0 for row in steps)
+    assert [row["score"] for row in (products, by_hand)] == ["products", "by hand"]
+    assert 0 < plain["ms an image"] < adaptive["ms an image"]
+    assert "mlp:4 called" in printed
 
 
 def adaptive_coverage(found, printed):
