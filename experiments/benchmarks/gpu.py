@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--compiled", nargs="*", default=COMPILED, help="those to compile, too")
     parser.add_argument("--train", type=int, default=20000, help="images on which the scored model is trained")
     parser.add_argument("--scored", type=int, default=1000, help="images to score; 0 for none")
+    parser.add_argument("--rounds", type=int, default=3, help="times that all is scored")
     parser.add_argument("--num-samples", type=int, default=1000)
     parser.add_argument("--device", default="cuda")
     chosen = parser.parse_args(argv)
@@ -171,7 +172,7 @@ def scores(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     }
     for name, way in ways.items():
         spent = []
-        for _ in range(3):
+        for _ in range(chosen.rounds):
             start = time.perf_counter()
             way()
             if chosen.device == "cuda":

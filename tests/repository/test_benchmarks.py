@@ -16,8 +16,8 @@ TINY = {
     "steps.py": "--rounds 1 --steps 2 --setups flow:4 --contenders 'by hand' called numpyro --out out.json",
     "devices.py": "--device cpu --epochs 1 --num-data 5 --num-samples 30 --batch-sizes 8192 "
     "--models standard --out out.json",
-    "gpu.py": "--device cpu --setups mlp:4 --compiled --steps 2 --epochs 1 --train 50 --scored 2 "
-    "--num-samples 30 --out out.json",
+    "gpu.py": "--device cpu --setups mlp:4 --compiled --steps 2 --epochs 1 --train 50 --scored 1 "
+    "--rounds 1 --num-samples 30 --out out.json",
     "adaptive_coverage.py": "--num-data 20 --cases curve 'factor analysis, 5 latents, scale' --out out.json",
     "error_bars.py": "--num-data 60 --num-samples 100 --dims 2 --out out.json",
     "kills.py": "--trainings 17 --epochs 3 --seed 1 --out out.json",
