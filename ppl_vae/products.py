@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["InBfloat16", "why_slow"]
+__all__ = ["InBfloat16", "check_bfloat16", "why_slow"]
 
 _PRODUCTS = {
     *(torch.nn.functional.linear, torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d),
@@ -43,3 +45,23 @@ def why_slow(device: torch.device) -> str | None:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "this GPU has no bfloat16"
     return None
+
+
+def check_bfloat16(parameters: Iterable[Tensor], precision: str | None, device: torch.device) -> None:
+    """Refuse products in bfloat16 where not all parameters are in float32, and warn where it is slow.
+
+    Raises
+    ------
+    ValueError
+        For parameters in another dtype.
+    """
+    if precision is None:
+        return
+    others = {str(p.dtype).removeprefix("torch.") for p in parameters} - {"float32"}
+    if others:
+        raise ValueError(
+            f"precision='bf16' expects parameters in float32, got {', '.join(sorted(others))}; call program.float(), "
+            "or leave precision=None"
+        )
+    if slow := why_slow(device):
+        warnings.warn(f"precision='bf16' does not make this faster, as {slow}", stacklevel=5)

@@ -60,6 +60,10 @@ class Evaluation(Comparable):
         then has three more columns: `method`, which gave the datum its log p(x), ``"importance"`` (with q),
         ``"adaptive"`` or ``"annealing"``; `believed`, false where it is a bound; and `evaluations`, the number of
         evaluations of log p(x, z), one with its gradient counted as 3. Annealed data have no k-hat.
+    rounded
+        Of ``precision="bf16"``: on how many data log p(x) was compared with that of products in float32 (`compared`),
+        by how much it is higher in the mean (`mean`, with its standard error over the data, `se`) and at most
+        (`largest`), in nats.
     """
 
     per_datum: pd.DataFrame
@@ -70,6 +74,7 @@ class Evaluation(Comparable):
     data: dict[str, Any]
     formula: str
     adaptation: dict[str, Any] | None = None
+    rounded: dict[str, Any] | None = None
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -131,7 +136,16 @@ class Evaluation(Comparable):
             lines.append(f"  {name:<16}{mean:>10.3f} ± {se:.3f} {unit}")
         if "log_px" not in self.per_datum:
             return "\n".join([*lines, "  a point-mass posterior has no ELBO, log p(x), KL or k-hat"])
-        return "\n".join([*lines, *self._gap(), f"  active units: {self._active()}", *self._verdict()])
+        lines += [*self._gap(), f"  active units: {self._active()}", *self._verdict(), *self._rounding()]
+        return "\n".join(lines)
+
+    def _rounding(self) -> list[str]:
+        if self.rounded is None:
+            return []
+        return [
+            "  products in bfloat16: on {compared} of the data log p(x) is {mean:+.4f} ± {se:.4f} nats from that of "
+            "float32, {largest:.4f} at most".format(**self.rounded)
+        ]
 
     def _gap(self) -> list[str]:
         gap = self.summary.T.get("kl_gap")
@@ -202,8 +216,9 @@ class Evaluation(Comparable):
             If it cannot be written.
         """
         content = {**vars(self), "per_datum": {"obs": self.per_datum.index.tolist(), **_columns(self.per_datum)}}
-        if self.adaptation is None:
-            del content["adaptation"]
+        for name in _OPTIONAL:
+            if content[name] is None:
+                del content[name]
         content["summary"] = {name: {"mean": m, "se": s} for name, (m, s) in self.summary.iterrows()}
         content["active_units"] = self.active_units
         content["unreliable"] = self.unreliable
@@ -228,11 +243,10 @@ class Evaluation(Comparable):
         with interpreted(Path(path), _AGAIN):
             table = pd.DataFrame({name: _column(name, values) for name, values in content["per_datum"].items()})
             units = {site: _numbers(v).tolist() for site, v in content["unit_variance"].items()}
-            names = [
-                name for name in cls.__dataclass_fields__ if name not in ("per_datum", "unit_variance", "adaptation")
-            ]
-            rest = {name: _TYPES.get(name, _as_it_is)(content[name]) for name in names}
-            found = cls(table.set_index("obs"), units, **rest, adaptation=content.get("adaptation"))
+            names = [name for name in cls.__dataclass_fields__ if name not in ("per_datum", "unit_variance")]
+            rest = {n: _TYPES.get(n, _as_it_is)(content[n]) for n in names if n not in _OPTIONAL}
+            optional: dict[str, Any] = {n: content.get(n) for n in _OPTIONAL}
+            found = cls(table.set_index("obs"), units, **rest, **optional)
             known = found.base_measure.split(" ")[0] in ("mass", "density", "mixed")
             if not known or not {"identity", "checksum"} <= found.data.keys():
                 raise TypeError(f"base measure {found.base_measure!r} of data {sorted(found.data)}")
@@ -292,6 +306,7 @@ _OF_DRAWS = (
     *("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse"),
     *("method", "believed", "evaluations"),
 )
+_OPTIONAL = ("adaptation", "rounded")
 _NO_SIGN = "no sign that log p(x) is off"
 
 _AGAIN = "it was damaged or is no evaluation: evaluate the runs again (`ppl-vae evaluate RUN`)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -15,11 +14,10 @@ from torch import Tensor
 from ppl_vae import objectives, traces
 from ppl_vae.conditional import Amortized
 from ppl_vae.modelled import Modelled
-from ppl_vae.products import why_slow
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.terms import Pair, not_finite
 
-__all__ = ["as_elbo", "check_context", "check_first", "check_mask", "check_precision", "explained"]
+__all__ = ["as_elbo", "check_context", "check_first", "check_mask", "explained"]
 
 
 def as_elbo(objective: Any) -> ELBO:
@@ -83,26 +81,6 @@ def check_mask(x: Tensor, mask: Tensor | bool) -> None:
             "mask expects True where an element was observed, got False everywhere; if it says what is missing, "
             "give its inverse, ~mask; else leave such data out"
         )
-
-
-def check_precision(program: Modelled, precision: str | None, device: torch.device) -> None:
-    """Refuse bfloat16 where not all is in float32, and warn where it is slow.
-
-    Raises
-    ------
-    ValueError
-        For parameters in another dtype.
-    """
-    if precision is None:
-        return
-    others = {str(p.dtype).removeprefix("torch.") for p in program.parameters()} - {"float32"}
-    if others:
-        raise ValueError(
-            f"precision='bf16' expects parameters in float32, got {', '.join(sorted(others))}; call program.float(), "
-            "or leave precision=None"
-        )
-    if slow := why_slow(device):
-        warnings.warn(f"precision='bf16' does not make this training faster, as {slow}", stacklevel=5)
 
 
 def check_first(program: Modelled, objective: ELBO, batch: Batch, beta: float) -> tuple[Pair, traces.Plates]:

@@ -19,9 +19,10 @@ from ppl_vae.isolation import isolated
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule, Constant
+from ppl_vae.products import check_bfloat16
 from ppl_vae.rows import Rows
 from ppl_vae.training.batches import Batches, batches, loader_of, split_of
-from ppl_vae.training.checks import as_elbo, check_mask, check_precision
+from ppl_vae.training.checks import as_elbo, check_mask
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.fitted import Fit
 from ppl_vae.training.loop import Training
@@ -196,7 +197,7 @@ def fit(
     goal, beta = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
     processes, folder = Processes.checked(), None if run is None else folder_path(run, "fit")
     here = chosen_device(processes.device(device))
-    check_precision(program, precision, here)
+    check_bfloat16(program.parameters(), precision, here)
     kept = (clip_norm, patience, checkpoint_every, seed, here, precision, encoder_steps)
     settings = Settings(epochs, batch_size, goal, beta, *kept)
     sources = _sources(data, validation, batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Literal
 
 from jsonargparse import Namespace
 
@@ -21,6 +22,8 @@ def _options(parser: Parser) -> None:
     add_method(parser)
     about = "of a table also the NLL of each column given the others, at one evaluation for each"
     parser.option("--per-column", type=bool, default=False, help=about)
+    about = "bf16 for products in bfloat16; how far log p(x) is from that of float32 is said"
+    parser.option("--precision", type=Literal["bf16"] | None, help=about)
     add_json(parser)
 
 
@@ -35,7 +38,7 @@ def _evaluate(options: Namespace) -> None:
         run, vae, split = opened(options)
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
         each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
-        result = ppl_vae.evaluate(vae, split, method=options.method, **settings)
+        result = ppl_vae.evaluate(vae, split, method=options.method, precision=options.precision, **settings)
         if not first:
             return
         result.save(run.path / "evaluation.json")

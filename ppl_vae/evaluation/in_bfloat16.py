@@ -1,0 +1,72 @@
+"""Scores with matrix products in bfloat16, and how far they are from those in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ppl_vae.evaluation.by_q import ByQ, by_q
+from ppl_vae.group import Group
+from ppl_vae.isolation import reseeded
+from ppl_vae.modelled import Modelled
+from ppl_vae.products import InBfloat16, check_bfloat16
+from ppl_vae.split import Split
+
+__all__ = ["check_products", "scored"]
+
+_COMPARED = 100
+
+
+def check_products(program: Modelled, precision: str | None, method: str) -> None:
+    """Refuse bfloat16 where it is not for the method, or not all is in float32; warn where it is slow.
+
+    Raises
+    ------
+    ValueError
+        For another method than importance sampling with q, and for parameters in another dtype.
+    """
+    if precision is not None and method != "importance":
+        raise ValueError(
+            f"precision={precision!r} expects method='importance', got {method!r}, whose proposals and annealing are "
+            "fitted to log p(x, z) in float32; leave precision out"
+        )
+    like = next(iter(program.parameters()), torch.empty(0))
+    check_bfloat16(program.parameters(), precision, like.device)
+
+
+def scored(
+    program: Modelled,
+    split: Split,
+    num_samples: int,
+    max_rows: int,
+    progress: bool,
+    group: Group,
+    precision: str | None,
+    seed: int,
+) -> tuple[ByQ, dict[str, Any] | None]:
+    """`by_q`, with a precision in bfloat16: of up to 100 data, spread evenly, also how much higher log p(x) is so.
+
+    Both numbers of these data are from the same random numbers, so that their difference is that of the products, and
+    of the weights that each draw has because of it. It is NaN where there is no log p(x), for a point mass say.
+
+    Returns
+    -------
+    tuple
+        The numbers of all data; and `None`, or what `Evaluation.rounded` is.
+    """
+    if precision is None:
+        return by_q(program, split, num_samples, max_rows, progress, group), None
+    with InBfloat16():
+        found = by_q(program, split, num_samples, max_rows, progress, group)
+    number = min(_COMPARED, len(split))
+    some = split[torch.linspace(0, len(split) - 1, number).round().long()]
+    each = []
+    for scope in (InBfloat16(), torch.no_grad()):
+        reseeded(program, seed)
+        with scope:
+            columns = by_q(program, some, num_samples, max_rows, False, group).columns
+        each.append(columns.get("log_px", torch.full((number,), torch.nan)))
+    apart = each[0] - each[1]
+    said = {"mean": float(apart.mean()), "se": float(apart.std() / number**0.5), "largest": float(apart.abs().max())}
+    return found, {"products": "bfloat16", "compared": number, **said}
