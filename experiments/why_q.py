@@ -37,7 +37,7 @@ STYLES = {  # what is drawn how: label, colour, marker
     "q": ("draws from q (importance sampling)", "#d55e00", "o"),
     "ais_q": ("AIS from q", "#cc79a7", "s"),
 }
-CHAINS, STEPS = 8, 5
+CHAINS, STEPS = 8, 2
 GRIDS = (9, 17, 33, 65, 129)
 FLOOR = 1e-4  # nats; below it nobody would care
 
@@ -156,7 +156,7 @@ def errors(
     }
     for name, init in (("ais_prior", "prior"), ("ais_q", "guide")):
         settings = {"method": "ais", "init": init, "num_chains": CHAINS, "num_steps": STEPS}
-        cost = 2 * CHAINS * (STEPS + 1)
+        cost = 2 * CHAINS * (2 * STEPS + 1)  # two gradients a step, each as much as two evaluations
         runs[name] = [(cost * t, {**settings, "num_temperatures": t}) for t in args.temperatures]
     if latent_dim == 2:
         runs["grid"] = [(k**2, {"method": "quadrature", "num_points": k}) for k in GRIDS]

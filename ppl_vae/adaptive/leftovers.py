@@ -13,7 +13,7 @@ from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.student import Defensive
 from ppl_vae.captured import Function
 from ppl_vae.precision import in_float64
-from ppl_vae.unconstrained import LogJoint, Settings, Tempered, anneal, num_pilot, schedule, with_gradients
+from ppl_vae.unconstrained import LEAPFROG, LogJoint, Settings, Tempered, anneal, num_pilot, schedule, with_gradients
 
 __all__ = ["NUM_CHAINS", "annealed", "cost"]
 
@@ -53,7 +53,7 @@ def annealed(density: Density, rows: Tensor, proposal: Defensive, num_temperatur
     path = _Path(density.of(rows), Defensive(proposal.students, 0.0))
     betas = schedule(num_temperatures)
     with tqdm(disable=True) as bar:
-        settings = Settings.tuned(path, betas, _PILOTS, _STEPS, bar)
+        settings = Settings.tuned(path, betas, _PILOTS, _STEPS, bar, LEAPFROG)
         log_w, _ = anneal(path, path.draws(NUM_CHAINS), betas, settings, bar)
     return log_w
 

@@ -6,7 +6,7 @@ import abc
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from ppl_vae.captured import Function
 from ppl_vae.precision import in_float64
-from ppl_vae.unconstrained.hmc_kernel import LogDensity, State, init, transition
+from ppl_vae.unconstrained.hmc_kernel import TWO_STAGE, Integrator, LogDensity, State, init, transition
 from ppl_vae.unconstrained.log_joint import LogJoint
 
 __all__ = ["Path", "Settings", "Tempered", "anneal", "num_pilot", "schedule"]
 
 TARGET = 0.8  # target acceptance rate of the pilot run
-FIRST = 0.3  # its initial step size, in standard deviations of f_0
+FIRST = 1.2  # length of its first trajectory, in standard deviations of f_0
 WIDEST = 10.0  # largest inverse mass, in variances of f_0
 SHARE = 0.1  # of squared gradients at one temperature in the running mean whose inverse is the mass
 GAIN = 0.2  # change of the log step size per unit of acceptance above the target
@@ -87,17 +87,26 @@ class Settings:
     step_sizes
         (temperatures + 1, n); the one at temperature 0 is only used by the last transition of a reverse run, which does
         not affect the weights.
-    num_steps
-        Leapfrog steps per transition.
+    num_steps, integrator
+        Steps per transition, and what one is.
     """
 
     inverse_masses: Tensor
     nearest: Tensor
     step_sizes: Tensor
     num_steps: int
+    integrator: Integrator = TWO_STAGE
 
     @classmethod
-    def tuned(cls, path: Tempered, betas: list[float], num_chains: int, num_steps: int, bar: tqdm) -> Settings:
+    def tuned(
+        cls,
+        path: Tempered,
+        betas: list[float],
+        num_chains: int,
+        num_steps: int,
+        bar: tqdm,
+        integrator: Integrator = TWO_STAGE,
+    ) -> Settings:
         """Settings from a pilot run with separate chains: adapting to the chains themselves would bias the weights.
 
         It has a quarter of the temperatures, at least 100 where there are so many; between them step sizes are
@@ -107,7 +116,7 @@ class Settings:
         """
         many = [path.draws(num_chains) for _ in range(math.ceil(100 / num_chains))]
         first = torch.cat(many).var(0).clamp_min(1e-10)
-        log_step, precision = torch.full_like(first[:, 0], math.log(FIRST)), 1 / first
+        log_step, precision = torch.full_like(first[:, 0], math.log(FIRST / num_steps)), 1 / first
         used = [(log_step, first)]
         state = init(path.at(betas[0]), path.draws(num_chains))
         last = len(betas) - 1
@@ -117,19 +126,20 @@ class Settings:
             used.append((log_step, inverse_mass))
             log_f = path.at(beta)
             here = path.moved(state, beta)
-            state, info = transition(log_f, here, _jittered(log_step.exp(), here.log_p), inverse_mass, num_steps)
+            jittered = _jittered(log_step.exp(), here.log_p)
+            state, info = transition(log_f, here, jittered, inverse_mass, num_steps, integrator)
             log_step = log_step + GAIN * (info.accept_prob.mean(0) - TARGET).to(log_step)
             found = torch.lerp(precision, state.grad.square().mean(0), SHARE)
             precision = found.where(found.isfinite() & (found > 0), precision)
             bar.update(path.joint.size)
         log_steps, inverse_masses = map(torch.stack, zip(*used, strict=True))
         nearest = torch.searchsorted(at, torch.arange(last + 1))
-        return cls(inverse_masses, nearest, _interpolated(log_steps, at).exp(), num_steps)
+        return cls(inverse_masses, nearest, _interpolated(log_steps, at).exp(), num_steps, integrator)
 
     @property
     def reversed(self) -> Settings:
         """Settings for the schedule from 1 to 0."""
-        return Settings(self.inverse_masses, self.nearest.flip(0), self.step_sizes.flip(0), self.num_steps)
+        return replace(self, nearest=self.nearest.flip(0), step_sizes=self.step_sizes.flip(0))
 
 
 def num_pilot(num_temperatures: int) -> int:
@@ -184,7 +194,8 @@ def anneal(path: Tempered, u: Tensor, betas: list[float], settings: Settings, ba
         here = path.moved(state, beta)
         log_w += (here.log_p - state.log_p).nan_to_num(-torch.inf, torch.inf, -torch.inf)  # a weight of zero stays zero
         jittered = _jittered(step_size, here.log_p)
-        state, info = transition(log_f, here, jittered, settings.inverse_masses[pilot], settings.num_steps)
+        inverse_mass = settings.inverse_masses[pilot]
+        state, info = transition(log_f, here, jittered, inverse_mass, settings.num_steps, settings.integrator)
         acceptance += info.accept_prob.mean(0)
         bar.update(path.joint.size)
     return log_w, acceptance / (len(betas) - 1)
@@ -192,4 +203,4 @@ def anneal(path: Tempered, u: Tensor, betas: list[float], settings: Settings, ba
 
 def _jittered(step_size: Tensor, like: Tensor) -> Tensor:
     """Randomized step sizes, (n,) to (chains, n): trajectories of constant length may be periodic."""
-    return step_size * torch.empty_like(like, dtype=step_size.dtype).uniform_(0.2, 1.2)
+    return step_size * torch.empty_like(like, dtype=step_size.dtype).uniform_(0.7, 1.1)

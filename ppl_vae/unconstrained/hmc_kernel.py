@@ -8,12 +8,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["DIVERGENT", "Info", "LogDensity", "State", "init", "transition"]
+__all__ = [
+    "DIVERGENT",
+    "LEAPFROG",
+    "THREE_STAGE",
+    "TWO_STAGE",
+    "Info",
+    "Integrator",
+    "LogDensity",
+    "State",
+    "init",
+    "transition",
+]
 
 LogDensity = Callable[[Tensor], Sequence[Tensor]]
 """A log density of u (chains, n, dim): it returns values (chains, n), in nats, their gradient (chains, n, dim), and
 further tensors that a state keeps, each (chains, n, ...)."""
 DIVERGENT = 1000.0  # nats of energy error beyond which a trajectory is divergent, as in Stan
+Integrator = tuple[tuple[float, float], ...]
+"""One step of an integrator, in parts: the momentum changes by the first number times the step size and the gradient,
+then the position moves by the second times the step size, and a gradient follows. At the end the momentum changes as at
+the beginning."""
+LEAPFROG: Integrator = ((0.5, 1.0),)
+TWO_STAGE: Integrator = ((0.21178, 0.5), (1 - 2 * 0.21178, 0.5))
+"""For a standard normal it is stable up to steps of 2.63. Up to 2.1 its energy error, after two gradients, is smaller
+than that of three leapfrog steps of the same length together (Blanes, Casas & Sanz-Serna 2014, arXiv:1405.3153)."""
+THREE_STAGE: Integrator = (
+    (0.11888010966548, 0.29619504261126),
+    (0.38111989033452, 0.40760991477748),
+    (0.38111989033452, 0.29619504261126),
+)
+"""The same after three gradients, stable up to steps of 4.67."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +112,12 @@ def init(f: LogDensity, u: Tensor) -> State:
 
 
 def transition(
-    f: LogDensity, state: State, step_size: Tensor, inverse_mass: Tensor, num_steps: int
+    f: LogDensity,
+    state: State,
+    step_size: Tensor,
+    inverse_mass: Tensor,
+    num_steps: int,
+    integrator: Integrator = LEAPFROG,
 ) -> tuple[State, Info]:
     """One transition of Hamiltonian Monte Carlo; exp(f) is invariant for any step size and mass.
 
@@ -101,8 +131,8 @@ def transition(
         (n,) or (chains, n).
     inverse_mass
         Diagonal of the inverse mass matrix, in units of the variance of u: (n, dim) or (chains, n, dim).
-    num_steps
-        Leapfrog steps; each takes one gradient of f.
+    num_steps, integrator
+        Steps, and what one is: its gradients of f are as many as its parts.
 
     Returns
     -------
@@ -115,7 +145,7 @@ def transition(
     """
     momentum = torch.randn_like(state.u) / inverse_mass.sqrt()
     before = _energy(state, momentum, inverse_mass)
-    proposal, momentum = _leapfrog(f, state, momentum, step_size.unsqueeze(-1), inverse_mass, num_steps)
+    proposal, momentum = _moved(f, state, momentum, step_size.unsqueeze(-1), inverse_mass, [integrator] * num_steps)
     after = _energy(proposal, momentum, inverse_mass)
     lost = torch.where(after.isfinite(), after - before, torch.inf)
     accept_prob = (-lost).clamp_max(0.0).exp()
@@ -127,11 +157,17 @@ def _energy(state: State, momentum: Tensor, inverse_mass: Tensor) -> Tensor:
     return 0.5 * (momentum.square() * inverse_mass).sum(-1) - state.log_p
 
 
-def _leapfrog(
-    f: LogDensity, state: State, momentum: Tensor, step: Tensor, inverse_mass: Tensor, num_steps: int
+def _moved(
+    f: LogDensity,
+    state: State,
+    momentum: Tensor,
+    step_size: Tensor,
+    inverse_mass: Tensor,
+    steps: Sequence[Integrator],
 ) -> tuple[State, Tensor]:
-    for _ in range(num_steps):
-        momentum = momentum + 0.5 * step * state.grad
-        state = init(f, state.u + step * inverse_mass * momentum)
-        momentum = momentum + 0.5 * step * state.grad
+    for parts in steps:
+        for kick, drift in parts:
+            momentum = momentum + kick * step_size * state.grad
+            state = init(f, state.u + drift * step_size * inverse_mass * momentum)
+        momentum = momentum + parts[0][0] * step_size * state.grad
     return state, momentum

@@ -35,7 +35,7 @@ def ais(
     init: str = "prior",
     num_temperatures: Count = 500,
     num_chains: Count = 8,
-    num_steps: Count = 3,
+    num_steps: Count = 1,
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -60,9 +60,9 @@ def ais(
     num_chains
         Chains per datum.
     num_steps
-        Leapfrog steps at each temperature. A run costs `num_chains * num_temperatures * num_steps` evaluations of the
-        density and its gradient per datum, and a quarter of that in its pilot run, of 100 temperatures or more where
-        there are so many.
+        Steps at each temperature, each of two gradients (Blanes, Casas & Sanz-Serna 2014, arXiv:1405.3153). A run costs
+        `2 * num_chains * num_temperatures * num_steps` evaluations of the density and its gradient per datum, and a
+        quarter of that in its pilot run, of 100 temperatures or more where there are so many.
 
     Returns
     -------

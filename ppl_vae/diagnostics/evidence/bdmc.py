@@ -35,7 +35,7 @@ def bdmc(
     num_simulations: Count = 100,
     num_temperatures: Count = 500,
     num_chains: Count = 8,
-    num_steps: Count = 3,
+    num_steps: Count = 1,
     max_rows: Count = 10_000,
     progress: bool = True,
 ) -> xr.Dataset:

@@ -25,12 +25,12 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
 from ppl_vae.replayed import Replayed
 from ppl_vae.split import Split
-from ppl_vae.unconstrained.hmc_kernel import init, transition
+from ppl_vae.unconstrained.hmc_kernel import THREE_STAGE, init, transition
 from ppl_vae.unconstrained.log_joint import LogJoint, log_joints
 
 __all__ = ["HMC", "hmc"]
 
-TRAJECTORY = 2.1  # posterior sd, 2 pi / 3: beyond pi / 2 draws are antithetic, the ESS of variances falls
+TRAJECTORY = 1.8  # posterior sd: beyond pi / 2 draws are antithetic, and the ESS of variances falls
 
 
 @verb
@@ -41,9 +41,9 @@ def hmc(
     mask: Tensor | bool = True,
     seed: Seed | None = None,
     num_chains: Count = 8,
-    num_warmup: Whole = 250,
-    num_samples: Count = 500,
-    num_steps: Count = 3,
+    num_warmup: Whole = 200,
+    num_samples: Count = 350,
+    num_steps: Count = 1,
     target_accept: Fraction = 0.8,
     max_rows: Count = 10_000,
     max_bytes: Count = 2**29,
@@ -68,8 +68,8 @@ def hmc(
         exceeds 1.05 by chance and `reliable` is false: with 50 of each for a third of Gaussian posteriors in 8
         dimensions; with 200 for none.
     num_steps
-        Leapfrog steps per transition, each at most 2.1 / num_steps posterior standard deviations. A trajectory is at
-        most a third of a period; a longer one returns.
+        Steps per transition, each of three gradients and at most 1.8 / num_steps posterior standard deviations. A
+        trajectory is at most 0.29 of a period; a longer one returns.
     target_accept
         Target acceptance probability of warm-up; it is exceeded where the largest step allows.
     max_bytes
@@ -95,8 +95,8 @@ def hmc(
 
     References
     ----------
-    Neal 2011, arXiv:1206.1901; Hoffman & Gelman 2014, arXiv:1111.4246 (step sizes); Vehtari et al. 2021,
-    arXiv:1903.08008 (R-hat, ESS).
+    Neal 2011, arXiv:1206.1901; Blanes, Casas & Sanz-Serna 2014, arXiv:1405.3153 (steps); Hoffman & Gelman 2014,
+    arXiv:1111.4246 (step sizes); Vehtari et al. 2021, arXiv:1903.08008 (R-hat, ESS).
 
     Examples
     --------
@@ -154,13 +154,14 @@ def _run(joint: LogJoint, log_volume: Tensor, plan: _Plan, kept: Chains, rows: s
     state = init(log_p, _starts(joint, centre, plan.num_chains))
     longest = TRAJECTORY / plan.num_steps
     learning = Adaptation(variance, plan.num_chains, plan.num_warmup, plan.target_accept, longest)
+    moves = plan.num_steps, THREE_STAGE
     for _ in range(plan.num_warmup):
-        state, info = transition(log_p, state, _jitter(learning.step_size), learning.inverse_mass, plan.num_steps)
+        state, info = transition(log_p, state, _jitter(learning.step_size), learning.inverse_mass, *moves)
         learning.update(info.accept_prob, state)
         bar.update(joint.size)
     u = torch.empty(plan.num_chains, plan.num_samples, *state.u.shape[1:], dtype=state.u.dtype)
     for draw in range(plan.num_samples):
-        state, info = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, plan.num_steps)
+        state, info = transition(log_p, state, _jitter(learning.learned), learning.inverse_mass, *moves)
         said = {"acceptance_rate": info.accept_prob, "diverging": info.diverging, "energy": info.energy}
         kept.keep(draw, rows, dict(zip(joint.layout, values(state.u), strict=True)), said | {"lp": state.log_p})
         u[:, draw] = state.u.cpu()
@@ -188,9 +189,13 @@ def _jitter(step_size: Tensor) -> Tensor:
     return step_size * (0.8 + 0.4 * torch.rand_like(step_size))
 
 
-def _warmup(subject: Subject) -> int:
-    """Half of the length, as by default, but not below 200 where the length is above."""
-    return max(min(subject.length, 200), subject.length // 2)
+def _run_for(subject: Subject, _: Results) -> Any:
+    """Two fifths of the length for warm-up, and seven tenths kept, but neither below 200 where the length is above.
+
+    With a length of 500 they are the defaults.
+    """
+    num_warmup, num_samples = (max(min(subject.length, 200), share * subject.length // 10) for share in (4, 7))
+    return hmc(subject.program, subject.chosen, num_warmup=num_warmup, num_samples=num_samples, **subject.options)
 
 
 _FEW = 0.1  # share of the data above which a fault is reported against q
@@ -221,9 +226,7 @@ HMC = Diagnostic(
     question="Do chains of HMC from prior and q agree?",
     answers="`hmc`",
     reading="An R-hat above 1.05: several modes, or too short chains. Nothing computed from draws of q can tell",
-    run=lambda subject, _: hmc(
-        subject.program, subject.chosen, num_warmup=_warmup(subject), num_samples=subject.length, **subject.options
-    ),
+    run=_run_for,
     verdict=_told,
     full=True,
     looks_for="draws of HMC",
