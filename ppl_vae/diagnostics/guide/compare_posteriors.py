@@ -151,7 +151,7 @@ def _by_unit(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
         event = z.shape[3:]
         units += [f"{name}[{', '.join(map(str, i))}]" if i else name for i in np.ndindex(event)]
         columns.append(z.reshape(*z.shape[:3], -1))
-    return units, np.concatenate(columns, -1).astype(float)
+    return units, np.concatenate(columns, -1, dtype=np.result_type(np.float32, *columns))
 
 
 def _verdict(tree: Any, obs: list[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,8 @@ from ppl_vae.libraries import stats
 __all__ = ["ess", "ess_of_mean", "rhat"]
 
 _LARGE = 1e300
+_MANY = 20  # draws from which on fewer lags take less time
+_NONE = 1e-29  # the variance of values that differ by less than the resolution of numbers near 1 is below
 
 
 def rhat(draws: np.ndarray) -> np.ndarray:
@@ -56,30 +58,44 @@ def _where_known(f: Callable[[np.ndarray], np.ndarray], draws: np.ndarray) -> np
     half = z.shape[-1] // 2
     if half < 2:
         return np.full(z.shape[:-2], np.nan)
-    finite = np.isfinite(z).all((-2, -1))  # of all draws: the middle one of an odd number is in no half
-    z = np.concatenate([z[..., :half], z[..., z.shape[-1] - half :]], -2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = np.where(finite, f(z), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        finite = np.isfinite(z.sum((-2, -1)))  # of all draws: the middle one of an odd number is in no half
+        if not finite.all():
+            finite = np.isfinite(z).all((-2, -1))  # a sum may overflow
+        if z.shape[-1] % 2:
+            z = np.delete(z, half, -1)
+        found: np.ndarray = np.where(finite, f(np.ascontiguousarray(z).reshape(*z.shape[:-2], -1, half)), np.nan)
     return found
 
 
 def _rank_rhat(z: np.ndarray) -> np.ndarray:
     largest = np.abs(z).max((-2, -1), keepdims=True)
-    z = np.where(largest > _LARGE, z / 8, z)  # R-hat is one of ranks; distances from the median must not overflow
-    folded = np.abs(z - np.median(z, (-2, -1), keepdims=True))
+    if (largest > _LARGE).any():
+        z = np.where(largest > _LARGE, z / 8, z)  # R-hat is one of ranks; distances from the median must not overflow
+    order, ordered = _ordered(z)
+    of_all = _rhat(_rank_scores(order, ordered).reshape(z.shape))
+    half = ordered.shape[-1] // 2  # distances from the median ascend from there to both sides
+    folded = np.abs(ordered - ordered[:, (ordered.shape[-1] - 1) // 2 : half + 1].mean(-1, keepdims=True))
+    order, folded = (np.concatenate([one[:, :half][:, ::-1], one[:, half:]], -1) for one in (order, folded))
+    merged = folded.argsort(-1, kind="stable")
+    of_folded = _rank_scores(*(np.take_along_axis(one, merged, -1) for one in (order, folded)))
     # the folded one is NaN where all draws are equally far from the median, as a balanced pair of values is
-    found: np.ndarray = np.fmax(_rhat(_rank_scores(z)), _rhat(_rank_scores(folded)))
+    found: np.ndarray = np.fmax(of_all, _rhat(of_folded.reshape(z.shape)))
     return found
 
 
-def _rank_scores(z: np.ndarray) -> np.ndarray:
-    """Normal scores of the ranks among all chains and draws (..., chains, draws); ties share their mean rank."""
+def _ordered(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order of all draws (..., chains, draws), and the draws in it, each (variables, chains * draws)."""
     flat = z.reshape(-1, z.shape[-2] * z.shape[-1])
     order = flat.argsort(-1)
-    ordered = np.take_along_axis(flat, order, -1)
-    scores = np.empty(flat.shape)
-    np.put_along_axis(scores, order, _scores(flat.shape[-1]).take(_twice_ranks(ordered)), -1)
-    return scores.reshape(z.shape)
+    return order, np.take_along_axis(flat, order, -1)
+
+
+def _rank_scores(order: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Normal scores of the ranks (variables, draws), from what `_ordered` gives; ties share their mean rank."""
+    scores = np.empty(ordered.shape)
+    np.put_along_axis(scores, order, _scores(ordered.shape[-1]).take(_twice_ranks(ordered)), -1)
+    return scores
 
 
 def _twice_ranks(ordered: np.ndarray) -> np.ndarray:
@@ -113,36 +129,41 @@ def _rhat(z: np.ndarray) -> np.ndarray:
 
 
 def _bulk_ess(z: np.ndarray) -> np.ndarray:
-    return _ess(_rank_scores(z))
+    return _ess(_rank_scores(*_ordered(z)).reshape(z.shape))
 
 
 def _ess(z: np.ndarray) -> np.ndarray:
     """From autocorrelations up to where Geyer truncates them."""
     chains, n = z.shape[-2:]
     total = chains * n
-    rho = _autocorrelations(z)
-    tau = _geyer(rho[..., : 2 * max(1, (n - 1) // 2)].reshape(*rho.shape[:-1], -1, 2))
-    found = total / np.maximum(tau, 1 / np.log10(total))
-    as_many = np.ptp(z, (-2, -1)) < np.finfo(float).resolution
-    of_varying: np.ndarray = np.where(as_many, total, found)
-    return of_varying
-
-
-def _autocorrelations(z: np.ndarray) -> np.ndarray:
-    """Autocorrelations of all chains together (..., lags), from the variance within and between chains."""
-    chains, n = z.shape[-2:]
     mean = z.mean(-1, keepdims=True)
-    size = _fast(2 * n)
-    spectrum = np.fft.rfft(z - mean, size)
-    power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(-2)  # one inverse for all chains
-    covariance = np.fft.irfft(power, size)[..., :n] / n
-    within = covariance[..., :1] * n / (n - 1)
-    total = within * (n - 1) / n
-    if chains > 1:
-        total = total + mean.var(-2, ddof=1)
-    rho: np.ndarray = 1 - (within - covariance) / total
-    rho[..., 0] = 1
-    return rho
+    off = z - mean
+    within = np.einsum("...cd,...cd->...", off, off) / (chains * (n - 1))
+    variance = within * (n - 1) / n + (mean[..., 0].var(-1, ddof=1) if chains > 1 else 0)
+    for lags in (
+        (n // 4, n) if n >= _MANY else (n,)
+    ):  # the first lags take a shorter transform, and most chains need no more
+        covariance = _autocovariances(off, lags)
+        rho = 1 - (within[..., None] - covariance) / variance[..., None]
+        rho[..., 0] = 1
+        pairs = rho[..., : 2 * max(1, (lags - 1) // 2)].reshape(*rho.shape[:-1], -1, 2)
+        if not (pairs.sum(-1) > 0).all(-1).any():
+            break
+    found: np.ndarray = total / np.maximum(_geyer(pairs), 1 / np.log10(total))
+    constant = ~(variance > _NONE)
+    if constant.any():
+        found = np.where(constant & (np.ptp(z, (-2, -1)) < np.finfo(float).resolution), total, found)
+    return found
+
+
+def _autocovariances(off: np.ndarray, lags: int) -> np.ndarray:
+    """The first autocovariances, mean over chains, of deviations from the mean of each (..., chains, draws)."""
+    chains, n = off.shape[-2:]
+    size = _fast(n + lags)  # further lags wrap around
+    spectrum = np.fft.rfft(off, size).view(float)  # real and imaginary parts in turns
+    power = np.einsum("...cf,...cf->...f", spectrum, spectrum).reshape(*off.shape[:-2], -1, 2).sum(-1)
+    found: np.ndarray = np.fft.irfft(power, size)[..., :lags] / (n * chains)  # one inverse for all chains
+    return found
 
 
 def _fast(size: int) -> int:
