@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppl_vae.assumed import in_vmap
+from ppl_vae.memory import keep_freed
 from ppl_vae.modelled import TorchModule
 
 __all__ = [
@@ -160,6 +161,7 @@ def reseeded(module: TorchModule, seed: int) -> None:
 @contextmanager
 def evaluating(module: TorchModule, seed: int | None = None) -> Iterator[int]:
     """An isolated scope in eval mode, without gradients: weights, batch statistics and modes stay as they are."""
+    keep_freed()
     with isolated(module, seed) as seed_used, torch.no_grad():
         module.eval()
         yield seed_used

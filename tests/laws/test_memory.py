@@ -1,6 +1,7 @@
 """Memory is bounded by what a row takes, not by a number of rows: its columns, components and hidden layers."""
 
 import math
+import platform
 import sys
 
 import forked
@@ -76,6 +77,31 @@ evaluate(vae, d.test[:500], num_samples=30, seed=0, progress=False)
 diagnostics.to_arviz(vae, d.test[:500], num_samples=30, seed=0, progress=False)
 print(peak() - before)
 """
+
+
+FAULTS = """
+from ppl_vae.memory import keep_freed
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        made = [torch.ones(700_000) for _ in range(8)]
+        del made
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+pages()
+before = pages()
+keep_freed()
+pages()
+print(before, pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_is_kept():
+    before, after = map(int, forked.run("-c", PEAK + FAULTS).split()[-2:])
+    assert before > 50_000  # all of it is asked for anew
+    assert after < 1_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")

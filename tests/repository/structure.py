@@ -43,6 +43,8 @@ LAYERS = {  # from the top
     "kernels of a GPU": "recorded",
     "shared by all": "arguments files group isolation latent_draws memory precision rows support tensors _torchvision",
     "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products progress",
+    "shared by all": "arguments files group isolation latent_draws precision rows support tensors _torchvision",
+    "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""

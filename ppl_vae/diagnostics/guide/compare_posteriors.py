@@ -13,6 +13,7 @@ from ppl_vae.diagnostics.guide.differences import BY_DATUM, BY_UNIT, differences
 from ppl_vae.diagnostics.results import group, groups, with_units
 from ppl_vae.evaluation.wording import spread
 from ppl_vae.libraries import xr
+from ppl_vae.memory import keep_freed
 
 __all__ = ["COMPARE_POSTERIORS", "REFERENCES", "compare_posteriors", "panel", "reference"]
 
@@ -85,6 +86,7 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     units, q_draws = _by_unit(q.sel(obs=obs))
     _, r_draws = _by_unit(reference.sel(obs=obs))
     reference_rhat, reliable = _verdict(reference_tree, obs)
+    keep_freed()
     by_unit = {name: np.full((len(obs), len(units)), np.nan) for name in BY_UNIT}
     by_datum = {name: np.full(len(obs), np.nan) for name in BY_DATUM}
     for i in np.flatnonzero(reliable):
