@@ -41,8 +41,6 @@ LAYERS = {  # from the top
     "traces, weights, calls": "traces importance calls checksums folded compiled replayed",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "kernels of a GPU": "recorded",
-    "shared by all": "arguments files group isolation latent_draws memory precision rows support tensors _torchvision",
-    "what verbs take, libraries": "modelled libraries assumed known factories transform ascent products progress",
     "shared by all": "arguments files group isolation latent_draws precision rows support tensors _torchvision",
     "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
 }
