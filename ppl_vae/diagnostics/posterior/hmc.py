@@ -69,7 +69,7 @@ def hmc(
         dimensions; with 200 for none.
     num_steps
         Steps per transition, each of three gradients and at most 1.8 / num_steps posterior standard deviations. A
-        trajectory is at most 0.29 of a period; a longer one returns.
+        trajectory is less than a third of a period; a longer one returns.
     target_accept
         Target acceptance probability of warm-up; it is exceeded where the largest step allows.
     max_bytes
