@@ -59,4 +59,4 @@ def keep_freed() -> None:
     800 rows that was a fifth of the time. The bound is twice the largest block that was ever freed, of at most 32 MiB
     (`mallopt(3)`, M_TRIM_THRESHOLD). This frees one, whose pages are never used. Elsewhere it has no effect.
     """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
+    torch.empty(31 * 2**20, dtype=torch.uint8, device="cpu")

@@ -110,6 +110,6 @@ class Recorded:
                 self.f(*copies)
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-        current.wait_stream(stream)
+            current.wait_stream(stream)
         if any(not torch.equal(copies[n], self._inputs[n]) for n in self._moves):
             raise RuntimeError("it changes a tensor in place that is another one in every call")

@@ -18,7 +18,7 @@ from ppl_vae.captured import (
 )
 from ppl_vae.isolation import random_states, set_random_states
 
-__all__ = ["Replayed", "all_close"]
+__all__ = ["FEW", "Replayed", "all_close"]
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Replayed:
     def _missed(self, reason: str, expected: Sequence[Tensor]) -> Sequence[Tensor]:
         """What was called as it is because an assumption failed; where it often does the graph is given up."""
         self._misses += 1
-        if self._misses > _FEW and self._misses > self.replays / _FEW:
+        if self._misses > FEW and self._misses > self.replays / FEW:
             self.reason = reason
         return expected
 
@@ -156,7 +156,7 @@ class Replayed:
         return self.plain(*tensors)
 
 
-_FEW = 10
+FEW = 10
 """Failed assumptions, and replays for each, up to which a graph is kept."""
 
 

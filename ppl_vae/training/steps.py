@@ -54,7 +54,7 @@ class Taken(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """A step of a kind: its arguments, where it stands, and the state before it."""
+    """A step of a kind: its arguments, where it stands, the state before it, and what a launched one will say."""
 
     kind: Whole
     batch: Batch
@@ -63,6 +63,8 @@ class _Step(NamedTuple):
     states: Sequence[Tensor]
     bring_back: Callable[[], None]
     rates: Sequence[tuple[Any, ...]]
+    fine: Tensor | None = None
+    terms: BatchTerms | None = None
 
 
 class Steps:
@@ -73,7 +75,7 @@ class Steps:
     where they do not, the step is repeated with validation on the same random numbers. The first step on a batch of
     another kind or size is validated. Where many of a kind are to come they are replayed as a graph, with the same
     numbers, or compiled, with the same up to rounding; every validated one is compared with it. On a GPU compiled steps
-    are launched without waiting for those before; one that is not finite changes nothing, and nor does any after it,
+    are launched without waiting for those before; one that is not finite changes nothing, nor does any after it,
     until `settle` takes them again.
 
     Parameters
@@ -124,7 +126,7 @@ class Steps:
         self.compiler = Compiler()
         self.going = torch.tensor(True, device=next(iter(optim.parameters.values())).device)
         self._most = LATE.get(self.going.device.type, 0)
-        self._launched: list[tuple[_Step, Tensor]] = []
+        self._launched: list[_Step] = []
         self._kinds: dict[Any, Whole] = {}
         self._seen, self._pays = 0, False
         self._seconds: list[float] = []
@@ -179,8 +181,8 @@ class Steps:
         elif self._quick(step, replay=graph, compile=compile):
             self._seconds.append(time.perf_counter() - start)
         else:
-            self.settle()
             step.bring_back()
+            self.settle()
             self._repeat(step)
         self.reason = self.reason or (kind.why_called() if graph or compile else None)
         self.not_compiled = self.not_compiled or (kind.why_not_compiled() if compile else None)
@@ -197,8 +199,10 @@ class Steps:
         launched, self._launched = self._launched, []
         if not launched or self.going:
             return
-        first = next(number for number, (_, fine) in enumerate(launched) if not fine)
-        again = [step for step, _ in launched[first:]]
+        first = next((number for number, step in enumerate(launched) if not step.fine), len(launched))
+        again = launched[first:]
+        if not again:  # it was the step after them
+            return
         now = self._step(again[0].kind, again[0].batch, 1.0, "")
         for step in again:
             step.kind.uncount()
@@ -206,6 +210,8 @@ class Steps:
         for step in again:
             self._put_rates(step.rates)
             self._repeat(step)
+            if step.terms is not None and step.kind.gradients.terms is not None:
+                step.terms.values.copy_(step.kind.gradients.terms.values)  # the history adds them up later
         self._put_rates(now.rates)
         set_random_states(now.states, (now.batch.x,))
 
@@ -222,7 +228,7 @@ class Steps:
     def _step(self, kind: Whole, batch: Batch, beta: float, where: str) -> _Step:
         """A step that is to be taken, with what brings back the state before it."""
         groups = self.optim.optimizer.param_groups
-        rates = [tuple(group.get(name) for name in _RATES) for group in groups]
+        rates = [tuple(_number(group.get(name)) for name in _RATES) for group in groups]
         states = random_states((batch.x,))
         return _Step(kind, batch, beta, where, states, self.trained.kept_buffers(), rates)
 
@@ -234,10 +240,12 @@ class Steps:
                 fine = step.kind.step(step.batch, step.beta, validated=False, replay=replay, compile=compile)
         except Exception:  # the same comes of the step with validation, in its words
             return False
-        if not steady or not step.kind.steady:
-            return bool(fine)
-        self._launched.append((step, torch.as_tensor(fine)))
-        return True
+        if steady and step.kind.steady:
+            self._launched.append(step._replace(fine=torch.as_tensor(fine), terms=step.kind.gradients.terms))
+            return True
+        if step.kind.steady and not fine:
+            step.kind.uncount()
+        return bool(fine)
 
     def _repeat(self, step: _Step) -> None:
         """Take a step that was not finite again, on the same random numbers, with validation."""
@@ -258,7 +266,11 @@ class Steps:
 
     def _put_rates(self, rates: Sequence[tuple[Any, ...]]) -> None:
         for group, values in zip(self.optim.optimizer.param_groups, rates, strict=True):
-            group.update({name: value for name, value in zip(_RATES, values, strict=True) if name in group})
+            for name, value in zip(_RATES, values, strict=True):
+                if isinstance(group.get(name), Tensor):
+                    group[name].fill_(value)
+                elif name in group:
+                    group[name] = value
 
     def _kind(self, batch: Batch, beta: float) -> Whole:
         changing = not self.constant and beta != 1
@@ -267,3 +279,8 @@ class Steps:
         if key not in self._kinds:
             self._kinds[key] = Whole(Gradients(self.trained, changing), self.optim, self.compiler, self.going)
         return self._kinds[key]
+
+
+def _number(value: Any) -> Any:
+    """A setting of an optimizer; a tensor, which a schedule changes in place, as its number."""
+    return value.item() if isinstance(value, Tensor) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from ppl_vae.training.processes import Processes
 __all__ = ["BatchTerms", "Terms", "Watched", "not_finite", "summed_over", "terms_of"]
 
 Pair = tuple[Trace, Trace]
+LATEST = 100
+"""Batches whose terms may change yet: more than `steps.LATE`."""
 
 
 class Watched:
@@ -104,23 +107,33 @@ class Terms:
         self.size = 0
         self.gap = 0.0
         self.sums: dict[str, Tensor] = {}
+        self._latest: deque[BatchTerms] = deque()
 
     def add(self, size: int, terms: BatchTerms, loss: float | None = None) -> None:
         """Add the terms of a batch, the mean over its particles.
 
-        `loss` is minus the ELBO where it is better known than from the terms: the sum over enumerated sites.
+        `loss` is minus the ELBO where it is better known than from the terms: the sum over enumerated sites. The latest
+        terms are added up later, as a step that is taken again changes them in place.
         """
         self.size += size
         self.point = self.point or terms.point
-        for values in terms.values.unbind():
-            named = dict(zip(terms.names, values.unbind(), strict=True))
-            for name, value in named.items():
-                self.sums[name] = self.sums[name] + value if name in self.sums else value
-            if loss is not None:
-                self.gap += loss / len(terms.values) + _elbo({name: float(value) for name, value in named.items()})
+        if loss is not None:
+            for values in terms.values.tolist():
+                self.gap += loss / len(terms.values) + _elbo(dict(zip(terms.names, values, strict=True)))
+        self._latest.append(terms)
+        self._sum_up(LATEST)
+
+    def _sum_up(self, latest: int) -> None:
+        """Add up all terms but so many of the latest."""
+        while len(self._latest) > latest:
+            terms = self._latest.popleft()
+            for values in terms.values.unbind():
+                for name, value in zip(terms.names, values.unbind(), strict=True):
+                    self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def together(self, processes: Processes) -> Terms:
         """The terms of all processes, which have each some rows of every batch."""
+        self._sum_up(0)
         if processes.size == 1:
             return self
         found = Terms()
@@ -133,6 +146,7 @@ class Terms:
 
     def row(self, prefix: str) -> dict[str, float]:
         """The columns of the history, in nats per datum."""
+        self._sum_up(0)
         means = {name: float(value) / self.size for name, value in self.sums.items()}
         elbo = _elbo(means) - self.gap / self.size
         shown = {name: v for name, v in means.items() if not (self.point and name.startswith("kl_"))}

@@ -39,6 +39,7 @@ class Update:
         self.why_not = _why_not(optimizer, parameters)
         self._settings = self._now()
         self._stepped: list[Tensor] = []
+        self._known: tuple[Any, list[set[float]]] = (), []
 
     def changed(self) -> str | None:
         """What changed of the optimizer so that a graph made before is no longer its step."""
@@ -99,16 +100,31 @@ class Update:
     def count(self, number: int = 1) -> None:
         """Count a step that was taken as a graph."""
         if self._stepped:
+            steps = [{step + number for step in steps} for steps in self._steps()]
             torch._foreach_add_(self._stepped, number)
+            if {id(step) for step in self._counters()} == {id(step) for step in self._stepped}:
+                self._known = self._versions(), steps
 
     def _now(self) -> list[list[bool]]:
         return [[bool(group.get(name)) for name in _SETTINGS] for group in self._groups]
 
     def _steps(self) -> list[set[float]]:
-        """Numbers of steps that the parameters of each group have taken, of those that count them."""
+        """Numbers of steps that the parameters of each group have taken, of those that count them.
+
+        They are read again where they changed otherwise than by `count`: that waits for a GPU on which they are.
+        """
+        if self._versions() != self._known[0]:
+            each = [list(self._counters(group)) for group in self._groups]
+            self._known = self._versions(), [set(torch.stack(steps).tolist()) if steps else set() for steps in each]
+        return self._known[1]
+
+    def _counters(self, *groups: Group) -> Iterator[Tensor]:
         states = self.optimizer.state
-        each = [[states[p]["step"] for p in g["params"] if "step" in states.get(p, ())] for g in self._groups]
-        return [set(torch.stack(steps).tolist()) if steps else set() for steps in each]
+        for group in groups or self._groups:
+            yield from (states[p]["step"] for p in group["params"] if "step" in states.get(p, ()))
+
+    def _versions(self) -> list[tuple[int, int]]:
+        return [(id(step), step._version) for step in self._counters()]
 
     @property
     def _groups(self) -> list[dict[str, Any]]:

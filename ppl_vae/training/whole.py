@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ppl_vae.assumed import assuming
 from ppl_vae.compiled import Compiler
-from ppl_vae.replayed import Replayed, all_close
+from ppl_vae.replayed import FEW, Replayed, all_close
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.gradients import Gradients
 from ppl_vae.training.optim import NamedOptim
@@ -47,7 +48,7 @@ class Whole:
         self.graph = Replayed(self._graph, self._called, most=2, by=compiler, close=self._alike)
         self.graph.reason = self.update.why_not
         self.replays = self.compiled = 0
-        self.steady = False
+        self.steady, self._missed = False, 0
         self._numbers: list[Tensor] = []
         self._state: list[Tensor] = []
 
@@ -64,7 +65,7 @@ class Whole:
     def step(self, batch: Batch, beta: float, *, validated: bool, replay: bool, compile: bool) -> bool | Tensor:
         """Take the step; whether all is finite, and x in its support. Where it is not, nothing was stepped.
 
-        What a graph says is a tensor, which nothing has waited for.
+        A compiled step returns a tensor: reading it waits for the GPU.
 
         Raises
         ------
@@ -84,12 +85,15 @@ class Whole:
         return fine
 
     def uncount(self) -> None:
-        """Take back that a compiled step was counted, which was not finite."""
+        """Take back that a compiled step was counted, which changed nothing; give the graph up where many are such."""
         self.update.count(-1)
         self._count(-1, compiled=True)
+        self._missed += 1
+        if self._missed > FEW and self._missed > self.compiled / FEW:
+            self.graph.reason = "what the graph assumes does often not hold"
 
     def _whole(self, batch: Batch, beta: float, *, validated: bool) -> bool | Tensor:
-        trains = self.gradients.trains
+        self.steady, trains = False, self.gradients.trains
         self.gradients.given(batch, beta, validated=validated)
         if trains is not self.gradients.trains:  # something was frozen
             self.graph.make_by(self.compiler)
@@ -126,12 +130,14 @@ class Whole:
         rest = tensors[len(self._numbers) :]
         state, rest = rest[: len(self._state)], rest[len(self._state) :]
         names = list(self.gradients.trained.parameters)
-        fine, values, *found = self.gradients.graph(*rest)
+        with assuming() as assumed:
+            fine, values, *found = self.gradients.graph(*rest)
         parameters = dict(zip(names, rest, strict=False))
         gradients = {n: g for n, g in zip(names, found, strict=False) if g.shape == parameters[n].shape}
         gradients = {n: g for n, g in gradients.items() if n in self.optim.parameters}
         gradients, finite = self._clipped(gradients)
-        fine = fine & finite & going
+        # where an assumption fails nothing may change: the step is called then
+        fine = torch.stack([fine & finite & going, *assumed]).all()
         going.copy_(fine)
         for old, new in list(self.update.step(numbers, state, parameters, gradients)):
             old.copy_(torch.where(fine, new, old))
