@@ -20,7 +20,7 @@ from ppl_vae.assumed import assuming
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import TorchModule
 from ppl_vae.precision import in_float64
-from ppl_vae.recorded import recorded
+from ppl_vae.recorded import Function, recorded
 
 __all__ = [
     "Function",
@@ -33,9 +33,6 @@ __all__ = [
     "graph_of",
     "shortened",
 ]
-
-Function = Callable[..., Sequence[Tensor]]
-"""A function f(*tensors) of tensors to a sequence of tensors, of which some may be changed in place."""
 
 
 class NotCaptured(Exception):  # noqa: N818, nothing went wrong: the function is called as it is

@@ -47,7 +47,9 @@ def why_slow(device: torch.device) -> str | None:
     return None
 
 
-def check_bfloat16(parameters: Iterable[Tensor], precision: str | None, device: torch.device) -> None:
+def check_bfloat16(
+    parameters: Iterable[Tensor], precision: str | None, device: torch.device, stacklevel: int = 5
+) -> None:
     """Refuse products in bfloat16 where not all parameters are in float32, and warn where it is slow.
 
     Raises
@@ -64,4 +66,4 @@ def check_bfloat16(parameters: Iterable[Tensor], precision: str | None, device: 
             "or leave precision=None"
         )
     if slow := why_slow(device):
-        warnings.warn(f"precision='bf16' does not make this faster, as {slow}", stacklevel=5)
+        warnings.warn(f"precision='bf16' does not make this faster, as {slow}", stacklevel=stacklevel)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ppl_vae.isolation import random_states, set_random_states
 
-__all__ = ["Recorded", "recorded"]
+__all__ = ["Function", "Recorded", "recorded"]
 
 Function = Callable[..., Sequence[Tensor]]
+"""A function f(*tensors) of tensors to a sequence of tensors, of which some may be changed in place."""
 
 
 def recorded(f: Function, example: Sequence[Tensor]) -> Function:

@@ -93,8 +93,8 @@ def diagnose(
     subset
         Number of data in the tree and in the full diagnosis.
     length
-        Length of AIS and HMC, 50 or more: the number of temperatures. HMC warms up for two fifths as many transitions,
-        and keeps seven tenths as many, but neither below 200 where the length is above.
+        Length of AIS and HMC, 50 or more: the number of temperatures. Up to 200 HMC warms up for as many transitions,
+        and keeps as many; above, two fifths and seven tenths as many, but not below 200.
     diagnostics
         The diagnostics to run: a subset of `DIAGNOSTICS`, `Diagnostic` records of your own, or both.
 

@@ -84,8 +84,16 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
     table = table.sort_values("nll")
     table["caution"] = [_caution(loaded[str(name)]) for name in table.index]
     table.attrs["units"] = {name: unit for name, unit in UNITS.items() if name in table}
-    table.attrs["warning"] = warning(table["caution"]) + _least(table)
+    table.attrs["warning"] = warning(table["caution"]) + _least(table) + _of_precisions(loaded)
     return table
+
+
+def _of_precisions(results: Mapping[str, Comparable]) -> str:
+    """That some results, not all, are of products in bfloat16; empty where they are alike."""
+    rounded = [name for name, result in results.items() if getattr(result, "rounded", None)]
+    if len(rounded) in (0, len(results)):
+        return ""
+    return f" Products of {', '.join(rounded)} are in bfloat16, of the others not: see their `rounded`."
 
 
 def printed(table: pd.DataFrame) -> str:

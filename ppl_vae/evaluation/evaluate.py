@@ -87,7 +87,7 @@ def evaluate(
     precision
         ``"bf16"``: linear maps and convolutions of the networks are computed in bfloat16, which GPUs and CPUs with
         AVX512-BF16 or AMX do faster; log densities and their sums stay in float32. The model is then another one by
-        its rounding. By how much log p(x) is higher for that is measured on 100 of the data, and said in the result.
+        its rounding. The result says how much log p(x) changes, measured on up to 100 of the data.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -95,6 +95,11 @@ def evaluate(
     -------
     Evaluation
         In the data's original units, where the split knows them.
+
+    Warns
+    -----
+    UserWarning
+        For ``"bf16"`` on a device that is not faster with it.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def check_products(program: Modelled, precision: str | None, method: str) -> Non
             "fitted to log p(x, z) in float32; leave precision out"
         )
     like = next(iter(program.parameters()), torch.empty(0))
-    check_bfloat16(program.parameters(), precision, like.device)
+    check_bfloat16(program.parameters(), precision, like.device, stacklevel=6)
 
 
 def scored(
@@ -47,8 +48,8 @@ def scored(
 ) -> tuple[ByQ, dict[str, Any] | None]:
     """`by_q`, with a precision in bfloat16: of up to 100 data, spread evenly, also how much higher log p(x) is so.
 
-    Both numbers of these data are from the same random numbers, so that their difference is that of the products, and
-    of the weights that each draw has because of it. It is NaN where there is no log p(x), for a point mass say.
+    Both numbers of these data are from the same random numbers: the difference is that of the products. Where there is
+    no log p(x), for a point mass say, none are compared.
 
     Returns
     -------
@@ -59,14 +60,16 @@ def scored(
         return by_q(program, split, num_samples, max_rows, progress, group), None
     with InBfloat16():
         found = by_q(program, split, num_samples, max_rows, progress, group)
+    if "log_px" not in found.columns:
+        return found, {"products": "bfloat16", "compared": 0}
     number = min(_COMPARED, len(split))
     some = split[torch.linspace(0, len(split) - 1, number).round().long()]
-    each = []
-    for scope in (InBfloat16(), torch.no_grad()):
+    log_px = []
+    for scope in (InBfloat16(), nullcontext()):
         reseeded(program, seed)
         with scope:
-            columns = by_q(program, some, num_samples, max_rows, False, group).columns
-        each.append(columns.get("log_px", torch.full((number,), torch.nan)))
-    apart = each[0] - each[1]
-    said = {"mean": float(apart.mean()), "se": float(apart.std() / number**0.5), "largest": float(apart.abs().max())}
-    return found, {"products": "bfloat16", "compared": number, **said}
+            log_px.append(by_q(program, some, num_samples, max_rows, False, group).columns["log_px"])
+    apart = log_px[0] - log_px[1]
+    said = {"mean": float(apart.mean()), "largest": float(apart.abs().max())}
+    se = {"se": float(apart.std() / number**0.5)} if number > 1 else {}
+    return found, {"products": "bfloat16", "compared": number, **said, **se}

@@ -62,8 +62,8 @@ class Evaluation(Comparable):
         evaluations of log p(x, z), one with its gradient counted as 3. Annealed data have no k-hat.
     rounded
         Of ``precision="bf16"``: on how many data log p(x) was compared with that of products in float32 (`compared`),
-        by how much it is higher in the mean (`mean`, with its standard error over the data, `se`) and at most
-        (`largest`), in nats.
+        by how much it is higher in the mean (`mean`, with its standard error over two data or more, `se`), and the
+        largest difference (`largest`), in nats.
     """
 
     per_datum: pd.DataFrame
@@ -135,16 +135,20 @@ class Evaluation(Comparable):
             unit = "bits per dimension" if name == "bits_per_dim" else "nats per datum"
             lines.append(f"  {name:<16}{mean:>10.3f} ± {se:.3f} {unit}")
         if "log_px" not in self.per_datum:
-            return "\n".join([*lines, "  a point-mass posterior has no ELBO, log p(x), KL or k-hat"])
+            lines.append("  a point-mass posterior has no ELBO, log p(x), KL or k-hat")
+            return "\n".join([*lines, *self._rounding()])
         lines += [*self._gap(), f"  active units: {self._active()}", *self._verdict(), *self._rounding()]
         return "\n".join(lines)
 
     def _rounding(self) -> list[str]:
         if self.rounded is None:
             return []
+        if not self.rounded["compared"]:
+            return ["  products in bfloat16, not compared with those in float32"]
+        error = f" ± {self.rounded['se']:.4f}" if "se" in self.rounded else ""
         return [
-            "  products in bfloat16: on {compared} of the data log p(x) is {mean:+.4f} ± {se:.4f} nats from that of "
-            "float32, {largest:.4f} at most".format(**self.rounded)
+            f"  products in bfloat16: on {self.rounded['compared']} of the data log p(x) is higher than in float32 by "
+            f"{self.rounded['mean']:.4f}{error} nats; the largest difference is {self.rounded['largest']:.4f}"
         ]
 
     def _gap(self) -> list[str]:

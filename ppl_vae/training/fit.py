@@ -145,11 +145,12 @@ def fit(
         which needs a C++ compiler and some tens of seconds (`Fit.compile_seconds`; less where it finds what it compiled
         before); steps are those of the others up to rounding, with the same random numbers, and so is what is resumed.
         ``"auto"``: that, once the steps to come take five minutes or more. What cannot be compiled, and batches of a
-        size that is rare, are stepped as by `None`; `Fit.not_compiled` says why.
+        size that is rare, are stepped as by `None`; `Fit.not_compiled` says why. On a GPU an error in a compiled step
+        is raised up to 50 steps later, or at the end of the epoch; its message names the batch.
     precision
         ``"bf16"``: linear maps and convolutions of a training step are computed in bfloat16, which CPUs with
         AVX512-BF16 or AMX and GPUs do faster; parameters, log densities and sums stay in float32. Scores on validation
-        data, and all later ones, are in float32. By default everything is in the dtype of the parameters.
+        data are in float32. By default everything is in the dtype of the parameters.
 
     Returns
     -------

@@ -1,10 +1,9 @@
 """Scores with products in bfloat16: their distance from float32 is in the result."""
 
-import numpy as np
 import pytest
 import torch
 
-from ppl_vae import build, data, evaluate, fit
+from ppl_vae import build, compare, data, evaluate, fit
 from ppl_vae.evaluation import Evaluation
 
 pytestmark = [pytest.mark.filterwarnings("ignore:precision='bf16' does not make:UserWarning"), pytest.mark.float32]
@@ -34,7 +33,7 @@ def test_the_distance_from_float32_is_that_of_two_evaluations(vae, digits):
         "compared": 60,
         **{k: pytest.approx(v) for k, v in expected.items()},
     }
-    assert f"products in bfloat16: on 60 of the data log p(x) is {apart.mean():+.4f} ±" in repr(rounded)
+    assert f"on 60 of the data log p(x) is higher than in float32 by {apart.mean():.4f} ± " in repr(rounded)
     assert plain.rounded is None
     assert "bfloat16" not in repr(plain)
     assert all(map(torch.equal, weights, vae.parameters()))
@@ -71,5 +70,18 @@ def test_a_code_has_no_log_px_to_compare(digits):
 
     made = build(digits, latent_dim=3, posterior=Point, seed=0)
     found = evaluate(made, digits.test, precision="bf16", **GIVEN)
-    assert np.isnan(found.rounded["mean"])
-    assert "point-mass" in repr(found)
+    assert found.rounded == {"products": "bfloat16", "compared": 0}
+    assert "products in bfloat16, not compared with those in float32" in repr(found)
+
+
+def test_one_datum_has_no_error(vae, digits, tmp_path):
+    found = evaluate(vae, digits.test[:1], precision="bf16", **GIVEN)
+    found.save(tmp_path / "one.json")
+    assert repr(Evaluation.load(tmp_path / "one.json")) == repr(found)
+    assert "± nan nats; the largest" not in repr(found)
+
+
+def test_a_comparison_says_that_precisions_differ(vae, digits):
+    results = {name: evaluate(vae, digits.test, precision=name, **GIVEN) for name in ("bf16", None)}
+    assert "Products of bf16 are in bfloat16" in compare({str(n): r for n, r in results.items()}).attrs["warning"]
+    assert "bfloat16" not in compare({"a": results["bf16"], "b": results["bf16"]}).attrs["warning"]

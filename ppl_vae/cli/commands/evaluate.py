@@ -22,7 +22,7 @@ def _options(parser: Parser) -> None:
     add_method(parser)
     about = "of a table also the NLL of each column given the others, at one evaluation for each"
     parser.option("--per-column", type=bool, default=False, help=about)
-    about = "bf16 for products in bfloat16; how far log p(x) is from that of float32 is said"
+    about = "bf16 for products in bfloat16; the result says how far log p(x) is from float32"
     parser.option("--precision", type=Literal["bf16"] | None, help=about)
     add_json(parser)
 
@@ -34,6 +34,10 @@ def _evaluate(options: Namespace) -> None:
     """
     from ppl_vae.group import launched
 
+    if options.per_column and options.precision:
+        raise ValueError(
+            "--precision bf16 expects no --per-column, whose NLL of columns is computed in float32; give one of them"
+        )
     with launched() as first, locked_run(options, "evaluate") if first else nullcontext():
         run, vae, split = opened(options)
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}

@@ -140,9 +140,8 @@ def _ess(z: np.ndarray) -> np.ndarray:
     off = z - mean
     within = np.einsum("...cd,...cd->...", off, off) / (chains * (n - 1))
     variance = within * (n - 1) / n + (mean[..., 0].var(-1, ddof=1) if chains > 1 else 0)
-    for lags in (
-        (n // 4, n) if n >= _MANY else (n,)
-    ):  # the first lags take a shorter transform, and most chains need no more
+    tried = (n // 4, n) if n >= _MANY else (n,)  # the first lags take a shorter transform; most chains need no more
+    for lags in tried:
         covariance = _autocovariances(off, lags)
         rho = 1 - (within[..., None] - covariance) / variance[..., None]
         rho[..., 0] = 1
