@@ -5,7 +5,7 @@
 For each seed two trainings from the same weights, on the same batches and random numbers, which differ in `precision`
 alone. Both ELBOs are of all validation images, in float32 and nats an image, after every epoch. The two trainings part
 by rounding, and end at different weights: the difference is to be compared with that between seeds, which is given
-beside it. Seconds are of the processor, for a training, with what is done between epochs.
+beside it. With `--peak` the learning rate falls to 0 at the end, and so does what the last batches add to both. Seconds are of the processor, for a training, with what is done between epochs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ import ppl_vae
 def trained(data: ppl_vae.data.Data, seed: int, precision: str | None, args: argparse.Namespace) -> dict[str, Any]:
     """Validation ELBO after each epoch, and seconds of the processor."""
     vae = ppl_vae.build(data, latent_dim=args.latent_dim, seed=seed)
-    settings = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": seed, "device": "cpu"}
+    settings: dict[str, Any] = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": seed, "device": "cpu"}
+    if args.peak is not None:
+        settings["schedule"] = ppl_vae.OneCycle(args.peak)
     start = time.process_time()
     found = ppl_vae.fit(vae, data, precision=precision, progress=False, **settings)
     elbo = [round(value, 4) for value in found.history["validation_elbo"].tolist()]
@@ -72,6 +74,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--validation", type=int, default=10_000, help="images to score")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--peak", type=float, help="highest learning rate of a schedule of one cycle (none)")
     parser.add_argument("--latent-dim", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
     results_file.add_outputs(parser)
