@@ -5,7 +5,8 @@
 For each seed two trainings from the same weights, on the same batches and random numbers, which differ in `precision`
 alone. Both ELBOs are of all validation images, in float32 and nats an image, after every epoch. The two trainings part
 by rounding, and end at different weights: the difference is to be compared with that between seeds, which is given
-beside it. With `--peak` the learning rate falls to 0 at the end, and so does what the last batches add to both. Seconds are of the processor, for a training, with what is done between epochs.
+beside it. With `--peak` the learning rate falls to 0 at the end, and so does what the last batches add to both.
+Seconds are of the processor, for a training, with what is done between epochs.
 """
 
 from __future__ import annotations
