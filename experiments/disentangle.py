@@ -1,10 +1,12 @@
-"""Does a larger beta disentangle the factors of sprites, and how much reconstruction does it cost?
+"""Which objective disentangles the factors of sprites, and how much reconstruction does it cost?
 
-A beta-VAE (Higgins et al. 2017) multiplies KL(q(z | x) || p(z)) by beta. On sprites of known shape, scale, orientation
-and position each latent unit is scored against each factor by MIG (Chen et al. 2018, arXiv:1802.04942), SAP (Kumar et
-al. 2018, arXiv:1711.00848) and DCI (Eastwood and Williams 2018), together with the reconstruction log p(x | z). Each
-beta is trained with several seeds, because scores vary between seeds about as much as between betas (Locatello et al.
-2019, arXiv:1811.12359): compare betas with the standard errors. Choosing beta by such a score needs known factors.
+A beta-VAE (Higgins et al. 2017) multiplies KL(q(z | x) || p(z)) by beta, a beta-TCVAE (Chen et al. 2018) the total
+correlation of q(z) alone, and annealed capacity (Burgess et al. 2018) holds the KL near a number of nats that grows. On
+sprites of known shape, scale, orientation and position each latent unit is scored against each factor by MIG (Chen et
+al. 2018, arXiv:1802.04942), SAP (Kumar et al. 2018, arXiv:1711.00848), DCI (Eastwood and Williams 2018) and the score
+of FactorVAE (Kim and Mnih 2018, arXiv:1802.05983), together with the reconstruction log p(x | z). Each method is
+trained with several seeds, because scores vary between seeds about as much as between methods (Locatello et al. 2019,
+arXiv:1811.12359): compare methods with the standard errors. Choosing one by such a score needs known factors.
 
     python experiments/disentangle.py --figure disentangle.png --out disentangle.json
 """
@@ -22,20 +24,24 @@ from matplotlib.figure import Figure
 
 import ppl_vae
 from ppl_vae import MLP, Bernoulli, plots
-from ppl_vae.evaluation import FactorScores, disentanglement
+from ppl_vae.evaluation import FactorScores, disentanglement, factor_vae_score
+from ppl_vae.objectives import BetaTCVAE, Capacity, Linear
 
+METHODS = ("beta-VAE 1", "beta-VAE 4", "beta-VAE 8", "beta-TCVAE 8", "capacity 10")
 STYLES = {  # label and colour of each score
     "mig": ("MIG", "#3f90da"),
     "sap": ("SAP", "#ffa90e"),
     "disentanglement": ("DCI disentanglement", "#bd1f01"),
     "completeness": ("DCI completeness", "#832db6"),
     "informativeness": ("DCI informativeness", "#717581"),
+    "factor_vae": ("FactorVAE", "#3f8f29"),
 }
 
 
 def main(argv: list[str] | None = None) -> dict:
     parser = results_file.parser_of(__doc__)
-    parser.add_argument("--betas", type=float, nargs="+", default=[1, 2, 4, 8])
+    about = "names with beta, or with the nats of the KL at the end (capacity)"
+    parser.add_argument("--methods", nargs="+", default=METHODS, help=about)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--latent-dim", type=int, default=8)
@@ -48,24 +54,24 @@ def main(argv: list[str] | None = None) -> dict:
     args = parser.parse_args(argv)
 
     data = ppl_vae.data.load("sprites", likelihood=Bernoulli).take(train=args.train, test=args.test)
-    runs = {(beta, seed): run(data, beta, seed, args) for beta in args.betas for seed in args.seeds}
+    runs = {(method, seed): run(data, method, seed, args) for method in args.methods for seed in args.seeds}
     rows = pd.DataFrame([row for _, _, row in runs.values()])
-    table = rows.drop(columns=["seed", "cpu_seconds"]).groupby("beta").agg(["mean", "sem"])
+    table = rows.drop(columns=["seed", "cpu_seconds"]).groupby("method", sort=False).agg(["mean", "sem"])
     print(
         f"\nMean over {len(args.seeds)} seeds and its standard error: scores 0 to 1, the rest in nats",
         table.round(3).to_string(),
         sep="\n",
     )
     best = max(runs, key=lambda of: runs[of][2]["mig"])
-    print(f"\nThe largest MIG: beta = {best[0]:g}, seed {best[1]}", runs[best][1], sep="\n")
+    print(f"\nThe largest MIG: {best[0]}, seed {best[1]}", runs[best][1], sep="\n")
     found = {
         "command": results_file.command(__file__, argv),
         "runs": rows.to_dict("records"),
         "table": {
-            f"{beta:g}": {score: list(table.loc[beta, score]) for score in table.columns.levels[0]}
-            for beta in table.index
+            method: {score: list(table.loc[method, score]) for score in table.columns.levels[0]}
+            for method in table.index
         },
-        "best": {"beta": best[0], "seed": best[1], "importance": json.loads(runs[best][1].importance.to_json())},
+        "best": {"method": best[0], "seed": best[1], "importance": json.loads(runs[best][1].importance.to_json())},
         "data": {"identity": data.test.identity, "provenance": data.test.provenance},
         "versions": results_file.versions(),
     }
@@ -75,7 +81,21 @@ def main(argv: list[str] | None = None) -> dict:
     return found
 
 
-def run(data: ppl_vae.data.Data, beta: float, seed: int, args: argparse.Namespace):
+def objective(method: str, epochs: int) -> dict:
+    """The arguments of `fit` for a method, named as in `METHODS`."""
+    name, _, number = method.rpartition(" ")
+    amount = float(number)
+    known = {
+        "beta-VAE": lambda: {"beta": amount},
+        "beta-TCVAE": lambda: {"objective": BetaTCVAE(amount, "stratified")},
+        "capacity": lambda: {"objective": Capacity(amount, weight=30), "beta": Linear(0.7 * epochs)},
+    }
+    if name not in known:
+        raise SystemExit(f"--methods expects names as {', '.join(METHODS)}, got {method!r}; write 'beta-VAE 4', say")
+    return known[name]()
+
+
+def run(data: ppl_vae.data.Data, method: str, seed: int, args: argparse.Namespace):
     start = time.process_time()
     net = partial(MLP, hidden_dims=(args.hidden_dim, args.hidden_dim))
     vae = ppl_vae.build(data, latent_dim=args.latent_dim, likelihood=Bernoulli, encoder=net, decoder=net, seed=seed)
@@ -84,52 +104,56 @@ def run(data: ppl_vae.data.Data, beta: float, seed: int, args: argparse.Namespac
         data.train,
         epochs=args.epochs,
         batch_size=128,
-        beta=beta,
+        **objective(method, args.epochs),
         schedule=ppl_vae.OneCycle(peak=args.peak),
         seed=seed,
         device=args.device,
         progress=False,
     )
     scores = disentanglement(vae, data.test, num_bootstrap=0, seed=seed)
+    with torch.no_grad():
+        codes = vae.encode(data.test.x.to(next(vae.parameters()).device)).mean.cpu().numpy()
     terms = ppl_vae.evaluate(vae, data.test, num_samples=10, seed=seed, progress=False).summary["mean"]
     row = {
-        "beta": beta,
+        "method": method,
         "seed": seed,
         **scores.summary.score.to_dict(),
+        "factor_vae": factor_vae_score(codes, data.test.factors.numpy(), seed=seed),
         "reconstruction": terms["reconstruction"],
         "kl": terms["kl_z"],
         "cpu_seconds": round(time.process_time() - start, 1),
     }
-    print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    print(", ".join(f"{k} {v if isinstance(v, str) else format(v, '.4g')}" for k, v in row.items()), flush=True)
     return vae, scores, row
 
 
 def draw(table: pd.DataFrame, best: tuple[ppl_vae.VAE, FactorScores, dict], test: ppl_vae.split.Split) -> Figure:
-    """Scores and their price against beta; of one model what its units stand for, and what they do."""
+    """Scores and their price by method; of one model what its units stand for, and what they do."""
     vae, scores, row = best
     figure = Figure(figsize=(14, 9), layout="constrained")
     (judged, paid), (matrix, moved) = figure.subplots(2, 2)
-    for score, (label, colour) in STYLES.items():
+    places = np.arange(len(table))
+    for number, (score, (label, colour)) in enumerate(STYLES.items()):
         mean, error = table[score]["mean"], table[score]["sem"]
-        judged.errorbar(table.index, mean, error.fillna(0), color=colour, marker="o", capsize=3, label=label)
-    judged.set(xscale="log", ylim=(0, 1), xlabel="beta", ylabel="score", title="mean over seeds ± standard error")
-    judged.legend(fontsize="small")
+        beside = places + 0.1 * (number - (len(STYLES) - 1) / 2)
+        judged.errorbar(beside, mean, error.fillna(0), color=colour, fmt="o", capsize=3, label=label)
+    judged.set(ylim=(0, 1), ylabel="score", title="mean over seeds ± standard error")
+    judged.legend(fontsize="small", ncols=2)
     for term, colour, sign in (("reconstruction", "#bd1f01", -1), ("kl", "#3f90da", 1)):
         mean, error = sign * table[term]["mean"], table[term]["sem"]
         label = "−E[log p(x | z)]" if sign < 0 else "KL(q(z | x) ‖ p(z))"
-        paid.errorbar(table.index, mean, error.fillna(0), color=colour, marker="o", capsize=3, label=label)
-    paid.set(xscale="log", xlabel="beta", ylabel="nats per datum", title="what it costs")
+        paid.errorbar(places, mean, error.fillna(0), color=colour, fmt="o", capsize=3, label=label)
+    paid.set(ylim=(0, None), ylabel="nats per datum", title="what it costs")
     paid.legend(fontsize="small")
     for ax in (judged, paid):
-        ax.set_xticks(table.index, [f"{beta:g}" for beta in table.index])
-        ax.minorticks_off()
+        ax.set_xticks(places, table.index, rotation=25, ha="right")
         ax.grid(alpha=0.25)
     told = [f"{factor}: {value:.2f}" for factor, value in scores.per_factor.informativeness.items()]
     plots.factor_importance(
         scores.importance, factors=told, labelled="share in the prediction of the factor", ax=matrix
     )
     matrix.set_xlabel("factor: its informativeness (1 if predicted without error, 0 if by chance)")
-    matrix.set_title(f"largest MIG ({row['mig']:.2f}): beta = {row['beta']:g}, seed {row['seed']}")
+    matrix.set_title(f"largest MIG ({row['mig']:.2f}): {row['method']}, seed {row['seed']}")
     values = torch.linspace(-2, 2, 9)
     plots.traversals(
         walks(vae, test, values), values=values, units=scores.importance.index.str[2:-1], vmin=0, vmax=1, ax=moved

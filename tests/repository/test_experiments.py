@@ -40,7 +40,8 @@ TINY = {
     "--gif walk.gif --out out.json",
     "denoise.py": "--noises 'Gaussian, sd 0.5' 'masking, rate 0.5' --epochs 1 --take 60 --latent-dim 3 --device cpu "
     "--figure figure.png --out out.json",
-    "disentangle.py": "--betas 1 4 --seeds 0 1 --epochs 1 --train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
+    "disentangle.py": "--methods 'beta-VAE 1' 'beta-TCVAE 4' 'capacity 3' --seeds 0 1 --epochs 1 "
+    "--train 200 --test 300 --latent-dim 3 --hidden-dim 16 "
     "--figure figure.png --out out.json",
     "topics.py": "--data-dir data --epochs 2 --latent-dim 3 --hidden-dims 8 --num-samples 30 --words data/words.txt "
     "--figure figure.png --out out.json",
@@ -159,12 +160,14 @@ def walk_manifold(found, printed):
 
 
 def disentangle(found, printed):
-    assert [(run["beta"], run["seed"]) for run in found["runs"]] == [(1, 0), (1, 1), (4, 0), (4, 1)]
-    migs = {(run["beta"], run["seed"]): run["mig"] for run in found["runs"]}
-    mean, error = found["table"]["4"]["mig"]
-    assert mean == pytest.approx((migs[4, 0] + migs[4, 1]) / 2)
-    assert error == pytest.approx(abs(migs[4, 0] - migs[4, 1]) / 2)
-    assert migs[found["best"]["beta"], found["best"]["seed"]] == max(migs.values())
+    methods = ["beta-VAE 1", "beta-TCVAE 4", "capacity 3"]
+    assert [(run["method"], run["seed"]) for run in found["runs"]] == [(m, seed) for m in methods for seed in (0, 1)]
+    migs = {(run["method"], run["seed"]): run["mig"] for run in found["runs"]}
+    mean, error = found["table"]["beta-TCVAE 4"]["mig"]
+    assert mean == pytest.approx((migs["beta-TCVAE 4", 0] + migs["beta-TCVAE 4", 1]) / 2)
+    assert error == pytest.approx(abs(migs["beta-TCVAE 4", 0] - migs["beta-TCVAE 4", 1]) / 2)
+    assert all(0 <= run["factor_vae"] <= 1 for run in found["runs"])
+    assert migs[found["best"]["method"], found["best"]["seed"]] == max(migs.values())
     assert set(found["best"]["importance"]) == {"shape", "scale", "orientation", "position x", "position y"}
     assert "The largest MIG" in printed
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
