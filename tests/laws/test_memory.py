@@ -100,11 +100,15 @@ print(before, pages())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 def test_freed_memory_is_kept():
-    # in a new process: in a fork of one that has kept some, nothing is asked for anew
-    done = subprocess.run([sys.executable, "-c", PEAK + FAULTS], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split()[-2:])
-    assert before > 50_000  # all of it is asked for anew
-    assert after < 1_000
+    # in new processes: in a fork of one that has kept some, nothing is asked for anew; nor where something that stays
+    # lies above what is freed, as by chance in one of two or three processes
+    for _ in range(15):
+        done = subprocess.run([sys.executable, "-c", PEAK + FAULTS], capture_output=True, text=True, check=True)
+        before, after = map(int, done.stdout.split()[-2:])
+        assert after < 1_000
+        if before > 50_000:  # all of it is asked for anew
+            return
+    pytest.fail("no process gave freed memory back")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
