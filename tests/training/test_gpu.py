@@ -20,28 +20,43 @@ pytestmark = [
 ON_GPU = {"device": "cuda", "batch_size": 18}
 
 
+@pytest.fixture(autouse=True)
+def replays(monkeypatch):
+    """A list with an entry for every launch of a CUDA graph."""
+    found, replay = [], torch.cuda.CUDAGraph.replay
+
+    def counted(graph):
+        found.append(graph)
+        replay(graph)
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counted)
+    return found
+
+
 def near(found, expected, tolerance):
     found, expected = (r.history.drop(columns="seconds") for r in (found, expected))
     return bool((abs(found - expected) <= tolerance * (1 + abs(expected))).all().all())
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_replayed_steps_are_the_called_ones(case, monkeypatch):
+def test_replayed_steps_are_the_called_ones(case, replays, monkeypatch):
     monkeypatch.setattr(steps, "MANY", 0)
     plain, expected = fitted(case, compile=False, **ON_GPU)
     vae, found = fitted(case, **ON_GPU)
     assert found.not_replayed is None
     assert found.replayed > 3
+    assert len(replays) >= found.replayed
     assert near(found, expected, 1e-5)
     assert all(torch.allclose(p, q, atol=1e-5) for p, q in zip(plain.parameters(), vae.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("case", ["clipped", "last smaller batch", "FlowPrior and a schedule", "mask", "hierarchy"])
-def test_compiled_steps_are_the_called_ones(case):
+def test_compiled_steps_are_the_called_ones(case, replays):
     _, expected = fitted(case, compile=False, **{**ON_GPU, "epochs": 6})
     _, found = fitted(case, compile=True, **{**ON_GPU, "epochs": 6})
     assert found.not_compiled is None
     assert found.compiled > 3
+    assert len(replays) >= found.compiled
     assert near(found, expected, 1e-4)
 
 
@@ -82,11 +97,12 @@ SCORES = {
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_are_those_of_the_cpu(name, trained):
+def test_scores_are_those_of_the_cpu(name, trained, replays):
     digits, vae = trained
     found = np.asarray(SCORES[name](vae.to("cuda"), digits.test[:20]))
     expected = np.asarray(SCORES[name](vae.to("cpu"), digits.test[:20]))
     gap = found - expected
+    assert (len(replays) > 10) == (name in ("ais", "hmc", "adaptive"))
     assert abs(gap.mean()) < 5 * gap.std(ddof=1) / gap.size**0.5
     assert abs(gap).max() < 1.0
 
