@@ -20,7 +20,7 @@ from ppl_vae.assumed import assuming
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import TorchModule
 from ppl_vae.precision import in_float64
-from ppl_vae.recorded import Function, recorded
+from ppl_vae.recorded import Function, as_cuda_graph
 
 __all__ = [
     "Function",
@@ -59,7 +59,7 @@ def capture(
     given them, are constants of the graph. Random numbers are drawn anew at every call, as f draws them. f is called
     once, on tensors without values: no random number is drawn, and no argument changes. Pyro's validation, which
     compares values, is off in it; a number taken out of a tensor by `item` stays a tensor. `lowered` makes of the graph
-    and the example what is called in its place. On a GPU its kernels are recorded: see `recorded`.
+    and the example what is called in its place. On a GPU its kernels are recorded: see `as_cuda_graph`.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def capture(
     without_values = {"tracing_mode": "fake", "_allow_non_fake_inputs": True}
     graph = graph_of(listed, example, _Numbers(), _no_nan(), **without_values)
     called = shortened(graph, lambda node: node.target in _COPIES)
-    called = recorded(called if lowered is None else lowered(called, example), example)
+    called = as_cuda_graph(called if lowered is None else lowered(called, example), example)
     return partial(_checked, called) if conditions else called
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_vae.captured import Function, NotCaptured, acts, graph_of, shortened
-from ppl_vae.recorded import recorded
+from ppl_vae.recorded import as_cuda_graph
 
 __all__ = ["folded"]
 
@@ -37,7 +37,7 @@ def folded(f: Function, *example: Tensor) -> Function:
 
     one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))  # else one a node, which is slower
     graph = graph_of(lambda *tensors: list(f(*tensors)), example, one_mode, _error_on_data_dependent_ops=False)
-    return recorded(_with_constants(graph), example)
+    return as_cuda_graph(_with_constants(graph), example)
 
 
 def _with_constants(module: Any) -> Function:

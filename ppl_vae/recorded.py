@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ppl_vae.isolation import random_states, set_random_states
 
-__all__ = ["Function", "Recorded", "recorded"]
+__all__ = ["Function", "Recorded", "as_cuda_graph"]
 
 Function = Callable[..., Sequence[Tensor]]
 """A function f(*tensors) of tensors to a sequence of tensors, of which some may be changed in place."""
 
 
-def recorded(f: Function, example: Sequence[Tensor]) -> Function:
+def as_cuda_graph(f: Function, example: Sequence[Tensor]) -> Function:
     """The function, recorded where all its arguments are on one GPU."""
     return Recorded(f) if example and example[0].is_cuda and len({t.device for t in example}) == 1 else f
 
