@@ -20,7 +20,6 @@ and the decoder's matrix products of the same draws, in milliseconds an image.
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
 import time
@@ -32,15 +31,16 @@ from typing import Any
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import results_file
+import scores as scored
 import steps
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_vae import evaluate, fit
 
 TRAINED = ["mlp:128", "gated:128", "gated:1024", "gated:8192", "vamp:128", "conv:128", "conv:1024"]
 COMPILED = ["mlp:128", "gated:128", "gated:1024", "gated:8192", "vamp:128", "conv:128"]
+AT_ONCE = 100  # images
 Seconds = Iterator[float]
 
 
@@ -165,8 +165,8 @@ def scores(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     few = x[: chosen.scored]
     given: dict[str, Any] = {"num_samples": chosen.num_samples, "seed": 0, "progress": False}
     ways: dict[str, Callable[[], Any]] = {
-        "products": lambda: products(vae, len(few), chosen.num_samples),
-        "by hand": lambda: log_px(vae, few.to(chosen.device), chosen.num_samples),
+        "products": lambda: scored.products(vae, len(few), chosen.num_samples, AT_ONCE),
+        "by hand": lambda: scored.by_hand(vae, few.to(chosen.device), chosen.num_samples, AT_ONCE),
         "evaluate": lambda: evaluate(vae, few, **given),
         "evaluate, adaptive": lambda: evaluate(vae, few, method="adaptive", **given),
     }
@@ -181,30 +181,6 @@ def scores(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
         each = 1000 * statistics.median(spent) / len(few)
         print(f"{name}: {each:.3f} ms an image", flush=True)
         yield {"set-up": "gated", "score": name, "images": len(few), "ms an image": round(each, 4)}
-
-
-@torch.no_grad()
-def log_px(vae: Any, x: Tensor, num_samples: int) -> Tensor:
-    """log p(x) by importance sampling, in plain torch, 100 images at once, (n,)."""
-    found = []
-    for few in x.split(100):
-        loc, raw = vae.posterior.net(few).unbind(-2)
-        scale, noise = F.softplus(raw + steps.SHIFT) + 1e-4, torch.randn(num_samples, *loc.shape, device=x.device)
-        z = loc + scale * noise
-        logits = vae.likelihood.net(z).reshape(num_samples, *few.shape)
-        log_w = (few * logits).sum(-1) - F.softplus(logits).sum(-1)
-        log_w += 0.5 * (noise.square() - z.square()).sum(-1) + scale.log().sum(-1)
-        found.append(log_w.logsumexp(0) - math.log(num_samples))
-    return torch.cat(found)
-
-
-@torch.no_grad()
-def products(vae: Any, num_data: int, num_samples: int) -> None:
-    """The matrix products of the decoder for so many draws, those of 100 images at once."""
-    layers = [layer for layer in vae.likelihood.net.modules() if isinstance(layer, nn.Linear)]
-    for _ in range(math.ceil(num_data / 100)):
-        for layer in layers:
-            torch.ones(100 * num_samples, layer.in_features, device=layer.weight.device) @ layer.weight.T
 
 
 if __name__ == "__main__":

@@ -45,13 +45,13 @@ from ppl_vae.diagnostics import ais, check_guide, compare_posteriors, hmc, infer
 PIXELS, LATENT = 784, 50
 
 
-def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int) -> Tensor:
-    """log p(x) by importance sampling, (n,)."""
+def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int, at_once: int = 10) -> Tensor:
+    """log p(x) by importance sampling, of so many images at once, (n,)."""
     shift, found = math.log(math.e - 1), []
     with torch.no_grad():
-        for few in x.split(10):
+        for few in x.split(at_once):
             loc, raw_scale = vae.posterior.net(few).unbind(-2)
-            scale, noise = F.softplus(raw_scale + shift) + 1e-4, torch.randn(num_samples, *loc.shape)
+            scale, noise = F.softplus(raw_scale + shift) + 1e-4, torch.randn(num_samples, *loc.shape, device=x.device)
             z = loc + scale * noise
             logits = vae.likelihood.net(z).squeeze(-2)
             log_w = (few * logits).sum(-1) - F.softplus(logits).sum(-1)
@@ -60,12 +60,12 @@ def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int) -> Tensor:
     return torch.cat(found)
 
 
-def products(vae: ppl_vae.VAE, num_data: int, num_samples: int) -> None:
-    """The matrix products of the decoder for so many draws."""
+def products(vae: ppl_vae.VAE, num_data: int, num_samples: int, at_once: int = 1) -> None:
+    """The matrix products of the decoder for so many draws, those of some images at once."""
     layers = [layer for layer in vae.likelihood.net.modules() if isinstance(layer, nn.Linear)]
-    inputs = [torch.ones(num_samples, layer.in_features) for layer in layers]
+    inputs = [torch.ones(at_once * num_samples, layer.in_features, device=layer.weight.device) for layer in layers]
     with torch.no_grad():
-        for _ in range(num_data):
+        for _ in range(math.ceil(num_data / at_once)):
             for layer, values in zip(layers, inputs, strict=True):
                 values @ layer.weight.T
 
