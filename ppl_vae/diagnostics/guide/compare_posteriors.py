@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, Subject
@@ -89,10 +92,16 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     keep_freed()
     by_unit = {name: np.full((len(obs), len(units)), np.nan) for name in BY_UNIT}
     by_datum = {name: np.full(len(obs), np.nan) for name in BY_DATUM}
-    for i in np.flatnonzero(reliable):
+
+    def compare(i: int) -> None:
         found = differences(q_draws[:, :, i].reshape(-1, len(units)), r_draws[:, :, i], max_draws)
         for name, values in (by_unit | by_datum).items():
             values[i] = found[name]
+
+    threads = torch.get_num_threads()
+    # NumPy computes in several threads at once; each with threads of its own for products would take twice the time
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        list((map if threads == 1 else pool.map)(compare, np.flatnonzero(reliable)))
     return with_units(
         {
             **{name: (("obs", "unit"), by_unit[name], said) for name, said in BY_UNIT.items()},

@@ -42,7 +42,7 @@ def hmc(
     seed: Seed | None = None,
     num_chains: Count = 8,
     num_warmup: Whole = 200,
-    num_samples: Count = 350,
+    num_samples: Count = 250,
     num_steps: Count = 1,
     target_accept: Fraction = 0.8,
     max_rows: Count = 10_000,
@@ -190,11 +190,11 @@ def _jitter(step_size: Tensor) -> Tensor:
 
 
 def _run_for(subject: Subject, _: Results) -> Any:
-    """Two fifths of the length for warm-up, and seven tenths kept, but neither below 200 where the length is above.
+    """Two fifths of the length for warm-up, and half of it kept, but neither below 200 where the length is above.
 
     With a length of 500 they are the defaults.
     """
-    num_warmup, num_samples = (max(min(subject.length, 200), share * subject.length // 10) for share in (4, 7))
+    num_warmup, num_samples = (max(min(subject.length, 200), share * subject.length // 10) for share in (4, 5))
     return hmc(subject.program, subject.chosen, num_warmup=num_warmup, num_samples=num_samples, **subject.options)
 
 

@@ -7,13 +7,16 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from small_models import CASES, SMALL, linear, ppca, some, two_modes, two_sites
+from small_models import CASES, SMALL, diagonal, flow, hierarchy, linear, ppca, some, two_modes, two_sites
 
 from ppl_vae import VAE, Bernoulli, DiagonalNormal, Domain, Flat, FullRankNormal, Point, Program, StandardNormal
 from ppl_vae.diagnostics.guide.families import family_of
 from ppl_vae.diagnostics.guide.inference_gaps import inference_gaps
+from ppl_vae.diagnostics.guide.refinement import Refined
 from ppl_vae.diagnostics.posterior.grid import Grid
 from ppl_vae.diagnostics.session import diagnosing
+from ppl_vae.draws import score
+from ppl_vae.find_plates import find_plates
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.log_joint import log_joints
 
@@ -73,6 +76,37 @@ def test_an_exact_q_has_no_gap(known):
         mean, error = over_data(gaps, name)
         assert abs(mean) <= 4 * error + 1e-10
     np.testing.assert_allclose(gaps["log_px"], known.log_px, atol=4 * gaps["log_px_mcse"].max().item() + 1e-10)
+
+
+def gradients(program, x, num, by_path):
+    """Of the mean ELBO by every offset, flattened, with that many draws for each datum."""
+    split = Split(x, torch.arange(len(x)))
+    with diagnosing(program, split, seed=None):
+        where = find_plates(program, split)
+        refined = Refined(program, where, by_path=by_path)
+        score(refined, (x,), True, 1, 0, 10_000, where)  # creates the offsets
+        offsets = [o.requires_grad_() for some in refined.offsets.values() for o in some]
+        with torch.enable_grad():
+            elbo = score(refined, (x,), True, num, 0, 10_000, where).log_weights.mean(0).sum()
+            return torch.cat([g.flatten() for g in torch.autograd.grad(elbo, offsets)])
+
+
+def test_an_exact_q_does_not_move():
+    known = full_rank(n=5)
+    torch.manual_seed(0)
+    assert gradients(known.vae, known.x, 2, by_path=True).abs().max() < 1e-9
+    assert gradients(known.vae, known.x, 2, by_path=False).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("case", [hierarchy, diagonal, flow, two_sites])
+def test_what_the_gradient_leaves_out_has_mean_zero(case):
+    made = case()
+    torch.manual_seed(0)
+    each = torch.stack([gradients(made.program, made.args[1], 100, by_path) for by_path in [True, False] * 30])
+    of_path, whole = each[::2], each[1::2]
+    error = ((of_path.var(0) + whole.var(0)) / 30).sqrt()
+    assert ((of_path.mean(0) - whole.mean(0)).abs() < 5 * error + 1e-9).all()
+    assert (whole.mean(0).abs() > 5 * error).any()
 
 
 def test_the_approximation_gap_of_the_best_mean_field_is_its_kl():
