@@ -101,7 +101,7 @@ def compare_posteriors(guide_tree: Any, reference_tree: Any, *, max_draws: Count
     threads = torch.get_num_threads()
     # NumPy computes in several threads at once; each with threads of its own for products would take twice the time
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        list((map if threads == 1 else pool.map)(compare, np.flatnonzero(reliable)))
+        list((map if threads == 1 else pool.map)(compare, np.flatnonzero(reliable).tolist()))
     return with_units(
         {
             **{name: (("obs", "unit"), by_unit[name], said) for name, said in BY_UNIT.items()},
