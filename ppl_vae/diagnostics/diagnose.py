@@ -66,7 +66,7 @@ def diagnose(
     method: str = "importance",
     num_samples: Count = 1000,
     subset: Count = 100,
-    length: Count = 250,
+    length: Count = 350,
     seed: Seed | None = None,
     max_rows: Count = 10_000,
     progress: bool = True,
@@ -93,9 +93,9 @@ def diagnose(
     subset
         Number of data in the tree and in the full diagnosis.
     length
-        Length of AIS and HMC, 50 or more: the number of temperatures. Up to 200 HMC warms up for as many transitions,
-        and keeps as many; above, two fifths and half as many, but not below 200. With 500 they are those of `ais` and
-        `hmc` alone, and AIS has errors .7 times as large.
+        Length of AIS and HMC, 50 or more: the number of temperatures from the prior, and half as many, but not below
+        50, from q, which is closer. Up to 200 HMC warms up for as many transitions, and keeps as many; above, two
+        fifths and half as many, but not below 200.
     diagnostics
         The diagnostics to run: a subset of `DIAGNOSTICS`, `Diagnostic` records of your own, or both.
 

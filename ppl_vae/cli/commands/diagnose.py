@@ -21,7 +21,7 @@ def _options(parser: Parser) -> None:
     add_json(parser)
     parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
     about = "how long --full samples: temperatures of AIS; transitions of HMC grow with it"
-    parser.option("--length", type=int, default=250, help=about)
+    parser.option("--length", type=int, default=350, help=about)
     parser.option(
         "--subset", type=int, default=100, help="data of --full and of posterior.nc, from best to worst fitted"
     )

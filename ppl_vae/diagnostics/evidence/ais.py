@@ -195,10 +195,12 @@ def _missed(results: Results) -> str:
     )
 
 
-def _run(init: str) -> Callable[[Subject, Results], xr.Dataset]:
-    return lambda subject, _: ais(
-        subject.program, subject.chosen, init=init, num_temperatures=subject.length, **subject.options
-    )
+def _run(init: str, share: float) -> Callable[[Subject, Results], xr.Dataset]:
+    def run(subject: Subject, _: Results) -> xr.Dataset:
+        num_temperatures = max(min(subject.length, 50), round(share * subject.length))
+        return ais(subject.program, subject.chosen, init=init, num_temperatures=num_temperatures, **subject.options)
+
+    return run
 
 
 AIS_GUIDE = Diagnostic(
@@ -206,7 +208,7 @@ AIS_GUIDE = Diagnostic(
     question="What is log p(x), annealed from q?",
     answers='`ais(init="guide")`',
     reading="For data whose k-hat is high: how much too low log p(x) by importance sampling is",
-    run=_run("guide"),
+    run=_run("guide", 0.5),  # q is closer
     verdict=_from_guide,
     full=True,
 )
@@ -215,7 +217,7 @@ AIS_PRIOR = Diagnostic(
     question="Are there modes that q never visits?",
     answers='`ais(init="prior")`',
     reading="A higher log p(x) than from q is a mode that q misses",
-    run=_run("prior"),
+    run=_run("prior", 1.0),
     verdict=_from_prior,
     full=True,
     looks_for="annealing from the prior",
