@@ -2,12 +2,13 @@
 
     python experiments/benchmarks/scores.py --name after --out experiments/results/scores.json
 
-One VAE with a Bernoulli likelihood and an MLP of one hidden layer (784-400-50), trained for an epoch on random binary
-images, which cost what MNIST's do. In one process, in turns, `--rounds` times each:
+One VAE with a Bernoulli likelihood, `--setup` ``mlp``, ``gated`` or ``vamp`` of `steps.py`, trained for an epoch on
+random binary images, which cost what MNIST's do. In one process, in turns, `--rounds` times each:
 
 * ``evaluate``, ``check_guide``: `--num-samples` draws of each of `--num-data` images;
+* ``evaluate, bf16``: the same with products in bfloat16, and 100 of the images in float32 as well, for its error;
 * ``by hand``: log p(x) of the same images and draws in plain torch, ten images at once, without checks or errors;
-* ``products``: the decoder's matrix products of those draws alone, the limit;
+* ``products``: the matrix products of those draws alone, in float32, of the decoder and of the mixture: the limit;
 * ``ais``, ``hmc``, ``inference_gaps``, ``compare_posteriors``, ``diagnose``: on the first `--subset` images, with
   `--length` temperatures and transitions (`ais` from q and from the prior; `diagnose` with ``full=True``).
 
@@ -31,21 +32,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path += map(str, Path(__file__).parents[:2])
 
 import results_file
+import steps
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ppl_vae
-from ppl_vae import DataSpec, Domain, build, diagnose, evaluate, fit
+from ppl_vae import diagnose, evaluate, fit
 from ppl_vae.diagnostics import ais, check_guide, compare_posteriors, hmc, inference_gaps, to_arviz
 
-PIXELS, LATENT = 784, 50
 
-
-def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int, at_once: int = 10) -> Tensor:
+def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int, at_once: int = 10, setup: str = "mlp") -> Tensor:
     """log p(x) by importance sampling, of so many images at once, (n,)."""
     shift, found = math.log(math.e - 1), []
     with torch.no_grad():
@@ -55,19 +55,22 @@ def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int, at_once: int = 10) ->
             z = loc + scale * noise
             logits = vae.likelihood.net(z).squeeze(-2)
             log_w = (few * logits).sum(-1) - F.softplus(logits).sum(-1)
-            log_w += 0.5 * (noise.square() - z.square()).sum(-1) + scale.log().sum(-1)
+            log_w += 0.5 * (noise.square().sum(-1) + steps.LOG_2_PI * z.shape[-1]) + scale.log().sum(-1)
+            log_w += steps.log_prior_by_hand(setup, vae, z)
             found.append(log_w.logsumexp(0) - math.log(num_samples))
     return torch.cat(found)
 
 
 def products(vae: ppl_vae.VAE, num_data: int, num_samples: int, at_once: int = 1) -> None:
-    """The matrix products of the decoder for so many draws, those of some images at once."""
-    layers = [layer for layer in vae.likelihood.net.modules() if isinstance(layer, nn.Linear)]
-    inputs = [torch.ones(at_once * num_samples, layer.in_features, device=layer.weight.device) for layer in layers]
+    """The matrix products of decoder and mixture for so many draws, those of some images at once."""
+    weights = [layer.weight for layer in vae.likelihood.net.modules() if isinstance(layer, nn.Linear)]
+    if isinstance(vae.prior, ppl_vae.VampPrior):  # distances of z to means, with squares of both
+        weights.append(weights[0].new_ones(len(vae.prior.pseudo_inputs), 2 * weights[0].shape[1]))
+    inputs = [torch.ones(at_once * num_samples, weight.shape[1], device=weight.device) for weight in weights]
     with torch.no_grad():
         for _ in range(math.ceil(num_data / at_once)):
-            for layer, values in zip(layers, inputs, strict=True):
-                values @ layer.weight.T
+            for weight, values in zip(weights, inputs, strict=True):
+                values @ weight.T
 
 
 def tasks(vae: ppl_vae.VAE, x: Tensor, args: argparse.Namespace) -> dict[str, tuple[int, Callable[[], Any]]]:
@@ -79,8 +82,9 @@ def tasks(vae: ppl_vae.VAE, x: Tensor, args: argparse.Namespace) -> dict[str, tu
     scored = {"num_samples": args.num_samples, **given}
     return {
         "products": (len(x), lambda: products(vae, len(x), args.num_samples)),
-        "by hand": (len(x), lambda: by_hand(vae, x, args.num_samples)),
+        "by hand": (len(x), lambda: by_hand(vae, x, args.num_samples, setup=args.setup)),
         "evaluate": (len(x), lambda: evaluate(vae, x, **scored)),
+        "evaluate, bf16": (len(x), lambda: evaluate(vae, x, precision="bf16", **scored)),
         "check_guide": (len(x), lambda: check_guide(vae, x, **scored)),
         "ais from q": (len(few), lambda: ais(vae, few, init="guide", num_temperatures=length, **given)),
         "ais from the prior": (len(few), lambda: ais(vae, few, num_temperatures=length, **given)),
@@ -95,8 +99,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Milliseconds of a datum, by task."""
     args = parsed(argv)
     torch.manual_seed(args.seed)
-    x = torch.rand(args.num_data, PIXELS).round()
-    vae = build(DataSpec((PIXELS,), Domain("binary")), latent_dim=LATENT, seed=args.seed)
+    vae, x = steps.made(args.setup), steps.images(args.setup, args.num_data)
     fit(vae, x, epochs=1, seed=args.seed, progress=False, device="cpu")
     times: dict[str, list[float]] = {}
     errors: dict[str, dict[str, float]] = {}
@@ -144,6 +147,7 @@ def kept(found: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = results_file.parser_of(__doc__)
+    parser.add_argument("--setup", choices=["mlp", "gated", "vamp"], default="mlp")
     parser.add_argument("--num-data", type=int, default=100, help="images to score")
     parser.add_argument("--num-samples", type=int, default=1000, help="draws of each")
     parser.add_argument("--subset", type=int, default=10, help="images of the longer diagnostics")

@@ -136,10 +136,10 @@ def loss_by_hand(setup: str, vae: ppl_vae.VAE, x: Tensor) -> Tensor:
     fit_to = F.binary_cross_entropy_with_logits(logits.reshape(x.shape), x, reduction="sum")
     if setup in ("mlp", "gated", "conv"):
         return fit_to + 0.5 * (loc.square() + scale.square() - 1 - 2 * scale.log()).sum()
-    return fit_to + (log_q - _log_prior(setup, vae, z)).sum()
+    return fit_to + (log_q - log_prior_by_hand(setup, vae, z)).sum()
 
 
-def _log_prior(setup: str, vae: ppl_vae.VAE, z: Tensor) -> Tensor:
+def log_prior_by_hand(setup: str, vae: ppl_vae.VAE, z: Tensor) -> Tensor:
     prior: Any = vae.prior
     if setup == "vamp":
         loc, raw = vae.posterior.net(prior.pseudo_inputs).unbind(-2)
@@ -149,7 +149,7 @@ def _log_prior(setup: str, vae: ppl_vae.VAE, z: Tensor) -> Tensor:
         far = torch.cat([points.square(), points], -1) @ rows.mT + (centres.square() * precision).sum(-1)
         each = (-0.5 * far - scale.double().log().sum(-1) - 0.5 * LOG_2_PI * z.shape[-1]).float()
         return each.logsumexp(-1) - math.log(len(loc))
-    added = z.new_zeros(len(z))
+    added = z.new_zeros(z.shape[:-1])
     for net in prior.flow.nets if setup == "flow" else []:
         z, log_scale = _flowed(net, z, z.new_zeros(1))
         added = added + log_scale
