@@ -16,6 +16,7 @@ from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
 from ppl_vae.find_plates import find_plates
+from ppl_vae.memory import CACHED, rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
@@ -284,7 +285,10 @@ def replayed(
     where: traces.Plates,
 ) -> Iterator[tuple[slice, Trace]]:
     """The model at draws of its latents, (draws, ...) in the batch shapes of their sites, some of them at a time."""
-    num_draws = len(next(iter(values.values())))
+    first = next(iter(values.values()))
+    num_draws = len(first)
+    if first.device.type == "cpu" and not torch.is_grad_enabled():
+        max_rows = rows_at_once(max_rows, where.row_bytes, CACHED)
     for some in chunks(num_draws, where.size, max_rows):
         conditioned = poutine.condition(program.model, data={name: value[some] for name, value in values.items()})
         with traces.particles(some.stop - some.start, where.depth):
