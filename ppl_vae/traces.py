@@ -152,7 +152,7 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
     outside = [name for name, site in sites.items() if not any(_inside(site, plate) for plate in candidates)]
     raise ValueError(
         f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "
-        "a global latent has no per-datum posterior: move the sites into the plate, or fix the global ones"
+        "a global latent has no per-datum posterior: move it into the plate, or make it a pyro.param"
     )
 
 
@@ -291,7 +291,7 @@ def check_sites(model: Trace, guide: Trace) -> None:
     if set(of_model) != set(of_guide):
         raise ValueError(
             f"The guide samples {set(of_guide) or '{}'} but the model has {set(of_model) or '{}'}; "
-            "give posterior and prior the same sites"
+            "give posterior and prior the same sites, and write the guide out if it is an autoguide, which adds its own"
         )
     if not of_guide:
         raise ValueError("a model and guide expect a latent site, got none; sample z in both")
