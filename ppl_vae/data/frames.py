@@ -126,7 +126,7 @@ def from_frame(
     say = told(kinds, list(together.columns))
     check_names(list(together.columns), label=[] if label is None else [label], context=context)
     apart = [*context, *([] if label is None else [label])]
-    skipped = [column for column, one in say.items() if one.kind == SKIP and column not in apart]
+    skipped = [c for c in together.columns if say.get(c, NOTHING).kind == SKIP and c not in apart]
     kept = [column for column in together.columns if column not in (*apart, *skipped)]
     columns = Columns(decided(together[column], say.get(column, NOTHING)) for column in kept)
     records = [conditions(together[[one]], roles == "train", say=say) for one in context]

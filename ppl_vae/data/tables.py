@@ -55,7 +55,7 @@ def from_tables(
     names = [one for one in tables["train"].names if one != split]
     say = told(kinds, names)
     check_names(names, label=[] if label is None else [label], context=context)
-    skipped = [one for one, told_of in say.items() if told_of.kind == SKIP and one not in (*context, label)]
+    skipped = [one for one in names if say.get(one, NOTHING).kind == SKIP and one not in (*context, label)]
     kept = [one for one in names if one not in (*context, *skipped, label)]
     columns = Columns(_decided(_read(tables, one), roles == "train", say.get(one, NOTHING)) for one in kept)
     records = [conditions(_read(tables, one).to_frame(), roles == "train", say=say) for one in context]
