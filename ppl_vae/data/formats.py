@@ -65,15 +65,17 @@ class Text(Format):
     def read(self, path: Path) -> pd.DataFrame:
         """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ...
 
-        Text in which all values are dates, as ISO 8601 writes them, are dates.
+        Text in which all values are dates, as ISO 8601 writes them, are dates. Spaces after a separator are no part of
+        a value, so a cell of spaces alone is a gap.
         """
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 first = file.readline()
             apart = max(",;\t", key=first.count)
-            cells = next(csv.reader([first], delimiter=apart), [])
+            cells = next(csv.reader([first], delimiter=apart, skipinitialspace=True), [])
             named = not all(map(_is_number, cells))
-            frame = pd.read_csv(path, sep=apart, header=0 if named else None, encoding="utf-8-sig")
+            header = 0 if named else None
+            frame = pd.read_csv(path, sep=apart, header=header, encoding="utf-8-sig", skipinitialspace=True)
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
         if named and (twice := [name for name in dict.fromkeys(cells) if name and cells.count(name) > 1]):

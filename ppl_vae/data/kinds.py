@@ -159,10 +159,13 @@ def _of_categories(values: pd.Series, there: pd.Series, say: Told) -> dict[str, 
 
 def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
     found = tuple(sorted(map(str, there.unique())))
-    if say.kind is None and len(found) > max(20, len(there) / 2):
+    if say.kind not in ("categories", "levels", "binary"):
+        _refuse_numbers(str(values.name), found)
+    if say.kind is None and len(found) > 20 and len(found) >= len(there) / 2:  # twice all names, if test is train
         raise ValueError(
             f"column {values.name!r} expects text of a few categories, got {len(found)} different ones in {len(there)} "
-            f"rows, {found[0]!r} for one; leave it out, kinds={{{str(values.name)!r}: 'skip'}}, or say 'categories'"
+            f"rows, {found[0]!r} for one; leave it out, kinds={{{str(values.name)!r}: 'skip'}}, or say 'categories'; "
+            "dates are read where they are written as 2021-07-31"
         )
     if say.kind == "levels" and say.values is None:
         raise ValueError(
@@ -170,6 +173,18 @@ def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
             f"kinds={{{str(values.name)!r}: {list(found[:3])}}}"
         )
     return _coded(values, say, found, "categories")
+
+
+def _refuse_numbers(name: str, found: tuple[str, ...]) -> None:
+    """Refuse text of which most values are numbers: one cell that is none makes pandas read a whole column as text."""
+    numbers = pd.to_numeric(pd.Series(found, dtype=object), errors="coerce").notna()
+    others = [value for value, is_number in zip(found, numbers, strict=True) if not is_number]
+    if others and 2 * len(others) < len(found):
+        raise ValueError(
+            f"column {name!r} expects numbers or text, got {len(found) - len(others)} different numbers and "
+            f"{', '.join(map(repr, others[:3]))}{', ...' if len(others) > 3 else ''}; empty the cells that hold no "
+            f"number, or say that all are categories: kinds={{{name!r}: 'categories'}}"
+        )
 
 
 def _of_dates(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:

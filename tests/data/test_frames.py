@@ -278,6 +278,35 @@ def test_separators_and_names_are_found(tmp_path, text, names):
     assert data.columns.names == tuple(names.split())[-len(data.columns) :]
 
 
+def test_cells_of_spaces_are_gaps(tmp_path):
+    (tmp_path / "table.csv").write_text("n, town\n" + '1, "Ås, Viken"\n ,Oslo\n3, \n4,Oslo\n' * 10)
+    data = from_file(tmp_path / "table.csv")
+    assert [(c.name, c.kind, c.missing) for c in data.columns] == [("n", "counts", 0.25), ("town", "binary", 0.25)]
+    assert data.columns[1].categories == ("Oslo", "Ås, Viken")
+
+
+def test_columns_that_are_left_out_are_recorded_in_the_order_of_the_file(tmp_path):
+    frame = pd.DataFrame({"first": range(40), "x": np.linspace(-1, 1, 40), "second": range(40)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    data = load(tmp_path / "table.csv", kinds={"second": "skip", "first": "skip"})
+    assert data.provenance["apart"] == ["first", "second"]
+    assert again(json.loads(json.dumps(data.provenance))).checksum == data.checksum
+
+
+@pytest.mark.parametrize("kinds", [None, {"age": "counts"}])
+def test_text_that_is_mostly_numbers_is_refused(kinds):
+    frame = pd.DataFrame({"age": ["31", "44", "?", "27", "27"] * 10, "x": np.linspace(-1, 1, 50)})
+    with pytest.raises(ValueError, match=r"'age' expects numbers or text, got 3 different numbers and '\?'; empty the"):
+        from_frame(frame, kinds)
+    assert from_frame(frame, {"age": "categories"}).columns[0].categories == ("27", "31", "44", "?")
+
+
+def test_a_name_of_each_row_is_refused_where_the_rows_are_also_the_test_data():
+    frame = pd.DataFrame({"name": [f"C-{i}" for i in range(50)], "x": np.linspace(-1, 1, 50)})
+    with pytest.raises(ValueError, match="expects text of a few categories, got 50 different ones"):
+        from_frame(frame, test=frame)
+
+
 def test_test_data_of_a_file_of_their_own(table, tmp_path, mixed):
     mixed[["whole", "real", "text", "flag", "nullable"]][:7].to_csv(tmp_path / "test.csv", index=False)
     data = load(table, test=tmp_path / "test.csv", kinds={"flag": "skip"})
