@@ -81,6 +81,8 @@ class Parser(ArgumentParser):
         Its options that choose a component, each with the parameters of constructors that are no options.
     numbers, elsewhere
         See `component`, by option.
+    offered
+        The names of the classes to choose from, by option.
     """
 
     def __init__(self, *args: Any, outline: bool = False, **kwargs: Any) -> None:
@@ -89,6 +91,7 @@ class Parser(ArgumentParser):
         self.components: dict[str, frozenset[str]] = {}
         self.numbers: dict[str, str] = {}
         self.elsewhere: dict[str, Mapping[str, str]] = {}
+        self.offered: dict[str, list[str]] = {}
         self._listed: dict[str, str] = {}
         self._within: Any = self
 
@@ -154,7 +157,8 @@ class Parser(ArgumentParser):
             self.numbers[name] = number
         self.elsewhere[name] = elsewhere or {}
         module, _, cls = base.partition(":")
-        offered = [*choices(cls, among or module), *(["or a number"] if number else [])]
+        self.offered[name] = choices(cls, among or module)
+        offered = [*self.offered[name], *(["or a number"] if number else [])]
         first = self._listed.setdefault(base, name)  # the same classes are listed once
         about = f"{about}: {', '.join(offered) if first == name else f'as --{first}'}{usual}"
         if self.outline:
@@ -219,12 +223,13 @@ class Parser(ArgumentParser):
             argument, skipped = found[2], self.components.get(key[1], frozenset())
             offered = [p for p in parameters(getattr(sys.modules[module], cls)) if p not in skipped]
             near = did_you_mean(argument, offered).replace("mean ", f"mean {option}.")
-            other = near or f"choose another with {option} NAME, or see {option}.help {cls}"
+            other = near or f"choose another before it with {option} NAME, or see {option}.help {cls}"
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
             about = str(action.help).removesuffix(".")
             came, give = found[1].strip(), f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
-            usual = f"name one of them, and give its arguments by {give}"
+            near = did_you_mean(came, self.offered.get(key[1], []))
+            usual = near or f"name one of them, and give its arguments by {give}"
             return f"{option} expects {about}, got {came!r}; {self.elsewhere.get(key[1], {}).get(came, usual)}"
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
             cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]

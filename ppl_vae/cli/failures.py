@@ -32,10 +32,14 @@ def failure(command: str, words: Sequence[str], error: BaseException) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The nearest of the known words as a question, or nothing."""
-    by_plain = {name.replace("_", "-"): name.replace("_", "-") if name[:2] == "--" else name for name in known}
-    near = difflib.get_close_matches(word.replace("_", "-"), by_plain, n=1, cutoff=0.6)
+    """The nearest of the known words as a question, whatever is a capital, or nothing."""
+    by_plain = {_plain(name): name.replace("_", "-") if name[:2] == "--" else name for name in known}
+    near = difflib.get_close_matches(_plain(word), by_plain, n=1, cutoff=0.6)
     return f"did you mean {by_plain[near[0]]}?" if near else ""
+
+
+def _plain(word: str) -> str:
+    return word.replace("_", "-").lower()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 from collections.abc import Callable, Mapping
@@ -117,9 +118,11 @@ def _find(
     path = Path(name).expanduser()
     if path.exists() or path.suffix in ENDINGS or len(path.parts) > 1:
         return from_file(path, seed=seed, background=background, **read)
+    near = difflib.get_close_matches(str(name), NAMES, n=1)
     raise ValueError(
         f"load expects one of {', '.join(NAMES)}, or the path of a file ({', '.join(ENDINGS)}) or a folder of "
-        f"pictures, got {str(name)!r}; correct the name, or give data in memory to `from_arrays`"
+        f"pictures, got {str(name)!r}; "
+        f"{f'did you mean {near[0]}?' if near else 'correct the name, or give data in memory to `from_arrays`'}"
     )
 
 

@@ -327,6 +327,9 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
             "weight of the KL: Constant, Linear, Cyclical, or a number, got 'four'",
         ),
         (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
+        (["--prior", "VamPrior"], "got 'VamPrior'; did you mean VampPrior?"),
+        (["--objective", "iawe"], "got 'iawe'; did you mean IWAE?"),
+        (["--decoder", "mpl"], "--decoder expects network of p(x | z): as --encoder, got 'mpl'; did you mean MLP?"),
         (
             ["--prior", "GaussianMixture", "--prior.num_components", "x"],
             "--prior.num_components expects a whole number, got 'x'; give another value",

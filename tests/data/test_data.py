@@ -693,7 +693,7 @@ def test_wrong_and_truncated_files_are_refused(tmp_path, rng, few, monkeypatch):
 
 
 def test_names_and_roots(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"one of caltech101_silhouettes, .*, got 'mnits'; correct the name"):
+    with pytest.raises(ValueError, match=r"one of caltech101_silhouettes, .*, got 'mnits'; did you mean mnist\?"):
         load("mnits")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("PPL_VAE_DATA", raising=False)
