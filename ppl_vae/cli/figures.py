@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["draw", "figures", "overview", "raw", "save"]
+__all__ = ["MEANS", "draw", "figures", "overview", "raw", "save"]
+
+
+MEANS = "E[x | z] of draws z from the prior"
+"""What pictures of samples show where x itself is not drawn."""
 
 
 def figures(
@@ -47,9 +51,11 @@ def figures(
         made["traversals"] = lambda: _traversals(vae, split, codes)
     if images and bounded:
         context = tuple(c[torch.arange(64) % len(c)] for c in _context(split, codes))
-        made["samples"] = lambda: draw("samples", raw(vae, vae.sample(64, *context, seed=seed, mean=True)))
+        made["samples"] = lambda: draw(
+            "samples", raw(vae, vae.sample(64, *context, seed=seed, mean=True)), labelled=MEANS
+        )
     if codes.shape[-1] > 1:
-        made["latent_space"] = lambda: draw("latent_space", codes.cpu(), split.y)
+        made["latent_space"] = lambda: _latent_space(codes.cpu(), split, result.unit_variance.get(vae.prior.sites[-1]))
     flat = codes.shape[-1] == 2 and not split.context
     if images and flat:
         made["manifold"] = lambda: _manifold(vae, codes)
@@ -112,6 +118,17 @@ def _codes(vae: VAE, split: Split, seed: int) -> Tensor:
             for p in (split[i : i + 1000] for i in range(0, len(split), 1000))
         ]
     return torch.cat(parts)
+
+
+def _latent_space(codes: Tensor, split: Split, variance: Sequence[float] | None) -> Any:
+    """The codes in the two units whose mean under q varies most over the data, or where it is unknown the codes."""
+    known = variance is not None and len(variance) == codes.shape[-1] and not np.isnan(variance).any()
+    found = codes.var(0).numpy() if not known else np.asarray(variance)
+    first, second = np.sort(np.argsort(-found, kind="stable")[:2]).tolist()
+    ax = draw("latent_space", codes, split.y, dims=(first, second))
+    of = "" if len(found) == 2 else f"\nthe two of {len(found)} units whose mean under q varies most"
+    ax.set_title(f"one draw of q(z | x) for each datum{of}", fontsize="medium")
+    return ax
 
 
 def _traversals(vae: VAE, split: Split, codes: Tensor, most: int = 10) -> Any:

@@ -12,6 +12,10 @@ from ppl_vae.plots.canvas import array, axes
 __all__ = ["bare", "centres", "draw", "mosaic", "tiled_axes", "tiles"]
 
 
+_BETWEEN = "#7f9fc9"
+"""Colour of the gaps, which is neither a grey level nor white: an image that ends black or white still has an edge."""
+
+
 def tiles(x: ArrayLike, name: str, *leading: str) -> np.ndarray:
     """`x` as floats, checked to have shape (*leading, channels, height, width) with 1 or 3 channels.
 
@@ -56,7 +60,8 @@ def tiled_axes(ax: Axes | None, x: np.ndarray, left: float = 0.1, below: float =
 def draw(
     ax: Axes, x: np.ndarray, *, gap: int, vmin: float | None = None, vmax: float | None = None, **kwargs: Any
 ) -> AxesImage:
-    """One picture of tiles (rows, columns, channels, height, width), empty where not finite."""
+    """One picture of tiles (rows, columns, channels, height, width), blue between them and where not finite."""
+    ax.set_facecolor(_BETWEEN)
     finite = x[np.isfinite(x)]
     low = float(finite.min()) if vmin is None else vmin
     high = float(finite.max()) if vmax is None else vmax

@@ -12,13 +12,17 @@ __all__ = ["samples"]
 
 
 @plot
-def samples(x: Numbers, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+def samples(
+    x: Numbers, *, labelled: str = "decoded draws from the prior", ax: Axes | None = None, **kwargs: Any
+) -> Axes:
     """A grid of samples: draws from the prior, decoded.
 
     Parameters
     ----------
     x
         Decoded draws (n, channels, height, width), 1 or 3 channels, in the units of the data.
+    labelled
+        What they are, below the grid.
     ax
         Axes to draw into; by default a new figure's.
     **kwargs
@@ -43,5 +47,5 @@ def samples(x: Numbers, *, ax: Axes | None = None, **kwargs: Any) -> Axes:
     >>> plt.close(ax.figure)
     """
     ax = images(x, ax=ax, **kwargs)
-    ax.set_xlabel("decoded draws from the prior")
+    ax.set_xlabel(labelled)
     return ax

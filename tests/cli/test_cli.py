@@ -449,6 +449,18 @@ def test_a_column_of_names_is_left_out_as_the_refusal_says(tmp_path, monkeypatch
     assert run("train", *TINY, "--data", "people.csv", "--kinds", "kinds.yaml", "--run", "p") == 0
 
 
+def test_a_picture_of_binary_samples_shows_means_and_says_so(trained, tmp_path, monkeypatch):
+    folder, said = trained("binary"), []
+    monkeypatch.setattr(
+        "ppl_vae.cli.figures.draw", lambda name, x, labelled: said.append((x.unique().numel(), labelled))
+    )
+    monkeypatch.setattr("ppl_vae.cli.figures.save", lambda ax, path: path.touch())
+    for more in ([], ["--no-mean"]):
+        run("sample", folder, "--num", 2, "--out", tmp_path / "x.png", *more)
+    assert said[0][0] > 2
+    assert [label for _, label in said] == ["E[x | z] of draws z from the prior", "draws of x, z from the prior"]
+
+
 def test_samples_are_in_raw_units(trained):
     folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
     assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0

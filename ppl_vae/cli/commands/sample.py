@@ -27,7 +27,9 @@ _FORMATS = (".csv", ".tsv", ".parquet", ".npz", ".npy")
 def _options(parser: Parser) -> None:
     add_run_options(parser)
     parser.option("--num", type=int, default=64, help="how many")
-    parser.option("--mean", type=bool, default=False, help="E[x | z] instead of draws of x")
+    parser.option(
+        "--mean", type=bool, default=None, help="E[x | z] instead of draws of x (pictures of binary data alone)"
+    )
     parser.option("--label", type=int | None, help="label to condition on, for a conditional run")
     parser.option(
         "--total", type=PositiveFloat | None, help="what each row adds up to, for a run given totals (median)"
@@ -44,13 +46,16 @@ def _sample(options: Namespace) -> None:
 
 def _sampled(options: Namespace) -> Path:
     from ppl_vae.checksums import record
-    from ppl_vae.cli.figures import draw, raw, save
+    from ppl_vae.cli.figures import MEANS, draw, raw, save
     from ppl_vae.data.known_formats import format_of
 
     run, vae = loaded(options)
     device = next(vae.parameters()).device
     context = (c.to(device) for c in _condition(run, options))
-    x = vae.sample(options.num, *context, seed=options.seed, mean=options.mean, total=options.total).cpu()
+    shape, kind = run.config["recipe"]["x_shape"], run.config["recipe"]["domain"]["kind"]
+    picture = len(shape) == 3 and Path(options.out or "").suffix.lower() not in _FORMATS
+    mean = options.mean if options.mean is not None else picture and kind == "binary"  # draws of pixels look like noise
+    x = vae.sample(options.num, *context, seed=options.seed, mean=mean, total=options.total).cpu()
     columns = (run.config["data"][0] or {}).get("columns")
     out = Path(
         options.out or run.path / ("samples.png" if x.dim() == 4 else "samples.csv" if columns else "samples.npy")
@@ -60,7 +65,8 @@ def _sampled(options: Namespace) -> Path:
         made = _frame(x, run) if columns and ending != ".npy" else {"x": raw(vae, x).numpy()}
         format_of(out).write(out, _plain(made) if ending == ".npz" else made, out)
     elif x.dim() == 4:
-        save(draw("samples", raw(vae, x)), out)
+        of = "" if options.label is None else f", label {options.label}"
+        save(draw("samples", raw(vae, x), labelled=(MEANS if mean else "draws of x, z from the prior") + of), out)
     else:
         raise ValueError(f"--out expects a file that ends in {', '.join(_FORMATS)}, got {out}; change its ending")
     if options.out is None:
