@@ -215,9 +215,12 @@ class TestPictures:
     def test_manifold_puts_the_outer_images_on_the_extent(self):
         ax = plots.manifold(GRID, extent=(-3, 3, 0, 4))
         shown = ax.get_images()[0]
-        assert shown.get_extent() == [-4, 4, -1, 5]
+        left, right, bottom, top = shown.get_extent()
+        wide, high = (right - left) / (4 * 5 + 3), (top - bottom) / (3 * 4 + 2)  # a pixel, with a line between tiles
+        np.testing.assert_allclose([left + 2.5 * wide, right - 2.5 * wide], [-3, 3])
+        np.testing.assert_allclose([bottom + 2 * high, top - 2 * high], [0, 4], atol=1e-12)
         np.testing.assert_array_equal(shown.get_array()[:4, :5], GRID[0, 0, 0])
-        assert ax.get_ylim() == (-1, 5)
+        assert ax.get_ylim() == (bottom, top)
         assert ticks(plots.manifold(GRID).xaxis) == []
 
     def test_traversals_name_rows_and_columns(self):
