@@ -21,11 +21,14 @@ from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["MEANS", "draw", "figures", "overview", "raw", "save"]
+__all__ = ["IN_TURN", "MEANS", "draw", "figures", "overview", "raw", "save"]
 
 
 MEANS = "E[x | z] of draws z from the prior"
 """What pictures of samples show where x itself is not drawn."""
+
+IN_TURN = ", under the labels or conditions of the first test data in turn"
+"""What they are given, where no label is chosen."""
 
 
 def figures(
@@ -51,8 +54,9 @@ def figures(
         made["traversals"] = lambda: _traversals(vae, split, codes)
     if images and bounded:
         context = tuple(c[torch.arange(64) % len(c)] for c in _context(split, codes))
+        said = MEANS + (IN_TURN if context else "")
         made["samples"] = lambda: draw(
-            "samples", raw(vae, vae.sample(64, *context, seed=seed, mean=True)), labelled=MEANS
+            "samples", raw(vae, vae.sample(64, *context, seed=seed, mean=True)), labelled=said
         )
     if codes.shape[-1] > 1:
         made["latent_space"] = lambda: _latent_space(codes.cpu(), split, result.unit_variance.get(vae.prior.sites[-1]))

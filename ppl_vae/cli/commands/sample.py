@@ -46,12 +46,12 @@ def _sample(options: Namespace) -> None:
 
 def _sampled(options: Namespace) -> Path:
     from ppl_vae.checksums import record
-    from ppl_vae.cli.figures import MEANS, draw, raw, save
+    from ppl_vae.cli.figures import IN_TURN, MEANS, draw, raw, save
     from ppl_vae.data.known_formats import format_of
 
     run, vae = loaded(options)
     device = next(vae.parameters()).device
-    context = (c.to(device) for c in _condition(run, options))
+    context = [c.to(device) for c in _condition(run, options)]
     shape, kind = run.config["recipe"]["x_shape"], run.config["recipe"]["domain"]["kind"]
     picture = len(shape) == 3 and Path(options.out or "").suffix.lower() not in _FORMATS
     mean = options.mean if options.mean is not None else picture and kind == "binary"  # draws of pixels look like noise
@@ -65,8 +65,8 @@ def _sampled(options: Namespace) -> Path:
         made = _frame(x, run) if columns and ending != ".npy" else {"x": raw(vae, x).numpy()}
         format_of(out).write(out, _plain(made) if ending == ".npz" else made, out)
     elif x.dim() == 4:
-        of = "" if options.label is None else f", label {options.label}"
-        save(draw("samples", raw(vae, x), labelled=(MEANS if mean else "draws of x, z from the prior") + of), out)
+        given = (IN_TURN if context else "") if options.label is None else f", label {options.label}"
+        save(draw("samples", raw(vae, x), labelled=(MEANS if mean else "draws of x, z from the prior") + given), out)
     else:
         raise ValueError(f"--out expects a file that ends in {', '.join(_FORMATS)}, got {out}; change its ending")
     if options.out is None:
