@@ -47,11 +47,12 @@ from ppl_vae.diagnostics import ais, check_guide, compare_posteriors, hmc, infer
 
 def by_hand(vae: ppl_vae.VAE, x: Tensor, num_samples: int, at_once: int = 10, setup: str = "mlp") -> Tensor:
     """log p(x) by importance sampling, of so many images at once, (n,)."""
-    shift, found = math.log(math.e - 1), []
+    found = []
     with torch.no_grad():
         for few in x.split(at_once):
             loc, raw_scale = vae.posterior.net(few).unbind(-2)
-            scale, noise = F.softplus(raw_scale + shift) + 1e-4, torch.randn(num_samples, *loc.shape, device=x.device)
+            scale = F.softplus(raw_scale + steps.SHIFT) + 1e-4
+            noise = torch.randn(num_samples, *loc.shape, device=x.device)
             z = loc + scale * noise
             logits = vae.likelihood.net(z).squeeze(-2)
             log_w = (few * logits).sum(-1) - F.softplus(logits).sum(-1)
