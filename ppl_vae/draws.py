@@ -16,14 +16,14 @@ from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
 from ppl_vae.find_plates import find_plates
-from ppl_vae.memory import CACHED, rows_at_once
+from ppl_vae.memory import CACHED, chunks, rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "by_datum", "chunks", "draws", "encoded", "replayed", "rescored", "score"]
+__all__ = ["Draws", "by_datum", "draws", "encoded", "replayed", "rescored", "score"]
 
 
 @dataclass(frozen=True)
@@ -178,21 +178,6 @@ def _guided(
     """The guide's trace, of that many draws for each datum."""
     with traces.particles(num_samples, where.depth):
         return poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
-
-
-def chunks(size: int, rows_each: int, max_rows: int) -> Iterator[slice]:
-    """Slices of `size` items, each item of `rows_each` rows, with at most `max_rows` rows a slice; one item at least.
-
-    Raises
-    ------
-    ValueError
-        For `max_rows` below 1.
-    """
-    if max_rows < 1:
-        raise ValueError(f"max_rows expects one row or more, got {max_rows}; give max_rows=10_000, say")
-    step = max(1, max_rows // rows_each)
-    for start in range(0, size, step):
-        yield slice(start, min(start + step, size))
 
 
 def score(

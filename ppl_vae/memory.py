@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["CACHED", "Allocated", "keep_freed", "rows_at_once"]
+__all__ = ["CACHED", "Allocated", "chunks", "keep_freed", "rows_at_once"]
 
 MEMORY = 2**30
 """Bound in bytes on the sum of all tensors created for one batch of rows; about a third of them coexist."""
@@ -22,6 +23,21 @@ draws an image, in blocks of 250 to 50,000 rows, on cores that share 32 MiB of c
 def rows_at_once(most: int, row_bytes: float, bound: int | None = None) -> int:
     """Rows per batch: `most`, or as many as stay within a bound in bytes, `MEMORY` by default; at least one."""
     return min(most, max(1, int((MEMORY if bound is None else bound) // max(1, row_bytes))))
+
+
+def chunks(size: int, rows_each: int, max_rows: int) -> Iterator[slice]:
+    """Slices of `size` items, each item of `rows_each` rows, with at most `max_rows` rows a slice; one item at least.
+
+    Raises
+    ------
+    ValueError
+        For `max_rows` below 1.
+    """
+    if max_rows < 1:
+        raise ValueError(f"max_rows expects one row or more, got {max_rows}; give max_rows=10_000, say")
+    step = max(1, max_rows // rows_each)
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
 
 
 class Allocated(TorchDispatchMode):

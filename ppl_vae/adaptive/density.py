@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
-from ppl_vae.draws import chunks
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split

@@ -17,10 +17,11 @@ from ppl_vae.adaptive.student import Defensive, Student
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
-from ppl_vae.draws import Draws, chunks, rescored
+from ppl_vae.draws import Draws, rescored
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
 from ppl_vae.isolation import evaluating, frozen
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split

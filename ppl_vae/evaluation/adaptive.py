@@ -12,13 +12,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppl_vae.adaptive import Density, Improved, Settings, improve, missed_by_q
-from ppl_vae.draws import chunks
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.wording import data
 from ppl_vae.find_plates import find_plates
 from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST, doubtful, few_error
 from ppl_vae.isolation import frozen, reseeded
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split

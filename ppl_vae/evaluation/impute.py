@@ -16,13 +16,14 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.distributions.row import Row
-from ppl_vae.draws import Draws, by_datum, chunks, replayed, score
+from ppl_vae.draws import Draws, by_datum, replayed, score
 from ppl_vae.evaluation.adaptive import check_method
 from ppl_vae.evaluation.categories import domain_of, elements, levels_of, probabilities
 from ppl_vae.evaluation.imputation import Imputation
 from ppl_vae.evaluation.refit import refitted, smoothed
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.observed import check_observed
 from ppl_vae.precision import in_float64

@@ -9,9 +9,9 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ppl_vae.draws import chunks
 from ppl_vae.manifold.pullback import at_once, step_lengths
 from ppl_vae.manifold.walks import interpolate
+from ppl_vae.memory import chunks
 from ppl_vae.precision import in_float64
 from ppl_vae.vae import VAE
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ppl_vae.arguments import Count
 from ppl_vae.calls import verb
-from ppl_vae.draws import chunks
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import pd
 from ppl_vae.manifold.pullback import along, at_once, check_codes, decoded
+from ppl_vae.memory import chunks
 from ppl_vae.precision import in_float64
 from ppl_vae.vae import VAE
 

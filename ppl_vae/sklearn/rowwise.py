@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
-from ppl_vae.draws import chunks
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import log_marginal
 from ppl_vae.isolation import evaluating, frozen
+from ppl_vae.memory import chunks
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE

@@ -18,9 +18,10 @@ from torch.distributions import biject_to, constraints
 from ppl_vae import traces
 from ppl_vae.captured import Function
 from ppl_vae.casting import arguments
-from ppl_vae.draws import by_datum, chunks
+from ppl_vae.draws import by_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.folded import folded
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
 from ppl_vae.split import Split

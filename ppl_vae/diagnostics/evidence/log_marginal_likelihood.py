@@ -19,13 +19,14 @@ from ppl_vae.diagnostics.evidence.ais import ais
 from ppl_vae.diagnostics.evidence.quadrature import quadrature
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import chunks, draws
+from ppl_vae.draws import draws
 from ppl_vae.enumeration import enumerate_latents
 from ppl_vae.evaluation.by_q import per_datum, summed
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.find_plates import find_plates
 from ppl_vae.libraries import xr
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar

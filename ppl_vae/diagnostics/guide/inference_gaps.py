@@ -16,12 +16,13 @@ from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Panel, Results, S
 from ppl_vae.diagnostics.guide.refinement import Refined, refine
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import chunks, score
+from ppl_vae.draws import score
 from ppl_vae.evaluation.wording import data, mean_and_error, told
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
 from ppl_vae.isolation import gpus
 from ppl_vae.libraries import xr
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar

@@ -13,7 +13,7 @@ from torch.distributions import IndependentTransform
 
 from ppl_vae import traces
 from ppl_vae.diagnostics.posterior import LatentSites, bijection, free_of_others, unit_log_prob
-from ppl_vae.draws import chunks
+from ppl_vae.memory import chunks
 from ppl_vae.precision import in_float64
 
 __all__ = ["AggregateDraws", "MeanDensity", "SitesOf", "aggregate_draws", "mean_density"]

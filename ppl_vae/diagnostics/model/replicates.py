@@ -10,8 +10,8 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.model.simulate import simulated
-from ppl_vae.draws import chunks, draws
-from ppl_vae.memory import rows_at_once
+from ppl_vae.draws import draws
+from ppl_vae.memory import chunks, rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.observed import check_observed
 from ppl_vae.split import Split

@@ -14,7 +14,7 @@ from ppl_vae.diagnostics.posterior.adaptive_grid import adaptive_grid
 from ppl_vae.diagnostics.posterior.grid import Grid
 from ppl_vae.diagnostics.results import attributes, group, of_draws, to_tree, with_units
 from ppl_vae.diagnostics.session import diagnosing
-from ppl_vae.draws import chunks
+from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
 from ppl_vae.split import Split
