@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_vae.captured import Function, NotCaptured, capture, first_line
+from ppl_vae.folded import folded
 from ppl_vae.isolation import random_states, set_random_states
 
 __all__ = ["Compiler"]
@@ -39,9 +40,22 @@ class Compiler:
         NotCaptured
             If it cannot be captured, or not be compiled: there is no C++ compiler, say.
         """
+        return self._by(capture, f, example)
+
+    def folded(self, f: Function, *example: Tensor) -> Function:
+        """The same of a graph in which constants have their values: see `folded.folded`.
+
+        Raises
+        ------
+        NotCaptured
+            If it cannot be captured, or not be compiled.
+        """
+        return self._by(folded, f, example)
+
+    def _by(self, graph: Callable[..., Function], f: Function, example: Sequence[Tensor]) -> Function:
         start, states = time.perf_counter(), random_states(example)
         try:
-            return capture(f, *example, lowered=_lowered)
+            return graph(f, *example, lowered=_lowered)
         finally:
             set_random_states(states, example)
             self.seconds += time.perf_counter() - start

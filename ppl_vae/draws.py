@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "by_datum", "draws", "encoded", "replayed", "rescored", "score"]
+__all__ = ["Draws", "blocks", "by_datum", "draws", "encoded", "guided", "replayed", "rescored", "score"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def draws(
     num_predictive: int = 0,
     max_rows: int = 10_000,
     share: tuple[int, int] = (0, 1),
+    by: Callable[..., Draws] | None = None,
 ) -> Iterator[tuple[slice, Draws]]:
     """Draw from the guide and score, some data at a time, in bounded memory.
 
@@ -123,6 +124,8 @@ def draws(
     share
         (i, N): score only one chunk of the data in N, from the i-th on, and yield no others. Of these q is drawn alone,
         so that random numbers are the same whatever the share, for a model that draws none of its own.
+    by
+        Scores each chunk in the place of `score`, with its arguments.
 
     Yields
     ------
@@ -141,9 +144,9 @@ def draws(
     for number, rows in enumerate(chunks(len(data), num_samples, max_rows)):
         args, mask = arguments(program, data[rows])
         if number % share[1] != share[0]:
-            _guided(program, args, mask, num_samples, where)
+            guided(program, args, mask, num_samples, where)
             continue
-        drawn = score(program, args, mask, num_samples, num_predictive, max_rows, where)
+        drawn = (by or score)(program, args, mask, num_samples, num_predictive, max_rows, where)
         if isinstance(mask, Tensor) and (empty := ~mask.flatten(1).any(1).cpu()).any():
             drawn = replace(drawn, empty=empty & (drawn.log_likelihood == 0).all(0).cpu())
         if drawn.discrete_q and not drawn.quantized:
@@ -167,12 +170,12 @@ def encoded(
     where = find_plates(program, data)
     for rows in chunks(len(data), num_samples, where.rows(max_rows)):
         args, mask = arguments(program, data[rows])
-        guide = _guided(program, args, mask, num_samples, where)
+        guide = guided(program, args, mask, num_samples, where)
         z = {name: in_float64(by_datum(site["value"], site, where)) for name, site in traces.latents(guide).items()}
         yield rows, {name: value.reshape(*value.shape[:2], -1) for name, value in z.items()}
 
 
-def _guided(
+def guided(
     program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, num_samples: int, where: traces.Plates
 ) -> Trace:
     """The guide's trace, of that many draws for each datum."""
@@ -191,7 +194,7 @@ def score(
 ) -> Draws:
     """The `Draws` of some data, from their `arguments`; differentiable where gradients are enabled."""
     where = where.of(len(args[0]))
-    q = traces.latents(_guided(program, args, mask, num_samples, where))
+    q = traces.latents(guided(program, args, mask, num_samples, where))
     values = {name: site["value"] for name, site in q.items()}
     parts = []
     for some, model in replayed(program, args, mask, values, max_rows, where):
@@ -270,14 +273,17 @@ def replayed(
     where: traces.Plates,
 ) -> Iterator[tuple[slice, Trace]]:
     """The model at draws of its latents, (draws, ...) in the batch shapes of their sites, some of them at a time."""
-    first = next(iter(values.values()))
-    num_draws = len(first)
-    if first.device.type == "cpu" and not torch.is_grad_enabled():
-        max_rows = rows_at_once(max_rows, where.row_bytes, CACHED)
-    for some in chunks(num_draws, where.size, max_rows):
+    for some in blocks(next(iter(values.values())), max_rows, where):
         conditioned = poutine.condition(program.model, data={name: value[some] for name, value in values.items()})
         with traces.particles(some.stop - some.start, where.depth):
             yield some, poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
+
+
+def blocks(value: Tensor, max_rows: int, where: traces.Plates) -> Iterator[slice]:
+    """Which draws of a site's values, (draws, ...), to decode at a time: fewer where a processor's cache counts."""
+    if value.device.type == "cpu" and not torch.is_grad_enabled():
+        max_rows = rows_at_once(max_rows, where.row_bytes, CACHED)
+    return chunks(len(value), where.size, max_rows)
 
 
 def _measure(sites: list[traces.Site]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,15 +16,20 @@ __all__ = ["folded"]
 _ATEN = torch.ops.aten
 _FILLED = {_ATEN.zeros_like.default, _ATEN.ones_like.default, _ATEN.new_zeros.default, _ATEN.new_ones.default}
 """Tensors whose values do not depend on those of the one whose shape they have."""
+_UNSAFE = {_ATEN._unsafe_view.default}
+"""Views whose schemas do not say so."""
 _RELAID = {_ATEN.detach.default, _ATEN.alias.default, _ATEN.view.default, _ATEN.expand.default, _ATEN.permute.default}
 
 
-def folded(f: Function, *example: Tensor) -> Function:
+def folded(
+    f: Function, *example: Tensor, lowered: Callable[[Any, Sequence[Tensor]], Function] | None = None
+) -> Function:
     """f as a graph of torch's operations, as `captured.capture` makes it, in which constants have their values.
 
     Parameters, data and whatever else f uses without being given it stay as they are now, and what is computed of them
     alone is computed once: an encoder's output, pseudo-inputs encoded. Control flow may depend on these, not on the
-    arguments. f is called once, on the example; the random state is as before.
+    arguments. f is called once, on the example; the random state is as before. `lowered` makes of the graph and the
+    example what is called in its place.
 
     Raises
     ------
@@ -37,7 +42,8 @@ def folded(f: Function, *example: Tensor) -> Function:
 
     one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))  # else one a node, which is slower
     graph = graph_of(lambda *tensors: list(f(*tensors)), example, one_mode, _error_on_data_dependent_ops=False)
-    return as_cuda_graph(_with_constants(graph), example)
+    short = _with_constants(graph)
+    return as_cuda_graph(short if lowered is None else lowered(short, example), example)
 
 
 def _with_constants(module: Any) -> Function:
@@ -55,7 +61,7 @@ def _with_constants(module: Any) -> Function:
                 like = node.args[0].meta["val"]  # without values
                 like = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
                 values[node] = node.target(like, *node.args[1:], **node.kwargs)
-            elif node.op == "call_function" and _by_value(node):
+            elif node.op == "call_function" and _by_value(node, values):
                 raise NotCaptured("its control flow or its shapes depend on values")
     for number, node in enumerate(n for n in nodes if n in values and n.op == "call_function"):
         if all(user in values for user in node.users):
@@ -76,25 +82,41 @@ def _same(node: Any) -> bool:
 
 
 def _changed(module: Any) -> set[Any]:
-    """Nodes that draw random numbers or change a tensor in place, and what that was made of: never computed once."""
+    """Nodes that draw random numbers or change a tensor in place, and those whose memory changes: not computed once."""
     kept: set[Any] = set()
     for node in module.graph.nodes:
         if acts(node):
             kept.add(node)
         schema = getattr(node.target, "_schema", None)
         if schema is not None and schema.is_mutable:
-            kept.update(_made_of(node.args[0]))
+            for argument, value in zip(schema.arguments, node.args, strict=False):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    kept.update(_memory_of(value))
     if any(node.op == "get_attr" for node in kept):
         raise NotCaptured("it changes a tensor that is not its own")
     return kept
 
 
-def _made_of(node: Any) -> Iterator[Any]:
-    yield node
-    for before in node.all_input_nodes:
-        yield from _made_of(before)
+def _memory_of(node: Any) -> Iterator[Any]:
+    """A node, and those whose memory it shares: what it is a view of."""
+    if isinstance(node, torch.fx.Node):
+        yield node
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and (any(r.alias_info for r in schema.returns) or node.target in _UNSAFE):
+            yield from _memory_of(node.args[0])
+    elif isinstance(node, list | tuple):
+        for each in node:
+            yield from _memory_of(each)
 
 
-def _by_value(node: Any) -> bool:
+def _by_value(node: Any, values: Container[Any]) -> bool:
+    """Whether the shape or a number that a node gives depends on other than these values."""
+    if node.target is _ATEN.index.Tensor and all(i is None or i in values or _whole(i) for i in node.args[1]):
+        return False
     tags = getattr(node.target, "tags", ())
     return torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
+
+
+def _whole(node: Any) -> bool:
+    """Whether a node gives whole numbers, and no mask."""
+    return node.meta["val"].dtype in (torch.int64, torch.int32)

@@ -70,3 +70,23 @@ def test_values_read_by_numpy_are_found_out():
         u = x + number
         torch.testing.assert_close(function(u)[0], u * u.sum())
     assert "replayed on the same random numbers it differs" in function.reason
+
+
+def test_memory_of_the_graph_itself_may_change():
+    def f(u):
+        made = (x * 2).reshape(3, 2)
+        made[0].mul_(u.sum())
+        placed = x.new_zeros(3)
+        placed[torch.tensor([True, False, True])] = u[0, torch.tensor([True, True, False])]
+        return [made + 1, placed, x * 2]
+
+    graph = folded(f, x)
+    for u in (x + 1, x - 3, x + 1):
+        assert all(map(torch.equal, graph(u), f(u)))
+    assert torch.equal(x, torch.linspace(-1, 1, 6).reshape(2, 3))
+
+
+def test_a_view_of_a_tensor_of_others_that_is_changed_is_refused():
+    theirs = torch.ones(2, 3)
+    with pytest.raises(NotCaptured, match="not its own"):
+        folded(lambda u: [theirs.view(6)[:3].add_(u.sum())], x)

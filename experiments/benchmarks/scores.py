@@ -6,7 +6,8 @@ One VAE with a Bernoulli likelihood, `--setup` ``mlp``, ``gated`` or ``vamp`` of
 random binary images, which cost what MNIST's do. In one process, in turns, `--rounds` times each:
 
 * ``evaluate``, ``check_guide``: `--num-samples` draws of each of `--num-data` images;
-* ``evaluate, bf16``: the same with products in bfloat16, and 100 of the images in float32 as well, for its error;
+* ``evaluate, compiled``, ``evaluate, bf16``, ``evaluate, bf16, compiled``: a further image, from the difference between
+  twice as many images and these: without compilation and the 100 images that ``bf16`` scores in float32 too;
 * ``by hand``: log p(x) of the same images and draws in plain torch, ten images at once, without checks or errors;
 * ``products``: the matrix products of those draws alone, in float32, of the decoder and of the mixture: the limit;
 * ``ais``, ``hmc``, ``inference_gaps``, ``compare_posteriors``, ``diagnose``: on the first `--subset` images, with
@@ -74,18 +75,24 @@ def products(vae: ppl_vae.VAE, num_data: int, num_samples: int, at_once: int = 1
                 values @ weight.T
 
 
-def tasks(vae: ppl_vae.VAE, x: Tensor, args: argparse.Namespace) -> dict[str, tuple[int, Callable[[], Any]]]:
-    """By name the number of data of a task, and the task."""
+def further(vae: ppl_vae.VAE, x: Tensor, settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """An evaluation of all of these images, and of half of them."""
+    return lambda: evaluate(vae, x, **settings), lambda: evaluate(vae, x[: len(x) // 2], **settings)
+
+
+def tasks(vae: ppl_vae.VAE, all_x: Tensor, args: argparse.Namespace) -> dict[str, tuple[int, Callable[[], Any], Any]]:
+    """By name the number of data of a task, the task, and another, or `None`, whose time does not count."""
+    x = all_x[: args.num_data]
     few, length, given = x[: args.subset], args.length, {"seed": args.seed, "progress": False}
     chains = hmc(vae, few, num_warmup=length, num_samples=length, **given)
     chains["diagnostics"]["reliable"].values[:] = True  # so short ones disagree, and would be left out
     drawn = to_arviz(vae, few, num_samples=1000, seed=args.seed)
     scored = {"num_samples": args.num_samples, **given}
-    return {
+    compiled, bf16 = {**scored, "compile": True}, {**scored, "precision": "bf16"}
+    each = {
         "products": (len(x), lambda: products(vae, len(x), args.num_samples)),
         "by hand": (len(x), lambda: by_hand(vae, x, args.num_samples, setup=args.setup)),
         "evaluate": (len(x), lambda: evaluate(vae, x, **scored)),
-        "evaluate, bf16": (len(x), lambda: evaluate(vae, x, precision="bf16", **scored)),
         "check_guide": (len(x), lambda: check_guide(vae, x, **scored)),
         "ais from q": (len(few), lambda: ais(vae, few, init="guide", num_temperatures=length, **given)),
         "ais from the prior": (len(few), lambda: ais(vae, few, num_temperatures=length, **given)),
@@ -94,32 +101,48 @@ def tasks(vae: ppl_vae.VAE, x: Tensor, args: argparse.Namespace) -> dict[str, tu
         "compare_posteriors": (len(few), lambda: compare_posteriors(drawn, chains)),
         "diagnose, full": (len(few), lambda: diagnose(vae, few, full=True, length=length, **given)),
     }
+    more = {
+        "evaluate, compiled": (len(x), *further(vae, all_x, compiled)),
+        "evaluate, bf16": (len(x), *further(vae, all_x, bf16)),
+        "evaluate, bf16, compiled": (len(x), *further(vae, all_x, compiled | bf16)),
+    }
+    return {name: (*task, None) for name, task in each.items()} | more
+
+
+def timed(task: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of CPU, and what the task returns."""
+    start = time.process_time()
+    result = task()
+    return time.process_time() - start, result
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Milliseconds of a datum, by task."""
     args = parsed(argv)
     torch.manual_seed(args.seed)
-    vae, x = steps.made(args.setup), steps.images(args.setup, args.num_data)
+    vae, x = steps.made(args.setup), steps.images(args.setup, 2 * args.num_data)
     fit(vae, x, epochs=1, seed=args.seed, progress=False, device="cpu")
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, dict[str, float]] = {}
     todo = tasks(vae, x, args)
     if unknown := {*(args.tasks or [])} - {*todo}:
         raise ValueError(f"--tasks expects some of {', '.join(todo)}, got {', '.join(sorted(unknown))}")
+    for name in args.tasks or todo:
+        if (other := todo[name][2]) is not None:
+            other()  # compiles, for all that come
     for _ in range(args.rounds):
         for name in args.tasks or todo:
-            number, task = todo[name]
-            start = time.process_time()
-            result = task()
-            times.setdefault(name, []).append(1000 * (time.process_time() - start) / number)
-            print(f"{name}: {times[name][-1]:.1f} ms a datum", flush=True)
+            number, task, other = todo[name]
+            without = 0.0 if other is None else timed(other)[0]
+            seconds, result = timed(task)
+            times.setdefault(name, []).append((1000 * seconds / number, 1000 * without / number))
+            print(f"{name}: {times[name][-1][0] - times[name][-1][1]:.1f} ms a datum", flush=True)
             if name.startswith("ais"):
                 errors[name] = {of: round(float(result[of].mean()), 3) for of in ("log_px_mcse", "log_weight_sd")}
     found = {
         "command": results_file.command(__file__, argv),
-        "ms of CPU a datum": {name: round(statistics.median(each), 2) for name, each in times.items()},
-        "rounds": {name: [round(one, 2) for one in each] for name, each in times.items()},
+        "ms of CPU a datum": {name: round(middle(each), 2) for name, each in times.items()},
+        "rounds": {name: [round(one - other, 2) for one, other in each] for name, each in times.items()},
         "errors in nats": errors,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
@@ -129,16 +152,20 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     return kept(found, args)
 
 
+def middle(pairs: list[tuple[float, float]]) -> float:
+    """The median of what a task takes, less that of what does not count: the noise of each round is in both."""
+    return statistics.median(one for one, _ in pairs) - statistics.median(other for _, other in pairs)
+
+
 def kept(found: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """The runs by name, this one among them, and printed; written to `--out`."""
     runs = json.loads(args.out.read_text())["runs"] if args.out and args.out.exists() else {}
     runs[args.name] = found
     first = next(iter(runs.values()))["ms of CPU a datum"]
-    table = {
-        task: {name: run["ms of CPU a datum"].get(task) for name, run in runs.items()}
-        | {"first / this": round(first[task] / value, 2)}
-        for task, value in found["ms of CPU a datum"].items()
-    }
+    table = {}
+    for task, value in found["ms of CPU a datum"].items():
+        table[task] = {name: run["ms of CPU a datum"].get(task) for name, run in runs.items()}
+        table[task] |= {"first / this": round(first[task] / value, 2)} if task in first and value else {}
     for task, row in table.items():
         print(f"{task:20} " + "  ".join(f"{name} {value}" for name, value in row.items()))
     result = {"runs": runs, "table": table}

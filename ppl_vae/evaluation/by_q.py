@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -76,10 +76,18 @@ class _Part:
     measure: str
 
 
-def by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, progress: bool, group: Group) -> ByQ:
+def by_q(
+    program: Modelled,
+    split: Split,
+    num_samples: int,
+    max_rows: int,
+    progress: bool,
+    group: Group,
+    by: Callable[..., Draws] | None = None,
+) -> ByQ:
     """From draws of q: each process scores some chunks of the data, and all have the numbers of all.
 
-    Every process draws q for all data, so that random numbers are those of one process.
+    Every process draws q for all data, so that random numbers are those of one process. `by` is that of `draws.draws`.
 
     Raises
     ------
@@ -89,7 +97,7 @@ def by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, progr
     # allocated at once: small results kept from every chunk would fragment the heap
     found = ByQ({}, torch.full((len(split),), -math.inf, dtype=torch.float64))
     with progress_bar("log p(x) by q", len(split), shown=progress) as bar:
-        for part in group.merged(_parts(program, split, num_samples, max_rows, group, bar), lambda p: p.rows.start):
+        for part in group.merged(_parts(program, split, num_samples, max_rows, group, bar, by), lambda p: p.rows.start):
             found.enter(part)
     states = torch.cat(random_states([*program.parameters()])).numpy().tobytes()
     if len(set(group.gathered(states))) > 1:
@@ -101,11 +109,17 @@ def by_q(program: Modelled, split: Split, num_samples: int, max_rows: int, progr
 
 
 def _parts(
-    program: Modelled, split: Split, num_samples: int, max_rows: int, group: Group, bar: tqdm
+    program: Modelled,
+    split: Split,
+    num_samples: int,
+    max_rows: int,
+    group: Group,
+    bar: tqdm,
+    by: Callable[..., Draws] | None,
 ) -> Iterator[_Part]:
     """Those of this process."""
     volume = split.log_volume
-    for rows, drawn in draws(program, split, num_samples, max_rows=max_rows, share=(group.rank, group.size)):
+    for rows, drawn in draws(program, split, num_samples, max_rows=max_rows, share=(group.rank, group.size), by=by):
         columns = {name: in_float64(values).cpu() for name, values in per_datum(drawn, volume[rows]).items()}
         highest = in_float64(drawn.log_weights).max(0).values.cpu()
         yield _Part(rows, columns, highest, {name: _sums(z) for name, z in drawn.z.items()}, drawn.measure)

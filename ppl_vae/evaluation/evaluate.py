@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,7 @@ from ppl_vae.adaptive import Settings
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.evaluation.adaptive import believable, check_method
+from ppl_vae.evaluation.compiled_scores import CompiledScores
 from ppl_vae.evaluation.in_bfloat16 import check_products, scored
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.group import Group
@@ -40,6 +41,7 @@ def evaluate(
     seed: Seed | None = None,
     max_rows: Count = 10_000,
     precision: Literal["bf16"] | None = None,
+    compile: Literal["auto"] | bool = False,
     progress: bool = True,
 ) -> Evaluation:
     """ELBO, reconstruction, KL per site, log p(x) and whether it is believed, for each datum.
@@ -88,6 +90,11 @@ def evaluate(
         ``"bf16"``: linear maps and convolutions of the networks are computed in bfloat16, which GPUs and CPUs with
         AVX512-BF16 or AMX do faster; log densities and their sums stay in float32. The model is then another one by
         its rounding. The result says how much log p(x) changes, measured on up to 100 of the data.
+    compile
+        `True`: the model's log densities at draws of its latents are compiled by torch's inductor, which needs a C++
+        compiler and some seconds; they are those of `False` up to rounding, and in several processes, too. ``"auto"``:
+        that, where the scores to come take a minute or more. What cannot be compiled is computed as by `False`, and
+        `Evaluation.compiled` says why.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -135,17 +142,14 @@ def evaluate(
     (group := Group(_WORK)).check_threads()
     with evaluating(program, group.of_first(seed_in_use(seed))) as used:
         split, progress = split.fixed(used), progress and group.first
-        found, rounded = scored(program, split, num_samples, max_rows, progress, group, precision, used)
+        by = CompiledScores(compile, math.ceil(len(split) / group.size)) if compile else None
+        found, rounded = scored(program, split, num_samples, max_rows, progress, group, precision, used, by)
         columns, adaptation = found.columns, None
         if method == "adaptive":
             settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
             adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress, group)
-    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
-    if adaptation is not None:
-        table = table.assign(**adaptation.columns)
-    table.index = pd.Index(split.index.tolist(), name="obs")
     return Evaluation(
-        per_datum=_with_bits(table, split),
+        per_datum=_table(columns, {} if adaptation is None else adaptation.columns, split),
         unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
         num_samples=num_samples,
         seed=used,
@@ -154,11 +158,14 @@ def evaluate(
         formula=formula_of(program),
         adaptation=None if adaptation is None else adaptation.said,
         rounded=rounded,
+        compiled=None if by is None else by.said,
     )
 
 
-def _with_bits(table: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """Bits per dimension beside log p(x), where the raw data are countable and something of them was observed."""
+def _table(columns: dict[str, Tensor], more: dict[str, Any], split: Split) -> pd.DataFrame:
+    """A row a datum; with bits per dimension, where the raw data are countable and something of them was observed."""
+    table = pd.DataFrame({name: column.numpy() for name, column in columns.items()}).assign(**more)
+    table.index = pd.Index(split.index.tolist(), name="obs")
     if "log_px" in table and split.domain and split.domain.countable:
         elements = split.elements.numpy()
         table["bits_per_dim"] = -table["log_px"] / np.where(elements, elements * math.log(2), np.nan)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from ppl_vae.draws import Draws
 from ppl_vae.evaluation.by_q import ByQ, by_q
 from ppl_vae.group import Group
 from ppl_vae.isolation import reseeded
@@ -45,6 +47,7 @@ def scored(
     group: Group,
     precision: str | None,
     seed: int,
+    by: Callable[..., Draws] | None,
 ) -> tuple[ByQ, dict[str, Any] | None]:
     """`by_q`, with a precision in bfloat16: of up to 100 data, spread evenly, also how much higher log p(x) is so.
 
@@ -57,9 +60,9 @@ def scored(
         The numbers of all data; and `None`, or what `Evaluation.rounded` is.
     """
     if precision is None:
-        return by_q(program, split, num_samples, max_rows, progress, group), None
+        return by_q(program, split, num_samples, max_rows, progress, group, by), None
     with InBfloat16():
-        found = by_q(program, split, num_samples, max_rows, progress, group)
+        found = by_q(program, split, num_samples, max_rows, progress, group, by)
     if "log_px" not in found.columns:
         return found, {"products": "bfloat16", "compared": 0}
     number = min(_COMPARED, len(split))

@@ -64,6 +64,9 @@ class Evaluation(Comparable):
         Of ``precision="bf16"``: on how many data log p(x) was compared with that of products in float32 (`compared`),
         by how much it is higher in the mean (`mean`, with its standard error over two data or more, `se`), and the
         largest difference (`largest`), in nats.
+    compiled
+        Of ``compile``: of how many data the model's log densities were compiled (`data`), in how many seconds
+        (`seconds`), and why not of all (`reason`, or `None`).
     """
 
     per_datum: pd.DataFrame
@@ -75,6 +78,7 @@ class Evaluation(Comparable):
     formula: str
     adaptation: dict[str, Any] | None = None
     rounded: dict[str, Any] | None = None
+    compiled: dict[str, Any] | None = None
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -136,9 +140,13 @@ class Evaluation(Comparable):
             lines.append(f"  {name:<16}{mean:>10.3f} ± {se:.3f} {unit}")
         if "log_px" not in self.per_datum:
             lines.append("  a point-mass posterior has no ELBO, log p(x), KL or k-hat")
-            return "\n".join([*lines, *self._rounding()])
-        lines += [*self._gap(), f"  active units: {self._active()}", *self._verdict(), *self._rounding()]
+            return "\n".join([*lines, *self._computed()])
+        lines += [*self._gap(), f"  active units: {self._active()}", *self._verdict(), *self._computed()]
         return "\n".join(lines)
+
+    def _computed(self) -> list[str]:
+        """By what the numbers were computed, where that is not the default."""
+        return [*self._rounding(), *([] if self.compiled is None else _compiled(**self.compiled))]
 
     def _rounding(self) -> list[str]:
         if self.rounded is None:
@@ -264,6 +272,12 @@ class Evaluation(Comparable):
         return found
 
 
+def _compiled(data: int, seconds: float, reason: str | None) -> list[str]:
+    """What `Evaluation.compiled` says."""
+    took = [f"  compiled in {seconds:.1f} s"] if data else []
+    return took if reason is None else [*took, f"  not compiled{' throughout' if data else ''}: {reason}"]
+
+
 def _as_it_is(value: Any) -> Any:
     return value
 
@@ -310,7 +324,7 @@ _OF_DRAWS = (
     *("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse"),
     *("method", "believed", "evaluations"),
 )
-_OPTIONAL = ("adaptation", "rounded")
+_OPTIONAL = ("adaptation", "rounded", "compiled")
 _NO_SIGN = "no sign that log p(x) is off"
 
 _AGAIN = "it was damaged or is no evaluation: evaluate the runs again (`ppl-vae evaluate RUN`)"

@@ -52,7 +52,9 @@ def hmc(found, printed):
 def scores(found, printed):
     table = found["table"]
     assert set(table) >= {"products", "by hand", "evaluate", "check_guide", "ais from q", "hmc", "inference_gaps"}
-    assert all(row["this"] > 0 and row["first / this"] == 1 for row in table.values())
+    further = {"evaluate, compiled", "evaluate, bf16", "evaluate, bf16, compiled"}  # differences of times
+    assert all(row["this"] > 0 and row["first / this"] == 1 for name, row in table.items() if name not in further)
+    assert further < set(table)
     assert "evaluate" in printed
 
 

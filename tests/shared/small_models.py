@@ -153,6 +153,10 @@ def vamp(n=6):
     return _built(n, prior=partial(priors.VampPrior, num_components=3))
 
 
+def coupling(n=6):
+    return _built(n, prior=priors.RealNVP)
+
+
 def conditional(n=6):
     return _built(n, context=True)
 

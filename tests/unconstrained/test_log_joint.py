@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from small_models import CASES, ppca, two_sites
+from small_models import CASES, coupling, ppca, two_sites
 
 from ppl_vae import Flat, Laplace, Point, Program, build, data
 from ppl_vae.diagnostics.session import diagnosing
@@ -207,7 +207,7 @@ ENDS = {
 
 @pytest.mark.parametrize("precision", [torch.float64, torch.float32])
 @pytest.mark.parametrize("first", ENDS)
-@pytest.mark.parametrize("make", CASES)
+@pytest.mark.parametrize("make", [*CASES, coupling])
 def test_replayed_gradients_are_those_of_autograd(make, first, precision):
     case = make()
     program, of = case.program.to(precision), ENDS[first]

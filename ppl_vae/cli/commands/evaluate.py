@@ -24,6 +24,8 @@ def _options(parser: Parser) -> None:
     parser.option("--per-column", type=bool, default=False, help=about)
     about = "bf16 for products in bfloat16; the result says how far log p(x) is from float32"
     parser.option("--precision", type=Literal["bf16"] | None, help=about)
+    about = "compile the model: true, false, or auto, where the scores to come take a minute"
+    parser.option("--compile", type=Literal["auto"] | bool, default=False, help=about)
     add_json(parser)
 
 
@@ -42,7 +44,8 @@ def _evaluate(options: Namespace) -> None:
         run, vae, split = opened(options)
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
         each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
-        result = ppl_vae.evaluate(vae, split, method=options.method, precision=options.precision, **settings)
+        how = {name: getattr(options, name) for name in ("method", "precision", "compile")}
+        result = ppl_vae.evaluate(vae, split, **how, **settings)
         if not first:
             return
         result.save(run.path / "evaluation.json")
