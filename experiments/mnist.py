@@ -7,10 +7,10 @@ Gated MLP 784-300-300-40 (Tomczak & Welling 2018), dynamic binarization, 50 epoc
 
     python experiments/mnist.py --data-dir DIR --out experiments/results/mnist.json
 
-With `--minutes` each prior is trained for so long instead: two epochs of a copy predict how many epochs fit in what is
-left, which is the length of the schedules, and steps are compiled. `--processor` counts seconds of the processor over
-`--cores` in the place of the clock, for a machine that other programs use. The seconds that the trial, the compilation
-and the training took are in the results.
+With `--minutes` each prior is trained for so long instead: three epochs of a copy predict how many epochs fit in what
+is left, which is the length of the schedules, and steps are compiled. `--processor` counts seconds of the processor
+over `--cores` in the place of the clock, for a machine that other programs use. The seconds that the trial, the
+compilation and the training took are in the results.
 
     python experiments/mnist.py --minutes 10 --data-dir DIR --out experiments/results/mnist.json
 """
@@ -21,6 +21,7 @@ import json
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import results_file
@@ -135,7 +136,7 @@ def train_and_evaluate(name: str, prior, data, args: argparse.Namespace) -> tupl
 
 
 def planned(vae, data, args: argparse.Namespace, run: Path | None) -> int:
-    """How many epochs fit into `--minutes`, by the second of two of a copy; a run that is resumed has a plan."""
+    """How many epochs fit into `--minutes`, by the third of three of a copy; a run that is resumed has a plan."""
     plan = None if run is None else run.with_suffix(".epochs")
     if plan is not None and plan.exists():
         return int(plan.read_text())
@@ -144,11 +145,13 @@ def planned(vae, data, args: argparse.Namespace, run: Path | None) -> int:
         return time.process_time() / args.cores if args.processor else time.perf_counter()
 
     marks = [now()]
-    fit(copy.deepcopy(vae), data, 2, args, callbacks=[lambda _: marks.append(now())])
-    start, first, second = marks
-    left = 60 * args.minutes - 2 * (first - start) - (second - first)  # the first epoch compiles, in the training too
-    epochs = max(1, int(left / (second - first)))
-    print(f"{second - first:.2f} s an epoch: {epochs} epochs in {args.minutes:g} minutes", flush=True)
+    trial = argparse.Namespace(**{**vars(args), "warm_up": 1})
+    fit(copy.deepcopy(vae), data, 3, trial, callbacks=[lambda _: marks.append(now())])
+    first, second, epoch = (after - before for before, after in pairwise(marks))
+    # the first compiles the step of a warm-up, the second that at a constant beta; so does the training
+    left = 60 * args.minutes - (first + second + epoch) - (first + second - 2 * epoch)
+    epochs = max(1, int(left / epoch))
+    print(f"{epoch:.2f} s an epoch: {epochs} epochs in {args.minutes:g} minutes", flush=True)
     if plan is not None:
         plan.parent.mkdir(parents=True, exist_ok=True)
         plan.write_text(str(epochs))

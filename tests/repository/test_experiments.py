@@ -1,8 +1,10 @@
 """Every script of `experiments`, run as a reader would run it, with tiny settings on embedded data."""
 
+import importlib
 import json
 import math
 import runpy
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -113,6 +115,24 @@ def mnist(found, printed):
     assert "nll (nats per datum)" in printed
     assert found["vamp_minus_standard"]["nats"] == pytest.approx(difference, abs=1e-6)
     assert 0 < found["runs"]["VampPrior"]["nll"] < 64 * math.log(2) * 1.5  # a fair coin a pixel, and some
+
+
+def test_epochs_of_mnist_fit_into_minutes(monkeypatch):
+    script, clock = importlib.import_module("mnist"), [0.0]
+    monkeypatch.setattr(script.time, "perf_counter", lambda: clock[0])
+
+    def fit(vae, data, epochs, args, callbacks=(), **more):
+        """Six seconds an epoch, and five to compile in the first epoch and in the first after the warm-up."""
+        for number in range(epochs):
+            clock[0] += 11 if number in (0, args.warm_up) else 6
+            for callback in callbacks:
+                callback(None)
+
+    monkeypatch.setattr(script, "fit", fit)
+    args = Namespace(minutes=2, processor=False, warm_up=None)
+    epochs = script.planned(None, None, args, None)
+    script.fit(None, None, epochs, Namespace(warm_up=epochs // 5))
+    assert 120 - 6 < clock[0] <= 120
 
 
 def swap_likelihoods(found, printed):
