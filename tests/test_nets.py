@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from ppl_vae import nets
+from ppl_vae.nets.convolutions import channels_last
 
 IMAGES = [(1, 8, 8), (1, 28, 20), (3, 32, 32), (2, 7, 5), (1, 1, 1)]
 CONTEXTS = [(), ((3,),), ((3,), (2, 2))]
@@ -83,6 +84,37 @@ def test_wrong_shapes(net):
         module(torch.randn(4, *in_shape), y[:, :2])
     with pytest.raises(ValueError, match=r"got 1 inputs; give model and guide every context"):
         module(torch.randn(4, *in_shape))
+
+
+CONVOLUTIONS = [nets.ConvEncoder, nets.ConvDecoder, nets.ResNetEncoder, nets.ResNetDecoder]
+
+
+@pytest.mark.parametrize("net", CONVOLUTIONS)
+@pytest.mark.parametrize("image", IMAGES, ids=str)
+def test_the_order_in_memory_changes_nothing(net, image, monkeypatch):
+    torch.manual_seed(0)
+    factory, in_shape, out_shape = small(net, image)
+    module, first = factory(in_shape, out_shape).double(), torch.randn(3, *in_shape, dtype=torch.float64)
+    found = with_gradients(module, first)
+    with monkeypatch.context() as patched:
+        for file in ("images", "residual"):
+            patched.setattr(f"ppl_vae.nets.{file}.channels_last", lambda h: h)
+        expected = with_gradients(module, first)
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert_close(torch.vmap(module)(first[:, None])[:, 0], module(first), rtol=1e-9, atol=1e-12)
+
+
+def with_gradients(module, first):
+    """The output of a network, and the gradient of the sum of its squares to what it depends on."""
+    leaf = first.clone().requires_grad_()
+    out = module(leaf)
+    return [out, *torch.autograd.grad(out.square().sum(), [leaf, *module.parameters()])]
+
+
+def test_convolutions_keep_the_channels_of_a_pixel_side_by_side():
+    for depth in (1, 3):
+        h = channels_last(torch.randn(4, depth, 6, 5))
+        assert nets.ConvEncoder((depth, 6, 5), (2,)).convolutions(h).stride()[1] == 1
 
 
 def test_settings():

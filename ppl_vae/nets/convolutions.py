@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_vae.nets.network import Activation, activation_of
 
-__all__ = ["halving", "through", "transposed"]
+__all__ = ["channels_last", "halving", "through", "transposed"]
 
 Convolution = type[nn.Conv1d] | type[nn.Conv2d]
 Transposed = type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]
@@ -33,3 +33,15 @@ def through(h: Tensor, convolutions: nn.ModuleList, activation: nn.Module, sizes
     for convolution, size in zip(convolutions, sizes, strict=True):
         h = convolution(activation(h))[(..., *map(slice, size))]  # doubled, then cut to odd sizes
     return h
+
+
+def channels_last(h: Tensor) -> Tensor:
+    """h (n, channels, height, width), on a CPU stored with the channels of each pixel side by side.
+
+    What convolutions make of it is stored so too. There oneDNN takes less time; results agree up to rounding.
+    """
+    if h.device.type != "cpu":
+        return h
+    # of one channel it is the same numbers, and only such strides tell oneDNN of which order they are
+    pixels = h.squeeze(1).unsqueeze(-1) if h.shape[1] == 1 else h.movedim(1, -1).contiguous()
+    return pixels.movedim(-1, 1)

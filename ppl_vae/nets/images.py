@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.nets.convolutions import halving, through, transposed
+from ppl_vae.nets.convolutions import channels_last, halving, through, transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.network import Activation, Channels, Network, Shape, activation_of, halvings, leading_of
 
@@ -54,7 +54,7 @@ class ConvEncoder(Network):
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         leading = leading_of(first, self.in_shape)
-        features = self.convolutions(first.reshape(-1, *self.in_shape))
+        features = self.convolutions(channels_last(first.reshape(-1, *self.in_shape)))
         return self.head(features.reshape(*leading, *features.shape[1:]), *context)
 
 
@@ -99,7 +99,7 @@ class ConvDecoder(Network):
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         h = self.stem(first, *context)
-        made = through(h.reshape(-1, *self.features), self.convolutions, self.activation, self.sizes[1:])
+        made = through(channels_last(h.reshape(-1, *self.features)), self.convolutions, self.activation, self.sizes[1:])
         return made.reshape(*h.shape[:-3], *self.out_shape)
 
 

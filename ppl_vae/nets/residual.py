@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Whole, checked
-from ppl_vae.nets.convolutions import transposed
+from ppl_vae.nets.convolutions import channels_last, transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.images import image_shape
 from ppl_vae.nets.network import Activation, Network, Shape, activation_of, halvings, joined, leading_of, size_of
@@ -106,7 +106,7 @@ class ResNetEncoder(Network):
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         leading = leading_of(first, self.in_shape)
-        features = self.layers(first.reshape(-1, *self.in_shape))
+        features = self.layers(channels_last(first.reshape(-1, *self.in_shape)))
         return self.head(features.reshape(*leading, *features.shape[1:]), *context)
 
 
@@ -171,7 +171,7 @@ class ResNetDecoder(Network):
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         given = joined((first, *context), self.shapes)
         z = given.reshape(-1, given.shape[-1])
-        h = self.blocks[0](self.stem(z).unflatten(-1, self.features))
+        h = self.blocks[0](channels_last(self.stem(z).unflatten(-1, self.features)))
         for up, blocks, skip, size in zip(self.up, self.blocks[1:], self.skips, self.sizes[1:], strict=False):
             h = blocks(_cut(up(self.activation(h)), size) + skip(z)[..., None, None])
         h = self.activation(h)

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ppl_vae import MLP, FlowPrior, NegativeBinomial, VampPrior, build, fit
+from ppl_vae import MLP, ConvDecoder, ConvEncoder, FlowPrior, NegativeBinomial, VampPrior, build, fit
 from ppl_vae.corruptions import Masking
 from ppl_vae.data import from_arrays
 from ppl_vae.domain import Domain
@@ -16,12 +16,20 @@ from ppl_vae.split import Split
 from ppl_vae.training.optim import OneCycle
 
 EPOCHS = 4
+CONVOLVED = {
+    "encoder": partial(ConvEncoder, channels=(4, 6), hidden_dims=(5,)),
+    "decoder": partial(ConvDecoder, channels=(6, 4), hidden_dims=(5,)),
+}
 ADAM = partial(torch.optim.Adam, lr=1e-3, fused=True)
 
 
 def binary(n=90, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(n, 6, generator=generator) < 0.4).float()
+
+
+def images():
+    return from_arrays(binary().unflatten(-1, (1, 3, 2)), domain=Domain("binary"))
 
 
 class Normalized(nn.Module):
@@ -70,6 +78,7 @@ CASES = {
     "mask": ({}, {"data": masked()}),
     "context": ({"like": conditional(), "prior": ConditionalNormal}, {"data": conditional()}),
     "hierarchy": ({"latent_dim": [2, 3]}, {}),
+    "convolutions": ({"like": images(), **CONVOLVED}, {"data": images()}),
     "InfoVAE": ({}, {"objective": InfoVAE(0.5, 3.0)}),
     "counts with an exposure": (
         {"like": counts(), "likelihood": partial(NegativeBinomial, exposure="context")},
