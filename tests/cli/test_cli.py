@@ -101,6 +101,15 @@ def test_a_posterior_is_refined(trained, capsys):
     assert "got 'Refined'; write --refined-steps 5 beside the --posterior that is refined" in capsys.readouterr().err
 
 
+def test_weights_decay(trained, capsys):
+    folder = trained("decayed", "--weight-decay", 0.3)
+    settings = json.loads((folder / "config.json").read_text())["fit"]["optimizer"]
+    assert (settings["class"], settings["weight_decay"]) == ("AdamW", "0.3")
+    with pytest.raises(SystemExit):
+        run("train", *TINY, "--weight-decay", "-1")
+    assert '"weight_decay": Not of type NonNegativeFloat' in capsys.readouterr().err
+
+
 def test_counts_are_given_their_total(trained, capsys):
     words = ("--likelihood", "NegativeBinomial", "--likelihood.exposure", "total")
     folder = trained("run", *words, "--likelihood.dispersion", "elementwise")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
 import ppl_vae
 from ppl_vae.cli.command import Command
@@ -80,10 +80,12 @@ def _step_options(parser: Parser) -> None:
         help="of Adam; where --one-cycle starts from",
     )
     parser.option("--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
+    about = "AdamW for Adam: shrinks all parameters"
+    parser.option("--weight-decay", type=NonNegativeFloat, default=0.0, metavar="DECAY", help=about)
     parser.option("--clip-norm", type=float | None, help="largest norm of the gradient")
     about = "steps for each one of all parameters, not q's"
     parser.option("--encoder-steps", type=PositiveInt, default=1, metavar="N", help=about)
-    parser.option("--patience", type=int | None, help="stop after so many epochs without a better validation ELBO")
+    parser.option("--patience", type=int | None, help="epochs without a better validation ELBO, then stop")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
     parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
     about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
@@ -161,8 +163,6 @@ def _posterior(options: Namespace) -> Any:
 def _fit(
     options: Namespace, vae: ppl_vae.VAE, loaded: ppl_vae.data.Data, folder: Path, callbacks: list[Any]
 ) -> ppl_vae.Fit:
-    import torch
-
     return ppl_vae.fit(
         vae,
         loaded,
@@ -170,7 +170,7 @@ def _fit(
         batch_size=options.batch_size,
         objective=made(options.objective),
         beta=made(options.beta),
-        optimizer=partial(torch.optim.Adam, lr=options.learning_rate, fused=True),
+        optimizer=_optimizer(options),
         schedule=None if options.one_cycle is None else ppl_vae.OneCycle(options.one_cycle),
         clip_norm=options.clip_norm,
         encoder_steps=options.encoder_steps,
@@ -183,6 +183,15 @@ def _fit(
         resume=options.resume,
         callbacks=callbacks,
     )
+
+
+def _optimizer(options: Namespace) -> Callable[[Any], Any]:
+    import torch
+
+    settings = {"lr": options.learning_rate, "fused": True}
+    if options.weight_decay:
+        return partial(torch.optim.AdamW, weight_decay=options.weight_decay, **settings)
+    return partial(torch.optim.Adam, **settings)
 
 
 def _options_kept(folder: Path, yaml: str) -> Callable[[object], None]:
