@@ -31,6 +31,8 @@ class Command:
         Carries it out, with the options as they were parsed.
     defaults
         The class of a component where none is chosen, by option.
+    after
+        What to do next, printed last; ``{run}`` stands for the run that was given. Empty where `run` says it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Command:
     parser: Callable[[Parser], None]
     run: Callable[[Namespace], None]
     defaults: Mapping[str, str] = field(default_factory=dict)
+    after: str = ""
 
     def new_parser(self, *, outline: bool = False) -> Parser:
         """A parser of its options, without the `defaults`; see `Parser` for an outline."""

@@ -61,6 +61,8 @@ def _run(command: Command, words: list[str]) -> int:
     chosen.classes, chosen.yaml = classes, parser.dump(chosen)
     chosen.imports = "".join(f" --import {shlex.quote(file)}" for file in files)  # for a command on the same run
     command.run(chosen)
+    if command.after:
+        print(f"next: {command.after.format(run=chosen.get('run'))}{chosen.imports}")
     return 0
 
 

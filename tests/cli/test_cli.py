@@ -470,6 +470,16 @@ def test_a_picture_of_binary_samples_shows_means_and_says_so(trained, tmp_path, 
     assert [label for _, label in said] == ["E[x | z] of draws z from the prior", "draws of x, z from the prior"]
 
 
+def test_commands_on_new_data_say_what_comes_next(trained, tmp_path, capsys):
+    folder, source = trained("run"), tmp_path / "x.npy"
+    np.save(source, np.where(np.arange(64).reshape(1, 8, 8) == 5, np.nan, np.zeros((3, 1, 8, 8))))
+    for command in ("encode", "reconstruct", "score", "impute"):
+        assert run(command, folder, source, "--out", tmp_path / f"{command}.npy") == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"next: ppl-vae diagnose {folder}"
+    assert run("sample", folder, "--num", 2) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: ppl-vae report {folder}"
+
+
 def test_samples_are_in_raw_units(trained):
     folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
     assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0

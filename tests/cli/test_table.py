@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,9 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     }
     file, out = written(**said), tmp_path / "out"
     assert main(["table", str(file), "--out", str(out), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["cells"]
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)["cells"]
+    assert re.search(r"^next: ppl-vae diagnose \S+seed-[01], which has the lowest NLL$", printed.err, re.MULTILINE)
     mixture, standard = "prior GaussianMixture(num_components=3)", "StandardNormal"
     assert list(found) == [standard, mixture, "prior Dirichlet", "one exemplar"]
     assert found["one exemplar"]["seeds"] == found["prior Dirichlet"]["seeds"] == 0

@@ -61,4 +61,5 @@ COMMAND = Command(
     about="codes of new data: mean and sd of q(z | x)",
     parser=_options,
     run=_encode,
+    after="ppl-vae diagnose {run}",
 )

@@ -73,4 +73,5 @@ COMMAND = Command(
     about="missing values of new data from p(x_missing | x_observed)",
     parser=_options,
     run=_impute,
+    after="ppl-vae diagnose {run}",
 )

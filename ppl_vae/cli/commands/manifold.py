@@ -94,6 +94,7 @@ def _manifold(options: Namespace) -> None:
         table[["data", *table.columns.drop("data")]].to_csv(out / "manifold.csv", index=False)
         (out / "manifold.md").write_text("\n\n".join(words) + "\n")
     print(f"wrote {out / 'manifold.csv'} and {out / 'manifold.md'}")
+    print(f"next: ppl-vae train --data {options.data[0]} --latent-dim 2")
 
 
 def _chosen(options: Namespace) -> dict[str, Method]:

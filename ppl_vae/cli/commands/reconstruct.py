@@ -32,4 +32,5 @@ COMMAND = Command(
     about="reconstructions of new data, in their units",
     parser=add_new_data_options,
     run=_reconstruct,
+    after="ppl-vae diagnose {run}",
 )

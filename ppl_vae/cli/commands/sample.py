@@ -118,4 +118,5 @@ COMMAND = Command(
     about="new data from a run",
     parser=_options,
     run=_sample,
+    after="ppl-vae report {run}",
 )

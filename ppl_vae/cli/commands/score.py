@@ -35,4 +35,5 @@ COMMAND = Command(
     about="log p(x) of new data, with its error",
     parser=_options,
     run=_score,
+    after="ppl-vae diagnose {run}",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,6 +103,9 @@ def _written(table: Table, runs: Sequence[Run], out: Path) -> dict[str, Any]:
         save(drawn(table, cells, rows), out / "table.png")
         files.append(out / "table.png")
     print("\n".join([text, *(f"wrote {file}" for file in files)]))
+    if known:
+        lowest = min(known, key=lambda run: known[run].numbers.get("nll", math.inf))
+        print(f"next: ppl-vae diagnose {lowest.folder}, which has the lowest NLL")
     return {"cells": {str(name): dict(row) for name, row in cells.iterrows()}, "wrote": files}
 
 
