@@ -77,8 +77,9 @@ def capture(
 
     without_values = {"tracing_mode": "fake", "_allow_non_fake_inputs": True}
     graph = graph_of(listed, example, _Numbers(), _no_nan(), **without_values)
-    called = shortened(graph, lambda node: node.target in _COPIES)
-    called = as_cuda_graph(called if lowered is None else lowered(called, example), example)
+    short = shortened(graph, lambda node: node.target in _COPIES)
+    # `forward` is the same without what a module does for its hooks at each call
+    called = as_cuda_graph(short.forward if lowered is None else lowered(short, example), example)
     return partial(_checked, called) if conditions else called
 
 
@@ -118,7 +119,7 @@ def graph_of(
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def shortened(graph: torch.fx.GraphModule, is_copy: Callable[[Any], bool]) -> Function:
+def shortened(graph: torch.fx.GraphModule, is_copy: Callable[[Any], bool]) -> torch.fx.GraphModule:
     """The graph without what no result needs, and with the first argument of a node that `is_copy` in its place.
 
     What draws random numbers or changes a tensor in place stays.
@@ -129,8 +130,7 @@ def shortened(graph: torch.fx.GraphModule, is_copy: Callable[[Any], bool]) -> Fu
             graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output") or acts(node))
     graph.recompile()
-    short: Function = graph
-    return short
+    return graph
 
 
 def acts(node: Any) -> bool:
