@@ -23,7 +23,7 @@ from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "blocks", "by_datum", "draws", "encoded", "guided", "replayed", "rescored", "score"]
+__all__ = ["Draws", "blocks", "by_datum", "draws", "encoded", "guided", "modelled", "replayed", "rescored", "score"]
 
 
 @dataclass(frozen=True)
@@ -274,9 +274,16 @@ def replayed(
 ) -> Iterator[tuple[slice, Trace]]:
     """The model at draws of its latents, (draws, ...) in the batch shapes of their sites, some of them at a time."""
     for some in blocks(next(iter(values.values())), max_rows, where):
-        conditioned = poutine.condition(program.model, data={name: value[some] for name, value in values.items()})
-        with traces.particles(some.stop - some.start, where.depth):
-            yield some, poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
+        yield some, modelled(program, args, mask, {name: value[some] for name, value in values.items()}, where)
+
+
+def modelled(
+    program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, values: Mapping[str, Tensor], where: traces.Plates
+) -> Trace:
+    """The model at draws of its latents, (draws, ...), all at once."""
+    conditioned = poutine.condition(program.model, data=dict(values))
+    with traces.particles(len(next(iter(values.values()))), where.depth):
+        return poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
 
 
 def blocks(value: Tensor, max_rows: int, where: traces.Plates) -> Iterator[slice]:

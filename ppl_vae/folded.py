@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ppl_vae.captured import Function, NotCaptured, acts, graph_of, shortened
 from ppl_vae.recorded import as_cuda_graph
@@ -16,7 +18,7 @@ __all__ = ["folded"]
 _ATEN = torch.ops.aten
 _FILLED = {_ATEN.zeros_like.default, _ATEN.ones_like.default, _ATEN.new_zeros.default, _ATEN.new_ones.default}
 """Tensors whose values do not depend on those of the one whose shape they have."""
-_UNSAFE = {_ATEN._unsafe_view.default}
+_HIDDEN_VIEWS = {_ATEN._unsafe_view.default}
 """Views whose schemas do not say so."""
 _RELAID = {_ATEN.detach.default, _ATEN.alias.default, _ATEN.view.default, _ATEN.expand.default, _ATEN.permute.default}
 
@@ -41,9 +43,37 @@ def folded(
     from torch._subclasses import FakeTensorMode
 
     one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))  # else one a node, which is slower
-    graph = graph_of(lambda *tensors: list(f(*tensors)), example, one_mode, _error_on_data_dependent_ops=False)
+    graph = graph_of(
+        lambda *tensors: list(f(*tensors)), example, one_mode, _Reads(), _error_on_data_dependent_ops=False
+    )
     short = _with_constants(graph)
     return as_cuda_graph(short if lowered is None else lowered(short, example), example)
+
+
+class _Reads(TorchFunctionMode):
+    """Refuses to read values of arguments outside of torch, where no graph sees what becomes of them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.numpy, torch.Tensor.__array__, torch.Tensor.tolist) and _of_arguments(args[0]):
+            raise NotCaptured("it reads values of its arguments")
+        return func(*args, **(kwargs or {}))
+
+
+def _of_arguments(tensor: Tensor) -> bool:
+    """Whether a tensor, in a function that is recorded, depends on the arguments or on random numbers."""
+    from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode, get_proxy_slot
+
+    mode = get_innermost_proxy_mode()
+    found = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
+    todo, seen = [] if found is None else [found.proxy.node], set()
+    while todo:
+        node = todo.pop()
+        if node.op == "placeholder" or acts(node):
+            return True
+        if node not in seen:
+            seen.add(node)
+            todo += node.all_input_nodes
+    return False
 
 
 def _with_constants(module: Any) -> Function:
@@ -57,7 +87,7 @@ def _with_constants(module: Any) -> Function:
             elif node.op == "call_function" and node not in kept and all(n in values for n in node.all_input_nodes):
                 args, kwargs = torch.fx.map_arg((node.args, node.kwargs), values.__getitem__)
                 values[node] = node.target(*args, **kwargs)
-            elif node.target in _FILLED:
+            elif node.target in _FILLED and node not in kept:
                 like = node.args[0].meta["val"]  # without values
                 like = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device)
                 values[node] = node.target(like, *node.args[1:], **node.kwargs)
@@ -82,16 +112,17 @@ def _same(node: Any) -> bool:
 
 
 def _changed(module: Any) -> set[Any]:
-    """Nodes that draw random numbers or change a tensor in place, and those whose memory changes: not computed once."""
+    """Nodes that draw random numbers or write into memory, and those of that memory: never computed once."""
     kept: set[Any] = set()
     for node in module.graph.nodes:
         if acts(node):
             kept.add(node)
         schema = getattr(node.target, "_schema", None)
         if schema is not None and schema.is_mutable:
-            for argument, value in zip(schema.arguments, node.args, strict=False):
+            for number, argument in enumerate(schema.arguments):
                 if argument.alias_info is not None and argument.alias_info.is_write:
-                    kept.update(_memory_of(value))
+                    given = node.args[number] if number < len(node.args) else node.kwargs.get(argument.name)
+                    kept.update(_memory_of(given))
     if any(node.op == "get_attr" for node in kept):
         raise NotCaptured("it changes a tensor that is not its own")
     return kept
@@ -102,7 +133,8 @@ def _memory_of(node: Any) -> Iterator[Any]:
     if isinstance(node, torch.fx.Node):
         yield node
         schema = getattr(node.target, "_schema", None)
-        if schema is not None and (any(r.alias_info for r in schema.returns) or node.target in _UNSAFE):
+        views = schema is not None and (any(r.alias_info for r in schema.returns) or node.target in _HIDDEN_VIEWS)
+        if views or node.target is operator.getitem:
             yield from _memory_of(node.args[0])
     elif isinstance(node, list | tuple):
         for each in node:

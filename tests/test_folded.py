@@ -9,7 +9,6 @@ from torch import nn
 
 from ppl_vae.captured import NotCaptured
 from ppl_vae.folded import folded
-from ppl_vae.replayed import Replayed
 
 x = torch.linspace(-1, 1, 6).reshape(2, 3)
 
@@ -64,12 +63,27 @@ def test_a_tensor_of_others_that_is_changed_is_refused():
         folded(lambda u: [u + counter.add_(1)], x)
 
 
-def test_values_read_by_numpy_are_found_out():
-    function = Replayed(lambda u: [u * float(u.detach().numpy().sum())], by=folded)
-    for number in range(6):
-        u = x + number
-        torch.testing.assert_close(function(u)[0], u * u.sum())
-    assert "replayed on the same random numbers it differs" in function.reason
+READS = [
+    lambda u: float(u.detach().numpy().sum()),
+    lambda u: max(map(max, u.tolist())),
+    lambda u: float(np.asarray(u.detach()).max()),
+    lambda u: float(np.sin((u * 2 + x).numpy()).sum()),
+    lambda u: torch.from_numpy(np.sin(torch.randn(3).numpy())),
+]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_values_read_outside_of_torch_are_refused(read):
+    with pytest.raises(NotCaptured, match="reads values of its arguments"):
+        folded(lambda u: [u * read(u)], x)
+
+
+def test_constants_are_read_outside_of_torch():
+    def f(u):
+        return [u * float((x * 2).numpy().max()) + len(x.tolist())]
+
+    graph = folded(f, x)
+    assert torch.equal(graph(x + 1)[0], f(x + 1)[0])
 
 
 def test_memory_of_the_graph_itself_may_change():
@@ -90,3 +104,32 @@ def test_a_view_of_a_tensor_of_others_that_is_changed_is_refused():
     theirs = torch.ones(2, 3)
     with pytest.raises(NotCaptured, match="not its own"):
         folded(lambda u: [theirs.view(6)[:3].add_(u.sum())], x)
+
+
+WRITES = {
+    "zeros": lambda u: [torch.zeros_like(u).add_(u)],
+    "new zeros": lambda u: [x.new_zeros(2, 3).add_(u)],
+    "a mask": lambda u: [torch.ones_like(u).masked_fill_(u > 0, 3.0)],
+    "split": lambda u: [(x * 2).split(1)[0].mul_(u[:1])],
+    "unbind": lambda u: [(x * 2).unbind(-1)[1].mul_(u.sum())],
+    "of several results": lambda u: [torch.var_mean(x, -1)[1].add_(u[:, 0])],
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_what_is_written_into_is_made_anew(write):
+    f = WRITES[write]
+    graph = folded(f, x)
+    for u in (x + 1, x - 3, -x, x):
+        assert all(map(torch.equal, graph(u), f(u)))
+
+
+def test_out_is_written_into():
+    def f(u):
+        made = x * 2
+        torch.add(u[0], 1, out=made[0])
+        return [made + 1]
+
+    graph = folded(f, x)
+    for u in (x + 1, x - 3, x):
+        assert all(map(torch.equal, graph(u), f(u)))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
-from ppl_vae import support, traces
+from ppl_vae import bounds, support, traces
 from ppl_vae.compiled import Compiler
-from ppl_vae.draws import Draws, blocks, by_datum, guided, score
+from ppl_vae.draws import Draws, blocks, by_datum, guided, modelled, score
+from ppl_vae.group import Group
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
@@ -31,9 +30,10 @@ class CompiledScores:
 
     The first chunk is scored by `draws.score`, with its checks. On the second the model is captured as a graph in which
     parameters are constants and what is made of them alone, such as encoded pseudo-inputs, is computed once; it is
-    compiled by torch's inductor, and its first results are compared with the model's. Chunks of another size are scored
-    by `draws.score`. So is one with a NaN or with data outside the support, on the same random numbers: it raises the
-    error. What the model observed is not in the result.
+    compiled by torch's inductor. Its first results on this chunk and on the next are compared with the model's. Chunks
+    of another size are scored by `draws.score`. So is, on the same random numbers, one in which a log density is NaN, x
+    lies outside its support, or a parameter of a distribution outside its bounds: it raises the error. `Draws.observed`
+    is empty.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ class CompiledScores:
         self.compiler = Compiler()
         self._graph = Replayed(self._densities, by=self.compiler.folded, most=1, after=0, trials=1)
         self._first: Draws | None = None
-        self._seconds = 0.0
+        self._names: list[str] = []
+        self._seconds, self._chunks, self._why = 0.0, 0, ""
 
     def __call__(
         self,
@@ -61,52 +62,64 @@ class CompiledScores:
         where: traces.Plates,
     ) -> Draws:
         """See `draws.score`."""
-        start, states = time.perf_counter(), random_states(args)
-        where = where.of(len(args[0]))
-        if num_predictive == 0 and self._pays(len(args[0])):
-            self._program, self._where, self._mask = program, where, mask
-            if (found := self._scored(args, num_samples, max_rows)) is not None:
-                self.left -= len(args[0])
-                return found
-            set_random_states(states, args)
-        found = score(program, args, mask, num_samples, num_predictive, max_rows, where)
-        self._first, self.left = self._first or found, self.left - len(args[0])
-        self._seconds = time.perf_counter() - start
+        start, states, size = time.perf_counter(), random_states(args), len(args[0])
+        found = None
+        if num_predictive == 0 and self._pays(size):
+            self._program, self._where, self._mask = program, where.of(size), mask
+            found = self._scored(args, num_samples, max_rows)
+            if found is None:
+                set_random_states(states, args)
+        if found is None:
+            found = score(program, args, mask, num_samples, num_predictive, max_rows, where)
+            self._first, self._names = self._first or found, self._names or list(found.z)
+            self._seconds = time.perf_counter() - start
+        self.left -= size
         return found
 
-    @property
-    def said(self) -> dict[str, Any]:
-        """For how many data the model was compiled, in how many seconds, and why not for all."""
-        reason = self._graph.reason
-        if self.when is True and not self.data and reason is None:
-            discrete = self._first is not None and self._first.discrete_q
-            reason = "its latents are discrete" if discrete else "the data are too few: the first are scored without"
-        return {"data": self.data, "seconds": round(self.compiler.seconds, 1), "reason": reason}
+    def said(self, group: Group) -> dict[str, Any]:
+        """For how many data the model was compiled, in how many seconds, and why not for all, in all processes."""
+        mine = (self.data, self.compiler.seconds, self._why or self._graph.reason)
+        data, seconds, reasons = zip(*group.gathered(mine), strict=True)
+        why = next(filter(None, reasons), None)
+        if self.when is True and not any(data) and why is None:
+            why = "the data are too few"
+        return {"data": sum(data), "seconds": round(max(seconds), 1), "reason": why}
 
     def _pays(self, size: int) -> bool:
         """Whether to score so many data so."""
-        first = self._first
-        if first is None or first.discrete_q or size != first.log_likelihood.shape[1] or self._graph.reason is not None:
+        if self._first is None or size != self._first.log_likelihood.shape[1]:
             return False
-        return self.when is True or self.data > 0 or self._seconds / size * self.left >= PAYS
+        if self._first.discrete_q:
+            self._why = "its latents are discrete"
+        if self._why or self._graph.reason is not None:
+            return False
+        if self._chunks == 0 and self.left < 3 * size:  # one is compared as a whole, where it is a block
+            return False
+        return self.when is True or self._chunks > 0 or self._seconds / size * self.left >= PAYS
 
     def _scored(self, args: tuple[Tensor, ...], num_samples: int, max_rows: int) -> Draws | None:
-        """From the graph; `None` where the error of the model itself is wanted."""
+        """From the graph; `None` where the model is to be called."""
         assert self._first is not None
         where, before = self._where, self._graph.replays
         q = traces.latents(guided(self._program, args, self._mask, num_samples, where))
         values = {name: site["value"] for name, site in q.items()}
-        if [*values] != [*self._first.z]:
+        if list(values) != self._names:
+            self._why = "the latents of q are not the same for all data"
             return None
-        rest = [*args, *([self._mask] if isinstance(self._mask, Tensor) else [])]
-        number = len(list(blocks(next(iter(values.values())), max_rows, where)))
+        rest, states = [*args, *([self._mask] if isinstance(self._mask, Tensor) else [])], random_states(args)
+        number = len(list(blocks(values[self._names[0]], max_rows, where)))
         size, parts = math.ceil(num_samples / number), []
+        self._chunks += 1
         for start in range(0, num_samples, size):
             first = min(start, num_samples - size)  # blocks of one size, the last one with draws of that before it
-            *found, fine = self._graph(*(value[first : first + size] for value in values.values()), *rest)
+            given = (*(value[first : first + size] for value in values.values()), *rest)
+            *found, fine = self._graph(*given, again=self._chunks == 2 and start == 0)
             if not fine:
                 return None
             parts.append([each[start - first :] for each in found])
+        if not all(map(torch.equal, states, random_states(args))):
+            self._why = "the model draws random numbers where its latents are given"
+            return None
         *log_p, log_likelihood = (torch.cat(each) for each in zip(*parts, strict=True))
         self.data += len(args[0]) if self._graph.replays > before else 0
         return replace(
@@ -121,20 +134,14 @@ class CompiledScores:
 
     def _densities(self, *tensors: Tensor) -> list[Tensor]:
         """Of values of the latents, x, context and mask: log p(z) by site, log p(x | z), and whether all is well."""
-        assert self._first is not None
-        values = dict(zip(self._first.z, tensors, strict=False))
-        rest = list(tensors[len(values) :])
+        values = dict(zip(self._names, tensors, strict=False))
+        rest, where = list(tensors[len(values) :]), self._where
         mask = rest.pop() if isinstance(self._mask, Tensor) else self._mask
-        model = self._model(values, rest, mask)
+        model = modelled(self._program, tuple(rest), mask, values, where)
         seen = [site for name, site in traces.observed(model).items() if name not in values]
-        size = len(tensors[0])
-        log_p = [traces.log_prob(model.nodes[name], self._where, size) for name in values]
-        found = [*log_p, likelihood(seen, self._where, size)]
-        inside = [support.inside(s["fn"], s["value"], support.element_mask(s["fn"])) for s in seen]
-        return [*found, torch.stack([*inside, *(~each.isnan().any() for each in found)]).all()]
-
-    def _model(self, values: Mapping[str, Tensor], args: list[Tensor], mask: Tensor | bool) -> poutine.Trace:
-        """The model at draws of its latents."""
-        conditioned = poutine.condition(self._program.model, data=dict(values))
-        with traces.particles(len(next(iter(values.values()))), self._where.depth):
-            return poutine.trace(conditioned).get_trace(*args, **traces.model_kwargs(mask))
+        prior = [model.nodes[name] for name in values]
+        found = [traces.log_prob(site, where, len(tensors[0])) for site in prior]
+        found.append(likelihood(seen, where, len(tensors[0])))
+        well = [support.inside(s["fn"], s["value"], support.element_mask(s["fn"])) for s in seen]
+        well += [condition for site in (*prior, *seen) for condition in bounds.kept(site["fn"])]
+        return [*found, torch.stack([*well, *(~each.isnan().any() for each in found)]).all()]

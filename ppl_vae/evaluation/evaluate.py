@@ -47,7 +47,7 @@ def evaluate(
     """ELBO, reconstruction, KL per site, log p(x) and whether it is believed, for each datum.
 
     Where torch's process group is initialized all its processes must call it alike: each scores some of the data, and
-    all have the result of one process, to the last bit.
+    all have the result of one process, to the last bit, with `compile` up to rounding.
 
     In eval mode, without gradients, at beta = 1 and with every scale removed; weights are never changed. Every datum
     is encoded once and gets exactly `num_samples` draws. log p(x) is estimated by importance sampling with q, a
@@ -92,7 +92,7 @@ def evaluate(
         its rounding. The result says how much log p(x) changes, measured on up to 100 of the data.
     compile
         `True`: the model's log densities at draws of its latents are compiled by torch's inductor, which needs a C++
-        compiler and some seconds; they are those of `False` up to rounding, and in several processes, too. ``"auto"``:
+        compiler and some seconds; they are those of `False` up to rounding. ``"auto"``:
         that, where the scores to come take a minute or more. What cannot be compiled is computed as by `False`, and
         `Evaluation.compiled` says why.
     progress
@@ -148,6 +148,7 @@ def evaluate(
         if method == "adaptive":
             settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
             adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress, group)
+        compiled = None if by is None else by.said(group)
     return Evaluation(
         per_datum=_table(columns, {} if adaptation is None else adaptation.columns, split),
         unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
@@ -158,7 +159,7 @@ def evaluate(
         formula=formula_of(program),
         adaptation=None if adaptation is None else adaptation.said,
         rounded=rounded,
-        compiled=None if by is None else by.said,
+        compiled=compiled,
     )
 
 

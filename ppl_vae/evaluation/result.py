@@ -146,7 +146,10 @@ class Evaluation(Comparable):
 
     def _computed(self) -> list[str]:
         """By what the numbers were computed, where that is not the default."""
-        return [*self._rounding(), *([] if self.compiled is None else _compiled(**self.compiled))]
+        return [
+            *self._rounding(),
+            *([] if self.compiled is None else _compiled(**self.compiled, of=len(self.per_datum))),
+        ]
 
     def _rounding(self) -> list[str]:
         if self.rounded is None:
@@ -272,9 +275,9 @@ class Evaluation(Comparable):
         return found
 
 
-def _compiled(data: int, seconds: float, reason: str | None) -> list[str]:
+def _compiled(data: int, seconds: float, reason: str | None, of: int) -> list[str]:
     """What `Evaluation.compiled` says."""
-    took = [f"  compiled in {seconds:.1f} s"] if data else []
+    took = [f"  compiled for {data} of {of} data, in {seconds:.1f} s"] if seconds else []
     return took if reason is None else [*took, f"  not compiled{' throughout' if data else ''}: {reason}"]
 
 

@@ -42,7 +42,7 @@ LAYERS = {  # from the top
     "graphs of constants": "folded",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "kernels of a GPU": "recorded",
-    "shared by all": "arguments files group isolation latent_draws precision rows support tensors _torchvision",
+    "shared by all": "arguments bounds files group isolation latent_draws precision rows support tensors _torchvision",
     "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
