@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import distributed, nn
 from torch.nn import functional as F
-from two_processes import CASES, EVALUATED, digits, evaluated, killed, trained
+from two_processes import CASES, EVALUATED, compiled_scores, digits, evaluated, killed, trained
 
 from ppl_vae.group import launched
 from ppl_vae.training.processes import Processes
@@ -84,6 +84,16 @@ def test_two_processes_evaluate_as_one_does_to_the_bit(two, case):
         for name, column in alone["table"].items():
             torch.testing.assert_close(found["table"][name], column, rtol=0, atol=0, equal_nan=True)
         assert {**found, "table": None} == {**alone, "table": None}
+
+
+@pytest.mark.own_seeds
+def test_two_processes_compile_scores_as_one_does_up_to_rounding(two):
+    alone = compiled_scores()
+    first, second = (process["compiled"] for process in two[0])
+    assert torch.equal(first["elbo"], second["elbo"])
+    torch.testing.assert_close(first["elbo"], alone["elbo"])
+    assert first["said"] == second["said"] == {"data": 30, "seconds": None, "reason": None}
+    assert alone["said"]["data"] == 60
 
 
 @pytest.mark.own_seeds

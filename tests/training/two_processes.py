@@ -13,7 +13,7 @@ import torch
 from torch import distributed, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ppl_vae import IAF, MLP, GaussianNoise, Program, VampPrior, build, data, evaluate, fit, objectives
+from ppl_vae import IAF, MLP, GaussianNoise, Program, VampPrior, build, compiled, data, evaluate, fit, objectives
 from ppl_vae.training.processes import Processes
 
 
@@ -117,6 +117,15 @@ class Noisy(Program):
         return super().model(x)
 
 
+def compiled_scores():
+    """The ELBO of each datum with the model as a graph of its own in each process, and what is said of that."""
+    given, compiled._lowered = compiled._lowered, lambda graph, example: graph
+    vae, split = build(digits(), latent_dim=3, seed=1), digits().train[:95]
+    found = evaluate(vae, split, num_samples=30, max_rows=300, seed=0, progress=False, compile=True)
+    compiled._lowered = given
+    return {"elbo": torch.tensor(found.per_datum.elbo.to_numpy()), "said": {**found.compiled, "seconds": None}}
+
+
 def not_evaluated():
     """Why an evaluation is refused: of a noisy model, and of data that one process alone has."""
     vae, x = build(digits(), latent_dim=3, seed=1), digits().validation.drawn().x
@@ -142,6 +151,7 @@ def main(folder):
     found = {name: trained(*case) for name, case in CASES.items()}
     found["refused"] = {name: refusal(*case) for name, case in REFUSED.items()}
     found["evaluated"] = {name: evaluated(name) for name in EVALUATED}
+    found["compiled"] = compiled_scores()
     found["not evaluated"] = not_evaluated()
     run = {"run": folder / "resumed"}
     trained(digits, {}, {}, epochs=1, **run)
