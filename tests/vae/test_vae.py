@@ -244,6 +244,16 @@ def test_a_second_vae_is_refused_and_not_left_untrained():
     step(first)
 
 
+def test_parameters_that_are_not_contiguous_are_named():
+    vae = build(DataSpec((2, 8, 8), Domain("binary")), latent_dim=2, encoder=ConvEncoder, decoder=ConvDecoder)
+    x = torch.ones(2, 2, 8, 8)
+    refused = pytest.raises(RuntimeError, match=r"contiguous in memory, got .*convolutions.* with strides .*_format")
+    with pyro.get_param_store().scope(), refused:
+        vae.to(memory_format=torch.channels_last).guide(x)
+    with pyro.get_param_store().scope():
+        vae.to(memory_format=torch.contiguous_format).guide(x)
+
+
 def test_frozen_parameters_stay_and_do_not_warn():
     vae = vae_of()
     vae.likelihood.requires_grad_(False)
