@@ -280,7 +280,8 @@ def test_command(tmp_path, capsys):
     found = pd.read_csv(tmp_path / "manifold.csv")
     assert found.groupby("data").size().to_dict() == {"digits": 8, "swiss_roll": 6}
     text = (tmp_path / "manifold.md").read_text()
-    assert all(line in text for line in said.splitlines() if not line.startswith("wrote"))
+    assert all(line in text for line in said.splitlines() if not line.startswith(("wrote", "next: ")))
+    assert said.splitlines()[-1] == "next: ppl-vae train --data digits --latent-dim 2"
     for name in ("digits", "swiss_roll"):
         assert (tmp_path / f"manifold_{name}.png").read_bytes().startswith(b"\x89PNG")
 
