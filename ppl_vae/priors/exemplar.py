@@ -83,6 +83,9 @@ class Exemplar(Prior):
             chosen = torch.randperm(len(pseudo_inputs))[torch.arange(num_components) % len(pseudo_inputs)]
             inputs = pseudo_inputs[chosen].to(inputs)
         self.register_buffer("exemplars", inputs)
+        generator = torch.Generator().manual_seed(0)
+        odd = 2 * torch.randint(2**62, (2 * inputs[0].numel(),), generator=generator) + 1  # 2: float64 is two words
+        self.register_buffer("_multipliers", odd, persistent=False)
         self.raw_scale = nn.Parameter(torch.zeros(()))
 
     def given(self, *context: Tensor, x: Tensor | None = None) -> TorchDistribution:
@@ -99,13 +102,22 @@ class Exemplar(Prior):
             ) from None
         logits = some.new_zeros(len(some))
         if x is not None:
-            own = (x.flatten(1).unsqueeze(1) == some.flatten(1)).all(-1)  # (batch, K)
+            own = self._fingerprints(x).unsqueeze(1) == self._fingerprints(some)  # (batch, K)
             logits = torch.where(own & ~own.all(-1, keepdim=True), -math.inf, logits)
         return Mixture(logits, DiagonalNormal(centres, positive(self.raw_scale).expand_as(centres)))
 
     def forward(self, *context: Tensor, obs: Tensor | None = None, x: Tensor | None = None) -> Tensor:
         """Sample at the site; in train mode, for data x, of the mixture without themselves."""
         return self._sampled(self.given(*context, x=x if self.training else None), obs)
+
+    def _fingerprints(self, x: Tensor) -> Tensor:
+        """A sum of the bits of each datum (n, *x_shape) times odd numbers, modulo 2^64: (n,), exact in any order.
+
+        Two data that differ have the same with a probability below 2^-30; to compare their elements would cost (batch,
+        K, *x_shape).
+        """
+        words = x.flatten(1).to(self.exemplars).view(torch.int32 if self.exemplars.element_size() > 2 else torch.int16)
+        return (words.long() * self._multipliers[: words.shape[-1]]).sum(-1)
 
     def start_from(self, z: Tensor) -> None:
         """Initialize the scale with a normal kernel's for values z (n, latent_dim): n^(-1 / (d + 4)) of theirs."""

@@ -53,6 +53,20 @@ def test_the_density_is_the_mixture_and_leaves_out_the_datum():
     assert prior.given(x=prior.exemplars[:1]).log_prob(z).isfinite()  # all of them are that datum
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("levels", [2, 5])
+def test_only_equal_data_are_left_out(dtype, levels):
+    x = torch.randint(levels, (64, *X_SHAPE), generator=torch.Generator().manual_seed(1)).to(dtype) / 4 - 0.5
+    x[5:9] = x[0]
+    x[9] = x[0]
+    x[9].view(-1)[-1] += 0.25
+    prior = vae_of(partial(Exemplar, num_components=64)).to(dtype).prior
+    prior.exemplars[:] = x.flip(0)
+    with pyro.validation_enabled(False):
+        left_out = prior.given(x=x).log_weights.isneginf()
+    assert torch.equal(left_out, (x.flatten(1).unsqueeze(1) == x.flip(0).flatten(1)).all(-1))
+
+
 def test_a_step_of_training_uses_few_and_leaves_out_the_data():
     vae = vae_of(partial(Exemplar, num_components=20, per_step=5))
     vae.train()
