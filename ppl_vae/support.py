@@ -212,9 +212,9 @@ def check_values(fn: Any, x: Tensor, mask: Tensor | bool = True) -> None:
     raise ValueError(f"{name} expects {expected}, got {came}; {fix}")
 
 
-def inside(fn: Any, x: Tensor, mask: Tensor | bool = True) -> Tensor:
-    """Whether all observed values lie in a distribution's support, 0-dimensional."""
-    base = unwrapped(fn)
+def inside(fn: Any, x: Tensor, mask: Tensor | bool | None = None) -> Tensor:
+    """Whether all values that are observed, by default those `fn` scores, lie in its support; 0-dimensional."""
+    base, mask = unwrapped(fn), element_mask(fn) if mask is None else mask
     lie = base.support.check(x)
     if isinstance(mask, Tensor):
         by_element = isinstance(base.support, EachColumn) or not base.event_shape

@@ -125,12 +125,13 @@ def _codes(vae: VAE, split: Split, seed: int) -> Tensor:
 
 
 def _latent_space(codes: Tensor, split: Split, variance: Sequence[float] | None) -> Any:
-    """The codes in the two units whose mean under q varies most over the data, or where it is unknown the codes."""
+    """The codes in the two units whose mean under q varies most over the data, or whose draws where that is unknown."""
     known = variance is not None and len(variance) == codes.shape[-1] and not np.isnan(variance).any()
     found = codes.var(0).numpy() if not known else np.asarray(variance)
     first, second = np.sort(np.argsort(-found, kind="stable")[:2]).tolist()
     ax = draw("latent_space", codes, split.y, dims=(first, second))
-    of = "" if len(found) == 2 else f"\nthe two of {len(found)} units whose mean under q varies most"
+    varies = "mean under q varies" if known else "draws vary"
+    of = "" if len(found) == 2 else f"\nthe two of {len(found)} units whose {varies} most"
     ax.set_title(f"one draw of q(z | x) for each datum{of}", fontsize="medium")
     return ax
 

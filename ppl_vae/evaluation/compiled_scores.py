@@ -143,6 +143,6 @@ class CompiledScores:
         prior = [model.nodes[name] for name in values]
         found = [traces.log_prob(site, where, len(tensors[0])) for site in prior]
         found.append(likelihood(seen, where, len(tensors[0])))
-        well = [support.inside(s["fn"], s["value"], support.element_mask(s["fn"])) for s in seen]
+        well = [support.inside(s["fn"], s["value"]) for s in seen]
         well += [condition for site in (*prior, *seen) for condition in bounds.kept(site["fn"])]
         return [*found, torch.stack([*well, *(~each.isnan().any() for each in found)]).all()]

@@ -300,8 +300,7 @@ class Gradients:
         sites = [site for model, _ in pairs for site in traces.observed(model).values()]
         if not self.trained.supports or not sites:
             return torch.tensor(True)
-        each = [support.inside(s["fn"], s["value"], support.element_mask(s["fn"])) for s in sites]
-        return torch.stack(each).all()
+        return torch.stack([support.inside(s["fn"], s["value"]) for s in sites]).all()
 
 
 def _outputs(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from trainings import CASES, binary, built
 
-from ppl_vae import IAF, Exemplar, GaussianMixture, Program, RealNVP, compiled, evaluate, posteriors, priors
+from ppl_vae import IAF, GaussianMixture, Program, RealNVP, compiled, evaluate, posteriors, priors
 from ppl_vae.captured import NotCaptured
 from ppl_vae.draws import draws
 from ppl_vae.evaluation import Evaluation, compiled_scores
@@ -20,7 +20,6 @@ GIVEN = {"num_samples": 30, "seed": 0, "progress": False, "max_rows": 300}
 SETTINGS = {
     **{case: settings for case, (settings, _) in CASES.items() if settings or case == "mask"},
     "RealNVP": {"prior": RealNVP},
-    "exemplars": {"prior": partial(Exemplar, num_components=8, per_step=4)},
     "mixture": {"prior": partial(GaussianMixture, num_components=3)},
     "Student t and IAF": {"prior": priors.StudentT, "posterior": IAF},
     "mixture q": {"posterior": partial(posteriors.GaussianMixturePosterior, num_components=2)},
@@ -215,26 +214,21 @@ def test_what_cannot_be_captured_is_scored_without(uncompiled):
     assert f"  not compiled: {BY_VALUE}" in repr(found).splitlines()
 
 
-def test_without_a_compiler(monkeypatch):
-    def missing(graph, example):
-        raise NotCaptured("its graph cannot be compiled (InvalidCxxCompiler: no C++ compiler)")
+def missing(graph, example):
+    raise NotCaptured("its graph cannot be compiled (InvalidCxxCompiler: no C++ compiler)")
 
-    monkeypatch.setattr(compiled, "_lowered", missing)
+
+def wrong(graph, example):
+    return lambda *tensors: [*(each + 1 for each in graph(*tensors)[:-1]), torch.tensor(True)]
+
+
+@pytest.mark.parametrize(("lowered", "reason"), [(missing, "InvalidCxxCompiler"), (wrong, "differs")])
+def test_without_a_compiler_and_with_a_wrong_graph(lowered, reason, monkeypatch):
+    monkeypatch.setattr(compiled, "_lowered", lowered)
     vae, x = given("hierarchy")
     expected, found = evaluate(vae, x, **GIVEN), evaluate(vae, x, compile=True, **GIVEN)
     assert found.per_datum.equals(expected.per_datum)
-    assert "InvalidCxxCompiler" in found.compiled["reason"]
-
-
-def test_a_wrong_graph_is_not_used(monkeypatch):
-    def wrong(graph, example):
-        return lambda *tensors: [*(each + 1 for each in graph(*tensors)[:-1]), torch.tensor(True)]
-
-    monkeypatch.setattr(compiled, "_lowered", wrong)
-    vae, x = given("hierarchy")
-    expected, found = evaluate(vae, x, **GIVEN), evaluate(vae, x, compile=True, **GIVEN)
-    assert found.per_datum.equals(expected.per_datum)
-    assert "differs" in found.compiled["reason"]
+    assert reason in found.compiled["reason"]
 
 
 def test_discrete_latents_and_few_data(uncompiled):
