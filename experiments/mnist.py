@@ -129,7 +129,7 @@ def train_and_evaluate(name: str, prior, data, args: argparse.Namespace) -> tupl
     fitted = fit(vae, data, epochs, args, run=run, resume=run is not None)
     spent = Spent(epochs, torch.get_num_threads(), time.perf_counter() - clock, time.process_time() - processor)
     trained = time.perf_counter()
-    result = ppl_vae.evaluate(vae, data.test, num_samples=args.num_samples, seed=args.seed)
+    result = ppl_vae.evaluate(vae, data.test, num_samples=args.num_samples, seed=args.seed, compile="auto")
     print(fitted, result, sep="\n")
     print(f"  trained in {spent.clock:.0f} s, evaluated in {time.perf_counter() - trained:.0f} s", flush=True)
     return result, spent
