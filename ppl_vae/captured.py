@@ -42,7 +42,8 @@ class NotCaptured(Exception):  # noqa: N818, nothing went wrong: the function is
 @contextmanager
 def functional(module: TorchModule, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """A scope in which a module computes with these tensors, by name, in the place of its parameters and buffers."""
-    with _reparametrize_module(module, dict(tensors), tie_weights=True):  # type: ignore[arg-type]
+    # of a module with two names each tensor is replaced twice; `stack_weights` puts the first one back last
+    with _reparametrize_module(module, dict(tensors), tie_weights=True, stack_weights=True):  # type: ignore[arg-type]
         yield
 
 

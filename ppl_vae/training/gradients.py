@@ -288,9 +288,11 @@ class Gradients:
             Known(leaves),
             trained.products(),
         ):
-            loss = trained.objective.loss_and_grads(trained.model, trained.program.guide, x, *context, **kwargs)
+            try:
+                loss = trained.objective.loss_and_grads(trained.model, trained.program.guide, x, *context, **kwargs)
+            finally:  # traces of a graph that cannot be captured are not those of the step that is called instead
+                pairs = trained.watched.take()
             after = trained.buffers_now()
-        pairs = trained.watched.take()
         fine = torch.as_tensor(loss).isfinite() & self._inside(pairs)
         values = terms_of(pairs, trained.objective.num_particles).values
         return _outputs(fine, values, [leaf.grad for leaf in leaves], buffers, after)

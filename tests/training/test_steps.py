@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from trainings import ADAM, CASES, EPOCHS, Normalized, binary, built, equal, trained
 
-from ppl_vae import fit, load
+from ppl_vae import IAF, CodePrior, fit, load
+from ppl_vae.objectives import STL, Capacity, Commitment, Linear, WakeSleep
+from ppl_vae.posteriors import ResidualQuantized
 from ppl_vae.training import loop, steps
 
 NEVER = 10**9
@@ -136,6 +138,47 @@ def test_a_program_that_cannot_be_replayed_is_called(scale, reason, replaying):
     fit(Branching(scale), binary(), epochs=EPOCHS, batch_size=18, optimizer=ADAM, progress=False)
     assert made[0].replays == 0
     assert reason in made[0].reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "call"),
+    [
+        ({}, {"objective": WakeSleep()}),
+        ({}, {"objective": Capacity(2.0), "beta": Linear(2)}),
+        ({"posterior": IAF}, {"objective": STL()}),
+        ({"prior": CodePrior, "posterior": ResidualQuantized}, {"objective": Commitment()}),
+    ],
+    ids=["WakeSleep", "capacity with warm-up", "STL and IAF", "residual codes"],
+)
+def test_an_objective_that_cannot_be_replayed_is_called(settings, call, replaying):
+    trainings = []
+    for on in (False, True):
+        made = replaying(on)
+        vae = built(settings)
+        found = fit(vae, binary(), epochs=EPOCHS, batch_size=18, optimizer=ADAM, progress=False, **call)
+        trainings.append((vae, found.history.drop(columns="seconds")))
+    assert made[-1].replays == 0
+    assert made[-1].reason
+    assert trainings[0][1].equals(trainings[1][1])
+    assert equal(trainings[0][0], trainings[1][0])
+
+
+def test_a_layer_with_two_names_is_replayed(replaying):
+    class Twice(Normalized):
+        def __init__(self, *shapes):
+            super().__init__(*shapes)
+            self.again = self.net
+
+    trainings = []
+    for on in (False, True):
+        made = replaying(on)
+        vae = built({"encoder": Twice})
+        fit(vae, binary(), epochs=EPOCHS, batch_size=18, optimizer=ADAM, progress=False)
+        assert isinstance(vae.posterior.net.net[0].weight, nn.Parameter)
+        trainings.append(vae)
+    assert made[-1].reason is None
+    assert made[-1].replays > 3
+    assert equal(*trainings)
 
 
 def batches_with(bad, number=7):
