@@ -43,6 +43,8 @@ class Capacity(VectorizedELBO):
     Burgess et al. 2018, arXiv:1804.03599, equation 8.
     """
 
+    sums_over_data = False
+
     def __init__(self, nats: NonNegative = 10.0, weight: NonNegative = 10.0, num_particles: Count = 1) -> None:
         super().__init__(num_particles)
         self.nats, self.weight = nats, weight

@@ -40,6 +40,8 @@ class FreeBits(VectorizedELBO):
     Kingma et al. 2016, arXiv:1606.04934, section C.8.
     """
 
+    sums_over_data = False
+
     def __init__(self, nats: NonNegative = 0.5, num_particles: Count = 1) -> None:
         super().__init__(num_particles)
         self.nats = nats

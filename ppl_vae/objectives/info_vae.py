@@ -52,6 +52,8 @@ class InfoVAE(Penalized):
     Zhao et al. 2019, arXiv:1706.02262; Tolstikhin et al. 2018, arXiv:1711.01558.
     """
 
+    sums_over_data = False
+
     def __init__(self, alpha: float = 1.0, weight: float = 100.0, num_particles: Count = 1) -> None:
         if not -math.inf < alpha <= 1:
             raise ValueError(

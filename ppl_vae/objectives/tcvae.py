@@ -51,6 +51,8 @@ class BetaTCVAE(Penalized):
     Chen et al. 2018, arXiv:1802.04942, equations S5 (weighted) and S6 (stratified).
     """
 
+    sums_over_data = False
+
     def __init__(
         self,
         beta: float = 6.0,

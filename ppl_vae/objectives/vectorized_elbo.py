@@ -31,6 +31,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     differentiates_draws: ClassVar[bool] = True
     """Whether the gradient passes through the draws, which must then be reparametrized."""
 
+    sums_over_data: ClassVar[bool] = True
+    """Whether the loss is a sum over data, so that several processes may each compute a part of it."""
+
     kl: float = 1.0
     """Weight of the KL in the loss; 0 where the loss has none."""
 

@@ -37,11 +37,14 @@ class DryRun:
         Parameters that the program owns and neither function names to Pyro in every batch.
     row_bytes
         Bytes of the tensors that are made for one datum; see `memory`.
+    beside
+        Sizes above 1 of the dimensions to the left of the data: particles and other plates.
     """
 
     structures: set[Any] = field(default_factory=set)
     unnamed: dict[str, nn.Parameter] = field(default_factory=dict)
     row_bytes: float = 0.0
+    beside: set[int] = field(default_factory=set)
 
 
 def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> DryRun:
@@ -67,10 +70,12 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
         made.append(allocated.bytes)
         found.structures.add(structure(pair))
         found.unnamed |= _unnamed(program, pair)
+        found.beside |= _beside(pair, where)
         depth, summed = max(depth, where.depth), summed or summed_over([pair])
     found.row_bytes = _row_bytes(tried, made)
+    vectorized = objective.vectorize_particles and objective.num_particles > 1
+    found.beside |= {objective.num_particles} if vectorized else set()
     if math.isinf(objective.max_plate_nesting):  # else Pyro finds it by one more run, and logs that
-        vectorized = objective.vectorize_particles and objective.num_particles > 1
         objective.max_plate_nesting = depth + vectorized
     if summed and isinstance(objective, TraceEnum_ELBO):  # batches that observe the site have nothing to sum over
         objective.strict_enumeration_warning = False
@@ -101,6 +106,11 @@ def naming(model: Callable[..., Any], parameters: Mapping[str, nn.Parameter]) ->
         return model(*args, **kwargs)
 
     return named if parameters else model
+
+
+def _beside(pair: Pair, where: traces.Plates) -> set[int]:
+    sites = (site for trace in pair for site in (traces.latents(trace) | traces.observed(trace)).values())
+    return {size for site in sites for size in site["fn"].batch_shape[: where.data] if size > 1}
 
 
 def _unnamed(program: Modelled, pair: Pair) -> dict[str, nn.Parameter]:

@@ -287,6 +287,7 @@ class Training:
         # eval mode: batch statistics must not move; nor do random states
         with evaluating(self.program, self.seed), self.train.rewound():
             tried = dry_run(self.program, self.objective, self.train, self.beta(0, 1))
+        self.processes.beside = tried.beside
         if self.processes.size > 1:
             with isolated(self.program, self.seed), self.train.rewound(), self.processes.whole():
                 batch = next(iter(self.train))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
@@ -30,7 +30,11 @@ class Processes(Group):
     ----------
     rank, size
         Number of this process, from 0, and how many there are.
+    beside
+        Sizes of the dimensions to the left of the data in the program's draws: particles and other plates.
     """
+
+    beside: Collection[int] = ()
 
     def __init__(self) -> None:
         super().__init__(_WORK)
@@ -71,7 +75,7 @@ class Processes(Group):
             self._whole = before
 
     def check_rows(self) -> None:
-        """Refuse a batch of fewer rows than processes.
+        """Refuse a batch of fewer rows than processes, or whose rows `RowDraws` would not know from particles.
 
         Raises
         ------
@@ -82,6 +86,13 @@ class Processes(Group):
             raise ValueError(
                 f"{self.size} processes expect a datum each of every batch, got a batch of {self._total}; give another "
                 "batch_size, which leaves a larger last batch, or drop_last=True to a DataLoader"
+            )
+        rows = {self._total // self.size, -(-self._total // self.size)}
+        if not self._whole and rows.intersection(self.beside):
+            raise ValueError(
+                f"{self.size} processes expect another number of rows each than of particles, or than the size of a "
+                f"plate beside that of the data, got {rows.intersection(self.beside).pop()} of both in a batch of "
+                f"{self._total}; give another batch_size or num_particles, or drop_last=True to a DataLoader"
             )
 
     def same_weights(self, program: Modelled) -> None:

@@ -30,7 +30,8 @@ class RowDraws(TorchFunctionMode):
 
     Each draw is made for the whole batch, from torch's generators, and the other rows are dropped: processes whose
     generators agree go on agreeing. The cost is that of all random numbers in every process. The dimension of the rows
-    is the first one of their number; what has none is drawn as it is.
+    is the first one of their number; what has none is drawn as it is. So no dimension to the left of the data may have
+    that number: see `Processes.check_rows`.
 
     Parameters
     ----------
@@ -122,9 +123,15 @@ def check_sum(program: Modelled, objective: Any, batch: Batch, beta: float, seed
     Raises
     ------
     ValueError
-        For one that depends on a batch as a whole: batch norm, a minibatch estimate of the aggregated posterior (MMD),
-        a codebook that is updated by the batch.
+        For one that depends on a batch as a whole: batch norm, a mean KL with a threshold (`FreeBits`, `Capacity`), a
+        minibatch estimate of the aggregated posterior (MMD, total correlation), a codebook that the batch updates.
     """
+    if not getattr(objective, "sums_over_data", True):
+        name = type(objective).__name__
+        raise ValueError(
+            f"several processes expect an objective that is a sum over data, got {name}, which is a function of a whole "
+            "batch (a mean KL, an MMD, densities under its mixture); train in one process, or with another objective"
+        )
     size = len(batch.x)
     buffers = {name: b.clone() for name, b in program.named_buffers()}
     whole = _gradient(program, objective, batch, beta, seed, slice(0, size))

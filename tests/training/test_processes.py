@@ -71,7 +71,10 @@ def test_a_training_is_resumed_and_stopped_by_all(two):
 def test_what_depends_on_a_batch_as_a_whole_is_refused(two):
     for found in two[0]:
         assert "buffers that each batch changes" in found["refused"]["batch norm"]
-        assert "one that differs by" in found["refused"]["MMD"]
+        assert "got InfoVAE, which is a function of a whole batch" in found["refused"]["MMD"]
+        assert "one that differs by" in found["refused"]["MMD, not declared"]
+        assert "got FreeBits, which is a function of a whole batch" in found["refused"]["free bits"]
+        assert "got 10 of both in a batch of 21;" in found["refused"]["as many rows as particles"]
 
 
 @pytest.mark.own_seeds

@@ -36,6 +36,12 @@ class Normalized(MLP):
         return super().forward(self.norm(first), *context)
 
 
+class Undeclared(objectives.InfoVAE):
+    """An objective that does not say that it is no sum over data."""
+
+    sums_over_data = True
+
+
 def digits():
     return data.load("digits").binarize("dynamic").take(train=120, validation=41)
 
@@ -71,6 +77,9 @@ EVALUATED = {
 REFUSED = {
     "batch norm": ({"encoder": Normalized}, {}),
     "MMD": ({}, {"objective": objectives.InfoVAE()}),
+    "MMD, not declared": ({}, {"objective": Undeclared()}),
+    "free bits": ({}, {"objective": objectives.FreeBits(2.0)}),
+    "as many rows as particles": ({}, {"objective": objectives.IWAE(num_particles=10)}),  # 120 = 3 * 33 + 21
 }
 
 
