@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Floats, Name, checked
 from ppl_vae.conditional import Conditional
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
-from ppl_vae.priors.mixture import check_inputs
+from ppl_vae.priors.mixture import check_inputs, for_components
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["Exemplar"]
@@ -76,6 +76,7 @@ class Exemplar(Prior):
                 f"and per_step={per_step}; give 500 and 100, say"
             )
         self._components = posterior.given  # the bound method, so that the posterior is not registered twice
+        self._context_shapes = getattr(posterior, "context_shapes", ())
         self.per_step = per_step
         inputs = torch.rand(num_components, *x_shape)
         if pseudo_inputs is not None:
@@ -89,11 +90,11 @@ class Exemplar(Prior):
         self.raw_scale = nn.Parameter(torch.zeros(()))
 
     def given(self, *context: Tensor, x: Tensor | None = None) -> TorchDistribution:
-        """The mixture given the context, (*leading, c); of data x (*leading, *x_shape) without themselves."""
+        """The mixture given the context, (*leading, *shape); of data x (*leading, *x_shape) without themselves."""
         some = self.exemplars
         if self.training and len(some) > self.per_step:
             some = some[torch.randperm(len(some), device=some.device)[: self.per_step]]
-        shared = [c.unsqueeze(1) for c in context]  # (batch, 1, ...) against (K, *x_shape)
+        shared = for_components(context, self._context_shapes)
         try:
             centres = self._components(some, *shared).mean  # (*batch, K, latent_dim)
         except NotImplementedError:

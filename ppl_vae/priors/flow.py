@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal
+from ppl_vae.nets.network import joined
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["FlowPrior"]
@@ -33,7 +35,7 @@ class FlowPrior(Prior):
     hidden_dim
         Width of their networks.
     context
-        Shapes of the context, each (c,).
+        Shapes of the context.
     site
         Name of the Pyro sample site.
 
@@ -54,15 +56,17 @@ class FlowPrior(Prior):
         site: Name = "z",
     ) -> None:
         super().__init__(site)
+        self.context_shapes = tuple(map(tuple, context))
         self.register_buffer("loc", torch.zeros(latent_dim))
-        self.flow = AutoregressiveFlow(latent_dim, sum(shape[0] for shape in context), num_transforms, hidden_dim)
+        self.flow = AutoregressiveFlow(latent_dim, sum(map(math.prod, context)), num_transforms, hidden_dim)
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context."""
         base = DiagonalNormal(torch.zeros_like(self.loc), torch.ones_like(self.loc))
-        transforms = self.flow.transforms(torch.cat(context, -1) if context else None)
-        if context:
-            base = base.expand(context[0].shape[:-1])
+        together = joined(context, self.context_shapes) if context else None
+        transforms = self.flow.transforms(together)
+        if together is not None:
+            base = base.expand(together.shape[:-1])
         shift = dist.transforms.AffineTransform(self.loc, 1.0, event_dim=1)
         return dist.TransformedDistribution(base, [*(t.inv for t in reversed(transforms)), shift])
 

@@ -13,7 +13,7 @@ from ppl_vae.conditional import Conditional
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
 from ppl_vae.priors.prior import Prior
 
-__all__ = ["GaussianMixture", "VampPrior"]
+__all__ = ["GaussianMixture", "VampPrior", "check_inputs", "for_components"]
 
 Shape = Sequence[Count]
 
@@ -117,6 +117,7 @@ class VampPrior(Prior):
     ) -> None:
         super().__init__(site)
         self._components = posterior.given  # the bound method, so that the posterior is not registered twice
+        self._context_shapes = getattr(posterior, "context_shapes", ())
         inputs = torch.rand(num_components, *x_shape)
         if pseudo_inputs is not None:
             check_inputs("VampPrior", pseudo_inputs, x_shape)
@@ -125,13 +126,19 @@ class VampPrior(Prior):
         self.logits = nn.Parameter(torch.zeros(num_components), requires_grad=weighted)
 
     def given(self, *context: Tensor) -> TorchDistribution:
-        """The mixture of q(z | u_k, context), the context (*leading, c) shared by the components."""
-        shared = (c.unsqueeze(1) for c in context)  # (batch, 1, ...) against (K, *x_shape)
+        """The mixture of q(z | u_k, context), the context (*leading, *shape) shared by the components."""
+        shared = for_components(context, self._context_shapes)
         return Mixture(self.logits, self._components(self.pseudo_inputs, *shared))
 
     def settings(self) -> str:
         """What `formula` adds."""
         return str(len(self.pseudo_inputs))
+
+
+def for_components(context: Sequence[Tensor], shapes: Sequence[Shape]) -> list[Tensor]:
+    """Contexts (*leading, *shape) as (*leading, 1, *shape), to be broadcast against K data; vectors where not known."""
+    events = [len(shape) for shape in shapes] + [1] * len(context)
+    return [c.unsqueeze(c.dim() - event) for c, event in zip(context, events, strict=False)]
 
 
 def check_inputs(name: str, inputs: Tensor, x_shape: Shape) -> None:

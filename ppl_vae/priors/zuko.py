@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import ZukoFlow, zuko_flows
+from ppl_vae.nets.network import joined
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["MAF", "NeuralSpline", "RealNVP", "ZukoPrior"]
@@ -28,15 +30,16 @@ class _Flow(Prior, abc.ABC):
     scale: Tensor
     flow: Any
 
-    def __init__(self, latent_dim: int, flow: nn.Module, site: str) -> None:
+    def __init__(self, latent_dim: int, flow: nn.Module, context: Sequence[Shape], site: str) -> None:
         super().__init__(site)
+        self.context_shapes = tuple(map(tuple, context))
         self.register_buffer("loc", torch.zeros(latent_dim))
         self.register_buffer("scale", torch.ones(latent_dim))
         self.flow = flow
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context, if it was built for one."""
-        base = ZukoFlow(self.flow(torch.cat(context, -1) if context else None))
+        base = ZukoFlow(self.flow(joined(context, self.context_shapes) if context else None))
         return dist.TransformedDistribution(base, dist.transforms.AffineTransform(self.loc, self.scale, event_dim=1))
 
     def start_from(self, z: Tensor) -> None:
@@ -65,7 +68,7 @@ class RealNVP(_Flow):
     hidden_dim
         Width of the two hidden layers of their networks.
     context
-        Shapes of the context, each (c,).
+        Shapes of the context.
     site
         Name of the Pyro sample site.
 
@@ -91,7 +94,7 @@ class RealNVP(_Flow):
         site: Name = "z",
     ) -> None:
         sizes = _sizes("RealNVP", latent_dim, context, num_transforms, hidden_dim)
-        super().__init__(latent_dim, zuko_flows("RealNVP").RealNVP(**sizes), site)
+        super().__init__(latent_dim, zuko_flows("RealNVP").RealNVP(**sizes), context, site)
 
 
 @checked
@@ -135,7 +138,7 @@ class NeuralSpline(_Flow):
         sizes = _sizes("NeuralSpline", latent_dim, context, num_transforms, hidden_dim)
         spline = partial(flows.spline.MonotonicRQSTransform, slope=1e-3)
         flow = flows.NICE(**sizes, univariate=spline, shapes=[(num_bins,), (num_bins,), (num_bins - 1,)])
-        super().__init__(latent_dim, flow, site)
+        super().__init__(latent_dim, flow, context, site)
 
 
 @checked
@@ -172,7 +175,7 @@ class MAF(_Flow):
         site: Name = "z",
     ) -> None:
         sizes = _sizes("MAF", latent_dim, context, num_transforms, hidden_dim)
-        super().__init__(latent_dim, zuko_flows("MAF").MAF(**sizes), site)
+        super().__init__(latent_dim, zuko_flows("MAF").MAF(**sizes), context, site)
 
 
 @checked
@@ -187,7 +190,7 @@ class ZukoPrior(_Flow):
         Factory of the flow, called with the dimensions of z and of the context: a class of `zuko.flows`, or a partial
         of one; by default `zuko.flows.NSF`, whose draws take `latent_dim` passes.
     context
-        Shapes of the context, each (c,).
+        Shapes of the context.
     site
         Name of the Pyro sample site.
 
@@ -215,7 +218,7 @@ class ZukoPrior(_Flow):
                 f"ZukoPrior expects a flow that makes distributions of {latent_dim} numbers, flow(features, context), "
                 f"got {type(made).__name__}; give a class of zuko.flows, or a partial of one"
             )
-        super().__init__(latent_dim, made, site)
+        super().__init__(latent_dim, made, context, site)
 
     def settings(self) -> str:
         """What `formula` adds."""
@@ -223,7 +226,7 @@ class ZukoPrior(_Flow):
 
 
 def _width(context: Sequence[Shape]) -> int:
-    return sum(shape[0] for shape in context)
+    return sum(math.prod(shape) for shape in context)
 
 
 def _sizes(

@@ -129,8 +129,8 @@ def check_sum(program: Modelled, objective: Any, batch: Batch, beta: float, seed
     if not getattr(objective, "sums_over_data", True):
         name = type(objective).__name__
         raise ValueError(
-            f"several processes expect an objective that is a sum over data, got {name}, which is a function of a whole "
-            "batch (a mean KL, an MMD, densities under its mixture); train in one process, or with another objective"
+            f"several processes expect an objective that is a sum over data, got {name}, which is a function of a "
+            "whole batch (a mean KL, an MMD, densities under its mixture); train in one process, or with another objective"
         )
     size = len(batch.x)
     buffers = {name: b.clone() for name, b in program.named_buffers()}
