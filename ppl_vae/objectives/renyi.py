@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives.iwae import OfWeights
+from ppl_vae.precision import in_float64
 
 __all__ = ["Renyi"]
 
@@ -43,7 +44,9 @@ class Renyi(OfWeights):
         self.alpha = alpha
 
     def _bound(self, log_w: Tensor) -> Tensor:
-        power = 1 - self.alpha
-        if power == 0:
-            return log_w.mean(0)
-        return ((power * log_w).logsumexp(0) - math.log(len(log_w))) / power
+        power, mean = 1 - self.alpha, log_w.mean(0)
+        if abs(power) < 1e-8:
+            return mean
+        # near 1 a difference of nearly equal numbers is divided by one near 0: in float32 an error of nats
+        above = ((power * in_float64(log_w - mean)).logsumexp(0) - math.log(len(log_w))) / power
+        return mean + above.to(mean)

@@ -130,7 +130,7 @@ def check_sum(program: Modelled, objective: Any, batch: Batch, beta: float, seed
         name = type(objective).__name__
         raise ValueError(
             f"several processes expect an objective that is a sum over data, got {name}, which is a function of a "
-            "whole batch (a mean KL, an MMD, densities under its mixture); train in one process, or with another objective"
+            "whole batch (a mean KL, an MMD, a mixture of its posteriors); train in one process, or with another one"
         )
     size = len(batch.x)
     buffers = {name: b.clone() for name, b in program.named_buffers()}

@@ -77,6 +77,20 @@ def test_renyi_is_its_formula_and_a_bound(alpha):
         assert_close(value, exact.sum(), rtol=1e-5, atol=0)
 
 
+@pytest.mark.float32
+@pytest.mark.parametrize("apart", [0.0, 1e-12, 1e-9, 1e-7, 1e-6, 1e-5, 1e-3, -1e-7, -1e-5])
+def test_renyi_near_1_is_accurate_in_float32(apart):
+    w = -400 + 3 * torch.randn(20, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    w = w.float().double().requires_grad_()
+    mean, power = w.mean(0), apart
+    exact = mean if power == 0 else mean + torch.log1p(torch.expm1((w - mean) * power).mean(0)) / power
+    single = w.detach().float().requires_grad_()
+    found = Renyi(1 - apart, 20)._bound(single)
+    assert_close(found.double(), exact, rtol=1e-6, atol=1e-6)
+    (expected,), (gradient,) = (torch.autograd.grad(each.sum(), by) for each, by in ((exact, w), (found, single)))
+    assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_renyi_of_the_exact_posterior_is_log_p():
     vae, x, log_p = model(FullRankNormal)
     (decoder,), (encoder,) = vae.likelihood.net.layers, vae.posterior.net.layers
