@@ -170,14 +170,14 @@ class Amortized(Conditional):
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The distribution whose parameters the network computes from the context."""
-        return self._of(context)(self.net(*self._read(context)))
+        return self._of(context)(self._params(context))
 
     def forward(self, *context: Tensor, obs: Tensor | None = None) -> Tensor:
         """Sample at the site, with the parameters and the function from parameters to distribution in its `infer`.
 
         `diagnostics.inference_gaps` reads both from `infer["parametrization"]` to refine q by datum.
         """
-        params, distribution = self.net(*self._read(context)), self._of(context)
+        params, distribution = self._params(context), self._of(context)
         infer = {**self.infer, "parametrization": (params, distribution)}
         with Unvalidated(drawn=True):
             return pyro.sample(self.site, distribution(params), obs=obs, infer=infer)
@@ -186,9 +186,10 @@ class Amortized(Conditional):
         """Numbers by name for the training history, read at the end of an epoch; none by default."""
         return {}
 
-    def _read(self, context: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What the network is given of the context; by default all."""
-        return context
+    def _params(self, context: tuple[Tensor, ...]) -> Tensor:
+        """The parameters, with all leading dimensions of the distribution; by default the network's of the context."""
+        params: Tensor = self.net(*context)
+        return params
 
     def _of(self, context: tuple[Tensor, ...]) -> Callable[[Tensor], TorchDistribution]:
         """`distribution` as a function of the parameters alone."""

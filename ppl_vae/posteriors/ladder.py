@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
@@ -83,5 +84,9 @@ class Ladder(Posterior):
         total = of_x + of_prior
         return distributions.DiagonalNormal((loc * of_x + p.base_dist.loc * of_prior) / total, total.rsqrt())
 
-    def _read(self, context: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return context if self._path is None else context[1:]
+    def _params(self, context: tuple[Tensor, ...]) -> Tensor:
+        if self._path is None:
+            return super()._params(context)
+        above, *rest = context
+        params = super()._params(tuple(rest))
+        return params.expand(*torch.broadcast_shapes(above.shape[:-1], params.shape[:-2]), -1, -1)

@@ -58,6 +58,7 @@ class Exemplar(Prior):
     sees_x = True
 
     exemplars: Tensor
+    _multipliers: Tensor
 
     def __init__(
         self,

@@ -56,14 +56,15 @@ class FlowPrior(Prior):
         site: Name = "z",
     ) -> None:
         super().__init__(site)
-        self.context_shapes = tuple(map(tuple, context))
+        self._shapes = tuple(map(tuple, context))
+        self.context_shapes = self._shapes[1:]  # besides the level above, as those of `ConditionalNormal`
         self.register_buffer("loc", torch.zeros(latent_dim))
         self.flow = AutoregressiveFlow(latent_dim, sum(map(math.prod, context)), num_transforms, hidden_dim)
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context."""
         base = DiagonalNormal(torch.zeros_like(self.loc), torch.ones_like(self.loc))
-        together = joined(context, self.context_shapes) if context else None
+        together = joined(context, self._shapes) if context else None
         transforms = self.flow.transforms(together)
         if together is not None:
             base = base.expand(together.shape[:-1])

@@ -32,14 +32,15 @@ class _Flow(Prior, abc.ABC):
 
     def __init__(self, latent_dim: int, flow: nn.Module, context: Sequence[Shape], site: str) -> None:
         super().__init__(site)
-        self.context_shapes = tuple(map(tuple, context))
+        self._shapes = tuple(map(tuple, context))
+        self.context_shapes = self._shapes[1:]  # besides the level above, as those of `ConditionalNormal`
         self.register_buffer("loc", torch.zeros(latent_dim))
         self.register_buffer("scale", torch.ones(latent_dim))
         self.flow = flow
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context, if it was built for one."""
-        base = ZukoFlow(self.flow(joined(context, self.context_shapes) if context else None))
+        base = ZukoFlow(self.flow(joined(context, self._shapes) if context else None))
         return dist.TransformedDistribution(base, dist.transforms.AffineTransform(self.loc, self.scale, event_dim=1))
 
     def start_from(self, z: Tensor) -> None:

@@ -267,7 +267,7 @@ def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
     if level.above:
         context = known["context"]()
         given["context"] = lambda: (level.above, *context)
-        del given["x_shape"], given["pseudo_inputs"]  # a level below is no mixture over data
+        given["x_shape"] = given["pseudo_inputs"] = level.refuse_data
     made = level.checked(_make(level.prior, given, *((Prior,) if level.site else (Prior, Chain))))
     if isinstance(posterior, Posterior):
         posterior.meet(made, below=bool(level.above), alone=not level.site)

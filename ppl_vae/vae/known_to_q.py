@@ -25,9 +25,11 @@ def known_to_q(
     ValueError
         In a denoising VAE, and for a prior of several levels.
     """
-    if not getattr(vae.posterior, "sees_model", False):  # it may be any module with a forward
+    # it may be any module with a forward
+    asking = [q for q in getattr(vae.posterior, "levels", [vae.posterior]) if getattr(q, "sees_model", False)]
+    if not asking:
         return {}
-    name = type(vae.posterior).__name__
+    name = type(asking[0]).__name__
     if vae.corruption is not None:
         raise ValueError(
             f"{name} expects the x that the model scores, got a corruption, whose q is given another x; build without "
@@ -35,8 +37,8 @@ def known_to_q(
         )
     if len(vae.prior.sites) > 1:
         raise ValueError(
-            f"{name} expects a prior of one level, got {type(vae.prior).__name__} at {vae.prior.sites}; use another "
-            "posterior in a hierarchy"
+            f"{name} expects a prior of one level, got the levels {', '.join(vae.prior.sites)}; use another posterior "
+            "in a hierarchy"
         )
     given = vae.given_to("prior", context)
 

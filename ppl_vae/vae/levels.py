@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
 from ppl_vae.conditional import Chain, Conditional
-from ppl_vae.factories import Factory
+from ppl_vae.factories import Factory, made_by
 from ppl_vae.priors import ConditionalNormal
 from ppl_vae.vae.recipe import Levels
 
@@ -46,6 +46,14 @@ class Level:
         """Context shapes of the level's components."""
         site: Known = {"site": lambda: self.site} if self.site else {}
         return {"latent_dim": lambda: self.latent_dim, **site}
+
+    def refuse_data(self) -> NoReturn:
+        """Refuse a prior below the top that asks for data: a mixture of posteriors given data has no level above."""
+        name = getattr(made_by(self.prior), "__name__", "")
+        raise ValueError(
+            f"{name} expects to be the top level of a hierarchy, as its components are posteriors given data, got "
+            f"level {self.site!r}; give it first, as prior=[{name}, ConditionalNormal]"
+        )
 
     def checked(self, made: Any) -> Any:
         """A component, refused where it samples another site."""

@@ -20,6 +20,7 @@ from ppl_vae import (
     ConvDecoder,
     ConvEncoder,
     DiagonalNormal,
+    Exemplar,
     FlowPrior,
     FullRankNormal,
     GaussianMixture,
@@ -37,6 +38,7 @@ from ppl_vae import (
 )
 from ppl_vae.cli.main import main
 from ppl_vae.data import from_arrays
+from ppl_vae.diagnostics import inference_gaps
 from ppl_vae.distributions import positive
 from ppl_vae.domain import Domain
 from ppl_vae.vae.build import rebuild
@@ -169,7 +171,14 @@ class NoSite(Prior):
             r"lists of the same length, an entry for each level, got \{'latent_dim': 3, 'prior': 2\} entries; give one",
         ),
         ({"latent_dim": []}, "lists of the same length"),
-        ({"latent_dim": [1, 2], "prior": [StandardNormal, VampPrior]}, "VampPrior expects a call that fits.*x_shape"),
+        (
+            {"latent_dim": [1, 2], "prior": [StandardNormal, VampPrior]},
+            r"VampPrior expects to be the top level of a hierarchy, .*, got level 'z1'; give it first, as prior=\[Vamp",
+        ),
+        (
+            {"latent_dim": [1, 2], "prior": [StandardNormal, partial(Exemplar, num_components=5)]},
+            r"Exemplar expects to be the top level of a hierarchy",
+        ),
         ({"latent_dim": [1, 2], "prior": NoSite}, r"takes site=, got NoSite, which samples 'z' in the place of 'z2'"),
         ({"latent_dim": [1, 2], "prior": [StandardNormal, DiagonalNormal]}, "makes a Prior here, got DiagonalNormal"),
     ],
@@ -242,16 +251,27 @@ def test_a_ladder_trains_below_any_prior(top, tmp_path):
     assert loss(labelled, [X.double(), torch.randn(5, 3).double()]).isfinite()
 
 
+def test_a_ladder_is_refined_by_datum():
+    vae = build(data(), latent_dim=[1, 2], posterior=Ladder, seed=0, **NETS)
+    fit(vae, data(), epochs=20, progress=False, seed=0)
+    found = inference_gaps(vae, data().test.x[:6], num_samples=200, seed=0, progress=False)
+    gained, error = found["refined_elbo"] - found["elbo"], np.hypot(found["elbo_mcse"], found["refined_elbo_mcse"])
+    assert (gained > -4 * error).all()
+    assert gained.mean() > 0
+    assert (found["refined_elbo"] < found["log_px"] + 4 * np.hypot(error, found["log_px_mcse"])).all()
+
+
 def test_a_ladder_of_one_level_or_below_another_prior_is_refused():
     for dim in (2, [2]):
         with pytest.raises(
             ValueError, match=r"Ladder expects two levels or more, .*, got one; give latent_dim=\[2, 8\]"
         ):
             ladder(latent_dim=dim, posterior=Ladder)
-    vae = ladder(latent_dim=[2, 3], prior=[StandardNormal, FlowPrior], posterior=[DiagonalNormal, Ladder])
-    with pytest.raises(
-        ValueError, match="Ladder expects a normal prior with independent coordinates at its level, got"
-    ):
-        loss(vae, [X])
+    two = {"latent_dim": [2, 3], "prior": [StandardNormal, FlowPrior], "posterior": [DiagonalNormal, Ladder]}
+    for context in ([], [torch.randn(5, 3)]):
+        with pytest.raises(
+            ValueError, match="Ladder expects a normal prior with independent coordinates at its level, got"
+        ):
+            loss(ladder(context=bool(context), **two), [X, *context])
     with pytest.raises(ValueError, match="an encoder that is given the 1 contexts of its prior, got one of 0; name"):
         with_ladder(context=True, context_to=("prior", "decoder"))
