@@ -1,5 +1,7 @@
 """Every page of `docs`: its Python runs, its files exist, its links lead somewhere, and a reader can find it."""
 
+import importlib.util
+import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -98,3 +100,35 @@ def test_the_gallery_draws_every_plot(tmp_path, monkeypatch, request):
         assert len(plt.get_fignums()) == bool(name), name
         assert all(ax.has_data() for ax in plt.gcf().axes) or not name
         plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def reference():
+    spec = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_has_a_page_in_the_reference(reference):
+    """By the object: `ppl_vae.load` is another than `ppl_vae.data.load`."""
+    shown = []
+    for path, text in reference.texts().items():
+        if "/" in path:
+            module, kind, name = re.search(r"currentmodule:: (\S+)\n\n.. auto(class|function):: (\w+)\n", text).groups()
+            shown.append(getattr(import_module(module), name))
+            assert inspect.isclass(shown[-1]) == (kind == "class")
+    public = reference.public()
+    assert {"load", "Refined", "VAE", "fit", "VampPrior"} <= set(public)
+    assert not [name for name, value in public.items() if not any(value is each for each in shown)]
+    assert len(shown) == len({id(each) for each in shown})
+
+
+def test_the_page_of_a_class_has_its_own_methods(reference):
+    texts = reference.texts()
+    vae, vamp = texts["ppl_vae/ppl_vae.VAE.rst"], texts["ppl_vae.priors/ppl_vae.priors.VampPrior.rst"]
+    assert {"model", "guide", "export", "sample", "encode"} <= set(re.findall(r"automethod:: VAE\.(\w+)", vae))
+    assert "automethod:: Run.push" in texts["ppl_vae/ppl_vae.Run.rst"]
+    assert "automethod:: VampPrior.given" in vamp
+    assert ":py:obj:`ppl_vae.Conditional.formula`" in vamp
+    assert not re.search(r"\.(state_dict|add_module|cuda|set_params)\b", "".join(texts.values()))
