@@ -37,6 +37,16 @@ def test_it_is_short():
     assert len(README.splitlines()) <= 120
 
 
+def test_the_first_page_of_the_site_has_its_figure_and_its_statements():
+    page = (ROOT / "docs" / "index.md").read_text()
+    markers = re.findall(r':start-after: "(.+)"\n:end-before: "(.+)"\n', page)
+    assert len(markers) == page.count("{include} ../README.md") == 2
+    shown = [README.partition(start)[2].partition(end) for start, end in markers]
+    assert all(text and found for text, found, _ in shown)
+    assert "](experiments/results/where_q_fails.png)" in shown[0][0]
+    assert "```python\nimport ppl_vae\n" in shown[1][0]
+
+
 def test_its_files_exist():
     for path in re.findall(r"`(experiments/[\w./]+)`|\((experiments/[\w./]+)\)", README):
         assert (ROOT / (path[0] or path[1])).exists(), path
