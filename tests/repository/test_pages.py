@@ -72,6 +72,12 @@ def test_every_page_is_found():
     assert not [path for path in re.findall(r"\((docs/[\w./]+)\)", readme) if not (DOCS.parent / path).exists()]
 
 
+def test_every_experiment_is_listed():
+    root, page = DOCS.parent, (DOCS / "experiments.md").read_text()
+    scripts = [file for file in (root / "experiments").rglob("*.py") if file.name != "results_file.py"]
+    assert not [file for file in scripts if f"`{file.relative_to(root)}`" not in page]
+
+
 def test_a_how_to_is_a_question_with_a_short_answer():
     pages = [page for page in HOWTO.glob("*.md") if page.stem != "index"]
     assert len(pages) >= 25
