@@ -26,6 +26,11 @@ def test_every_target_and_file_exists():
         assert (ROOT / path).exists(), path
 
 
+def test_the_site_is_built():
+    assert {"run": "make docs"} in JOBS["docs"]["steps"]
+    assert "--fail-on-warning" in (ROOT / "Makefile").read_text()
+
+
 def test_the_oldest_python_is_tested():
     pythons = JOBS["pinned"]["strategy"]["matrix"]["python"]
     assert PROJECT["requires-python"] == f">={pythons[0]}"
