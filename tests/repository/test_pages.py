@@ -78,6 +78,27 @@ def test_every_experiment_is_listed():
     assert not [file for file in scripts if f"`{file.relative_to(root)}`" not in page]
 
 
+def test_a_term_of_the_glossary_says_where_it_is_used():
+    """By names that the package has, in alphabetical order."""
+    page = re.search(r"```{glossary}\n(.*?)\n```", (DOCS / "glossary.md").read_text(), re.DOTALL)[1]
+    entries = dict(re.findall(r"^(\S.*)\n((?:    .*\n?)+)", page, re.MULTILINE))
+    assert len(entries) > 55
+    assert list(entries) == sorted(entries, key=str.casefold)
+    modules = [import_module(f"ppl_vae{part}") for part in ("", ".data", ".diagnostics", ".evaluation")]
+    for term, text in entries.items():
+        used = re.search(r"see (`.+`)\.$", " ".join(text.split()))
+        assert used, term
+        for name in re.findall(r"`(?:ppl_vae\.)?([\w.]+)`", used[1]):
+            assert any(has(module, name) for module in modules), (term, name)
+
+
+def has(module, name):
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is not None
+
+
 def test_a_how_to_is_a_question_with_a_short_answer():
     pages = [page for page in HOWTO.glob("*.md") if page.stem != "index"]
     assert len(pages) >= 25
