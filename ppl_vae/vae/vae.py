@@ -269,7 +269,11 @@ class VAE(nn.Module):
 
     @verb
     def export(self, path: str | Path, part: Half = "encoder", format: Format = "pt2") -> Path:
-        """Write the encoder or the decoder to a file that runs without ppl_vae; see `vae.exported.exported`."""
+        """Write the encoder or the decoder to a file that runs without ppl_vae, and check that it computes the same.
+
+        `part` is ``"encoder"`` or ``"decoder"``, `format` ``"pt2"`` (torch) or ``"onnx"``. The file takes raw x, or z,
+        then each context, and gives ``"mean"`` and ``"scale"`` of q(z | x), or of p(x | z), in raw units.
+        """
         return exported(self, Path(path), part, format)
 
     def latent_draw(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> Tensor:
