@@ -9,6 +9,7 @@ from ppl_vae.distributions.correlated_normal import CorrelatedNormal, LowRankNor
 from ppl_vae.distributions.diagonal_normal import DiagonalNormal
 from ppl_vae.distributions.discrete import MOST_STATES, Bits, OneHots
 from ppl_vae.distributions.discretized_logistic import DiscretizedLogistic
+from ppl_vae.distributions.full_rank_normal import FullRankNormal
 from ppl_vae.distributions.gamma import Gamma
 from ppl_vae.distributions.improper import Improper
 from ppl_vae.distributions.levels import Levels
@@ -42,6 +43,7 @@ __all__ = [
     "DiagonalNormal",
     "Dirichlet",
     "DiscretizedLogistic",
+    "FullRankNormal",
     "Gamma",
     "Improper",
     "Levels",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -71,7 +70,7 @@ class FullRankNormal(Posterior):
         loc, square = params[..., 0, :], params[..., 1:, :]
         scale = positive(square.diagonal(dim1=-2, dim2=-1))
         unit = square.tril(-1) + torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
-        return dist.MultivariateNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
+        return distributions.FullRankNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
 
 
 @checked

@@ -220,6 +220,32 @@ def test_rows_are_numpyros():
     close(distributions.LowRankNormal(loc, factor, scale).log_prob(y), theirs.log_prob(y.numpy()))
 
 
+def test_a_full_rank_normal_knows_its_draws():
+    loc, raw = (torch.randn(*shape).double().requires_grad_() for shape in ((3, 4), (3, 4, 4)))
+    tril = raw.tril(-1) + positive(raw.diagonal(dim1=-2, dim2=-1)).diag_embed()
+    theirs = torch.distributions.MultivariateNormal(loc, scale_tril=tril)
+    for ours in (distributions.FullRankNormal(loc, scale_tril=tril), distributions.FullRankNormal(loc, tril @ tril.mT)):
+        torch.manual_seed(0)
+        z = ours.expand([5, 3]).rsample()
+        torch.manual_seed(0)
+        close(z, theirs.expand([5, 3]).rsample())
+        for fn in (ours, ours.expand([5, 3])):
+            z = fn.rsample((2,))
+            close(fn.log_prob(z), theirs.log_prob(z))
+            weights = torch.randn(z.shape[:-1]).double()
+            found, expected = (
+                torch.autograd.grad((weights * p.log_prob(z) + z.sin().sum(-1)).sum(), (loc, raw), retain_graph=True)
+                for p in (fn, theirs)
+            )
+            close(found[0], expected[0])
+            close(found[1].tril(), expected[1].tril())
+            other = torch.randn(z.shape).double()
+            close(fn.log_prob(other), theirs.log_prob(other))
+            close(fn.log_prob(z.detach()), theirs.log_prob(z))
+            (at_draws,) = torch.autograd.grad(fn.log_prob(z.detach()).sum(), loc, retain_graph=True)  # the score
+            close(at_draws, torch.autograd.grad(theirs.log_prob(z.detach()).sum(), loc, retain_graph=True)[0])
+
+
 def test_an_ordered_logistic_is_numpyros():
     leaf = OrderedLogistic(2, (1,), levels=5).double()
     loc, x = torch.randn(20, 1).double(), torch.arange(20).remainder(5)[:, None].double()
