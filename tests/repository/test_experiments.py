@@ -51,8 +51,6 @@ TINY = {
     "--components 2 3 --num-samples 30 --scored 20 --imputed 60 --work work --figure figure.png --out out.json",
     "imputation.py": "--tables wine --seeds 0 1 --take 60 --members 2 --steps 4 --num-samples 50 --particles 2 "
     "--latent-dim 2 --hidden-dims 8 --cache cache --figure figure.png --out out.json",
-    "semi_supervised.py": "--data digits --train 120 --labels 20 --epochs 1 --batch-size 50 --steps 5 --latent-dim 2 "
-    "--hidden-dim 8 --seeds 0 1 --out out.json",
     "cells.py": "--cells 240 --genes 20 --hidden-dim 16 --epochs 2 --num-samples 30 --checked 2 --device cpu "
     "--figure figure.png --out out.json",
     "anomalies.py": "--tables wine --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
@@ -251,17 +249,6 @@ def anomalies(found, printed):
     assert all(row["not_judged"] <= row["bad_k"] for row in ours)
     assert len(found["mean over tables and seeds"]) == 2 * len(methods)
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
-
-
-def semi_supervised(found, printed):
-    error = found["test_error"]
-    assert list(error["by_seed"]) == ["labels alone", "M1", "M2"]
-    for name, by_seed in error["by_seed"].items():
-        assert len(by_seed) == 2
-        assert error["mean"][name] == pytest.approx(sum(by_seed) / 2)
-        assert all(0 <= each <= 100 for each in by_seed)
-        assert f"seed 1, {name:13} test error {by_seed[1]:5.2f}" in printed
-    assert found["images"]["with_label"] == 20
 
 
 def sequences(found, printed):
