@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
-from ppl_vae.cli.failures import did_you_mean
+from ppl_vae.cli.failures import did_you_mean, expected
 from ppl_vae.cli.source import choices
 
 __all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
@@ -82,7 +82,7 @@ class Parser(ArgumentParser):
     numbers, elsewhere
         See `component`, by option.
     offered
-        The names of the classes to choose from, by option.
+        The names to choose from, of classes and of other values, by option.
     """
 
     def __init__(self, *args: Any, outline: bool = False, **kwargs: Any) -> None:
@@ -113,8 +113,14 @@ class Parser(ArgumentParser):
                 found.append(word)
         return found
 
-    def option(self, name: str, **kwargs: Any) -> None:
-        """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool."""
+    def option(self, name: str, *, names: Sequence[str] = (), **kwargs: Any) -> None:
+        """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool.
+
+        With `names`, its value is one of them.
+        """
+        if names:
+            one: Any = Literal[tuple(names)]
+            kwargs["type"] = one | None if kwargs.get("default") is None else one
         aliases = dict.fromkeys([name, name.replace("-", "_").replace("__", "--")])
         if kwargs.get("type") is bool:
             kwargs = {k: v for k, v in kwargs.items() if k != "type"} | {"action": ActionYesNo(no_prefix="no-")}
@@ -217,7 +223,7 @@ class Parser(ArgumentParser):
         action = next((a for a in self._actions if key and a.dest == key[1]), None)
         if key is None or action is None:
             return None
-        option = f"--{key[1].replace('_', '-')}"
+        option = f"--{key[1].replace('_', '-')}" if action.option_strings else key[1]
         if found := re.search(r"class_path '(.+?)':\s+Option '(.+?)' is not accepted", message):
             module, _, cls = found[1].rpartition(".")
             argument, skipped = found[2], self.components.get(key[1], frozenset())
@@ -234,12 +240,13 @@ class Parser(ArgumentParser):
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
             cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]
             return f"{option} {cls} expects {' and '.join(missing)}, got none; see {option}.help {cls}"
-        if found := re.search(r"(?s)Expected an? (.+?)\. Got value: ([^\n]*)", message):
+        if found := re.search(_REFUSED, message):
             within = re.search(r"class_path '.+?':\s+Parser key \"(.+?)\":", message)
-            named, about = (f"{option}.{within[1]}", "") if within else (option, f" ({action.help})")
-            return f"{named} expects {_type(found[1])}{about}, got {found[2].strip()!r}; give another value"
-        if found := re.search(r"(?s)any of the Union subtypes.*Given value: (.*)", message):
-            return f"{option} expects another value ({action.help}), got {found[1].strip()!r}; correct it"
+            took, names = expected(message)
+            named, about = (f"{option}.{within[1]}", "") if within else (option, f" ({action.help})" * (not names))
+            came = next(filter(None, found.groups())).strip().strip("'")
+            fix = did_you_mean(came, names) or ("choose one of these" if names else "give another value")
+            return f"{named} expects {took}{about}, got {came!r}; {fix}"
         return None
 
     def _positional(self, word: str) -> str:
@@ -275,7 +282,5 @@ def _is_number(word: str) -> bool:
         return False
 
 
-def _type(said: str) -> str:
-    """The name of a type in a message."""
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    return next((word for name, word in words.items() if name in said), said)
+_REFUSED = r"G(?:ot|iven) value: ([^\n]*)|Not of type \w+: (?:(\S+) does not conform|.*: ('.*'))"
+"""Where a message of jsonargparse names the value that it refuses."""

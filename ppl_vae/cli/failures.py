@@ -10,9 +10,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["did_you_mean", "failure", "told_in_one_line"]
+__all__ = ["did_you_mean", "expected", "failure", "told_in_one_line"]
 
 _MOST = 1500
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "list": "a list like [64, 32]",
+    "Sequence": "a list like [64, 32]",
+    "PositiveInt": "a whole number above 0",
+    "NonNegativeInt": "a whole number of at least 0",
+    "PositiveFloat": "a number above 0",
+    "NonNegativeFloat": "a number of at least 0",
+}
 
 
 def failure(command: str, words: Sequence[str], error: BaseException) -> str:
@@ -29,6 +40,22 @@ def failure(command: str, words: Sequence[str], error: BaseException) -> str:
         f"ppl-vae {command}: expected to finish with {about}, got {said[:_MOST]}; {_fix(error)}, or add --traceback to "
         "see where it comes from"
     )
+
+
+def expected(message: str) -> tuple[str, list[str]]:
+    """What values an option takes by a message of jsonargparse about one it refused, and the names among them."""
+    found: dict[str, bool] = {}
+    for said in re.findall(r"(?:Expected an?|Not of type) (.+?)(?:\. Got |: |\n|$)", message):
+        last = re.sub(r"\W+$", "", said).rpartition(".")[2].removeprefix("<class '")
+        if "Literal[" in said:
+            found |= dict.fromkeys(re.findall(r"'(.+?)'", said), True)
+        elif last == "bool":
+            found |= {"true": True, "false": True}
+        elif last != "NoneType":
+            found[_TYPES.get(last, said)] = False
+    *first, last = found
+    words = f"{', '.join(first)} or {last}" if first else last
+    return words, [word for word, is_name in found.items() if is_name]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

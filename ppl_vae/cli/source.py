@@ -13,9 +13,9 @@ import ppl_vae
 __all__ = ["choices", "listed", "literal"]
 
 
-def listed(module: str) -> tuple[str, ...]:
-    """The names in `__all__` of a module, by its dotted name."""
-    return tuple(ast.literal_eval(_assigned(module, "__all__")))
+def listed(module: str, name: str = "__all__") -> tuple[str, ...]:
+    """The names in `__all__` of a module, by its dotted name, or in another of its tuples."""
+    return tuple(ast.literal_eval(_assigned(module, name)))
 
 
 def literal(module: str, name: str) -> tuple[str, ...]:

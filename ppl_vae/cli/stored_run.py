@@ -46,7 +46,9 @@ def add_run_options(parser: Parser, *, several: bool = False) -> None:
 def add_split_options(parser: Parser, take: int | None = None, *, several: bool = False) -> None:
     """As `add_run_options`, and which split, how much of it, and how many draws."""
     add_run_options(parser, several=several)
-    parser.option("--split", default="test", help="train, validation or test")
+    parser.option(
+        "--split", names=listed("ppl_vae.data.steps", "ROLES"), default="test", help="train, validation or test"
+    )
     parser.option("--take", type=int | None, default=take, help="only the first so many data")
     parser.option("--num-samples", type=int, default=1000, help="draws from q a datum")
     parser.option("--max-rows", type=int, default=10_000, help="pairs of draw and datum decoded at once")
@@ -55,7 +57,7 @@ def add_split_options(parser: Parser, take: int | None = None, *, several: bool 
 def add_method(parser: Parser) -> None:
     """How log p(x) is estimated."""
     about = "of log p(x): importance, or adaptive, which costs some five times as much where k-hat is high"
-    parser.option("--method", default="importance", help=about)
+    parser.option("--method", names=listed("ppl_vae.evaluation.adaptive", "METHODS"), default="importance", help=about)
 
 
 def locked_run(options: Namespace, command: str) -> AbstractContextManager[object]:
@@ -90,10 +92,7 @@ def loaded(options: Namespace) -> tuple[ppl_vae.Run, ppl_vae.VAE]:
 def split_of(run: ppl_vae.Run, options: Namespace) -> ppl_vae.data.Split:
     """The split of the run's data that is asked for."""
     found = data_of(run, options)
-    which = getattr(options, "split", "test")
-    if which not in found.splits:
-        raise ValueError(f"--split expects train, validation or test, got {which!r}; choose one of these")
-    return found.splits[which].fixed(options.seed)
+    return found.splits[getattr(options, "split", "test")].fixed(options.seed)
 
 
 def data_of(run: ppl_vae.Run, options: Namespace) -> ppl_vae.data.Data:

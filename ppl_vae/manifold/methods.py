@@ -20,7 +20,7 @@ from ppl_vae.corruptions import GaussianNoise
 from ppl_vae.sklearn import Autoencoder, VariationalAutoencoder
 from ppl_vae.training.device import chosen_device
 
-__all__ = ["Method", "methods"]
+__all__ = ["NAMES", "Method", "methods"]
 
 STEPS, STEPS_FEW_COLUMNS, FEW_COLUMNS = 2000, 6000, 10
 NUM_NEIGHBORS = 10
@@ -111,6 +111,21 @@ def methods(*, steps: Count | None = None, device: str = "cpu") -> dict[str, Met
         found[name] = Method(make, f"{said}; {nets}, {words} steps of {BATCH_SIZE}", inverse=True)
     return found
 
+
+NAMES = (
+    "PCA",
+    "LDA",
+    "KernelPCA",
+    "Isomap",
+    "LLE",
+    "t-SNE",
+    "UMAP",
+    "Autoencoder",
+    "DenoisingAutoencoder",
+    "VAE",
+    "BetaVAE",
+)
+"""The names of `methods`."""
 
 NET: dict[str, Any] = {"hidden_dims": (256,) * 4, "activation": "elu", "learning_rate": 1e-3}
 

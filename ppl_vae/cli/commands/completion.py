@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Action, ArgumentParser
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ActionYesNo, Namespace
 
@@ -16,7 +16,7 @@ __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("shell", type=Literal["bash", "zsh"], help="bash or zsh")
+    parser.option("shell", names=("bash", "zsh"), help="bash or zsh")
 
 
 def _completion(options: Namespace) -> None:

@@ -23,7 +23,7 @@ def _options(parser: Parser) -> None:
     about = "of a table also the NLL of each column given the others, at one evaluation for each"
     parser.option("--per-column", type=bool, default=False, help=about)
     about = "bf16 for products in bfloat16; the result says how far log p(x) is from float32"
-    parser.option("--precision", type=Literal["bf16"] | None, help=about)
+    parser.option("--precision", names=("bf16",), help=about)
     about = "compile the model: true, false, or auto, where the scores to come take a minute"
     parser.option("--compile", type=Literal["auto"] | bool, default=False, help=about)
     add_json(parser)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import Namespace
 
@@ -20,10 +19,9 @@ __all__ = ["COMMAND"]
 def _options(parser: Parser) -> None:
     parser.import_option()
     parser.add_argument("run", help="run folder")
-    halves = Literal[literal("ppl_vae.vae.exported", "Half")]  # type: ignore[valid-type]
-    formats = Literal[literal("ppl_vae.vae.exported", "Format")]  # type: ignore[valid-type]
-    parser.option("--part", type=halves, default="encoder", help="encoder or decoder")
-    parser.option("--format", type=formats, default="pt2", help="pt2, which torch.export reads, or onnx")
+    halves, formats = (literal("ppl_vae.vae.exported", name) for name in ("Half", "Format"))
+    parser.option("--part", names=halves, default="encoder", help="encoder or decoder")
+    parser.option("--format", names=formats, default="pt2", help="pt2, which torch.export reads, or onnx")
     parser.option("--out", type=str | None, help="file to write (PART.FORMAT in the run folder)")
 
 

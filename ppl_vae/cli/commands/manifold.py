@@ -14,6 +14,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.markdown import lined_up
+from ppl_vae.cli.source import listed
 from ppl_vae.cli.stored_run import DATA_SETS
 from ppl_vae.libraries import pd
 
@@ -47,9 +48,8 @@ def _options(parser: Parser) -> None:
     parser.add_argument("--data", nargs="+", default=["digits"], help=about)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--download", type=bool, default=False, help="download missing data")
-    parser.add_argument(
-        "--methods", nargs="+", help="some of the methods; one that is unknown lists them (all that fit the data)"
-    )
+    names = listed("ppl_vae.manifold.methods", "NAMES")
+    parser.option("--methods", names=names, nargs="+", help=f"some of {', '.join(names)} (all that fit the data)")
     parser.option(
         "--seeds",
         type=PositiveInt,
@@ -99,9 +99,6 @@ def _manifold(options: Namespace) -> None:
 
 def _chosen(options: Namespace) -> dict[str, Method]:
     known = ppl_vae.manifold.methods(steps=options.steps, device=options.device)
-    unknown = [name for name in options.methods or () if name not in known]
-    if unknown:
-        raise ValueError(f"--methods expects some of {', '.join(known)}, got {', '.join(unknown)}; choose among these")
     return {name: known[name] for name in options.methods or known}
 
 

@@ -34,7 +34,8 @@ def _options(parser: Parser) -> None:
     parser.option("--data", default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
     _table_options(parser)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
-    parser.option("--binarize", type=str | None, help="static, dynamic or threshold, where the likelihood is binary")
+    about = "static, dynamic or threshold, where the likelihood is binary"
+    parser.option("--binarize", names=("static", "dynamic", "threshold"), help=about)
     about = "standardize the columns of a table of real or positive values"
     parser.option("--standardize", type=bool, default=True, help=about)
     parser.option("--conditional", type=bool, default=False, help="condition on the labels")
@@ -91,7 +92,7 @@ def _step_options(parser: Parser) -> None:
     about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
     parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
     about = "bf16 for products in bfloat16, where the device is faster with it"
-    parser.option("--precision", type=Literal["bf16"] | None, help=about)
+    parser.option("--precision", names=("bf16",), help=about)
 
 
 def _table_options(parser: Parser) -> None:
@@ -102,8 +103,8 @@ def _table_options(parser: Parser) -> None:
         "--context", type=str, nargs="+", default=[], help="columns of a table, or of obs, that the model is given"
     )
     about = "what is given the context: prior, encoder, decoder, or several (all)"
-    part_of_vae = Literal[literal("ppl_vae.vae.context_to", "Part")]  # type: ignore[valid-type]
-    parser.option("--context-to", type=part_of_vae, nargs="+", metavar="PART", help=about)
+    parts = literal("ppl_vae.vae.context_to", "Part")
+    parser.option("--context-to", names=parts, nargs="+", metavar="PART", help=about)
     parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
