@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
@@ -113,11 +113,12 @@ class Parser(ArgumentParser):
                 found.append(word)
         return found
 
-    def option(self, name: str, *, names: Sequence[str] = (), **kwargs: Any) -> None:
+    def option(self, name: str, *, names: Sequence[str] = (), offered: Sequence[str] = (), **kwargs: Any) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool.
 
-        With `names`, its value is one of them.
+        With `names`, its value is one of them; with `offered`, one of those or another.
         """
+        self.offered[name.removeprefix("--").replace("-", "_")] = list(offered or names or _named(kwargs.get("type")))
         if names:
             one: Any = Literal[tuple(names)]
             kwargs["type"] = one | None if kwargs.get("default") is None else one
@@ -273,6 +274,13 @@ class Parser(ArgumentParser):
         if found := re.search(r'(?s)Parser key "(.+?)": (File does not exist|Path is not).*?: (.+)', message):
             return f"--{found[1]} expects a file, got {found[3].strip()}, which is none; correct the path"
         return f"{re.sub(r'Parser key .(.+?).: ', lambda m: f'--{m[1]}: ', message)}; {see}"
+
+
+def _named(hint: Any) -> list[str]:
+    """The values that have names, of a union of types."""
+    if get_origin(hint) is Literal:
+        return [name for name in get_args(hint) if isinstance(name, str)]
+    return [name for one in get_args(hint) for name in (["true", "false"] if one is bool else _named(one))]
 
 
 def _is_number(word: str) -> bool:

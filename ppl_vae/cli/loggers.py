@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ppl_vae.callbacks import Logger
     from ppl_vae.split import Split
 
-__all__ = ["logged"]
+__all__ = ["KINDS", "logged"]
 
 
 @contextmanager
@@ -28,10 +28,10 @@ def logged(words: Sequence[str], run: Path, figures: Split) -> Iterator[list[Log
     made = []
     for word in words:
         kind, _, place = word.partition(":")
-        if kind not in _KINDS:
-            near = did_you_mean(kind, _KINDS) or "choose one of these"
-            raise ValueError(f"--log expects {', '.join(_KINDS)}, or one with :PLACE, got {word!r}; {near}")
-        made.append(_KINDS[kind](place, run, {"figures": figures}))
+        if kind not in KINDS:
+            near = did_you_mean(kind, KINDS) or "choose one of these"
+            raise ValueError(f"--log expects {', '.join(KINDS)}, or one with :PLACE, got {word!r}; {near}")
+        made.append(KINDS[kind](place, run, {"figures": figures}))
     try:
         yield made
     finally:
@@ -66,7 +66,7 @@ def _wandb(place: str, run: Path, more: dict[str, Any]) -> Logger:
     return WandB(folder=place or run, name=run.name, **more)
 
 
-_KINDS: dict[str, Callable[[str, Path, dict[str, Any]], Logger]] = {
+KINDS: dict[str, Callable[[str, Path, dict[str, Any]], Logger]] = {
     "csv": _csv,
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import ppl_vae
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.stored_run import loaded
+from ppl_vae.cli.stored_run import DEVICES, loaded
 from ppl_vae.libraries import pd
 
 __all__ = ["add_new_data_options", "opened_with", "parts", "write"]
@@ -32,7 +32,7 @@ def add_new_data_options(parser: Parser) -> None:
     parser.option("--levels", type=PositiveInt | None, help="number of grey levels, where they are not 256")
     parser.option("--seed", type=int, default=0, help="of the draws")
     parser.option("--max-rows", type=PositiveInt, default=10_000, help="pairs of draw and datum decoded at once")
-    parser.option("--device", default="cpu", help="cpu, cuda or mps")
+    parser.option("--device", offered=DEVICES, default="cpu", help="cpu, cuda or mps")
 
 
 def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:

@@ -12,6 +12,7 @@ from ppl_vae.cli.source import listed
 
 __all__ = [
     "DATA_SETS",
+    "DEVICES",
     "add_method",
     "add_run_options",
     "add_split_options",
@@ -29,6 +30,8 @@ DATA_SETS = sorted(
 )
 """The names of `ppl_vae.data.NAMES`."""
 
+DEVICES = ("cpu", "cuda", "mps")
+
 
 def add_run_options(parser: Parser, *, several: bool = False) -> None:
     """The run folder, or several as `runs`, the data, a seed and a device."""
@@ -40,7 +43,7 @@ def add_run_options(parser: Parser, *, several: bool = False) -> None:
     parser.option("--data", type=str | None, help="path of the data, if it is not what it was in training")
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--seed", type=int, default=0, help="of the draws")
-    parser.option("--device", default="cpu", help="cpu, cuda or mps")
+    parser.option("--device", offered=DEVICES, default="cpu", help="cpu, cuda or mps")
 
 
 def add_split_options(parser: Parser, take: int | None = None, *, several: bool = False) -> None:

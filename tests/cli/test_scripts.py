@@ -100,7 +100,35 @@ def test_bash_completes(tmp_path, capsys):
     script.write_text(capsys.readouterr().out)
     assert set(completed(script, "ppl-vae", "")) >= set(COMMANDS)
     assert completed(script, "ppl-vae", "train", "--laten") == ["--latent-dim"]
-    assert completed(script, "ppl-vae", "train", "--prior", "Vam") == ["VampPrior"]
-    assert completed(script, "ppl-vae", "export", "run", "--format", "o") == ["onnx"]
+    for words, names in OFFERED.items():
+        assert completed(script, "ppl-vae", *words.split()) == names.split()
+    (tmp_path / "mnist_of_my_own").mkdir()
+    assert completed(script, "ppl-vae", "train", "--data", f"{tmp_path}/mn") == [f"{tmp_path}/mnist_of_my_own"]
     assert main(["completion", "zsh"]) == 0
-    assert "#compdef ppl-vae" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "#compdef ppl-vae" in shown
+    assert ":data:_ppl_vae_train_data_or_file" in shown
+    assert "'names:name:(caltech101_silhouettes cifar10 digits" in shown
+    assert ":compile:(auto true false)" in shown
+
+
+OFFERED = {
+    "train --decoder M": "MLP",
+    "train --prior Vam": "VampPrior",
+    "train --objective Trace_": "Trace_ELBO",
+    "train --compile a": "auto",
+    "train --compile t": "true",
+    "train --data mn": "mnist",
+    "manifold --data s_c": "s_curve",
+    "train --log te": "tensorboard",
+    "train --log csv ml": "mlflow",
+    "train --context-to prior e": "encoder",
+    "train --binarize t": "threshold",
+    "train --precision b": "bf16",
+    "train --device a": "auto",
+    "evaluate run --method ad": "adaptive",
+    "evaluate run --split v": "validation",
+    "manifold --methods PCA t": "t-SNE",
+    "export run --format o": "onnx",
+    "completion z": "zsh",
+}

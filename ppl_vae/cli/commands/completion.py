@@ -36,35 +36,36 @@ def _outline(file: Any) -> ArgumentParser:
     found = whole.add_subparsers()
     for command in COMMANDS.values():
         made = found.add_parser(command.name, help=_shown(command.about), description=_shown(command.about))
-        for action in command.new_parser(outline=True)._actions:
+        parser = command.new_parser(outline=True)
+        for action in parser._actions:
             if "-h" not in action.option_strings:
-                _add(made, action, file)
+                added = _add(made, action)
+                _complete(added, parser.offered.get(action.dest, []), f"_{made.prog}_{action.dest}_or_file", file)
     return whole
 
 
-def _add(parser: ArgumentParser, action: Action, file: Any) -> None:
+def _add(parser: ArgumentParser, action: Action) -> Action:
     names = [name for name in action.option_strings if "_" not in name and not name.endswith("+")]
     about = _shown(str(action.help or ""))
     if not names:
         several: dict[str, Any] = {"nargs": action.nargs} if action.nargs else {}
-        added = parser.add_argument(action.dest, help=about, **several)
-    elif isinstance(action, ActionYesNo) or action.nargs == 0:
-        parser.add_argument(*names, help=about, action="store_true")
-        return
-    else:
-        added = parser.add_argument(*names, help=about, nargs="+" if action.nargs in ("+", "*") else None)
-    if offered := _offered(about, action):
-        added.choices = offered
-    elif added.dest in _FILES:
-        added.complete = file  # type: ignore[attr-defined]
+        return parser.add_argument(action.dest, help=about, **several)
+    if isinstance(action, ActionYesNo) or action.nargs == 0:
+        return parser.add_argument(*names, help=about, action="store_true")
+    return parser.add_argument(*names, help=about, nargs="+" if action.nargs in ("+", "*") else None)
 
 
-def _offered(about: str, action: Action) -> list[str]:
-    """The classes of a component, which its help lists after a colon; the values of a choice, as its type has them."""
-    if action.metavar == "NAME":
-        return re.findall(r"[A-Z]\w+", about.partition(":")[2].partition("(")[0])
-    values = getattr(getattr(action, "_typehint", None), "__args__", ())
-    return [value for value in values if isinstance(value, str)]
+def _complete(action: Any, offered: list[str], function: str, file: Any) -> None:
+    """What is offered for the values of an option: names, files, or both, by a function of the shell."""
+    names, function = " ".join(offered), re.sub(r"\W", "_", function)
+    if not offered and action.dest in _FILES:
+        action.complete = file
+    elif offered and action.dest in _FILES:
+        bash = f'{function}() {{ compgen -W "{names}" -- "$1"; compgen -f -- "$1"; }}'
+        zsh = f"{function}() {{ _alternative 'names:name:({names})' 'files:file:_files'; }}"
+        action.complete = {"bash": function, "zsh": function, "preamble": {"bash": bash, "zsh": zsh}}
+    elif offered:
+        action.choices = offered
 
 
 _FILES = ("run", "runs", "file", "out", "data", "data_dir", "kinds", "test", "import", "config", "figure")

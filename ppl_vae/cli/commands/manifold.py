@@ -15,7 +15,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.markdown import lined_up
 from ppl_vae.cli.source import listed
-from ppl_vae.cli.stored_run import DATA_SETS
+from ppl_vae.cli.stored_run import DATA_SETS, DEVICES
 from ppl_vae.libraries import pd
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _NUM_NEIGHBORS = 10
 
 def _options(parser: Parser) -> None:
     about = f"any of {', '.join(DATA_SETS)}; or .npy, .npz or picture folders"
-    parser.add_argument("--data", nargs="+", default=["digits"], help=about)
+    parser.option("--data", offered=DATA_SETS, nargs="+", default=["digits"], help=about)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     parser.option("--download", type=bool, default=False, help="download missing data")
     names = listed("ppl_vae.manifold.methods", "NAMES")
@@ -61,7 +61,7 @@ def _options(parser: Parser) -> None:
     about = "gradient steps of the autoencoders, of 128 data each (2000, and 6000 for data of at most 10 columns)"
     parser.option("--steps", type=int | None, help=about)
     parser.option("--data-seed", type=int, default=0, help="of the split, where there is no official one")
-    parser.option("--device", default="cpu", help="cpu or cuda, for the autoencoders")
+    parser.option("--device", offered=DEVICES[:2], default="cpu", help="cpu or cuda, for the autoencoders")
     parser.option("--out", default="runs/manifold", help="folder for manifold.csv, manifold.md and manifold_DATA.png")
 
 

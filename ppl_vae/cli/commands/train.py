@@ -16,9 +16,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
-from ppl_vae.cli.loggers import logged
+from ppl_vae.cli.loggers import KINDS, logged
 from ppl_vae.cli.source import literal
-from ppl_vae.cli.stored_run import DATA_SETS, at_least_one
+from ppl_vae.cli.stored_run import DATA_SETS, DEVICES, at_least_one
 from ppl_vae.factories import name_of
 from ppl_vae.files import written
 
@@ -31,7 +31,7 @@ def _options(parser: Parser) -> None:
     parser.import_option()
     parser.config_option()
     parser.section("data")
-    parser.option("--data", default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
+    parser.option("--data", offered=DATA_SETS, default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
     _table_options(parser)
     parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
     about = "static, dynamic or threshold, where the likelihood is binary"
@@ -51,7 +51,7 @@ def _options(parser: Parser) -> None:
     parser.section("run")
     parser.option("--run", type=str | None, help="folder to write to (runs/DATA-PRIOR-LIKELIHOOD-POSTERIOR-SEED)")
     about = "also write the training as csv, tensorboard, mlflow or wandb, to the run folder or KIND:PLACE"
-    parser.option("--log", type=str, nargs="+", default=[], metavar="KIND", help=about)
+    parser.option("--log", type=str, offered=list(KINDS), nargs="+", default=[], metavar="KIND", help=about)
     parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
 
 
@@ -88,7 +88,7 @@ def _step_options(parser: Parser) -> None:
     parser.option("--encoder-steps", type=PositiveInt, default=1, metavar="N", help=about)
     parser.option("--patience", type=int | None, help="epochs without a better validation ELBO, then stop")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
-    parser.option("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.option("--device", offered=["auto", *DEVICES], default="auto", help="auto, cpu, cuda or mps")
     about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
     parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
     about = "bf16 for products in bfloat16, where the device is faster with it"
