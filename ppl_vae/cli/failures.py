@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["did_you_mean", "expected", "failure", "told_in_one_line"]
+__all__ = ["did_you_mean", "expected", "failure", "nearest", "told_in_one_line"]
 
 _MOST = 1500
 _TYPES = {
@@ -63,6 +63,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     by_plain = {_plain(name): name.replace("_", "-") if name[:2] == "--" else name for name in known}
     near = difflib.get_close_matches(_plain(word), by_plain, n=1, cutoff=0.6)
     return f"did you mean {by_plain[near[0]]}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """The known words, the nearest first."""
+    return sorted(known, key=lambda name: -difflib.SequenceMatcher(None, _plain(word), _plain(name)).ratio())
 
 
 def _plain(word: str) -> str:

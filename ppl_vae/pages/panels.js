@@ -132,19 +132,20 @@ const PANELS = {
     const { samples, looks } = run;
     if (!samples) return host.append(html("p", {}, "The prior is improper: there is nothing to draw from it. An autoencoder has no p(x)."));
     const shown = html("div");
+    const given = (i) => samples.given[i] ?? "";
     const draw = (k) => {
       const source = samples.shown[k];
       if (looks.kind === "picture") {
         const tiles = html("div", { class: "tiles" });
         for (let i = 0; i < samples.num; i++) {
-          const drawn = canvas(looks, `sample ${i + 1} at temperature ${samples.temperatures[k]}`, null);
+          const drawn = canvas(looks, `sample ${i + 1} at temperature ${samples.temperatures[k]}${given(i) && `, given ${given(i)}`}`, null);
           drawTile(drawn, looks, source, i);
-          tiles.append(drawn);
+          tiles.append(given(i) ? html("figure", {}, drawn, html("figcaption", {}, given(i))) : drawn);
         }
         shown.replaceChildren(tiles);
       } else {
         const few = source.rows.slice(0, looks.names.length <= MOST_NAMED ? 6 : 5);
-        const listed = few.map((values, i) => ({ words: `sample ${i + 1}`, values }));
+        const listed = few.map((values, i) => ({ words: `sample ${i + 1}${given(i) && `, given ${given(i)}`}`, values }));
         const label = `E[x | z], of categories the most probable, temperature ${samples.temperatures[k]}`;
         shown.replaceChildren(html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Samples of ${run.name}` }, rows(looks, listed, label)));
       }
@@ -156,8 +157,9 @@ const PANELS = {
     }
     host.append(shown);
     draw(one);
+    const conditions = samples.given.length ? ", each under the condition of one datum, which is written with it" : "";
     const why = samples.why ? ` Other temperatures are left out: ${samples.why}.` : " At temperature T a latent is moved to m + T (z - m), with m the mean of its distribution: 1 is p(z), 0 its mean. The draws stay the same.";
-    host.append(html("p", { class: "note" }, `The mean of x given z, for z drawn from the prior.${why}`));
+    host.append(html("p", { class: "note" }, `The mean of x given z, for z drawn from the prior${conditions}.${why}`));
   },
 
   reconstructions(host, run) {

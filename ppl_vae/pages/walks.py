@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppl_vae.data.conditioned import conditions_told
 from ppl_vae.isolation import evaluating
 from ppl_vae.pages.decoder import NotExported, exported
 from ppl_vae.pages.latents import context_of, prior_draws
@@ -38,7 +39,9 @@ def samples(vae: VAE, split: Split, looks: Looks, share: float, seed: int) -> di
             made[temperature] = looks.shown(_decoded(vae, z, *context))
         except ValueError as reason:
             why = why or str(reason).partition(";")[0]
-    return {"temperatures": sorted(made), "num": num, "shown": [made[t] for t in sorted(made)], "why": why}
+    given = conditions_told(split[torch.arange(num) % len(split)])
+    shown = [made[t] for t in sorted(made)]
+    return {"temperatures": sorted(made), "num": num, "shown": shown, "why": why, "given": given}
 
 
 def explorer(

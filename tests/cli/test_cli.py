@@ -210,9 +210,35 @@ def test_conditional_runs(trained, capsys):
     folder = trained("conditional", "--conditional")
     assert run("sample", folder, "--label", 3, "--num", 4) == 0
     assert run("diagnose", folder, "--num-samples", 30, "--take", 20) == 0
+    capsys.readouterr()
+    assert run("sample", folder, "--num", 2) == 0
+    assert "under the labels or conditions of the first test data in turn\n" in capsys.readouterr().out
     plain = trained("plain")
     assert run("sample", plain, "--label", 3) == 1
     assert "--label expects a conditional run" in capsys.readouterr().err
+
+
+def test_classes_are_chosen_by_name_or_number(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    animals = [["Cat", "dog", "dormouse"][i % 3] for i in range(60)]
+    rows = [f"{name},{dose:.2f},{size:.2f}" for name, (dose, size) in zip(animals, rng.random((60, 2)), strict=True)]
+    Path("own.csv").write_text("\n".join(["animal,dose,size", *rows]))
+    words = ["--data", "own.csv", "--label", "animal", "--epochs", 1, "--latent-dim", 2, "--device", "cpu"]
+    assert run("train", *words, "--conditional", "--run", "o") == 0
+    drawn = {}
+    for given, said in (("dog", "dog (1)"), ("1", "dog (1)"), ("cat", "Cat (0)")):
+        capsys.readouterr()
+        assert run("sample", "o", "--label", given, "--num", 3, "--out", "x.csv") == 0
+        assert f"wrote x.csv, label {said}\n" in capsys.readouterr().out
+        drawn[given] = Path("x.csv").read_text()
+    assert drawn["dog"] == drawn["1"] != drawn["cat"]
+    assert run("sample", "o", "--label", "mouse") == 1
+    said = "--label expects dormouse, dog, Cat, or a number from 0 to 2, got 'mouse'; choose one of these"
+    assert said in capsys.readouterr().err
+    assert run("train", *words, "--context", "dose", "--run", "d") == 0
+    assert run("sample", "d", "--label", "dog") == 1
+    assert "--label expects a run conditioned on classes, got one on other values" in capsys.readouterr().err
 
 
 def test_autoencoders(trained, capsys):

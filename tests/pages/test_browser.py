@@ -126,6 +126,20 @@ def test_another_condition_decodes_otherwise_and_another_plane_is_drawn(browser,
     assert third.text in browser.execute_script(drawn, f"{EXPLORER} svg.drag")
 
 
+def test_samples_are_captioned_with_their_condition(browser, page_of):
+    opened(browser, page_of("conditional"))
+    settled(browser)
+    tiles = browser.find_elements("css selector", '[data-panel="samples"] figure')
+    assert len(tiles) == 24
+    for tile in tiles:
+        said = tile.find_element("css selector", "figcaption").text
+        assert said in list("0123456789")
+        label = tile.find_element("css selector", "canvas").get_attribute("aria-label")
+        assert label.endswith(f"at temperature 1, given {said}")
+    opened(browser, page_of("plane"))
+    assert not browser.find_elements("css selector", '[data-panel="samples"] figcaption')
+
+
 def test_hovering_shows_the_datum_and_clicking_its_posterior(browser, page_of):
     opened(browser, page_of("plane"))
     chart = element(browser, '[data-chart="data"]')

@@ -104,6 +104,13 @@ def test_the_command_writes_the_page(runs, monkeypatch, tmp_path, capsys):
     assert len(values(tmp_path / "two" / "runs.html")["runs"]) == 2
 
 
+def test_samples_name_the_conditions_they_were_drawn_under(page_of, runs):
+    (found,) = values(page_of("conditional"))["runs"]
+    test = runs("conditional")[1]
+    assert found["samples"]["given"] == [test.classes[int(y)] for y in test.y[:24]]
+    assert values(page_of("plane"))["runs"][0]["samples"]["given"] == []
+
+
 def test_an_autoencoder_has_reconstructions_and_no_samples(page_of):
     (found,) = values(page_of("autoencoder"))["runs"]
     assert found["samples"] is None

@@ -12,6 +12,7 @@ from jsonargparse.typing import PositiveFloat
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.failures import nearest
 from ppl_vae.cli.stored_run import add_run_options, at_least_one, loaded, locked_run, split_of
 from ppl_vae.libraries import pd
 
@@ -23,6 +24,8 @@ __all__ = ["COMMAND"]
 _FORMATS = (".csv", ".tsv", ".parquet", ".npz", ".npy")
 """Of arrays and tables; what else is asked for is a picture."""
 
+_MOST_NAMED = 20
+
 
 def _options(parser: Parser) -> None:
     add_run_options(parser)
@@ -30,7 +33,7 @@ def _options(parser: Parser) -> None:
     parser.option(
         "--mean", type=bool, default=None, help="E[x | z] instead of draws of x (pictures of binary data alone)"
     )
-    parser.option("--label", type=int | None, help="label to condition on, for a conditional run")
+    parser.option("--label", type=str | None, help="class to condition on, by name or number, for a conditional run")
     parser.option(
         "--total", type=PositiveFloat | None, help="what each row adds up to, for a run given totals (median)"
     )
@@ -41,17 +44,20 @@ def _sample(options: Namespace) -> None:
     """Draw data from the prior and the likelihood, in raw units."""
     at_least_one(options, "num")
     with locked_run(options, "sample") if options.out is None else nullcontext():
-        print(f"wrote {_sampled(options)}")
+        out, given = _sampled(options)
+        print(f"wrote {out}{given}")
 
 
-def _sampled(options: Namespace) -> Path:
+def _sampled(options: Namespace) -> tuple[Path, str]:
+    """The file, and what the data in it were conditioned on, in words."""
     from ppl_vae.checksums import record
-    from ppl_vae.cli.figures import IN_TURN, MEANS, draw, raw, save
+    from ppl_vae.cli.figures import MEANS, draw, raw, save
     from ppl_vae.data.known_formats import format_of
 
     run, vae = loaded(options)
     device = next(vae.parameters()).device
-    context = [c.to(device) for c in _condition(run, options)]
+    condition, given = _condition(run, options)
+    context = [c.to(device) for c in condition]
     shape, kind = run.config["recipe"]["x_shape"], run.config["recipe"]["domain"]["kind"]
     picture = len(shape) == 3 and Path(options.out or "").suffix.lower() not in _FORMATS
     mean = options.mean if options.mean is not None else picture and kind == "binary"  # draws of pixels look like noise
@@ -65,13 +71,12 @@ def _sampled(options: Namespace) -> Path:
         made = _frame(x, run) if columns and ending != ".npy" else {"x": raw(vae, x).numpy()}
         format_of(out).write(out, _plain(made) if ending == ".npz" else made, out)
     elif x.dim() == 4:
-        given = (IN_TURN if context else "") if options.label is None else f", label {options.label}"
         save(draw("samples", raw(vae, x), labelled=(MEANS if mean else "draws of x, z from the prior") + given), out)
     else:
         raise ValueError(f"--out expects a file that ends in {', '.join(_FORMATS)}, got {out}; change its ending")
     if options.out is None:
         record(run.path, [out.name])
-    return out
+    return out, given
 
 
 def _frame(x: Tensor, run: ppl_vae.Run) -> pd.DataFrame:
@@ -94,23 +99,48 @@ def _plain(made: pd.DataFrame | dict[str, Any]) -> dict[str, Any]:
     return {name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
 
 
-def _condition(run: ppl_vae.Run, options: Namespace) -> list[Tensor]:
-    """What to condition on, each (num, ...): one label, or the conditions of the test data in turn."""
+def _condition(run: ppl_vae.Run, options: Namespace) -> tuple[list[Tensor], str]:
+    """What to condition on, each (num, ...), and in words: one class, or the conditions of the test data in turn."""
     import torch
+
+    from ppl_vae.cli.figures import IN_TURN
+    from ppl_vae.data.conditioned import classes_of
 
     if not run.config["recipe"]["context"]:
         if options.label is not None:
             raise ValueError("--label expects a conditional run, got one without a condition; leave it out")
-        return []
-    context = split_of(run, options).context
+        return [], ""
+    split = split_of(run, options)
     if options.label is None:
-        return [c[torch.arange(options.num) % len(c)] for c in context]
-    classes = context[-1].shape[-1]
-    if not 0 <= options.label < classes:
-        raise ValueError(f"--label expects 0 to {classes - 1}, got {options.label}; choose one of these labels")
-    context = tuple(c[:1].expand(options.num, *c.shape[1:]).clone() for c in context)
-    context[-1].zero_()[:, options.label] = 1
-    return list(context)
+        return [c[torch.arange(options.num) % len(c)] for c in split.context], IN_TURN
+    classes = classes_of(split)
+    if classes is None:
+        raise ValueError("--label expects a run conditioned on classes, got one on other values; leave it out")
+    code = _code(options.label, classes)
+    context = [c[:1].expand(options.num, *c.shape[1:]).clone() for c in split.context]
+    context[-1].zero_()[:, code] = 1
+    number = "" if classes[code] == str(code) else f" ({code})"
+    others = ", its other conditions those of the first test datum" if len(context) > 1 else ""
+    return context, f", label {classes[code]}{number}{others}"
+
+
+def _code(label: str, classes: list[str]) -> int:
+    """The number of a class by its name, whatever is a capital, or by its number where no class has that name."""
+    plain = [name.lower() for name in classes]
+    if label in classes:
+        return classes.index(label)
+    if plain.count(label.lower()) == 1:
+        return plain.index(label.lower())
+    if label.isdecimal() and int(label) < len(classes):
+        return int(label)
+    numbers = f"0 to {len(classes) - 1}"
+    if classes == [str(code) for code in range(len(classes))]:
+        raise ValueError(f"--label expects {numbers}, got {label}; choose one of these labels")
+    near = nearest(label, classes)[:_MOST_NAMED]
+    more = f" and {len(classes) - len(near)} more" if len(near) < len(classes) else ""
+    raise ValueError(
+        f"--label expects {', '.join(near)}{more}, or a number from {numbers}, got {label!r}; choose one of these"
+    )
 
 
 COMMAND = Command(
