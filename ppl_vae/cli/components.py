@@ -92,7 +92,6 @@ class Parser(ArgumentParser):
         self.numbers: dict[str, str] = {}
         self.elsewhere: dict[str, Mapping[str, str]] = {}
         self.offered: dict[str, list[str]] = {}
-        self._listed: dict[str, str] = {}
         self._within: Any = self
 
     def section(self, title: str) -> None:
@@ -136,6 +135,7 @@ class Parser(ArgumentParser):
         skip: Callable[[Any], Collection[str]] = lambda base: (),
         usual: str = "",
         among: str | None = None,
+        offered: Sequence[str] = (),
         number: str = "",
         elsewhere: Mapping[str, str] | None = None,
     ) -> None:
@@ -155,6 +155,8 @@ class Parser(ArgumentParser):
             What is said of the class that is taken where none is chosen.
         among
             The module whose classes are offered; by default that of the base.
+        offered
+            The names of those that are offered; by default all.
         number
             "Class.argument" that a number in the place of a class stands for.
         elsewhere
@@ -164,10 +166,8 @@ class Parser(ArgumentParser):
             self.numbers[name] = number
         self.elsewhere[name] = elsewhere or {}
         module, _, cls = base.partition(":")
-        self.offered[name] = choices(cls, among or module)
-        offered = [*self.offered[name], *(["or a number"] if number else [])]
-        first = self._listed.setdefault(base, name)  # the same classes are listed once
-        about = f"{about}: {', '.join(offered) if first == name else f'as --{first}'}{usual}"
+        self.offered[name] = list(offered) or choices(cls, among or module)
+        about = f"{about}: {', '.join([*self.offered[name], *(['or a number'] if number else [])])}{usual}"
         if self.outline:
             self.components[name] = frozenset()
             self._within.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about)

@@ -10,7 +10,7 @@ from typing import Any
 
 import ppl_vae
 
-__all__ = ["choices", "listed", "literal"]
+__all__ = ["choices", "listed", "literal", "networks"]
 
 
 def listed(module: str, name: str = "__all__") -> tuple[str, ...]:
@@ -42,6 +42,20 @@ def choices(base: str, among: str) -> list[str]:
     concrete = [name for name, node in defined.items() if not _is_abstract(node)]
     imported = [name for name in offered if name not in defined]
     return [name for name in (*imported, *concrete) if name in found & set(offered) - {base}]
+
+
+def networks(role: str) -> list[str]:
+    """Names of the networks of `ppl_vae.nets` that can be an encoder or a decoder."""
+    defined = dict(_classes("ppl_vae.nets"))
+
+    def roles(name: str) -> tuple[str, ...]:
+        node = defined[name]
+        for line in node.body:
+            if isinstance(line, ast.Assign) and _last(line.targets[0]) == "roles":
+                return tuple(ast.literal_eval(line.value))
+        return next((roles(base) for base in map(_last, node.bases) if base != "Network"), ("encoder", "decoder"))
+
+    return [name for name in choices("Network", "ppl_vae.nets") if role in roles(name)]
 
 
 def _assigned(module: str, name: str) -> Any:

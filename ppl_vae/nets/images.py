@@ -35,6 +35,8 @@ class ConvEncoder(Network):
         Name of the function after each layer.
     """
 
+    roles = ("encoder",)
+
     def __init__(
         self,
         in_shape: Shape,
@@ -77,6 +79,8 @@ class ConvDecoder(Network):
     activation
         Name of the function after each layer.
     """
+
+    roles = ("decoder",)
 
     def __init__(
         self,

@@ -25,6 +25,9 @@ class Network(nn.Module, abc.ABC):
     linked: ClassVar[tuple[str, ...]] = ("in_shape", "out_shape", "context")
     """Parameters of constructors that are no options on the command line: the component sets them."""
 
+    roles: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    """What it can be in a VAE; `ppl_vae.build` refuses another use."""
+
     @abc.abstractmethod
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
         """(*leading, *in_shape) and contexts to (*leading, *out_shape)."""

@@ -81,6 +81,8 @@ class ResNetEncoder(Network):
     torch.Size([7, 2, 5])
     """
 
+    roles = ("encoder",)
+
     def __init__(
         self,
         in_shape: Shape,
@@ -142,6 +144,8 @@ class ResNetDecoder(Network):
     >>> ResNetDecoder((5,), (2, 3, 28, 28), channels=8)(torch.zeros(7, 5)).shape
     torch.Size([7, 2, 3, 28, 28])
     """
+
+    roles = ("decoder",)
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ class _Steps(NamedTuple):
 class OfSequences(Network):
     """A network that is given a sequence, and with `masked` below it, along time, 1 where a number is missing."""
 
+    roles = ("encoder",)
+
     linked: ClassVar[tuple[str, ...]] = (*Network.linked, "masked", "levels")
 
     def _enter(self, owner: str, in_shape: Shape, masked: bool, levels: int) -> int:
@@ -205,6 +207,8 @@ class GRUEncoder(OfSequences):
 
 class _ToSequences(Network):
     """A network that gives the parameters of a sequence, (k, t) or (k, t, d)."""
+
+    roles = ("decoder",)
 
     def _leave(self, owner: str, out_shape: Shape) -> _Steps:
         self.out_shape = tuple(out_shape)

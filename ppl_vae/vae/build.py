@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ppl_vae import nets as networks
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
-from ppl_vae.factories import Factory, made_by, settings_of
+from ppl_vae.factories import Factory, made_by, name_of, settings_of
 from ppl_vae.likelihoods import Likelihood
 from ppl_vae.nets import MLP, Network
 from ppl_vae.posteriors import DiagonalNormal, Posterior
@@ -100,9 +101,9 @@ def build(
     TypeError
         If a part is no class, or partial of one.
     ValueError
-        If the likelihood is no distribution on the data's domain, latent_dim is below 1, lists differ in length, the
-        decoder cannot start at the marginals and ``start="marginals"``, or nothing could use the context as
-        `context_to` says.
+        If the likelihood is no distribution on the data's domain, a network cannot be what it is given as, latent_dim
+        is below 1, lists differ in length, the decoder cannot start at the marginals and ``start="marginals"``, or
+        nothing could use the context as `context_to` says.
 
     Warns
     -----
@@ -285,6 +286,20 @@ def _check_parts(caller: str, **parts: Any) -> None:
                 f"{caller} expects {name} to be a class, or a functools.partial of one, got {given!r}; give the class "
                 "itself, and its settings with partial(Class, setting=...)"
             )
+        if given is not None:
+            _check_role(caller, name, given)
+
+
+def _check_role(caller: str, name: str, given: Factory) -> None:
+    """Refuse a network as the encoder that can only be a decoder, and the other way round."""
+    roles, own = getattr(made_by(given), "roles", (name,)), name_of(given)
+    if name in roles:
+        return
+    other = own.replace(roles[0].capitalize(), name.capitalize())
+    use = f"{other} or MLP" if other != own and hasattr(networks, other) else "MLP"
+    raise ValueError(
+        f"{caller} expects a network for the {name}, got {own}, which is one for the {roles[0]}; use {use}"
+    )
 
 
 def _make(factory: Factory, known: Known, *kinds: type) -> Any:

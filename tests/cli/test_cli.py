@@ -29,8 +29,12 @@ CHOICES = [
     *(("prior", n) for n in leaves(priors, priors.Prior)),
     *(("likelihood", n) for n in leaves(likelihoods, likelihoods.Likelihood)),
     *(("posterior", n) for n in leaves(posteriors, posteriors.Posterior)),
-    *(("encoder", n) for n in leaves(nets, nets.Network)),
-    *(("decoder", n) for n in leaves(nets, nets.Network)),
+    *(
+        (role, n)
+        for role in ("encoder", "decoder")
+        for n in leaves(nets, nets.Network)
+        if role in getattr(nets, n).roles
+    ),
     *(("corruption", n) for n in leaves(corruptions, corruptions.Corruption)),
     *(("beta", n) for n in leaves(objectives, objectives.BetaSchedule)),
     *(("objective", n) for n in ("Trace_ELBO", "TraceMeanField_ELBO", *OBJECTIVES)),
@@ -367,7 +371,7 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
         (["--prior", "ppl_vae.MLP"], "got 'ppl_vae.MLP'; name one of them"),
         (["--prior", "VamPrior"], "got 'VamPrior'; did you mean VampPrior?"),
         (["--objective", "iawe"], "got 'iawe'; did you mean IWAE?"),
-        (["--decoder", "mpl"], "--decoder expects network of p(x | z): as --encoder, got 'mpl'; did you mean MLP?"),
+        (["--decoder", "mpl"], "ResNetDecoder, Conv1dDecoder, GRUDecoder, got 'mpl'; did you mean MLP?"),
         (
             ["--prior", "GaussianMixture", "--prior.num_components", "x"],
             "--prior.num_components expects a whole number, got 'x'; give another value",
@@ -381,6 +385,22 @@ def test_a_wrong_component_is_explained(words, message, capsys):
     shown = capsys.readouterr().err
     assert message in shown
     assert "Subtypes" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--encoder", "ConvDecoder"], "got ConvDecoder, which is one for the decoder; use ConvEncoder or MLP"),
+        (["--decoder", "GRUEncoder"], "got GRUEncoder, which is one for the encoder; use GRUDecoder or MLP"),
+        (["--decoder", "DeepSet"], "got DeepSet, which is one for the encoder; use MLP"),
+    ],
+)
+def test_a_network_in_the_wrong_place_is_refused(words, message, tmp_path, capsys):
+    assert run("train", *TINY, *words, "--run", tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert f"build expects a network for the {words[0][2:]}, " in said
+    assert message in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_flags_of_a_file_can_be_undone(tmp_path, capsys):

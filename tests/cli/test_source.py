@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from ppl_vae import data, objectives
-from ppl_vae.cli.source import choices, listed, literal
+from ppl_vae import data, nets, objectives
+from ppl_vae.cli.source import choices, listed, literal, networks
 from ppl_vae.cli.stored_run import DATA_SETS
 from ppl_vae.vae.context_to import Part
 
@@ -37,6 +37,16 @@ def test_the_offered_classes_are_the_concrete_ones(path):
     found = choices(name, BASES[path] or module)
     assert set(found) == offered
     assert len(found) == len(offered)
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_networks_are_offered_for_what_they_can_be(role):
+    assert set(networks(role)) == {c.__name__ for c in subclasses(nets.Network) if _offered(c) and role in c.roles}
+    assert {"MLP", "GatedMLP"} < set(networks(role))
+
+
+def _offered(cls):
+    return cls.__name__ in nets.__all__ and not inspect.isabstract(cls)
 
 
 def test_names_are_those_of_the_package():

@@ -17,7 +17,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.loggers import KINDS, logged
-from ppl_vae.cli.source import literal
+from ppl_vae.cli.source import literal, networks
 from ppl_vae.cli.stored_run import DATA_SETS, DEVICES, at_least_one
 from ppl_vae.factories import name_of
 from ppl_vae.files import written
@@ -66,7 +66,7 @@ def _model_options(parser: Parser) -> None:
     about = "gradient steps of q for each datum: Refined"
     parser.option("--refined-steps", type=PositiveInt | None, metavar="N", help=about)
     for role, about in (("encoder", "network of q(z | x)"), ("decoder", "network of p(x | z)")):
-        parser.component("ppl_vae.nets:Network", role, about, skip=lambda base: [*base.linked, "masked", "levels"])
+        parser.component("ppl_vae.nets:Network", role, about, skip=_linked, offered=networks(role))
     about = "noise on what the encoder sees"
     parser.component("ppl_vae.corruptions:Corruption", "corruption", about, skip=attrgetter("linked"), usual=" (none)")
 
@@ -117,6 +117,11 @@ def _table_options(parser: Parser) -> None:
 def _of_data(base: Any) -> Collection[str]:
     """Arguments of likelihoods that the component or the data set."""
     return [*parameters(base), "levels", "ordered", "domain", "columns", "names"]
+
+
+def _linked(base: Any) -> Collection[str]:
+    """Arguments of networks that the component or the data set."""
+    return [*base.linked, "masked", "levels"]
 
 
 def _pyros_own(base: Any) -> Collection[str]:
