@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
 from ppl_vae.cli.failures import did_you_mean, expected
-from ppl_vae.cli.source import choices
+from ppl_vae.cli.source import choices, imported
 
 __all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
 
@@ -120,6 +120,7 @@ class Parser(ArgumentParser):
         self.offered[name.removeprefix("--").replace("-", "_")] = list(offered or names or _named(kwargs.get("type")))
         if names:
             one: Any = Literal[tuple(names)]
+            kwargs.setdefault("metavar", name.rpartition("-")[2].upper())
             kwargs["type"] = one | None if kwargs.get("default") is None else one
         aliases = dict.fromkeys([name, name.replace("-", "_").replace("__", "--")])
         if kwargs.get("type") is bool:
@@ -167,7 +168,11 @@ class Parser(ArgumentParser):
         self.elsewhere[name] = elsewhere or {}
         module, _, cls = base.partition(":")
         self.offered[name] = list(offered) or choices(cls, among or module)
-        about = f"{about}: {', '.join([*self.offered[name], *(['or a number'] if number else [])])}{usual}"
+        theirs = imported(among) if among else set()
+        own = [n for n in self.offered[name] if n not in theirs] + ["or a number"] * bool(number)
+        others = [n for n in self.offered[name] if n in theirs]
+        library = f"{module.partition('.')[0].capitalize()}'s {' and '.join(others)}; " if others else ""
+        about = f"{about}: {library}{', '.join(own)}{usual}"
         if self.outline:
             self.components[name] = frozenset()
             self._within.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about)
@@ -187,7 +192,7 @@ class Parser(ArgumentParser):
             self.add_argument("--config", action="config", help=about)
             return
         self.add_argument("--config", help=about)
-        about = "print these as such a file, or with =skip_default those given, and exit"
+        about = "print as such a file, with =skip_default those given"
         self.add_argument("--print-config", nargs="?", metavar="FLAGS", help=about)
 
     def check(self, words: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import ppl_vae
 
-__all__ = ["choices", "listed", "literal", "networks"]
+__all__ = ["choices", "imported", "listed", "literal", "networks"]
 
 
 def listed(module: str, name: str = "__all__") -> tuple[str, ...]:
@@ -42,6 +42,11 @@ def choices(base: str, among: str) -> list[str]:
     concrete = [name for name, node in defined.items() if not _is_abstract(node)]
     imported = [name for name in offered if name not in defined]
     return [name for name in (*imported, *concrete) if name in found & set(offered) - {base}]
+
+
+def imported(module: str) -> set[str]:
+    """Of the names in `__all__` of a module those that it imports from another library or package."""
+    return set(listed(module)) - {name for name, _ in _classes(module)}
 
 
 def networks(role: str) -> list[str]:

@@ -11,6 +11,7 @@ from ppl_vae.cli.components import Parser
 from ppl_vae.cli.source import listed
 
 __all__ = [
+    "ABOUT_DATA_DIR",
     "DATA_SETS",
     "DEVICES",
     "add_method",
@@ -30,6 +31,8 @@ DATA_SETS = sorted(
 )
 """The names of `ppl_vae.data.NAMES`."""
 
+ABOUT_DATA_DIR = "folder of data sets ($PPL_VAE_DATA or the cache)"
+
 DEVICES = ("cpu", "cuda", "mps")
 
 
@@ -41,7 +44,7 @@ def add_run_options(parser: Parser, *, several: bool = False) -> None:
     else:
         parser.add_argument("run", help="run folder")
     parser.option("--data", type=str | None, help="path of the data, if it is not what it was in training")
-    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--data-dir", type=str | None, help=ABOUT_DATA_DIR)
     parser.option("--seed", type=int, default=0, help="of the draws")
     parser.option("--device", offered=DEVICES, default="cpu", help="cpu, cuda or mps")
 

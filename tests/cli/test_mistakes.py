@@ -27,7 +27,7 @@ from ppl_vae.manifold.methods import NAMES
         ),
         ("train --take x", "--take expects a whole number (only so many data of each split), got 'x'; give another"),
         ("train --latent-dim x", "--latent-dim expects a whole number or a list like [64, 32] (dimension of z;"),
-        ("train --size 3 x", "--size expects a whole number above 0 (height and width that"),
+        ("train --size 3 x", "--size expects a whole number above 0 (height and width to crop"),
         ("train --refined-steps 0", "(gradient steps of q for each datum: Refined), got '0'; give another value"),
     ],
 )

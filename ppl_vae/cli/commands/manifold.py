@@ -15,7 +15,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.markdown import lined_up
 from ppl_vae.cli.source import listed
-from ppl_vae.cli.stored_run import DATA_SETS, DEVICES
+from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES
 from ppl_vae.libraries import pd
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _NUM_NEIGHBORS = 10
 def _options(parser: Parser) -> None:
     about = f"any of {', '.join(DATA_SETS)}; or .npy, .npz or picture folders"
     parser.option("--data", offered=DATA_SETS, nargs="+", default=["digits"], help=about)
-    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--data-dir", type=str | None, help=ABOUT_DATA_DIR)
     parser.option("--download", type=bool, default=False, help="download missing data")
     names = listed("ppl_vae.manifold.methods", "NAMES")
     parser.option("--methods", names=names, nargs="+", help=f"some of {', '.join(names)} (all that fit the data)")

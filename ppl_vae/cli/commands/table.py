@@ -14,7 +14,7 @@ from jsonargparse.typing import PositiveInt
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
-from ppl_vae.cli.stored_run import DEVICES
+from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DEVICES
 from ppl_vae.files import written
 from ppl_vae.libraries import pd
 
@@ -35,7 +35,7 @@ def _options(parser: Parser) -> None:
     parser.option("--list", type=bool, default=False, help="only list the cells, what is left to run, and the commands")
     about = "run nothing, and write the table of what is complete: while another process runs it, say"
     parser.option("--summary", type=bool, default=False, help=about)
-    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
+    parser.option("--data-dir", type=str | None, help=ABOUT_DATA_DIR)
     about = "cpu, cuda or mps; a GPU is best used with --processes 1"
     parser.option("--device", offered=DEVICES, default="cpu", help=about)
     add_json(parser)

@@ -18,7 +18,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.loggers import KINDS, logged
 from ppl_vae.cli.source import literal, networks
-from ppl_vae.cli.stored_run import DATA_SETS, DEVICES, at_least_one
+from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES, at_least_one
 from ppl_vae.factories import name_of
 from ppl_vae.files import written
 
@@ -33,15 +33,14 @@ def _options(parser: Parser) -> None:
     parser.section("data")
     parser.option("--data", offered=DATA_SETS, default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
     _table_options(parser)
-    parser.option("--data-dir", type=str | None, help="folder of the data sets ($PPL_VAE_DATA, or the user's cache)")
-    about = "static, dynamic or threshold, where the likelihood is binary"
+    parser.option("--data-dir", type=str | None, help=ABOUT_DATA_DIR)
+    about = "static, dynamic or threshold, for binary likelihoods"
     parser.option("--binarize", names=("static", "dynamic", "threshold"), help=about)
-    about = "standardize the columns of a table of real or positive values"
-    parser.option("--standardize", type=bool, default=True, help=about)
+    parser.option("--standardize", type=bool, default=True, help="standardize a table of real or positive values")
     parser.option("--conditional", type=bool, default=False, help="condition on the labels")
     parser.option("--take", type=int | None, help="only so many data of each split")
     parser.option("--download", type=bool, default=False, help="download missing data")
-    parser.option("--data-seed", type=int, default=0, help="of splits and binarization; the same for runs to compare")
+    parser.option("--data-seed", type=int, default=0, help="of splits and binarization; equal where compared")
     parser.section("model; --prior.ARGUMENT VALUE sets an argument of a class, --prior.help NAME lists them")
     _model_options(parser)
     parser.section("training")
@@ -56,10 +55,10 @@ def _options(parser: Parser) -> None:
 
 
 def _model_options(parser: Parser) -> None:
-    about = "dimension of z; of a hierarchy that of each level, the top first: '[2, 8]'"
+    about = "dimension of z; in a hierarchy '[2, 8]', top first"
     parser.option("--latent-dim", type=int | list[int], default=8, help=about)
     parser.component("ppl_vae.priors:Prior", "prior", "p(z)", skip=attrgetter("linked"))
-    usual = " (Bernoulli for binary, grey and unit data, else the usual one of their kind)"
+    usual = " (Bernoulli for binary, grey and unit, else by kind)"
     parser.component("ppl_vae.likelihoods:Likelihood", "likelihood", "p(x | z)", skip=_of_data, usual=usual)
     elsewhere = {"Refined": "write --refined-steps 5 beside the --posterior that is refined"}
     parser.component("ppl_vae.posteriors:Posterior", "posterior", "q(z | x)", skip=parameters, elsewhere=elsewhere)
@@ -89,28 +88,24 @@ def _step_options(parser: Parser) -> None:
     parser.option("--patience", type=int | None, help="epochs without a better validation ELBO, then stop")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
     parser.option("--device", offered=["auto", *DEVICES], default="auto", help="auto, cpu, cuda or mps")
-    about = "compile the steps: true, false (nor replay any), or auto, where the steps to come take minutes"
+    about = "true, false (nor replay steps) or auto, for long runs"
     parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
-    about = "bf16 for products in bfloat16, where the device is faster with it"
-    parser.option("--precision", names=("bf16",), help=about)
+    parser.option("--precision", names=("bf16",), metavar="bf16", help="products in bfloat16 where that is faster")
 
 
 def _table_options(parser: Parser) -> None:
-    about = "what columns of a table hold: a YAML file of lines 'column: kind', or a types file of HI-VAE"
+    about = "YAML file of lines 'column: kind', or HI-VAE's types"
     parser.option("--kinds", type=str | None, help=about)
-    parser.option("--label", type=str | None, help="column of a table, or of obs, that holds labels")
-    parser.option(
-        "--context", type=str, nargs="+", default=[], help="columns of a table, or of obs, that the model is given"
-    )
-    about = "what is given the context: prior, encoder, decoder, or several (all)"
+    parser.option("--label", type=str | None, help="column of a table or obs that holds labels")
+    about = "columns of a table or obs that the model is given"
+    parser.option("--context", type=str, nargs="+", default=[], metavar="COLUMN", help=about)
+    about = "prior, encoder, decoder or several are given it (all)"
     parts = literal("ppl_vae.vae.context_to", "Part")
     parser.option("--context-to", names=parts, nargs="+", metavar="PART", help=about)
-    parser.option("--size", type=PositiveInt, nargs=2, help="height and width that pictures are cropped and scaled to")
+    parser.option("--size", type=PositiveInt, nargs=2, help="height and width to crop and scale pictures to")
     parser.option("--split", type=str | None, help="column of a table that says train, validation or test")
     parser.option("--layer", type=str | None, help="layer of a .h5ad file, in place of X")
-    parser.option(
-        "--raw-context", type=bool, default=False, help="leave the context of a .npz file as it is: exposures"
-    )
+    parser.option("--raw-context", type=bool, default=False, help="leave the context of a .npz as it is: exposures")
     parser.option("--test", type=str | None, help="file of the test data, of the format of --data")
 
 
