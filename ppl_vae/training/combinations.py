@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pyro
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -37,6 +37,11 @@ _VALUES: dict[str, Callable[[tuple[int, ...]], Tensor]] = {
     "categories": lambda shape: torch.randint(LEVELS, shape),
 }
 
+_PYROS: dict[type, str] = {
+    Trace_ELBO: "Pyro's ELBO, E log p(x, z) - log q(z | x) by draws z of q, for any model and guide.",
+    TraceMeanField_ELBO: "Pyro's ELBO, a KL in closed form where there is one; the sites of q must be independent.",
+}
+
 
 def leaves(role: str) -> list[type]:
     """The classes of a role that can be chosen, in alphabetical order."""
@@ -47,8 +52,8 @@ def leaves(role: str) -> list[type]:
 
 
 def described(role: str) -> dict[str, str]:
-    """What each class of a role is, by name: the first line of its docstring."""
-    return {c.__name__: (inspect.getdoc(c) or "").partition("\n")[0] for c in leaves(role)}
+    """What each class of a role is, by name: the first line of its docstring, of Pyro's a sentence of ours."""
+    return {c.__name__: _PYROS.get(c) or (inspect.getdoc(c) or "").partition("\n")[0] for c in leaves(role)}
 
 
 def combined(prior: type, likelihood: type, posterior: type, latent_dim: int = 2) -> tuple[VAE, Tensor]:

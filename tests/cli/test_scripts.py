@@ -62,6 +62,11 @@ def test_json_of_the_parts(said):
     assert set(found) == set(combinations.ROLES)
     assert "VampPrior" in found["priors"]
     assert "VampPrior" in told
+    assert [said for parts in found.values() for said in parts.values() if not said.endswith(".")] == []
+    assert {name for name, said in found["objectives"].items() if said.startswith("Pyro's")} == {
+        "Trace_ELBO",
+        "TraceMeanField_ELBO",
+    }
 
 
 def test_json_has_no_nan(capsys):
