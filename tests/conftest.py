@@ -1,3 +1,4 @@
+import io
 import os
 import random
 import re
@@ -48,6 +49,17 @@ if SHIFT:  # other draws in every test: a verdict that a seed decides is none
         lambda seed=None, seeded=seeded: seeded(seed + SHIFT if isinstance(seed, int) else seed)
         for seeded in (torch.manual_seed, np.random.default_rng)
     )
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal():
+    """A terminal to redirect stderr to."""
+    return Terminal()
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
-from tqdm import tqdm
 
 import ppl_vae
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.stored_run import DEVICES, loaded
 from ppl_vae.libraries import pd
+from ppl_vae.progress import progress_bar
 
 __all__ = ["add_new_data_options", "opened_with", "parts", "write"]
 
@@ -70,10 +70,12 @@ def _size(run: ppl_vae.Run) -> tuple[int, int] | None:
     return size and (size[0], size[1])
 
 
-def parts(split: ppl_vae.data.Split, size: int = 1000) -> Iterator[ppl_vae.data.Split]:
-    """The data, some at a time."""
-    for start in tqdm(range(0, len(split), size), desc="scores", unit="part", delay=2, disable=None, leave=False):
-        yield split[start : start + size]
+def parts(split: ppl_vae.data.Split, what: str, size: int = 1000) -> Iterator[ppl_vae.data.Split]:
+    """The data, some at a time, with a bar that says what is made of them."""
+    with progress_bar(what, len(split)) as bar:
+        for start in range(0, len(split), size):
+            yield split[start : start + size]
+            bar.update(min(size, len(split) - start))
 
 
 def write(options: Namespace, made: pd.DataFrame | dict[str, Any]) -> None:

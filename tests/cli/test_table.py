@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,12 @@ def in_this_process(monkeypatch):
     """Runs one after the other, in this process; the ones that were carried out."""
     done = []
 
-    def run_here(runs, processes, told):
+    def run_here(runs, processes, told, waited=lambda: None):
         assert processes <= max(1, len(runs))
         for run in runs:
             done.append(run)
             told(run, run.end(carried_out(run)))
+            waited()
 
     monkeypatch.setattr(runs_, "run_all", run_here)
     return done
@@ -235,7 +237,7 @@ def test_an_interrupted_run_goes_on(written, in_this_process, tmp_path):
 def test_as_many_runs_at_a_time_as_cores_that_it_may_use(written, monkeypatch, tmp_path, capsys):
     asked = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
-    monkeypatch.setattr(runs_, "run_all", lambda runs, processes, told: asked.append((len(runs), processes)))
+    monkeypatch.setattr(runs_, "run_all", lambda runs, processes, *_: asked.append((len(runs), processes)))
     file = written(**TINY, prior="StandardNormal", seeds=[0, 1, 2, 3])
     assert main(["table", str(file), "--out", str(tmp_path)]) == 0
     assert asked == [(4, 3)]
@@ -257,6 +259,19 @@ def test_without_pyarrow_results_are_csv(written, in_this_process, tmp_path, mon
     assert len(pd.read_csv(tmp_path / "out" / "results.csv")) == 1
 
 
+def test_a_bar_shows_how_many_runs_are_left(written, tmp_path, in_this_process, terminal):
+    file = written(**TINY, prior=["StandardNormal", "Laplace"], evaluate=SCORED)
+    with redirect_stderr(terminal):
+        assert main(["table", str(file), "--out", str(tmp_path / "out")]) == 0
+    shown = terminal.getvalue()
+    assert "\rruns:   0%" in shown
+    assert re.search(r"runs:  50%.* 1/2 \[\d\d:\d\d<\d\d:\d\d", shown)  # the time left
+    terminal.truncate(0)
+    with redirect_stderr(terminal):
+        assert main(["table", str(file), "--out", str(tmp_path / "out"), "--summary"]) == 0
+    assert "runs:" not in terminal.getvalue()
+
+
 def test_each_run_has_a_process_and_one_that_dies_stops_no_other(written, tmp_path):
     deadly = tmp_path / "deadly.py"
     deadly.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
@@ -265,7 +280,9 @@ def test_each_run_has_a_process_and_one_that_dies_stops_no_other(written, tmp_pa
     other = type(cell)(**{**vars(cell), "train": ["--import", str(deadly), *cell.train]})
     bad = Run(other, 0, tmp_path / "runs" / "bad" / "seed-0", ["--device=cpu"])
     ended = []
-    run_all([bad, good], 2, lambda run, why: ended.append((run, why)))
+    run_all([bad, good], 2, lambda run, why: ended.append((run, why)), lambda: ended.append(None))
+    assert None in ended
+    ended = [end for end in ended if end is not None]
     assert set(ended) == {(good, ""), (bad, "its process was ended by signal 9")}
     assert (bad.state, bad.reason) == ("new", "its process was ended by signal 9")
     assert good.state == "complete"

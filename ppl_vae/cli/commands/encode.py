@@ -37,7 +37,7 @@ def _exact(vae: ppl_vae.VAE, split: ppl_vae.data.Split) -> dict[str, Any]:
 
     site = vae.prior.sites[-1]
     with torch.no_grad():
-        q = [vae.encode(part) for part in parts(split)]
+        q = [vae.encode(part) for part in parts(split, "codes")]
         return {site: torch.cat([d.mean for d in q]), f"{site}_sd": torch.cat([d.stddev for d in q])}
 
 

@@ -18,7 +18,9 @@ def _reconstruct(options: Namespace) -> None:
     from ppl_vae.cli.figures import raw
 
     vae, split = opened_with(options)
-    x = torch.cat([vae.reconstruct(part, seed=options.seed + i).cpu() for i, part in enumerate(parts(split))])
+    x = torch.cat(
+        [vae.reconstruct(part, seed=options.seed + i).cpu() for i, part in enumerate(parts(split, "reconstructions"))]
+    )
     if "columns" not in split.provenance:
         return write(options, {"x": raw(vae, x).numpy()})
     frame = ppl_vae.data.to_frame(x, split)

@@ -17,8 +17,11 @@ from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DEVICES
 from ppl_vae.files import written
 from ppl_vae.libraries import pd
+from ppl_vae.progress import progress_bar
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from ppl_vae.cli.comparison.reading import Table
     from ppl_vae.cli.comparison.runs import Run
 
@@ -60,17 +63,20 @@ def _table(options: Namespace) -> None:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
         now = [] if options.summary else left
         processes = min(options.processes or num_cores(), max(1, len(now)))  # few runs share all cores
-        run_all(now, processes, _told(len(left)))
+        with progress_bar("runs", len(now), "run", shown=bool(now)) as bar:
+            run_all(now, processes, _told(len(left), bar), bar.refresh)
         values.update(_written(table, runs, out))
 
 
-def _told(number: int) -> Callable[[Run, str], None]:
-    """What says of each run that it ended."""
+def _told(number: int, bar: tqdm[None]) -> Callable[[Run, str], None]:
+    """What says of each run that it ended, in a line above the bar."""
     done: list[Run] = []
 
     def tell(run: Run, why: str) -> None:
         done.append(run)
+        bar.clear()
         print(f"{len(done)}/{number} {run.cell.name}, seed {run.seed}: {why or 'complete'}", flush=True)
+        bar.update()
 
     return tell
 

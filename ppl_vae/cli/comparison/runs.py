@@ -137,7 +137,12 @@ def _end_with(sentinel: Any) -> None:
     os._exit(1)
 
 
-def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None]) -> None:
+def run_all(
+    runs: Sequence[Run],
+    processes: int,
+    told: Callable[[Run, str], None],
+    waited: Callable[[], object] = lambda: None,
+) -> None:
     """Carry out runs, so many at a time.
 
     Parameters
@@ -148,6 +153,8 @@ def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None
         How many at a time, each a process with its share of the cores, unless OMP_NUM_THREADS says how many threads.
     told
         Called with each run that ended, and why it failed or nothing.
+    waited
+        Called every second while they run.
     """
     waiting, context = list(runs), get_context("spawn")  # a fork would copy torch's threads
     running: dict[Any, tuple[Any, Run]] = {}
@@ -159,10 +166,11 @@ def run_all(runs: Sequence[Run], processes: int, told: Callable[[Run, str], None
                     process = context.Process(target=_in_process, args=(run,))
                     process.start()
                     running[process.sentinel] = process, run
-                for sentinel in wait(list(running)):
+                for sentinel in wait(list(running), timeout=1):
                     process, run = running.pop(sentinel)
                     process.join()
                     told(run, run.end(process.exitcode))
+                waited()
         finally:
             for process, _ in running.values():
                 process.terminate()
