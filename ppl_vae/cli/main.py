@@ -62,7 +62,8 @@ def _run(command: Command, words: list[str]) -> int:
     chosen.imports = "".join(f" --import {shlex.quote(file)}" for file in files)  # for a command on the same run
     command.run(chosen)
     if command.after:
-        print(f"next: {command.after.format(run=chosen.get('run'))}{chosen.imports}")
+        out = sys.stderr if chosen.get("json") else sys.stdout
+        print(f"next: {command.after.format(run=chosen.get('run'))}{chosen.imports}", file=out)
     return 0
 
 

@@ -529,6 +529,21 @@ def test_commands_on_new_data_say_what_comes_next(trained, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"next: ppl-vae report {folder}"
 
 
+def test_export_and_list_say_what_comes_next(trained, capsys):
+    folder = trained("run", "--conditional")
+    for part, given in (("encoder", "x"), ("decoder", "z")):
+        assert run("export", folder, "--part", part) == 0
+        *_, said, after = capsys.readouterr().out.splitlines()
+        assert said.endswith(f'{part}.pt2").module()({given}, context_0)')
+        assert after == f"next: ppl-vae diagnose {folder}"
+    assert run("list") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: ppl-vae train --prior.help VampPrior explains")
+    assert run("list", "--json") == 0
+    out, err = capsys.readouterr()
+    assert "VampPrior" in json.loads(out)["priors"]
+    assert err.splitlines()[-1].startswith("next: ")
+
+
 def test_samples_are_in_raw_units(trained):
     folder = trained("grey", "--likelihood", "Gaussian", "--epochs", 5)
     assert run("sample", folder, "--num", 50, "--mean", "--out", folder / "x.npy") == 0

@@ -37,7 +37,9 @@ def _export(options: Namespace) -> None:
         run.vae.export(out, options.part, options.format)
         if options.out is None:
             record(run.path, [out.name])
-    read = {"pt2": f'torch.export.load("{out}").module()(x)', "onnx": f'onnxruntime.InferenceSession("{out}")'}
+    contexts = [f"context_{i}" for i in range(len(run.config["recipe"]["context"]))]
+    given = ", ".join(["x" if options.part == "encoder" else "z", *contexts])
+    read = {"pt2": f'torch.export.load("{out}").module()({given})', "onnx": f'onnxruntime.InferenceSession("{out}")'}
     print(f"wrote {out}; it gives mean and scale without ppl_vae: {read[options.format]}")
 
 
@@ -46,4 +48,5 @@ COMMAND = Command(
     about="the encoder or the decoder of a run as a file for torch.export or ONNX Runtime",
     parser=_options,
     run=_export,
+    after="ppl-vae diagnose {run}",
 )

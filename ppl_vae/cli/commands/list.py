@@ -77,4 +77,10 @@ def _lines(table: dict[str, dict[str, list[str]]], shown: bool = True) -> list[s
     return lines
 
 
-COMMAND = Command(name="list", about="the parts to choose from, and what goes together", parser=_options, run=_list)
+COMMAND = Command(
+    name="list",
+    about="the parts to choose from, and what goes together",
+    parser=_options,
+    run=_list,
+    after="ppl-vae train --prior.help VampPrior explains one, ppl-vae train --prior VampPrior trains with it",
+)
