@@ -58,7 +58,9 @@ def _run(command: Command, words: list[str]) -> int:
         outline.check(words)
     words, files, classes = _imported(words)
     parser, chosen = parsed(command, words)
-    chosen.classes, chosen.yaml = classes, parser.dump(chosen)
+    kept = chosen.clone()
+    kept.pop("json", None)  # how it was printed is no setting of a run
+    chosen.classes, chosen.yaml = classes, parser.dump(kept)
     chosen.imports = "".join(f" --import {shlex.quote(file)}" for file in files)  # for a command on the same run
     command.run(chosen)
     if command.after:

@@ -19,7 +19,7 @@ __all__ = ["add_json", "as_json", "numbers"]
 
 def add_json(parser: Parser) -> None:
     """The option `--json`."""
-    parser.option("--json", type=bool, default=False, help="print one JSON object; what is said else goes to stderr")
+    parser.option("--json", type=bool, default=False, help="one JSON object on stdout; what else is said on stderr")
 
 
 @contextmanager

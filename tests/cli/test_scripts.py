@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppl_vae import Evaluation
+from ppl_vae import Evaluation, load
 from ppl_vae.cli import main
 from ppl_vae.cli.commands import COMMANDS
 from ppl_vae.cli.output import as_json
@@ -55,6 +55,41 @@ def test_json_of_a_run(tmp_path, said, capsys):
     assert "check_guide" not in found["left_out"]
     assert all(name.endswith(".png") for name in found["figures"])
     assert "next: read" in told
+
+
+@pytest.mark.usefixtures("coarse")
+def test_json_of_what_was_made(tmp_path, said, monkeypatch):
+    run = tmp_path / "run"
+    found, told = said("train", *TINY, "--run", run)
+    history = load(run).history
+    assert (found["run"], found["epochs"], found["stopped"]) == (str(run), 2, "epochs")
+    assert found["last"]["train_elbo"] == pytest.approx(history.train_elbo.iloc[-1])
+    assert found["kept"]["validation_elbo"] == pytest.approx(history.validation_elbo[found["kept_epoch"]])
+    assert found["formula"].startswith("p(x, z) = StandardNormal(z) Bernoulli(x | z)")
+    assert f"next: ppl-vae evaluate {run}" in told
+    assert "json:" not in (run / "options.yaml").read_text()
+
+    np.save(tmp_path / "x.npy", np.zeros((3, 1, 8, 8)))
+    words = ["--num-samples", "30"]
+    found, told = said("score", run, tmp_path / "x.npy", "--out", tmp_path / "scores.npy", *words)
+    assert found["wrote"] == [str(tmp_path / "scores.npy")]
+    assert found["num_data"] == 3
+    assert math.isfinite(found["summary"]["nll"]["mean"])
+    assert told.endswith(f"next: ppl-vae diagnose {run}\n")
+
+    found, _ = said("sample", run, "--num", 3, "--out", tmp_path / "drawn.npy")
+    assert found == {"run": str(run), "num": 3, "given": None, "wrote": [str(tmp_path / "drawn.npy")]}
+    found, _ = said("export", run, "--part", "decoder")
+    assert (found["inputs"], found["wrote"]) == (["z"], [str(run / "decoder.pt2")])
+    prior = ("--prior", "GaussianMixture", "--prior.num_components", 3, "--epochs", 1)
+    found, _ = said("fit-prior", run, "--out", tmp_path / "other", *prior)
+    assert found["run"] == str(tmp_path / "other")
+    assert "GaussianMixture(z; 3)" in found["formula"]
+
+    monkeypatch.setattr("ppl_vae.report", lambda runs, *_, **__: runs[0].path / "config.json")
+    found, told = said("report", run)
+    assert found == {"runs": [str(run)], "wrote": [str(run / "config.json")]}
+    assert "open it in a browser" in told
 
 
 def test_json_of_the_parts(said):

@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.source import literal
 from ppl_vae.cli.stored_run import locked_run
 
@@ -22,6 +23,7 @@ def _options(parser: Parser) -> None:
     halves, formats = (literal("ppl_vae.vae.exported", name) for name in ("Half", "Format"))
     parser.option("--part", names=halves, default="encoder", help="encoder or decoder")
     parser.option("--format", names=formats, default="pt2", help="pt2, which torch.export reads, or onnx")
+    add_json(parser)
     parser.option("--out", type=str | None, help="file to write (PART.FORMAT in the run folder)")
 
 
@@ -29,7 +31,7 @@ def _export(options: Namespace) -> None:
     """Write the file, and say how to read it."""
     from ppl_vae.checksums import record
 
-    with locked_run(options, "export") if options.out is None else nullcontext():
+    with as_json(options.json) as values, locked_run(options, "export") if options.out is None else nullcontext():
         run = ppl_vae.load(options.run, options.classes)
         if not isinstance(run.vae, ppl_vae.VAE):
             raise ValueError("export expects a run of a VAE, got another; export your own networks with torch.export")
@@ -37,10 +39,12 @@ def _export(options: Namespace) -> None:
         run.vae.export(out, options.part, options.format)
         if options.out is None:
             record(run.path, [out.name])
-    contexts = [f"context_{i}" for i in range(len(run.config["recipe"]["context"]))]
-    given = ", ".join(["x" if options.part == "encoder" else "z", *contexts])
-    read = {"pt2": f'torch.export.load("{out}").module()({given})', "onnx": f'onnxruntime.InferenceSession("{out}")'}
-    print(f"wrote {out}; it gives mean and scale without ppl_vae: {read[options.format]}")
+        contexts = [f"context_{i}" for i in range(len(run.config["recipe"]["context"]))]
+        given = ["x" if options.part == "encoder" else "z", *contexts]
+        pt2 = f'torch.export.load("{out}").module()({", ".join(given)})'
+        read = pt2 if options.format == "pt2" else f'onnxruntime.InferenceSession("{out}")'
+        print(f"wrote {out}; it gives mean and scale without ppl_vae: {read}")
+        values.update(run=run.path, part=options.part, format=options.format, inputs=given, wrote=[out])
 
 
 COMMAND = Command(

@@ -10,6 +10,7 @@ from jsonargparse.typing import PositiveFloat
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, part
+from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.stored_run import add_run_options, data_of, loaded
 
 __all__ = ["COMMAND"]
@@ -24,13 +25,21 @@ def _options(parser: Parser) -> None:
     parser.option(
         "--patience", type=int | None, help="stop after so many epochs without a better validation likelihood"
     )
+    add_json(parser)
     parser.option("--out", type=str, required=True, help="folder of the new run")
 
 
 def _fit_prior(options: Namespace) -> None:
     """Fit another prior to the encodings of a run's training data, and store the whole as a run of its own."""
+    with as_json(options.json) as values:
+        made = _fitted(options)
+        print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}{options.imports}"]))
+        values.update(run=options.out, formula=made.formula())
+
+
+def _fitted(options: Namespace) -> ppl_vae.VAE:
     run, vae = loaded(options)
-    made = ppl_vae.fit_prior(
+    return ppl_vae.fit_prior(
         vae,
         data_of(run, options),
         part(options.prior),
@@ -41,7 +50,6 @@ def _fit_prior(options: Namespace) -> None:
         seed=options.seed,
         run=options.out,
     )
-    print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}{options.imports}"]))
 
 
 COMMAND = Command(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 
 from jsonargparse import Namespace
 
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.stored_run import add_method, add_split_options, at_least_one, locked_folder, split_of
 
 __all__ = ["COMMAND"]
@@ -18,16 +20,24 @@ def _options(parser: Parser) -> None:
     add_split_options(parser, take=500, several=True)
     add_method(parser)
     parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
+    add_json(parser)
     parser.option("--out", type=str | None, help="file to write (report.html in the run; of several, here)")
 
 
 def _report(options: Namespace) -> None:
     """Write one HTML file of a run, or of several side by side."""
+    with as_json(options.json) as values:
+        path = _written(options)
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
+        values.update(runs=options.runs, wrote=[path])
+
+
+def _written(options: Namespace) -> Path:
     at_least_one(options, "take")
     inside = options.out is None and len(options.runs) == 1
     with locked_folder(options.runs[0], "report") if inside else nullcontext():
         runs = [ppl_vae.load(run, options.classes, device=options.device) for run in options.runs]
-        path = ppl_vae.report(
+        return ppl_vae.report(
             runs,
             options.out,
             data=[split_of(run, options) for run in runs],
@@ -38,7 +48,6 @@ def _report(options: Namespace) -> None:
             seed=options.seed,
             max_rows=options.max_rows,
         )
-    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
 
 COMMAND = Command(

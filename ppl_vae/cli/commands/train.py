@@ -17,6 +17,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.loggers import KINDS, logged
+from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.source import literal, networks
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES, at_least_one
 from ppl_vae.factories import name_of
@@ -52,6 +53,7 @@ def _options(parser: Parser) -> None:
     about = "also write the training as csv, tensorboard, mlflow or wandb, to the run folder or KIND:PLACE"
     parser.option("--log", type=str, offered=list(KINDS), nargs="+", default=[], metavar="KIND", help=about)
     parser.option("--resume", type=bool, default=False, help="go on with the run of that folder")
+    add_json(parser)
 
 
 def _model_options(parser: Parser) -> None:
@@ -128,12 +130,16 @@ def _train(options: Namespace) -> None:
     """Load, build, fit; under `torchrun` in several processes, of which the first prints and writes."""
     from ppl_vae.group import launched
 
-    with launched() as first, nullcontext() if first else redirect_stdout(StringIO()):
-        _fitted(options, first=first)
+    with (
+        launched() as first,
+        nullcontext() if first else redirect_stdout(StringIO()),
+        as_json(options.json and first) as values,
+    ):
+        values.update(_fitted(options, first=first))
 
 
-def _fitted(options: Namespace, *, first: bool) -> None:
-    """Load, build, fit; the options are kept beside the checkpoint."""
+def _fitted(options: Namespace, *, first: bool) -> dict[str, Any]:
+    """Load, build, fit; the options are kept beside the checkpoint. What became of it, for scripts."""
     from ppl_vae.training.run_folder import folder_path
 
     loaded = _prepared(options)
@@ -153,6 +159,9 @@ def _fitted(options: Namespace, *, first: bool) -> None:
     with logged(options.log, folder, loaded.validation) as logs:
         fitted = _fit(options, vae, loaded, folder, [*([_options_kept(folder, options.yaml)] if first else []), *logs])
     print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}{options.imports}")
+    last, kept = (fitted.history.loc[i].to_dict() for i in (fitted.history.index[-1], fitted.best_epoch))
+    found = {"run": folder, "formula": vae.formula(), "epochs": len(fitted.history), "stopped": fitted.stopped}
+    return {**found, "last": last, "kept_epoch": fitted.best_epoch, "kept": kept}
 
 
 def _posterior(options: Namespace) -> Any:
