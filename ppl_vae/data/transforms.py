@@ -28,8 +28,23 @@ class SampleBinary(Transform):
     top: Positive = 1.0
 
     def __call__(self, x: Tensor) -> Tensor:
-        """A fresh draw, of the shape of x."""
-        return torch.bernoulli(x / self.top)
+        """A fresh draw, of the shape of x.
+
+        Raises
+        ------
+        ValueError
+            For values outside [0, top], and NaN.
+        """
+        p = x / self.top
+        if x.numel():
+            low, high = p.aminmax()
+            if not (low >= 0 and high <= 1):
+                raise ValueError(
+                    f"SampleBinary expects x in [0, {self.top:g}], got values in [{x.min():g}, {x.max():g}]; give it "
+                    "its largest value as top"
+                )
+        uniform = torch.rand_like(p)  # gives the numbers of torch.bernoulli in less time
+        return torch.lt(uniform, p, out=uniform)
 
 
 @checked

@@ -335,6 +335,22 @@ def test_transforms_can_be_pickled(transform):
     assert first.dtype == x.dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(0, 4), (3,), (40, 1, 7, 5)])
+def test_sampled_bits_are_those_of_torch_bernoulli(dtype, shape):
+    x = torch.randint(256, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    torch.manual_seed(1)
+    expected, state = torch.bernoulli(x / 255), torch.get_rng_state()
+    torch.manual_seed(1)
+    found = SampleBinary(255)(x)
+    assert torch.equal(found, expected)
+    assert found.dtype == dtype
+    assert torch.equal(torch.get_rng_state(), state)
+    for bad in (-1, 256, math.nan):
+        with pytest.raises(ValueError, match=r"SampleBinary expects x in \[0, 255\], got values in \["):
+            SampleBinary(255)(torch.tensor([3.0, bad], dtype=dtype))
+
+
 @pytest.mark.parametrize(
     ("x", "domain"),
     [
