@@ -115,7 +115,6 @@ COMMANDS = [
     Command("diagnose <empty> --subset x", "subset"),
     Command("diagnose <empty> --full perhaps", "perhaps"),
     Command("sample <empty> --num few", "num"),
-    Command("sample <empty> --label three", "label"),
     Command("fit-prior <empty>", "out"),
     Command("encode", "run"),
     Command("encode no/such/run <rows.npy> --out new.npy", "no/such/run"),
