@@ -43,6 +43,8 @@ class SampleBinary(Transform):
                     f"SampleBinary expects x in [0, {self.top:g}], got values in [{x.min():g}, {x.max():g}]; give it "
                     "its largest value as top"
                 )
+        if not p.is_contiguous() or p.dtype not in (torch.float32, torch.float64):
+            return torch.bernoulli(p)
         uniform = torch.rand_like(p)  # gives the numbers of torch.bernoulli in less time
         return torch.lt(uniform, p, out=uniform)
 

@@ -44,9 +44,8 @@ class Renyi(OfWeights):
         self.alpha = alpha
 
     def _bound(self, log_w: Tensor) -> Tensor:
-        power, mean = 1 - self.alpha, log_w.mean(0)
+        power = 1 - self.alpha
         if abs(power) < 1e-8:
-            return mean
+            return log_w.mean(0)
         # near 1 a difference of nearly equal numbers is divided by one near 0: in float32 an error of nats
-        above = ((power * in_float64(log_w - mean)).logsumexp(0) - math.log(len(log_w))) / power
-        return mean + above.to(mean)
+        return (((power * in_float64(log_w)).logsumexp(0) - math.log(len(log_w))) / power).to(log_w)

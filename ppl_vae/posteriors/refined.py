@@ -99,7 +99,7 @@ class Refined(Conditional):
         shape = tuple(made.param_shape(latent_dim))
         if traces.discrete({"fn": made.eval().distribution(torch.zeros(1, *shape))}):
             raise ValueError(_no_function_of_noise(made))
-        self.base = made.train()
+        self.base, self.context_shapes = made.train(), made.context_shapes
         self.num_particles = num_particles
         self.log_rate = nn.Parameter(torch.full((num_steps, *shape), learning_rate).log())
         self._is_checked = False

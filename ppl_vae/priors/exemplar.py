@@ -118,7 +118,8 @@ class Exemplar(Prior):
         Two data that differ have the same with a probability below 2^-30; to compare their elements would cost (batch,
         K, *x_shape).
         """
-        words = x.flatten(1).to(self.exemplars).view(torch.int32 if self.exemplars.element_size() > 2 else torch.int16)
+        values = (x.flatten(1).to(self.exemplars) + 0.0).contiguous()  # + 0.0: of -0.0, too
+        words = values.view(torch.int32 if values.element_size() > 2 else torch.int16)
         return (words.long() * self._multipliers[: words.shape[-1]]).sum(-1)
 
     def start_from(self, z: Tensor) -> None:

@@ -64,7 +64,7 @@ class FlowPrior(Prior):
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context."""
         base = DiagonalNormal(torch.zeros_like(self.loc), torch.ones_like(self.loc))
-        together = joined(context, self._shapes) if context else None
+        together = joined([c.to(self.loc) for c in context], self._shapes) if context else None
         transforms = self.flow.transforms(together)
         if together is not None:
             base = base.expand(together.shape[:-1])

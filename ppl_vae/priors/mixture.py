@@ -136,9 +136,9 @@ class VampPrior(Prior):
 
 
 def for_components(context: Sequence[Tensor], shapes: Sequence[Shape]) -> list[Tensor]:
-    """Contexts (*leading, *shape) as (*leading, 1, *shape), to be broadcast against K data; vectors where not known."""
-    events = [len(shape) for shape in shapes] + [1] * len(context)
-    return [c.unsqueeze(c.dim() - event) for c, event in zip(context, events, strict=False)]
+    """Contexts (*leading, *shape) as (*leading, 1, *shape), to be broadcast against K data; (n, ...) if not known."""
+    known = [c.unsqueeze(c.dim() - len(shape)) for c, shape in zip(context, shapes, strict=False)]
+    return [*known, *(c.unsqueeze(1) for c in context[len(known) :])]
 
 
 def check_inputs(name: str, inputs: Tensor, x_shape: Shape) -> None:

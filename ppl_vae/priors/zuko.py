@@ -40,7 +40,7 @@ class _Flow(Prior, abc.ABC):
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context, if it was built for one."""
-        base = ZukoFlow(self.flow(joined(context, self._shapes) if context else None))
+        base = ZukoFlow(self.flow(joined([c.to(self.loc) for c in context], self._shapes) if context else None))
         return dist.TransformedDistribution(base, dist.transforms.AffineTransform(self.loc, self.scale, event_dim=1))
 
     def start_from(self, z: Tensor) -> None:

@@ -81,7 +81,9 @@ class RowDraws(TorchFunctionMode):
             return value
         where = torch.zeros(self.total, dtype=torch.long, device=value.device)
         where[self.rows] = torch.arange(self.size, device=value.device)
-        return value.index_select(dim, where)
+        wide = value.index_select(dim, where)
+        last = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
+        return wide.contiguous(memory_format=torch.channels_last) if last else wide  # numbers are drawn in this order
 
     def _of_tensors(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]

@@ -346,6 +346,10 @@ def test_sampled_bits_are_those_of_torch_bernoulli(dtype, shape):
     assert torch.equal(found, expected)
     assert found.dtype == dtype
     assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    turned = SampleBinary(255)(x.mT if x.dim() > 1 else x)
+    torch.manual_seed(1)
+    assert torch.equal(turned, torch.bernoulli((x.mT if x.dim() > 1 else x) / 255))
     for bad in (-1, 256, math.nan):
         with pytest.raises(ValueError, match=r"SampleBinary expects x in \[0, 255\], got values in \["):
             SampleBinary(255)(torch.tensor([3.0, bad], dtype=dtype))

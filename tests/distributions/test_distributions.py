@@ -244,6 +244,13 @@ def test_a_full_rank_normal_knows_its_draws():
             close(fn.log_prob(z.detach()), theirs.log_prob(z))
             (at_draws,) = torch.autograd.grad(fn.log_prob(z.detach()).sum(), loc, retain_graph=True)  # the score
             close(at_draws, torch.autograd.grad(theirs.log_prob(z.detach()).sum(), loc, retain_graph=True)[0])
+            drawn = fn.sample((2,))
+            (score,) = torch.autograd.grad(fn.log_prob(drawn).sum(), loc, retain_graph=True)
+            close(score, torch.autograd.grad(theirs.log_prob(drawn).sum(), loc, retain_graph=True)[0])
+            with torch.no_grad():
+                changed = fn.rsample((2,))
+                changed += 5
+            close(fn.log_prob(changed), theirs.log_prob(changed))
 
 
 def test_an_ordered_logistic_is_numpyros():

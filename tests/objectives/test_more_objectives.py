@@ -91,6 +91,22 @@ def test_renyi_near_1_is_accurate_in_float32(apart):
     assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.float32
+@pytest.mark.parametrize(
+    ("alpha", "log_w", "exact"),
+    [
+        (0.0, [-math.inf, 0.0], -math.log(2)),
+        (0.5, [-math.inf, 0.0], -2 * math.log(2)),
+        (2.0, [-math.inf, 0.0], -math.inf),
+        (0.0, [-1e8, -80.0], -80 - math.log(2)),
+        (0.5, [-1e8, -80.0], -80 - 2 * math.log(2)),
+        (2.0, [1e8, 80.0], 80 + math.log(2)),
+    ],
+)
+def test_renyi_of_far_weights(alpha, log_w, exact):
+    assert float(Renyi(alpha, 2)._bound(torch.tensor(log_w).unsqueeze(1))) == pytest.approx(exact, rel=1e-6)
+
+
 def test_renyi_of_the_exact_posterior_is_log_p():
     vae, x, log_p = model(FullRankNormal)
     (decoder,), (encoder,) = vae.likelihood.net.layers, vae.posterior.net.layers

@@ -10,6 +10,7 @@ from ppl_vae import MLP, build, evaluate, fit, priors
 from ppl_vae.data import from_arrays
 from ppl_vae.domain import Domain
 from ppl_vae.objectives import IWAE
+from ppl_vae.posteriors import Refined
 
 SMALL = partial(MLP, hidden_dims=[8], activation="tanh")
 PRIORS = {
@@ -41,6 +42,22 @@ def test_leading_dimensions(name, shape):
     found = prior.given(context).log_prob(z)
     each = [prior.given(c).log_prob(one) for c, one in zip(context.flatten(0, 1), z.flatten(0, 1), strict=True)]
     assert_close(found, torch.stack(each).reshape(2, 5))
+
+
+@pytest.mark.parametrize("name", ["VampPrior", "Exemplar"])
+def test_components_of_a_refined_posterior(name):
+    vae, data = vae_of((2, 3), latent_dim=2, prior=PRIORS[name], posterior=Refined)
+    context = data.train.context[0][:4]
+    z = torch.randn(4, 2, generator=torch.Generator().manual_seed(1))
+    prior = vae.eval().prior
+    each = [prior.given(c).log_prob(one) for c, one in zip(context, z, strict=True)]
+    assert_close(prior.given(context).log_prob(z), torch.stack(each))
+
+
+def test_contexts_of_several_dtypes():
+    prior = priors.FlowPrior(2, context=[(3,), (2,)])
+    label, real, z = torch.eye(3).long(), torch.rand(3, 2), torch.randn(3, 2)
+    assert_close(prior.given(label, real).log_prob(z), prior.given(label.float(), real).log_prob(z))
 
 
 @pytest.mark.parametrize("name", ["RealNVP", "FlowPrior", "ZukoPrior", "ConditionalNormal"])

@@ -14,6 +14,7 @@ from torch import distributed, nn
 from torch.nn import functional as F
 from two_processes import CASES, EVALUATED, compiled_scores, digits, evaluated, killed, trained
 
+from ppl_vae.data import SampleBinary
 from ppl_vae.group import launched
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.row_draws import RowDraws
@@ -163,6 +164,19 @@ def test_rows_get_the_random_numbers_of_the_whole(draw, dtype):
         with RowDraws(7, rows):
             parts.append(DRAWS[draw](t[rows]))
         assert torch.rand(()) == after  # the generators agree afterwards, too
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("draw", ["like", "sampled bits"])
+def test_rows_of_pictures_whose_channels_come_last(draw):
+    t = torch.arange(84.0).reshape(7, 2, 2, 3).cos().abs().movedim(-1, 1)
+    make = SampleBinary() if draw == "sampled bits" else DRAWS[draw]
+    torch.manual_seed(3)
+    whole, parts = make(t), []
+    for rows in (slice(0, 2), slice(2, 7)):
+        torch.manual_seed(3)
+        with RowDraws(7, rows):
+            parts.append(make(t[rows]))
     assert torch.equal(torch.cat(parts), whole)
 
 
