@@ -15,9 +15,9 @@ __all__ = ["FullRankNormal"]
 class FullRankNormal(dist.MultivariateNormal):
     """`MultivariateNormal` that knows the noise of its last draw, whose density is then that of the noise.
 
-    Elsewhere a density takes a triangular solve for each value; so does that of a draw that was changed in place, or has
-    no gradient by the parameters. At its own draw log q is the same function of the parameters as with the solve; by the
-    draw alone it has no gradient.
+    Elsewhere a density takes a triangular solve for each value; so does that of a draw that was changed in place, or
+    has no gradient by the parameters. At its own draw log q is the same function of the parameters as with the solve;
+    by the draw alone it has no gradient.
 
     Parameters
     ----------
