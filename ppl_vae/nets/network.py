@@ -12,7 +12,18 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Rule
 
-__all__ = ["Activation", "Channels", "Network", "Shape", "activation_of", "halvings", "joined", "leading_of", "size_of"]
+__all__ = [
+    "Activation",
+    "Channels",
+    "Network",
+    "Shape",
+    "activation_of",
+    "halvings",
+    "joined",
+    "leading_of",
+    "size_of",
+    "widths",
+]
 
 Shape = Sequence[Count]
 Channels = Annotated[Sequence[Count], Rule("and one or more of them", lambda given: len(given) > 0)]
@@ -35,7 +46,12 @@ class Network(nn.Module, abc.ABC):
 
 def size_of(in_shape: Shape, context: Sequence[Shape]) -> int:
     """Number of elements of all inputs."""
-    return sum(math.prod(shape) for shape in (in_shape, *context))
+    return widths((in_shape, *context))
+
+
+def widths(shapes: Sequence[Shape]) -> int:
+    """Number of elements of tensors of these shapes together."""
+    return sum(map(math.prod, shapes))
 
 
 def activation_of(name: str) -> nn.Module:

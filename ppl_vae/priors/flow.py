@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import AutoregressiveFlow, DiagonalNormal
-from ppl_vae.nets.network import joined
+from ppl_vae.nets.network import joined, widths
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["FlowPrior"]
@@ -59,7 +58,7 @@ class FlowPrior(Prior):
         self._shapes = tuple(map(tuple, context))
         self.context_shapes = self._shapes[1:]  # besides the level above, as those of `ConditionalNormal`
         self.register_buffer("loc", torch.zeros(latent_dim))
-        self.flow = AutoregressiveFlow(latent_dim, sum(map(math.prod, context)), num_transforms, hidden_dim)
+        self.flow = AutoregressiveFlow(latent_dim, widths(context), num_transforms, hidden_dim)
 
     def given(self, *context: Tensor) -> TorchDistribution:
         """The flow's density given the context."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import ZukoFlow, zuko_flows
-from ppl_vae.nets.network import joined
+from ppl_vae.nets.network import joined, widths
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["MAF", "NeuralSpline", "RealNVP", "ZukoPrior"]
@@ -211,7 +210,7 @@ class ZukoPrior(_Flow):
         context: Sequence[Shape] = (),
         site: Name = "z",
     ) -> None:
-        flows, width = zuko_flows("ZukoPrior"), _width(context)
+        flows, width = zuko_flows("ZukoPrior"), widths(context)
         made = (flow or flows.NSF)(latent_dim, width)
         given = torch.zeros(width) if width else None
         if not isinstance(made, flows.LazyDistribution) or tuple(made(given).event_shape) != (latent_dim,):
@@ -224,10 +223,6 @@ class ZukoPrior(_Flow):
     def settings(self) -> str:
         """What `formula` adds."""
         return type(self.flow).__name__
-
-
-def _width(context: Sequence[Shape]) -> int:
-    return sum(math.prod(shape) for shape in context)
 
 
 def _sizes(
@@ -248,7 +243,7 @@ def _sizes(
     hidden = (hidden_dim, hidden_dim)
     return {
         "features": latent_dim,
-        "context": _width(context),
+        "context": widths(context),
         "transforms": num_transforms,
         "hidden_features": hidden,
     }
