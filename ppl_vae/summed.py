@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.distributions import Bernoulli
+from ppl_vae.distributions import Bernoulli, Normal
 
 __all__ = ["likelihood"]
 
@@ -28,7 +28,7 @@ def _log_prob(site: traces.Site) -> Tensor:
     fn, value = site["fn"], site["value"]
     if isinstance(fn, dist.Independent):
         base, num_dims = _unmasked(fn.base_dist), fn.reinterpreted_batch_ndims
-        if isinstance(base, Bernoulli) and num_dims:
+        if isinstance(base, Bernoulli | Normal) and num_dims:
             return base.log_prob_sum(value, num_dims)
     return fn.log_prob(value, *site["args"], **site["kwargs"])  # type: ignore[no-any-return]
 

@@ -18,6 +18,7 @@ from ppl_vae.distributions.logistic import Logistic
 from ppl_vae.distributions.mixture import Mixture
 from ppl_vae.distributions.multinomial import Multinomial, log_shares
 from ppl_vae.distributions.negative_binomial import NegativeBinomial
+from ppl_vae.distributions.normal import Normal
 from ppl_vae.distributions.normal_mixture import NormalMixture
 from ppl_vae.distributions.poisson import Poisson
 from ppl_vae.distributions.power_spherical import PowerSpherical, SphericalUniform
@@ -54,6 +55,7 @@ __all__ = [
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
+    "Normal",
     "NormalMixture",
     "OneHots",
     "Poisson",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -78,11 +77,11 @@ class Gaussian(Scaled):
     ) -> TorchDistribution:
         """From means, and unconstrained scales where the decoder computes them."""
         if self.scale != "optimal":
-            return dist.Normal(loc, self.scale_of(loc, *raw))
+            return distributions.Normal(loc, self.scale_of(loc, *raw))
         square = self.mean_square
         if x is not None and self.training and torch.is_grad_enabled():
             square = self._learned((x - loc.detach()).square(), mask)
-        return dist.Normal(loc, square.clamp_min(1e-8).sqrt())
+        return distributions.Normal(loc, square.clamp_min(1e-8).sqrt())
 
     def _learned(self, square: Tensor, mask: Tensor | bool) -> Tensor:
         """The mean of a batch's squares, (*leading, batch, *x_shape), which the running mean takes in."""

@@ -418,6 +418,23 @@ def test_a_bernoullis_sum_is_the_sum_of_its_log_densities(precision):
     assert_close(at.grad.double(), x - logits.sigmoid(), rtol=0.0, atol=4 * torch.finfo(precision).eps)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [(), (1, 1, 1), (3, 5), (2, 1, 1), (2, 3, 5)])
+def test_the_summed_density_of_a_normal_is_exact(precision, scale):
+    torch.manual_seed(0)
+    loc, x = torch.randn(2, 3, 5).double() * 10, torch.randn(3, 5).double() * 1e3
+    loc[0, 0, 0] = x[0, 0]  # a residual of 0, whose gradient is 0
+    scale = torch.linspace(1e-3, 1e3, torch.Size(scale).numel()).double().reshape(scale)
+    at = loc.to(precision).requires_grad_()
+    found = distributions.Normal(at, scale.to(precision)).log_prob_sum(x.to(precision), 2)
+    found.sum().backward()
+    p = torch.distributions.Normal(at.detach().double(), scale.to(precision).double())
+    exact = p.log_prob(x.to(precision).double())
+    assert_close(found.double(), exact.sum((-2, -1)), rtol=30 * torch.finfo(precision).eps, atol=0.0)
+    slope = (x.to(precision).double() - p.loc) / p.scale**2
+    assert_close(at.grad.double(), slope, rtol=30 * torch.finfo(precision).eps, atol=0.0)
+
+
 def test_a_mixture_draws_from_the_chosen_components_alone():
     torch.manual_seed(0)
     weights = torch.tensor([[0.1, 0.6, 0.3], [0.8, 0.0, 0.2]]).double()
