@@ -55,6 +55,11 @@ TINY = {
     "--figure figure.png --out out.json",
     "anomalies.py": "--tables wine --seeds 0 1 --epochs 2 --num-samples 30 --pyod-epochs 1 --cache cache "
     "--figure figure.png --out out.json",
+    "semi_supervised.py": "--train 120 --labels 20 40 --epochs 1 --steps 5 --latent-dim 2 --hidden-dim 8 --seeds 0 1 "
+    "--cache cache --figure figure.png --out out.json",
+    "bounds.py": "--data digits --epochs 1 --train 50 --validation 20 --take 4 --latent-dim 3 --hidden-dim 8 --draws 2 "
+    "--seeds 0 --num-samples 60 --cache cache --figure figure.png --out out.json",
+    "table.py": "--figure figure.png --out out.json",
     "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
 }
 
@@ -249,6 +254,45 @@ def anomalies(found, printed):
     assert all(row["not_judged"] <= row["bad_k"] for row in ours)
     assert len(found["mean over tables and seeds"]) == 2 * len(methods)
     assert Path("figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def semi_supervised(found, printed):
+    error = found["test_error"]
+    assert list(error["by_seed"]) == ["20", "40"]
+    for number, by_method in error["by_seed"].items():
+        assert list(by_method) == ["labels alone", "M1", "M2"]
+        for name, by_seed in by_method.items():
+            assert len(by_seed) == 2
+            assert error["mean"][number][name] == pytest.approx(sum(by_seed) / 2)
+            assert all(0 <= each <= 100 for each in by_seed)
+            assert f"seed 1, {number} labels, {name:13} test error {by_seed[1]:5.2f}" in printed
+    assert len(list(Path("cache").iterdir())) == 4
+
+
+def bounds(found, printed):
+    assert {group: len(of) for group, of in found["results"].items()} == {"continuous": 10, "bits": 4}
+    for of in found["results"].values():
+        first = next(iter(of.values()))
+        assert (first["nll_less_baseline"], first["nll_less_baseline_se"]) == (0, 0)
+        for row in of.values():
+            assert row["nll_less_baseline"] == pytest.approx(row["nll"] - first["nll"], abs=1e-4)
+            assert [row["nll_less_baseline"]] == pytest.approx(row["nll_less_baseline_by_seed"])
+            assert [row["kl_gap"]] == pytest.approx(row["kl_gap_by_seed"])
+    assert len(list(Path("cache").iterdir())) == 14
+
+
+def table(found, printed):
+    """What is in the repository is what the committed results give."""
+    stored = json.loads((EXPERIMENTS / "results" / "table.json").read_text())
+    assert found["beside_published"] == stored["beside_published"]
+    assert found["equal_budget_nats"] == stored["equal_budget_nats"]
+    for row in found["beside_published"]:
+        assert row["ours_less_published"] == pytest.approx(row["ours"] - row["published"])
+        assert (row["se"] is None) == ("ELBO" in row["quantity"])
+        assert row["source"] in printed
+    for better in ("VampPrior", "RealNVP", "Exemplar", "two levels"):
+        (row,) = (row for name, row in found["equal_budget_nats"].items() if name.startswith(better))
+        assert row["difference"] < -3 * row["difference_se"]
 
 
 def sequences(found, printed):
