@@ -41,7 +41,7 @@ class Group:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def check_threads(self) -> None:
+    def check_threads(self, threads: int | None = None) -> None:
         """Warn, once, where the threads of a machine's processes are more than its cores, or at most half of them.
 
         Few threads are right where there is a GPU.
@@ -51,7 +51,7 @@ class Group:
         UserWarning
             In the first process, with the number of threads to set.
         """
-        here, threads = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)), torch.get_num_threads()
+        here, threads = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)), threads or torch.get_num_threads()
         cores = num_cores()
         too_many = threads > 1 and here * threads > cores
         too_few = 2 * here * threads <= cores and not torch.cuda.is_available()  # which wants no more than a thread
@@ -60,7 +60,7 @@ class Group:
         what = "so that they wait for each other" if too_many else "so that the other cores do nothing"
         warnings.warn(
             f"{here} processes of this machine have {threads} threads each for {cores} cores, {what}; set "
-            f"OMP_NUM_THREADS={max(1, cores // here)} before they start",
+            f"OMP_NUM_THREADS={max(1, cores // here)} before they start, or give threads={max(1, cores // here)}",
             stacklevel=2,
         )
 

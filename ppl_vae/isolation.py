@@ -1,4 +1,4 @@
-"""Scopes that restore global state: random generators, modes, default dtype, Pyro's handlers and parameter store."""
+"""Scopes that restore global state: random generators, modes, default dtype, threads, Pyro's handlers and store."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ __all__ = [
     "reseeded",
     "seed_in_use",
     "set_random_states",
+    "using_threads",
     "without_store",
 ]
 
@@ -104,6 +105,19 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
             torch.set_default_dtype(dtype)
             runtime._PYRO_STACK[:] = handlers
             runtime._DIM_ALLOCATOR._stack[:] = plates
+
+
+@contextmanager
+def using_threads(number: int | None) -> Iterator[None]:
+    """A scope in which torch computes with so many threads; with `None` as many as before."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if number is not None:
+            torch.set_num_threads(before)
 
 
 def recorded(tensor: Tensor) -> Tensor:

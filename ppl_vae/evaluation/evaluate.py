@@ -17,7 +17,7 @@ from ppl_vae.evaluation.in_bfloat16 import check_products, scored
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.group import Group
 from ppl_vae.importance import FEWEST
-from ppl_vae.isolation import evaluating, seed_in_use
+from ppl_vae.isolation import evaluating, seed_in_use, using_threads
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -42,6 +42,7 @@ def evaluate(
     max_rows: Count = 10_000,
     precision: Literal["bf16"] | None = None,
     compile: Literal["auto"] | bool = False,
+    threads: Count | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """ELBO, reconstruction, KL per site, log p(x) and whether it is believed, for each datum.
@@ -95,6 +96,8 @@ def evaluate(
         compiler and some seconds; they are those of `False` up to rounding. ``"auto"``:
         that, where the scores to come take a minute or more. What cannot be compiled is computed as by `False`, and
         `Evaluation.compiled` says why.
+    threads
+        Threads of this process while it scores, as many as before by default; see `fit`.
     progress
         Show a progress bar, where there is a terminal.
 
@@ -139,8 +142,8 @@ def evaluate(
     check_method("evaluate", method, num_samples)
     check_products(program, precision, method)
     split = Split.of(x, *context, mask=mask)
-    (group := Group(_WORK)).check_threads()
-    with evaluating(program, group.of_first(seed_in_use(seed))) as used:
+    (group := Group(_WORK)).check_threads(threads)
+    with using_threads(threads), evaluating(program, group.of_first(seed_in_use(seed))) as used:
         split, progress = split.fixed(used), progress and group.first
         by = CompiledScores(compile, math.ceil(len(split) / group.size)) if compile else None
         found, rounded = scored(program, split, num_samples, max_rows, progress, group, precision, used, by)
@@ -148,7 +151,6 @@ def evaluate(
         if method == "adaptive":
             settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
             adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress, group)
-        compiled = None if by is None else by.said(group)
     return Evaluation(
         per_datum=_table(columns, {} if adaptation is None else adaptation.columns, split),
         unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
@@ -159,7 +161,7 @@ def evaluate(
         formula=formula_of(program),
         adaptation=None if adaptation is None else adaptation.said,
         rounded=rounded,
-        compiled=compiled,
+        compiled=None if by is None else by.said(group),
     )
 
 

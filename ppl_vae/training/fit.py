@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ppl_vae.arguments import Count, Positive, Seed
 from ppl_vae.calls import verb
-from ppl_vae.isolation import isolated
+from ppl_vae.isolation import isolated, using_threads
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule, Constant
@@ -60,6 +60,7 @@ def fit(
     progress: bool | None = None,
     compile: Literal["auto"] | bool | None = None,
     precision: Literal["bf16"] | None = None,
+    threads: Count | None = None,
 ) -> Fit:
     """Train a VAE, or any program, in place, by stochastic variational inference; the best weights are kept.
 
@@ -151,6 +152,9 @@ def fit(
         ``"bf16"``: linear maps and convolutions of a training step are computed in bfloat16, which CPUs with
         AVX512-BF16 or AMX and GPUs do faster; parameters, log densities and sums stay in float32. Scores on validation
         data are in float32. By default everything is in the dtype of the parameters.
+    threads
+        Threads of this process while it trains, as many as before by default. Several processes of a machine, of one
+        training or of several, want its cores divided by their number.
 
     Returns
     -------
@@ -195,21 +199,24 @@ def fit(
     True
     """
     _check_call(program, callbacks, run, resume)
-    goal, beta = as_elbo(objective), beta if isinstance(beta, BetaSchedule) else Constant(beta)
-    processes, folder = Processes.checked(), None if run is None else folder_path(run, "fit")
+    processes, folder = Processes.checked(threads), None if run is None else folder_path(run, "fit")
     here = chosen_device(processes.device(device))
     check_bfloat16(program.parameters(), precision, here)
     kept = (clip_norm, patience, checkpoint_every, seed, here, precision, encoder_steps)
-    settings = Settings(epochs, batch_size, goal, beta, *kept)
+    settings = Settings(epochs, batch_size, as_elbo(objective), _as_schedule(beta), *kept)
     sources = _sources(data, validation, batch_size)
     train, held_out = _batches(program, sources, settings, processes, schedule)
     make_optim = partial(_optim, program, optimizer, schedule, clip_norm, epochs, train)
     processes.same_weights(program.to(here))
-    with isolated(program, seed):
+    with using_threads(threads), isolated(program, seed):
         training = Training(program, train, held_out, settings, make_optim, processes, compile)
         with training.best_kept(), stored(folder, training, sources, callbacks, resume) as write:
             training.run(callbacks, progress, write)
     return _result(training, folder)
+
+
+def _as_schedule(beta: float | BetaSchedule) -> BetaSchedule:
+    return beta if isinstance(beta, BetaSchedule) else Constant(beta)
 
 
 def _result(training: Training, folder: Path | None) -> Fit:

@@ -41,10 +41,10 @@ class Processes(Group):
         self._total, self._rows, self._whole = 0, slice(None), self.size == 1
 
     @classmethod
-    def checked(cls) -> Self:
+    def checked(cls, threads: int | None = None) -> Self:
         """The processes, and a warning where their threads do not fit the cores."""
         found = cls()
-        found.check_threads()
+        found.check_threads(threads)
         return found
 
     def device(self, name: str) -> str:

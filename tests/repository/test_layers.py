@@ -98,7 +98,8 @@ def test_what_no_file_does(file):
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
-        allowed = {"torch.set_default_dtype"} if part(file) == "isolation" else set()  # which puts it back
+        restored = {"torch.set_default_dtype", "torch.set_num_threads"}
+        allowed = restored if part(file) == "isolation" else set()
         assert called not in (FORBIDDEN | GLOBAL) - allowed, f"line {node.lineno}"
         assert not [k for k in node.keywords if ast.unparse(k).replace(" ", "") == "allow_pickle=True"]
         if called.endswith("import_module"):

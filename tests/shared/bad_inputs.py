@@ -303,6 +303,7 @@ def _tree_of_none(name: str, argument: str) -> list[tuple[str, str, dict[str, An
 
 CHANGED: list[tuple[str, str, dict[str, Any]]] = [
     *(("ppl_vae.fit", f"compile={value!r}", {"compile": value}) for value in ("always", 1, 0.5)),
+    *((name, f"threads={n!r}", {"threads": n}) for name in ("ppl_vae.fit", "ppl_vae.evaluate") for n in (0, 1.5)),
     *(("ppl_vae.fit", f"precision={value!r}", {"precision": value}) for value in ("fp8", 16)),
     *_tree_of_none("ppl_vae.diagnostics.compare_posteriors", "guide_tree"),
     *_tree_of_none("ppl_vae.diagnostics.compare_posteriors", "reference_tree"),

@@ -14,8 +14,10 @@ from torch import distributed, nn
 from torch.nn import functional as F
 from two_processes import CASES, EVALUATED, compiled_scores, digits, evaluated, killed, trained
 
+from ppl_vae import build, data, evaluate, fit
 from ppl_vae.data import SampleBinary
 from ppl_vae.group import launched
+from ppl_vae.isolation import using_threads
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.row_draws import RowDraws
 
@@ -230,6 +232,22 @@ def test_threads_that_do_not_fit_the_cores_are_told(monkeypatch, threads, cores,
     else:
         several.rank = 1  # once
     several.check_threads()
+
+
+def test_a_training_and_an_evaluation_use_the_threads_they_are_given():
+    before, seen = torch.get_num_threads(), []
+    digits = data.load("digits").binarize("threshold").take(train=60, validation=20, test=20)
+    vae = build(digits, latent_dim=2, seed=0)
+    noted = vae.likelihood.net.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    fit(vae, digits, epochs=1, progress=False, threads=before + 1)
+    assert set(seen) == {before + 1}
+    seen.clear()
+    evaluate(vae, digits.test, num_samples=30, seed=0, progress=False, threads=before + 2)
+    assert set(seen) == {before + 2}
+    noted.remove()
+    with pytest.raises(FloatingPointError), using_threads(before + 1):
+        raise FloatingPointError
+    assert torch.get_num_threads() == before
 
 
 def test_a_batch_of_fewer_data_than_processes_is_refused():

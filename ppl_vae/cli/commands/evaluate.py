@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Literal
 
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
 
 import ppl_vae
 from ppl_vae.cli.command import Command
@@ -26,6 +27,7 @@ def _options(parser: Parser) -> None:
     parser.option("--precision", names=("bf16",), help=about)
     about = "compile the model: true, false, or auto, where the scores to come take a minute"
     parser.option("--compile", type=Literal["auto"] | bool, default=False, help=about)
+    parser.option("--threads", type=PositiveInt | None, help="of this process (OMP_NUM_THREADS, or all cores)")
     add_json(parser)
 
 
@@ -44,7 +46,7 @@ def _evaluate(options: Namespace) -> None:
         run, vae, split = opened(options)
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
         each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
-        how = {name: getattr(options, name) for name in ("method", "precision", "compile")}
+        how = {name: getattr(options, name) for name in ("method", "precision", "compile", "threads")}
         result = ppl_vae.evaluate(vae, split, **how, **settings)
         if not first:
             return

@@ -93,6 +93,7 @@ def _step_options(parser: Parser) -> None:
     about = "true, false (nor replay steps) or auto, for long runs"
     parser.option("--compile", type=Literal["auto"] | bool | None, help=about)
     parser.option("--precision", names=("bf16",), metavar="bf16", help="products in bfloat16 where that is faster")
+    parser.option("--threads", type=PositiveInt | None, help="of this process (OMP_NUM_THREADS, or all cores)")
 
 
 def _table_options(parser: Parser) -> None:
@@ -189,6 +190,7 @@ def _fit(
         device=options.device,
         compile=options.compile,
         precision=options.precision,
+        threads=options.threads,
         run=folder,
         resume=options.resume,
         callbacks=callbacks,

@@ -26,7 +26,7 @@ __all__ = ["Table", "read"]
 
 _TABLE = ("cells", "seeds", "evaluate", "reference", "published")
 _OF_RUNS = frozenset(
-    {"help", "config", "print_config", "import", "run", "resume", "seed", "data_dir", "device", "json"}
+    {"help", "config", "print_config", "import", "run", "resume", "seed", "data_dir", "device", "threads", "json"}
 )
 QUANTITIES = ("nll", "negative_elbo", "bits_per_dim", "elbo_bits_per_dim")
 _MOST_CELLS = 1000
