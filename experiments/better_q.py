@@ -9,7 +9,7 @@ of log p(x) - ELBO, which is KL(q(z | x) || p(z | x)), with a 95 % interval of o
 `evaluate(method="adaptive")` and its paired difference from the baseline's, with its standard error; the share of
 images that is believed; seconds of CPU of the training and their ratio to the baseline's.
 
-Results are kept by choice in `--cache`, and those that are there are not computed again: stop and go on at will.
+Results are kept by choice in `--cache`, and not computed again with the same settings: stop and go on at will.
 
     python experiments/better_q.py --data-dir DIR --cache cache --figure better_q.png --out better_q.json
 """
@@ -71,7 +71,6 @@ def main(argv: list[str] | None = None) -> dict:
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli).take(
         train=args.train, validation=args.validation
     )
-    args.cache.mkdir(parents=True, exist_ok=True)
     wanted = tuple(args.choices or [""])
     cases = {name: case for name, case in choices(args.epochs).items() if name == BASE or name.startswith(wanted)}
     kept = {name: cached(name, case, data, args) for name, case in cases.items()}
@@ -92,12 +91,9 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def cached(name: str, case: dict, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict:
-    """The result of a choice, from its file if it is there."""
+    """The result of a choice, from its file if it is there and of the same settings."""
     file = args.cache / f"{name.replace(' ', '_').replace(',', '')}.json"
-    if not file.exists():
-        file.write_text(json.dumps(measured(case, data, args)))
-        print(f"{name}: done", flush=True)
-    return json.loads(file.read_text())
+    return results_file.kept(file, results_file.settings_of(args, "choices"), lambda: measured(case, data, args))
 
 
 def measured(case: dict, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict:

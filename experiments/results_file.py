@@ -7,7 +7,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,19 @@ import ppl_vae
 if TYPE_CHECKING:  # some scripts measure the memory of what they import
     from matplotlib.figure import Figure
 
-__all__ = ["add_images_and_model", "add_outputs", "command", "draw", "parser_of", "versions", "write"]
+__all__ = [
+    "add_images_and_model",
+    "add_outputs",
+    "command",
+    "draw",
+    "kept",
+    "parser_of",
+    "settings_of",
+    "versions",
+    "write",
+]
+
+_OF_FILES = {"data_dir", "cache", "figure", "out"}
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
@@ -34,8 +46,13 @@ def add_outputs(parser: argparse.ArgumentParser, figure: str | None = None) -> N
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
 
 
-def add_images_and_model(parser: argparse.ArgumentParser, *, epochs: int, take: int, kept: str) -> None:
-    """The options of a small model of images: how many of them, its size, and the folder of what was computed."""
+def add_images_and_model(
+    parser: argparse.ArgumentParser, *, epochs: int, take: int, kept: str, seeds: Sequence[int] = ()
+) -> None:
+    """The options of a small model of images: how many of them, its size, and the folder of what was computed.
+
+    With `seeds` these are several.
+    """
     parser.add_argument("--data", default="mnist", help="data set (mnist)")
     parser.add_argument("--data-dir", help="folder of the data sets ($PPL_VAE_DATA)")
     parser.add_argument("--epochs", type=int, default=epochs, help="of the training that all share")
@@ -44,8 +61,27 @@ def add_images_and_model(parser: argparse.ArgumentParser, *, epochs: int, take: 
     parser.add_argument("--take", type=int, default=take, help="test images")
     parser.add_argument("--latent-dim", type=int, default=20)
     parser.add_argument("--hidden-dim", type=int, default=200, help="width of the layer of each network")
-    parser.add_argument("--seed", type=int, default=0)
+    if seeds:
+        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    else:
+        parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, required=True, help=f"folder in which {kept} are kept")
+
+
+def settings_of(args: argparse.Namespace, *left_out: str) -> dict[str, Any]:
+    """The options that decide on a result: all but those of files and those that only say which results."""
+    return {name: value for name, value in vars(args).items() if name not in {*_OF_FILES, *left_out}}
+
+
+def kept(file: Path, settings: dict[str, Any], make: Callable[[], Any]) -> Any:
+    """What was found with the same settings, from its file; else what is found now, which is stored there."""
+    if file.exists() and (stored := json.loads(file.read_text()))["settings"] == settings:
+        return stored["found"]
+    found = make()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"settings": settings, "found": found}))
+    print(f"{file.stem}: done", flush=True)
+    return found
 
 
 def command(script: str, argv: Sequence[str] | None) -> str:

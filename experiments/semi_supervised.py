@@ -5,16 +5,16 @@
 p(x, y, z) = p(y) p(z) p(x | y, z) and q(y, z | x) = q(y | x) q(z | x, y), a plain Pyro model and guide. Where y is not
 known it is summed over (`TraceEnum_ELBO`). Where it is, log q(y | x) is added to the ELBO with weight `--alpha`: the
 ELBO alone would not teach labels to the classifier q(y | x), and the sum is no bound on log p(x, y).
-Beside it: the same classifier on the labels alone, and M1, a logistic regression on the codes of a VAE without labels.
-All are given the same images, binarized, and the same labels, as many of each class. Test errors are in per cent, with
-standard errors over the test images; seeds are other labels, other weights, and other batches.
+Beside it: the same network on the labels alone, trained with weight decay, and M1, a logistic regression on the codes
+of a VAE without labels. All are given the same images, binarized, and the same labels, as many of each class. Test
+errors are in per cent, and printed with their standard errors over the test images; seeds are other labels, other
+weights, and other batches.
 
-Results are kept by run in `--cache`, and those that are there are not computed again: stop and go on at will.
+Results are kept by run in `--cache`, and not computed again with the same settings: stop and go on at will.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -136,11 +136,9 @@ def wrong(data: Any, number: int, seed: int, args: Any) -> dict[str, list[bool]]
 
 
 def cached(data: Any, number: int, seed: int, args: Any) -> dict[str, list[bool]]:
-    """What `wrong` finds, from its file if it is there."""
-    file = args.cache / f"{number}_{seed}.json"
-    if not file.exists():
-        file.write_text(json.dumps(wrong(data, number, seed, args)))
-    return json.loads(file.read_text())
+    """What `wrong` finds, from its file if it is there and of the same settings."""
+    settings = results_file.settings_of(args, "labels", "seeds")
+    return results_file.kept(args.cache / f"{number}_{seed}.json", settings, lambda: wrong(data, number, seed, args))
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -164,7 +162,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     data = ppl_vae.data.load(args.data, data_dir=args.data_dir, likelihood=Bernoulli, binarize="threshold")
     data = data.take(train=args.train) if args.train else data
-    args.cache.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, list[float]]] = {}  # by number of labels and method, one error a seed
     for seed in args.seeds:
         for number in args.labels:

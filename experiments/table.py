@@ -1,12 +1,13 @@
-"""Where are we beside published numbers, and what does a prior buy at equal budget? All tables that were run, in one.
+"""Where are we beside published numbers, and what does a prior buy at equal budget? The tables that were run, in one.
 
     python experiments/table.py --figure experiments/results/table.png --out experiments/results/table.json
 
 Each result file of `ppl-vae table experiments/tables/NAME.yaml` gives its complete cells. Those with a published number
-stand beside it; NLL and -ELBO are in nats per datum, or in bits per dimension. With ≤ an NLL is an upper bound, as less
-than 90 % of the data are believed. The sources had other budgets, and of Frey faces other splits. The cells of
-`priors_full.yaml` are compared with a standard normal prior, paired by datum and by seed. `ppl-vae table FILE.yaml`
-trains the cells of a file; this script trains nothing.
+stand beside it, but for the files of few epochs, `priors.yaml` and `priors_full.yaml`; NLL and -ELBO are in nats per
+datum, or in bits per dimension. With ≤ an NLL is an upper bound, as less than 90 % of the data are believed. The
+sources had other budgets, and of Frey faces other splits. The cells of `priors_full.yaml` are compared with a standard
+normal prior, paired by datum and by seed. `ppl-vae table FILE.yaml` trains the cells of a file; this script trains
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ RUN = "ppl-vae table experiments/"
 EQUAL = "tables/priors_full.yaml"
 SHORT = (EQUAL, "tables/priors.yaml")
 UNITS = {"nll": "NLL, nats", "negative_elbo": "-ELBO, nats", "elbo_bits_per_dim": "-ELBO, bits/dim"}
-USUAL = {"prior": "StandardNormal", "posterior": "DiagonalNormal"}
+USUAL = {"encoder": "MLP", "prior": "StandardNormal", "posterior": "DiagonalNormal"}
 NAMES = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
@@ -83,12 +84,13 @@ def beside(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def label(cell: Any) -> str:
-    """What a cell is called: its prior, and its posterior where it is no mean field; or its own name."""
+    """What a cell is called: its network, its prior, and its posterior where it is no mean field; or its own name."""
     if not cell.name.startswith(("Standard", "Diagonal", "Trace", "prior ", "posterior ", "binarize ")):
         return str(cell.name)
     parts = [cell.settings.get(name, usual) for name, usual in USUAL.items()]
     names = [next(iter(part)) if isinstance(part, dict) else str(part) for part in parts]
-    return ", ".join(names[:1] if names[1] == USUAL["posterior"] else names)
+    names = [names[0].removesuffix("Encoder"), *names[1:]]
+    return ", ".join(names[:2] if names[2] == USUAL["posterior"] else names)
 
 
 def equal_budget(cells: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -142,7 +144,7 @@ def drawn(rows: list[dict[str, Any]], equal: dict[str, dict[str, float]]) -> Fig
     for axes, some, unit in zip(
         left.subplots(2, 1, height_ratios=[len(nats), len(bits)]), (nats, bits), ("nats", "bits/dim"), strict=True
     ):
-        names = [f"{row['data']}: {row['model']}, {row['quantity'].split(',')[0]}" for row in some]
+        names = [f"{row['data']}: {row['model']}, {bound(row)}" for row in some]
         points(axes, names, [row["ours_less_published"] for row in some], [row["se"] for row in some])
         axes.set_xlabel(f"ours less the published number ({unit})")
     left.suptitle("Beside published numbers: ours are lower to the left of 0", fontsize=10)
@@ -152,6 +154,11 @@ def drawn(rows: list[dict[str, Any]], equal: dict[str, dict[str, float]]) -> Fig
     axes.set_xlabel("NLL less that of a standard normal prior (nats)\nbars: ± 2 standard errors over the data")
     right.suptitle("MNIST, 20 epochs each, paired by image", fontsize=10)
     return figure
+
+
+def bound(row: dict[str, Any]) -> str:
+    """NLL or -ELBO, and whether it is an upper bound of the NLL."""
+    return f"{row['quantity'].split(',')[0]}{' ≤' * row['upper_bound']}"
 
 
 def points(axes: Axes, names: list[str], values: list[float], errors: list[float | None]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import ppl_vae
@@ -115,6 +116,19 @@ def test_weights_decay(trained, capsys):
         "expects a number of at least 0 (AdamW for Adam: shrinks all parameters), got '-1'; give another"
         in capsys.readouterr().err
     )
+
+
+def test_the_threads_of_a_call(tmp_path, monkeypatch, capsys):
+    seen, before, folder = [], torch.get_num_threads(), str(tmp_path / "run")
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    run("train", "--take", "40", "--epochs", "1", "--threads", "3", "--run", folder)
+    assert seen == [3, before]
+    seen.clear()
+    run("evaluate", folder, "--num-samples", "30", "--threads", "5")
+    assert seen == [5, before]
+    (tmp_path / "table.yaml").write_text("threads: 1\n")
+    assert run("table", tmp_path / "table.yaml") == 1
+    assert "expects known settings, got 'threads'" in capsys.readouterr().err
 
 
 def test_counts_are_given_their_total(trained, capsys):

@@ -227,6 +227,7 @@ def test_threads_that_do_not_fit_the_cores_are_told(monkeypatch, threads, cores,
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads // 2)
     with pytest.warns(UserWarning, match=said):
         several.check_threads()
+    several.check_threads(cores // 2)  # of the call, whatever the process has
     if "nothing" in said:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     else:

@@ -37,16 +37,21 @@ def _evaluate(options: Namespace) -> None:
     Under `torchrun` several processes evaluate, of which the first writes.
     """
     from ppl_vae.group import launched
+    from ppl_vae.isolation import using_threads
 
     if options.per_column and options.precision:
         raise ValueError(
             "--precision bf16 expects no --per-column, whose NLL of columns is computed in float32; give one of them"
         )
-    with launched() as first, locked_run(options, "evaluate") if first else nullcontext():
+    with (
+        launched() as first,
+        using_threads(options.threads),
+        locked_run(options, "evaluate") if first else nullcontext(),
+    ):
         run, vae, split = opened(options)
         settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
         each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
-        how = {name: getattr(options, name) for name in ("method", "precision", "compile", "threads")}
+        how = {name: getattr(options, name) for name in ("method", "precision", "compile")}
         result = ppl_vae.evaluate(vae, split, **how, **settings)
         if not first:
             return
