@@ -30,7 +30,6 @@ import importlib.util
 import json
 import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -91,21 +90,14 @@ def has_pyod() -> bool:
 
 def cached(table: str, seed: int, args: argparse.Namespace) -> pd.DataFrame:
     """Scores of every method by both protocols, computed once for the same settings."""
-    settings = {name: getattr(args, name) for name in ("epochs", "num_samples", "pyod_epochs")} | {"pyod": has_pyod()}
-    return stored(f"{table}_{seed}", settings, args, lambda: [compared(table, seed, p, args) for p in PROTOCOLS])
 
+    def scores() -> list[dict]:
+        found = pd.concat([compared(table, seed, p, args) for p in PROTOCOLS], ignore_index=True)
+        print("", f"{table}_{seed}", found.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
+        return found.to_dict(orient="records")
 
-def stored(name: str, settings: dict, args: argparse.Namespace, compute: Callable[[], list]) -> pd.DataFrame:
-    """Scores that are in the cache for the same settings, else computed."""
-    file = args.cache and args.cache / f"{name}.json"
-    if file and file.exists() and (found := json.loads(file.read_text()))["settings"] == settings:
-        return pd.DataFrame(found["scores"])
-    scores = pd.concat(compute(), ignore_index=True)
-    print("", name, scores.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"settings": settings, "scores": json.loads(scores.to_json(orient="records"))}))
-    return scores
+    settings = results_file.settings_of(args, "tables", "seeds") | {"pyod": has_pyod()}
+    return pd.DataFrame(results_file.kept(args.cache, f"{table}_{seed}", settings, scores))
 
 
 def problem(table: str, seed: int) -> tuple[np.ndarray, np.ndarray]:

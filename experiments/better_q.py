@@ -92,8 +92,8 @@ def main(argv: list[str] | None = None) -> dict:
 
 def cached(name: str, case: dict, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict:
     """The result of a choice, from its file if it is there and of the same settings."""
-    file = args.cache / f"{name.replace(' ', '_').replace(',', '')}.json"
-    return results_file.kept(file, results_file.settings_of(args, "choices"), lambda: measured(case, data, args))
+    settings = results_file.settings_of(args, "choices")
+    return results_file.kept(args.cache, name, settings, lambda: measured(case, data, args))
 
 
 def measured(case: dict, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict:

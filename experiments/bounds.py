@@ -97,9 +97,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 def cached(group: str, name: str, case: dict, seed: int, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict:
     """The result of a run, from its file if it is there and of the same settings."""
-    file = args.cache / f"{group}_{name.replace(' ', '_').replace(',', '')}_{seed}.json"
-    settings = results_file.settings_of(args, "groups", "seeds")
-    return results_file.kept(file, settings, lambda: measured(group, case, seed, data, args))
+    settings, make = results_file.settings_of(args, "groups", "seeds"), lambda: measured(group, case, seed, data, args)
+    return results_file.kept(args.cache, f"{group}_{name}_{seed}", settings, make)
 
 
 def measured(group: str, case: dict, seed: int, data: ppl_vae.data.Data, args: argparse.Namespace) -> dict:

@@ -119,21 +119,14 @@ def complete(table: str, args: argparse.Namespace) -> np.ndarray:
 
 def cached(table: str, seed: int, args: argparse.Namespace) -> pd.DataFrame:
     """Scores of every method on one table with one half hidden, computed once for the same settings."""
-    settings = {k: v for k, v in vars(args).items() if k not in NO_SETTINGS} | {"table": table, "seed": seed}
-    file = args.cache and args.cache / f"{table}_{seed}.json"
-    if file and file.exists():
-        stored = json.loads(file.read_text())
-        if stored["settings"] == settings:
-            return pd.DataFrame(stored["scores"])
-    scores = compared(table, seed, args)
-    print("", f"{table}, seed {seed}", scores.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"settings": settings, "scores": scores.to_dict(orient="records")}))
-    return scores
 
+    def scores() -> list[dict]:
+        found = compared(table, seed, args)
+        print("", f"{table}, seed {seed}", found.to_string(float_format="{:.3f}".format), sep="\n", flush=True)
+        return found.to_dict(orient="records")
 
-NO_SETTINGS = ("tables", "seeds", "cache", "figure", "out", "data_dir")
+    settings = results_file.settings_of(args, "tables", "seeds")
+    return pd.DataFrame(results_file.kept(args.cache, f"{table}_{seed}", settings, scores))
 
 
 def compared(table: str, seed: int, args: argparse.Namespace) -> pd.DataFrame:

@@ -73,12 +73,20 @@ def settings_of(args: argparse.Namespace, *left_out: str) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name not in {*_OF_FILES, *left_out}}
 
 
-def kept(file: Path, settings: dict[str, Any], make: Callable[[], Any]) -> Any:
-    """What was found with the same settings, from its file; else what is found now, which is stored there."""
-    if file.exists() and (stored := json.loads(file.read_text()))["settings"] == settings:
-        return stored["found"]
+def kept(folder: Path | None, name: str, settings: dict[str, Any], make: Callable[[], Any]) -> Any:
+    """What was found with the same settings, from its file in the folder; else what is found now, and stored there.
+
+    Without a folder nothing is stored. What an earlier form of a script left there is computed anew.
+    """
+    if folder is None:
+        return make()
+    file = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
+    if file.exists():
+        stored = json.loads(file.read_text())
+        if stored.get("settings") == settings and "found" in stored:
+            return stored["found"]
     found = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"settings": settings, "found": found}))
     print(f"{file.stem}: done", flush=True)
     return found

@@ -138,7 +138,7 @@ def wrong(data: Any, number: int, seed: int, args: Any) -> dict[str, list[bool]]
 def cached(data: Any, number: int, seed: int, args: Any) -> dict[str, list[bool]]:
     """What `wrong` finds, from its file if it is there and of the same settings."""
     settings = results_file.settings_of(args, "labels", "seeds")
-    return results_file.kept(args.cache / f"{number}_{seed}.json", settings, lambda: wrong(data, number, seed, args))
+    return results_file.kept(args.cache, f"{number}_{seed}", settings, lambda: wrong(data, number, seed, args))
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

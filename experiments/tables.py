@@ -216,7 +216,7 @@ def trained(data: ppl_vae.data.Data, args: argparse.Namespace) -> tuple[ppl_vae.
 def kept(name: str, args: argparse.Namespace, compute: Callable[[], Any]) -> Any:
     """A table or array that is in the folder of finished parts for the same settings, else computed."""
     file = args.work and args.work / f"{name}.pickle"
-    settings = {key: value for key, value in vars(args).items() if key not in ("data_dir", "work", "figure", "out")}
+    settings = results_file.settings_of(args, "work")
     if file and file.exists() and (before := pd.read_pickle(file))[0] == settings:
         return before[1]
     found = compute()

@@ -432,5 +432,16 @@ def test_script(script, tmp_path, monkeypatch, capsys):
     globals()[script.stem](*found_by(script, TINY[script.name], monkeypatch, capsys))
 
 
+def test_what_is_kept_is_found_again_with_the_same_settings_alone(tmp_path):
+    kept, made = runpy.run_path(str(EXPERIMENTS / "results_file.py"))["kept"], iter(range(9))
+    folder, make = tmp_path / "cache", lambda: next(made)
+    assert [kept(folder, "a, b", {"epochs": 1}, make) for _ in range(2)] == [0, 0]
+    assert [kept(folder, "a, b", {"epochs": 2}, make) for _ in range(2)] == [1, 1]
+    assert [kept(None, "a, b", {"epochs": 2}, make) for _ in range(2)] == [2, 3]
+    for before in ({"log_px": []}, {"settings": {"epochs": 2}, "scores": []}):  # of earlier forms of a script
+        (folder / "a_b.json").write_text(json.dumps(before))
+        assert kept(folder, "a, b", {"epochs": 2}, make) > 3
+
+
 def test_settings_name_scripts():
     assert set(TINY) == {script.name for script in SCRIPTS}
