@@ -19,13 +19,13 @@ from ppl_vae.isolation import eval_mode, gpus
 from ppl_vae.known import Known
 from ppl_vae.modelled import Modelled
 from ppl_vae.products import InBfloat16
-from ppl_vae.replayed import Replayed
+from ppl_vae.replayed import Replayed, all_close
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.dry_run import DryRun, naming, structure
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.terms import BatchTerms, Pair, Watched, not_finite, summed_over, terms_of
 
-__all__ = ["Gradients", "Trained"]
+__all__ = ["Gradients", "Trained", "alike"]
 
 
 class Trained:
@@ -199,7 +199,11 @@ class Gradients:
 
     def _begin(self) -> None:
         self.trains = self.trained.requires_grad()
-        self.replayed = Replayed(self.graph, self.called, most=1)
+        self.replayed = Replayed(self.graph, self.called, most=1, close=self.alike)
+
+    def alike(self, found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+        """Whether results, of which terms are the second, agree to rounding, on so many data as the batch has."""
+        return alike(found, expected, len(self._batch.x))
 
     def compute(self, batch: Batch, beta: float, *, validated: bool, replay: bool) -> bool:
         """Compute the gradients, in the parameters' `grad`; whether all is finite, and x in its support.
@@ -303,6 +307,18 @@ class Gradients:
         if not self.trained.supports or not sites:
             return torch.tensor(True)
         return torch.stack([support.inside(s["fn"], s["value"]) for s in sites]).all()
+
+
+def alike(found: Sequence[Tensor], expected: Sequence[Tensor], num_data: int) -> bool:
+    """Whether results of steps agree to rounding: the second, sums of terms over the data, to that of a nat a datum.
+
+    The summands of a log density of continuous data cancel, and their sum may be any small number.
+    """
+    scaled = (
+        [fine, torch.cat([values.flatten(), values.new_tensor([float(num_data)])]), *rest]
+        for fine, values, *rest in (found, expected)
+    )
+    return all_close(*scaled)
 
 
 def _outputs(

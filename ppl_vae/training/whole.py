@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ppl_vae.assumed import assuming
 from ppl_vae.compiled import Compiler
-from ppl_vae.replayed import FEW, Replayed, all_close
+from ppl_vae.replayed import FEW, Replayed
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.gradients import Gradients
 from ppl_vae.training.optim import NamedOptim
@@ -159,7 +159,9 @@ class Whole:
             len(found) == len(expected)
             and _near(found[first:last], expected[first:last], rounding)
             and _near(found[weights], expected[weights], 1e-2 if self._state else rounding)
-            and all_close([*found[:first], *found[weights.stop :]], [*expected[:first], *expected[weights.stop :]])
+            and self.gradients.alike(
+                [*found[:first], *found[weights.stop :]], [*expected[:first], *expected[weights.stop :]]
+            )
         )
 
     def _clipped(self, gradients: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:

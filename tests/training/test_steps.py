@@ -11,6 +11,7 @@ from ppl_vae import IAF, CodePrior, fit, load
 from ppl_vae.objectives import STL, Capacity, Commitment, Linear, WakeSleep
 from ppl_vae.posteriors import ResidualQuantized
 from ppl_vae.training import loop, steps
+from ppl_vae.training.gradients import alike
 
 NEVER = 10**9
 
@@ -269,3 +270,11 @@ def test_what_is_unfrozen_between_epochs_is_refused():
 
     with pytest.raises(ValueError, match="came later"):
         fit(vae, binary(), epochs=3, batch_size=18, optimizer=ADAM, progress=False, callbacks=[thaw])
+
+
+@pytest.mark.parametrize(("apart", "same"), [(1e-3, True), (0.1, False)])
+def test_terms_that_cancel_are_compared_to_rounding_of_a_nat_a_datum(apart, same):
+    fine, gradient = torch.tensor(True), torch.ones(3)
+    expected = [fine, torch.tensor([[0.3, 1e-5]]), gradient]
+    assert alike([fine, expected[1] + apart, gradient], expected, num_data=128) == same
+    assert not alike([fine, expected[1], gradient + 1e-3], expected, num_data=128)
