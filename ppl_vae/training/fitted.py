@@ -65,7 +65,7 @@ class Fit:
             + "".join(f", perplexity of {name.removeprefix('perplexity_')} {best[name]:.1f}" for name in reported)
             + ")"
             + self._as_asked()
-            + (_still_rising(self.history[which], which.replace("_", " ")) if self.stopped == "epochs" else "")
+            + (_trend(self.history, self.best_epoch, which) if self.stopped == "epochs" else "")
         )
 
     def _as_asked(self) -> str:
@@ -76,18 +76,28 @@ class Fit:
         return f"{took}\n  not compiled{' as a whole' if self.compiled else ''}: {self.not_compiled}"
 
 
-def _still_rising(curve: pd.Series, name: str) -> str:
-    """A hint where the last epochs rise by more than twice their noise, the standard deviation about their line."""
-    last = curve.to_numpy()[-_LAST:]
+def _trend(history: pd.DataFrame, best: int, which: str) -> str:
+    """A hint where the last epochs rise, or lie below the best one, by more than their noise about a line explains."""
+    last, name = history[which].to_numpy()[-_LAST:], which.replace("_", " ")
     if len(last) < _LAST or not np.isfinite(last).all():
         return ""
     slope, start = np.polyfit(np.arange(_LAST), last, 1)
     gain, noise = slope * (_LAST - 1), (last - start - slope * np.arange(_LAST)).std(ddof=2)
-    if not gain > 2 * noise:
+    if gain > 2 * noise:
+        return (
+            f"\n  still improving: in the last {_LAST} epochs the {name} rose by {gain:.3g} nats per datum, with noise "
+            f"of {noise:.2g} about this line; train for more epochs"
+        )
+    fall = history[which][best] - last.mean()
+    if not fall > 8 * noise:  # the best of hundreds of epochs of one mean is 3 sd above it, and ten may look quieter
         return ""
+    trained = history[which.replace("validation_", "train_")]
+    rise = trained.to_numpy()[-_LAST:].mean() - trained[best]
+    overfits = which.startswith("validation_") and rise > 0
     return (
-        f"\n  still improving: in the last {_LAST} epochs the {name} rose by {gain:.3g} nats per datum, with noise of "
-        f"{noise:.2g} about this line; train for more epochs"
+        f"\n  falling: the {name} of the last {_LAST} epochs is {fall:.3g} nats per datum below that of epoch {best}"
+        + (f", while that of training rose by {rise:.3g}: fewer epochs, or smaller networks" if overfits else "")
+        + ("" if overfits else ": a smaller learning rate, or a bound `clip_norm` on the gradient")
     )
 
 

@@ -504,9 +504,9 @@ def test_a_vae_with_missing_pixels_imputes_better_than_the_mean(digits):
     assert error[0] < 0.85 * error[1]
 
 
-def curve(values, stopped="epochs"):
-    history = pd.DataFrame({"validation_elbo": values, "train_kl_z": 1.0}, index=range(1, len(values) + 1))
-    return repr(Fit(history, len(values), stopped, None))
+def curve(values, stopped="epochs", best=None, trained=0.0):
+    columns = {"train_elbo": trained, "validation_elbo": values, "train_kl_z": 1.0}
+    return repr(Fit(pd.DataFrame(columns, index=range(1, len(values) + 1)), best or len(values), stopped, None))
 
 
 def test_a_fit_says_that_it_still_improves():
@@ -520,3 +520,19 @@ def test_a_fit_says_that_it_still_improves():
     assert "still improving" not in curve(-steep)
     false = sum("still improving" in curve(rng.normal(size=10)) for _ in range(200))
     assert false < 20  # about 4 % of lines through noise, 8 of 200, rise by more than twice it
+
+
+def test_a_fit_says_that_it_has_fallen_since_its_best_epoch():
+    rng = np.random.default_rng(0)
+    hill = np.r_[np.linspace(-60, -40, 20), np.linspace(-40, -50, 40)] + 0.1 * rng.normal(size=60)
+    overfits = curve(hill, best=20, trained=np.linspace(-60, -30, 60))
+    said = r"falling: the validation elbo of the last 10 epochs is (\d\.\d+) nats per datum below that of epoch 20, "
+    assert float(re.search(said, overfits)[1]) == pytest.approx(10 * 34.5 / 39, abs=0.5)
+    assert re.search(r"that of training rose by \d+\.?\d*: fewer epochs, or smaller networks$", overfits)
+    assert re.search(
+        r"of epoch 20: a smaller learning rate, or a bound `clip_norm`", curve(hill, best=20, trained=hill)
+    )
+    assert "falling" not in curve(hill, "patience", best=20)
+    assert "falling" not in curve(hill[:20])
+    noise = rng.normal(size=(200, 300))
+    assert sum("falling" in curve(values, best=int(values.argmax()) + 1) for values in noise) <= 3
