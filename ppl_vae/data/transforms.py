@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,9 @@ __all__ = ["Dequantize", "SampleBinary", "Standardize", "Threshold"]
 @dataclass(frozen=True)
 class SampleBinary(Transform):
     """x ~ Bernoulli(x / top): a grey value as the probability of a one.
+
+    For float32 on a CPU the probability is rounded to a multiple of 2^-16; 0 and 1 stay what they are. Four values are
+    then drawn from 64 random bits, in half the time of `torch.bernoulli`.
 
     Parameters
     ----------
@@ -43,10 +47,9 @@ class SampleBinary(Transform):
                     f"SampleBinary expects x in [0, {self.top:g}], got values in [{x.min():g}, {x.max():g}]; give it "
                     "its largest value as top"
                 )
-        if not p.is_contiguous() or p.dtype not in (torch.float32, torch.float64):
+        if (drawn := _sixteen_bits(p)) is None:
             return torch.bernoulli(p)
-        uniform = torch.rand_like(p)  # gives the numbers of torch.bernoulli in less time
-        return torch.lt(uniform, p, out=uniform)
+        return torch.lt(drawn, p.mul_(2**16).sub_(2**15 + 0.5), out=p)
 
 
 @checked
@@ -77,6 +80,8 @@ class Threshold(Transform):
 class Dequantize(Transform):
     """(x + u) / levels in [0, 1), u ~ U[0, 1): a density of it bounds the mass of the grey levels.
 
+    For float32 on a CPU u has 16 random bits, as many as are left beside those of 255, and is never 0.
+
     Parameters
     ----------
     levels
@@ -92,8 +97,12 @@ class Dequantize(Transform):
 
     def __call__(self, x: Tensor) -> Tensor:
         """A new draw, of the shape of x."""
+        if (drawn := _sixteen_bits(x)) is None:
+            noisy = x + torch.rand_like(x)
+        else:
+            noisy = torch.add(x, drawn, alpha=2**-16).add_(0.5 + 2**-17)
         # 255 + u rounds to 256 for u near 1, which would leave [0, 1)
-        return ((x + torch.rand_like(x)) / self.levels).clamp(max=1 - torch.finfo(x.dtype).eps / 2)
+        return noisy.div_(self.levels).clamp_(max=1 - torch.finfo(x.dtype).eps / 2)
 
 
 @checked
@@ -118,3 +127,12 @@ class Standardize(Transform):
         """Standardized values, of the shape of x."""
         loc, scale = (x.new_tensor(v) if isinstance(v, tuple) else v for v in (self.loc, self.scale))
         return (x - loc) / scale
+
+
+def _sixteen_bits(x: Tensor) -> Tensor | None:
+    """Random integers from -2^15 to 2^15 - 1, of the shape of x; `None` where they are not what is fastest for x."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or not x.dim():
+        return None
+    size = x[:1].numel()  # rows have words of their own: several processes each keep those of some rows
+    words = torch.empty(len(x), math.ceil(size / 4), dtype=torch.int64).random_(-(2**63), None)
+    return words.view(torch.int16)[:, :size].reshape(x.shape)

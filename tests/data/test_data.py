@@ -15,6 +15,7 @@ import pytest
 import scipy.io
 import torch
 from PIL import Image
+from scipy.stats import kstest
 
 from ppl_vae._torchvision import torchvision
 from ppl_vae.data import (
@@ -36,6 +37,7 @@ from ppl_vae.data import (
     torchvision_sets,
 )
 from ppl_vae.data.parts import collect, whole
+from ppl_vae.training.row_draws import RowDraws
 
 
 @pytest.fixture
@@ -336,23 +338,61 @@ def test_transforms_can_be_pickled(transform):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(0, 4), (3,), (40, 1, 7, 5)])
-def test_sampled_bits_are_those_of_torch_bernoulli(dtype, shape):
-    x = torch.randint(256, shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+def test_sampled_bits_have_the_probability_of_their_grey_value(dtype):
+    n, levels = 40_000, torch.arange(256.0, dtype=dtype)
+    torch.manual_seed(0)
+    bits = SampleBinary(255)(levels.repeat(n, 1))
+    assert bits.dtype == dtype
+    assert ((bits == 0) | (bits == 1)).all()
+    assert (bits[:, 0] == 0).all()
+    assert (bits[:, 255] == 1).all()
+    p = levels[1:-1] / 255
+    z = (bits[:, 1:-1].mean(0) - p) / (p * (1 - p) / n).sqrt()
+    assert z.abs().max() < 5  # chance of more, for 254 of them: 1.5e-4; 2^-17 is 0.03 se at most
+    assert abs(z.square().mean() - 1) < 5 * math.sqrt(2 / 254)
+
+
+def test_sampled_bits_are_independent():
+    torch.manual_seed(0)
+    bits = SampleBinary(255)(torch.full((50_000, 12), 100.0))  # three words of 64 bits a row
+    between = torch.corrcoef(bits.T)[~torch.eye(12, dtype=torch.bool)]
+    assert between.abs().max() < 5 / math.sqrt(len(bits))
+    following = ((bits[1:] - bits.mean()) * (bits[:-1] - bits.mean())).mean(0) / bits.var()
+    assert following.abs().max() < 5 / math.sqrt(len(bits))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0,), (0, 4), (4, 0), (40, 1, 7, 5), (3, 2**5 + 1)])
+def test_sampled_bits_have_the_shape_of_their_grey_values(shape):
+    sure = torch.randint(2, shape, generator=torch.Generator().manual_seed(0)) * 255.0
+    for x in (sure, sure.mT) if len(shape) > 1 else (sure,):
+        assert torch.equal(SampleBinary(255)(x), x / 255)
+
+
+@pytest.mark.parametrize("transform", [SampleBinary(255), Dequantize(256)])
+def test_draws_of_rows_are_those_of_the_whole(transform):
+    x = torch.randint(256, (6, 1, 5, 7), generator=torch.Generator().manual_seed(0)).float()
     torch.manual_seed(1)
-    expected, state = torch.bernoulli(x / 255), torch.get_rng_state()
+    whole = transform(x)
     torch.manual_seed(1)
-    found = SampleBinary(255)(x)
-    assert torch.equal(found, expected)
-    assert found.dtype == dtype
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.manual_seed(1)
-    turned = SampleBinary(255)(x.mT if x.dim() > 1 else x)
-    torch.manual_seed(1)
-    assert torch.equal(turned, torch.bernoulli((x.mT if x.dim() > 1 else x) / 255))
-    for bad in (-1, 256, math.nan):
-        with pytest.raises(ValueError, match=r"SampleBinary expects x in \[0, 255\], got values in \["):
-            SampleBinary(255)(torch.tensor([3.0, bad], dtype=dtype))
+    with RowDraws(6, slice(2, 5)):
+        assert torch.equal(transform(x[2:5]), whole[2:5])
+
+
+@pytest.mark.parametrize("level", [0.0, 3.0, 255.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dequantized_levels_are_uniform_between_them(level, dtype):
+    torch.manual_seed(0)
+    drawn = Dequantize(256)(torch.full((20_000, 5), level, dtype=dtype))
+    assert drawn.dtype == dtype
+    u = drawn.double() * 256 - level
+    assert u.min() >= 0
+    assert drawn.max() < 1
+    assert kstest(u.flatten().numpy(), "uniform").pvalue > 1e-4
+    assert torch.corrcoef(u.T)[~torch.eye(5, dtype=torch.bool)].abs().max() < 5 / math.sqrt(len(u))
+
+
+def test_dequantized_levels_are_not_the_smallest_where_logits_would_be_infinite():
+    assert (Dequantize(256)(torch.zeros(1_000_000)) > 0).all()
 
 
 @pytest.mark.parametrize(

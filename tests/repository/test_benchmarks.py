@@ -26,6 +26,7 @@ TINY = {
     "scores.py": "--num-data 3 --num-samples 30 --subset 2 --length 50 --rounds 1 --out out.json",
     "bf16.py": "--data digits --train 60 --validation 40 --epochs 2 --batch-size 30 --latent-dim 2 --seeds 2 "
     "--out out.json",
+    "batches.py": "--setups mlp:4 --steps 2 --epochs 1 --step called replayed --out out.json",
     "wide.py": "--rows 200 --num-test 4 --num-samples 50 --out out.json",
     "endless.py": "--memory 3 --mapped 4 --stream 5 --warm 2 --rounds 1 --out out.json",
     "processes.py": "--batch-sizes 8 16 --steps 1 --rounds 1 --out out.json",
@@ -118,6 +119,15 @@ def wide(found, printed):
     assert found["splits"] == {"train": 160, "validation": 20, "test": 20}
     assert math.isfinite(found["elbo"])
     assert "200 x 13,488 counts" in printed
+
+
+def batches(found, printed):
+    kinds = found["results"]["mlp:4"]
+    assert list(kinds) == ["as they are", "binarized", "dequantized"]
+    for rows in kinds.values():
+        assert list(rows) == ["called", "replayed"]
+        assert all(row["share"] == pytest.approx(row["batch_ms"] / row["step_ms"]) for row in rows.values())
+    assert "mlp:4, binarized, replayed" in printed
 
 
 def endless(found, printed):
