@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from ppl_vae.distributions.once import once
 from ppl_vae.precision import has_float64
 
 __all__ = ["NegativeBinomial"]
@@ -59,9 +60,10 @@ class NegativeBinomial(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         precise = torch.float64 if has_float64(self.rate.device) else self.rate.dtype
-        x, m, r = (v.to(precise) for v in (value, self.rate, self.concentration))
-        ways = torch.lgamma(r + x) - torch.lgamma(r) - torch.lgamma(1 + x)
-        return (ways - r * torch.log1p(m / r) - x * torch.log1p(r / m)).to(self.rate.dtype)
+        x, m, r = (v.to(precise) for v in (value, self.rate, once(self.concentration)))
+        ways = torch.lgamma(r + x) - (torch.lgamma(r) + torch.lgamma(1 + x))
+        ratio = m * r.reciprocal()
+        return (ways - (r + x) * torch.log1p(ratio) + torch.xlogy(x, ratio)).to(self.rate.dtype)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Counts, as floats."""

@@ -7,6 +7,8 @@ import math
 import pyro.distributions as dist
 from torch import Tensor
 
+from ppl_vae.distributions.once import once
+
 __all__ = ["Normal"]
 
 
@@ -24,8 +26,7 @@ class Normal(dist.Normal):
 
         What is the same for several elements, as a scale that all share, is computed once.
         """
-        once = self.scale[tuple(slice(1) if stride == 0 else slice(None) for stride in self.scale.stride())]
-        size = math.prod(self.scale.shape[self.scale.dim() - num_dims :])
-        squares = ((value - self.loc) / once).square().flatten(-num_dims).sum(-1)
-        log_scale = once.log().flatten(-num_dims).mean(-1)  # of the repeated elements it is the same
+        scale, size = once(self.scale), math.prod(self.scale.shape[self.scale.dim() - num_dims :])
+        squares = ((value - self.loc) / scale).square().flatten(-num_dims).sum(-1)
+        log_scale = scale.log().flatten(-num_dims).mean(-1)  # of the repeated elements it is the same
         return -0.5 * squares - size * (log_scale + 0.5 * math.log(2 * math.pi))

@@ -41,9 +41,9 @@ class Poisson(Scalar):
     rate: Tensor
 
     def _log_density(self, x: Tensor, m: Tensor) -> Tensor:  # type: ignore[override]
-        n = x.clamp_min(1)  # 0 is a case of its own
-        counted = n * (m / n).log() + (n - m) - 0.5 * (2 * math.pi * n).log() - stirling(n)
-        return torch.where(x > 0, counted, -m)
+        n = x.clamp_min(1)
+        known = torch.where(x > 0, 0.5 * (2 * math.pi * n).log() + stirling(n), 0.0)
+        return torch.xlogy(x, m * n.reciprocal()) - m + (x - known)  # known is of the shape of x, for many m
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Counts, as floats."""
