@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from pyro.distributions import constraints
 from torch import Tensor
 
-from ppl_vae.distributions.beta import END
+from ppl_vae.distributions.beta import END, rounded
 from ppl_vae.distributions.scalar import Scalar
 
 __all__ = ["RelaxedBernoulli"]
@@ -19,7 +20,8 @@ __all__ = ["RelaxedBernoulli"]
 class RelaxedBernoulli(Scalar):
     """The density of sigmoid((logit + L) / t), L logistic noise: as t goes to 0, a coin's of sigmoid(logit).
 
-    At the ends it is that of a point 2^-25 inside.
+    Numbers within 2^-25 of 0 or 1 are drawn as 0 or 1, and scored there by the mean density of all of them: at a low
+    temperature these have much of the mass. The gradient of a draw leaves out the mass that moves over that border.
 
     Parameters
     ----------
@@ -48,16 +50,19 @@ class RelaxedBernoulli(Scalar):
     temperature: Tensor
 
     def _log_density(self, x: Tensor, logits: Tensor, temperature: Tensor) -> Tensor:  # type: ignore[override]
-        x = torch.where(x == 0, END, torch.where(x == 1, 1 - END, x))
+        end, ends = (x == 0) | (x == 1), x.clamp(END, 1 - END)
+        x = torch.where(end, ends, x)
         log_x, log_rest = x.log(), torch.log1p(-x)
-        t = (temperature * (log_x - log_rest) - logits).abs()
-        return temperature.log() - t - 2 * F.softplus(-t) - log_x - log_rest
+        noise = temperature * (log_x - log_rest) - logits
+        t = noise.abs()
+        beyond = F.logsigmoid(torch.where(x < 0.5, noise, -noise)) - math.log(END)
+        return torch.where(end, beyond, temperature.log() - t - 2 * F.softplus(-t) - log_x - log_rest)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Numbers in [0, 1], from the difference of the logs of two exponential variates."""
         shape = self._extended_shape(torch.Size(sample_shape))
         a, b = (torch.empty(shape, dtype=self.logits.dtype, device=self.logits.device).exponential_() for _ in range(2))
-        return torch.sigmoid((self.logits + a.log() - b.log()) / self.temperature)
+        return rounded((self.logits + a.log() - b.log()) / self.temperature)
 
     @property
     def mean(self) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
+from torch.distributions import kl_divergence, register_kl
 
 from ppl_vae.distributions.beta import log_gamma
 from ppl_vae.precision import precise
@@ -24,7 +25,7 @@ class Dirichlet(dist.Dirichlet):
     """p(z) = prod_k z_k^(a_k - 1) / B(a), by the volume of the first K - 1 parts.
 
     Draws are made of logs of gamma variates, as torch's of small a_k are 0 in many parts, where the density is
-    infinite. Parts below the smallest float are that float.
+    infinite. Parts below the smallest float are that float, and scored there by the mean density of all of them.
 
     Parameters
     ----------
@@ -49,13 +50,26 @@ class Dirichlet(dist.Dirichlet):
             self._validate_sample(value)
         a, log_z = precise(self.concentration), _log_parts(value)
         constant = torch.lgamma(a.sum(-1)) - torch.lgamma(a).sum(-1)
-        return (((a - 1) * log_z).sum(-1) + constant).to(value.dtype)
+        below = torch.where(_least(value), a, 1.0)  # z^a / a is the integral of z^(a - 1)
+        return (((a - 1) * log_z - below.log()).sum(-1) + constant).to(value.dtype)
+
+    def entropy(self) -> Tensor:
+        """In nats, (*batch,); in float64, as it is a difference of large terms."""
+        return dist.Dirichlet(precise(self.concentration)).entropy().to(self.concentration.dtype)
+
+
+@register_kl(Dirichlet, Dirichlet)
+def _kl(q: Dirichlet, p: Dirichlet) -> Tensor:
+    """As torch has it, in float64: a difference of terms of the size of a log a."""
+    wide = [dist.Dirichlet(precise(d.concentration)) for d in (q, p)]
+    return kl_divergence(*wide).to(q.concentration.dtype)
 
 
 class LogisticNormal(TorchDistribution):
     """The density of softmax(y_1, ..., y_(K-1), 0), y ~ N(m, diag(s^2)), by the volume of the first K - 1 parts.
 
-    Parts below the smallest float are that float, also where they are scored.
+    Parts below the smallest float are that float, and scored there by the mean density of all of them; not where the
+    last part is one of these, as its log ratios to the others are lost.
 
     Parameters
     ----------
@@ -105,13 +119,18 @@ class LogisticNormal(TorchDistribution):
         log_z, loc, scale = _log_parts(value), precise(self.loc), precise(self.scale)
         t = (log_z[..., :-1] - log_z[..., -1:] - loc) / scale
         normal = -0.5 * t.square() - scale.log() - 0.5 * math.log(2 * math.pi)
+        least = _least(value)
+        below = least[..., :-1] & ~least[..., -1:]
+        normal = torch.where(below, torch.special.log_ndtr(t), normal)
         return (normal.sum(-1) - log_z.sum(-1)).to(value.dtype)
 
 
 class RelaxedCategorical(TorchDistribution):
     """The density of softmax((logits + G) / t), G Gumbel noise: as t goes to 0, a one-hot vector of softmax(logits).
 
-    By the volume of the first K - 1 parts. Parts below the smallest float are that float, also where they are scored.
+    By the volume of the first K - 1 parts. Parts below the smallest float are that float, and scored there by the mean
+    density of all of them: at a low temperature these have much of the mass. The gradient of a draw leaves out the mass
+    that moves over that border.
 
     Parameters
     ----------
@@ -157,14 +176,21 @@ class RelaxedCategorical(TorchDistribution):
         """Log density, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        log_z, logits, num = _log_parts(value), precise(self.logits), self.logits.shape[-1]
+        log_z, logits, least = _log_parts(value), precise(self.logits), _least(value)
         each = logits - self.temperature * log_z
-        log_p = (each - log_z).sum(-1) - num * each.logsumexp(-1)
-        return (log_p + math.lgamma(num) + (num - 1) * math.log(self.temperature)).to(value.dtype)
+        # z_k = E_k^(-1/t) / sum: E_k is exponential of rate exp(logit_k); of the least parts E_k is above a bound
+        num = (~least).sum(-1)
+        log_p = (torch.where(least, 0.0, each) - log_z).sum(-1) - num * each.logsumexp(-1)
+        return (log_p + torch.lgamma(precise(num)) + (num - 1) * math.log(self.temperature)).to(value.dtype)
 
 
 def _parts(logits: Tensor) -> Tensor:
     return logits.softmax(-1).clamp_min(torch.finfo(logits.dtype).tiny)
+
+
+def _least(z: Tensor) -> Tensor:
+    """Which parts stand for all that are smaller than the smallest float."""
+    return z <= torch.finfo(z.dtype).tiny
 
 
 def _log_parts(z: Tensor) -> Tensor:

@@ -179,3 +179,13 @@ def test_the_logistic_normal_integrates_to_one_and_holds_at_the_extremes():
         far.log_prob(z).sum().backward()
         assert far.log_prob(z).isfinite().all()
         assert far.loc.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("a", [0.3, 1e2, 1e4, 1e6, 1e8])
+def test_entropies_of_a_dirichlet_lose_no_digits_in_float32(a):
+    shares = torch.tensor([1.0, 0.5, 0.25, 1.0])
+    q, p = Dirichlet(a * shares), Dirichlet(torch.ones(4))
+    exact = stats.dirichlet(a * shares.double().numpy())
+    assert float(q.entropy()) == pytest.approx(exact.entropy(), rel=1e-5, abs=1e-5)
+    # the log density of p is constant, log 3!
+    assert float(kl_divergence(q, p)) == pytest.approx(-exact.entropy() - math.log(6), rel=1e-5, abs=1e-5)
