@@ -192,6 +192,19 @@ def test_bits_are_not_one_hot_and_a_latent_has_two_categories():
                 leaf(dim, num_latents=num)
 
 
+@pytest.mark.parametrize(("few", "many"), [(1, 2), (2, 1)])
+def test_categories_of_prior_and_posterior_are_as_many(few, many):
+    parts = {
+        "prior": partial(priors.Categorical, num_latents=few),
+        "posterior": partial(posteriors.Categorical, num_latents=many),
+    }
+    vae = build(described(), latent_dim=4, **parts, seed=0).double()
+    said = rf"OneHotVectors\({4 // many}\) for OneHots on OneHotVectors\({4 // few}\).*OneHotVectors\({4 // few}\), or"
+    for call in (lambda: evaluate(vae, X, num_samples=2), lambda: fit(vae, X, epochs=1)):
+        with pytest.raises(ValueError, match=said):
+            call()
+
+
 def test_priors_start_from_frequencies():
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
     prior = priors.Bernoulli(2)
