@@ -250,22 +250,16 @@ def check_draw(q: Site, p: Site) -> None:
         Naming both supports.
     """
     ours, theirs = _support(q["fn"]), _support(p["fn"])
-    if theirs is None or (_same(ours, theirs) and _bounds(theirs) is None):
+    if theirs is None or (type(ours) is type(theirs) and not hasattr(theirs, "size") and _bounds(theirs) is None):
         return
     point = any(isinstance(fn, dist.Delta) and not getattr(fn, "anywhere", False) for fn in layers(q["fn"]))
     if (point or _within(ours, theirs)) and _drawn_within(p["fn"].support, q["value"]):
         return
-    how = "" if theirs.is_discrete else " (dist.TransformedDistribution with the transform biject_to(prior.support))"
     raise ValueError(
         f"a posterior expects draws in the support of its prior, got {q['name']!r} from {_named(q['fn'])} on {ours} "
-        f"for {_named(p['fn'])} on {theirs}, where p(z) = 0 or no density; give the posterior a distribution on "
-        f"{theirs}{how}, or choose another prior"
+        f"for {_named(p['fn'])} on {theirs}, where p(z) = 0 or no density; choose another prior, or give the posterior "
+        f"a distribution on {theirs}{'' if theirs.is_discrete else ' (TransformedDistribution by biject_to(support))'}"
     )
-
-
-def _same(ours: Constraint | None, theirs: Constraint) -> bool:
-    """Whether two supports are of one kind and, of one-hot vectors, of one size."""
-    return type(ours) is type(theirs) and getattr(ours, "size", None) == getattr(theirs, "size", None)
 
 
 def check_plates(q: Site, p: Site) -> None:

@@ -58,7 +58,7 @@ class Dirichlet(dist.Dirichlet):
         return dist.Dirichlet(precise(self.concentration)).entropy().to(self.concentration.dtype)
 
 
-@register_kl(Dirichlet, Dirichlet)
+@register_kl(Dirichlet, Dirichlet)  # type: ignore[untyped-decorator]
 def _kl(q: Dirichlet, p: Dirichlet) -> Tensor:
     """As torch has it, in float64: a difference of terms of the size of a log a."""
     wide = [dist.Dirichlet(precise(d.concentration)) for d in (q, p)]
