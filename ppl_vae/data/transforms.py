@@ -80,7 +80,7 @@ class Threshold(Transform):
 class Dequantize(Transform):
     """(x + u) / levels in [0, 1), u ~ U[0, 1): a density of it bounds the mass of the grey levels.
 
-    For float32 on a CPU u has 16 random bits, as many as are left beside those of 255, and is never 0.
+    For float32 on a CPU u is an odd multiple of 2^-16: x + u is exact up to 255, and never a level itself.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Dequantize(Transform):
         if (drawn := _sixteen_bits(x)) is None:
             noisy = x + torch.rand_like(x)
         else:
-            noisy = torch.add(x, drawn, alpha=2**-16).add_(0.5 + 2**-17)
+            noisy = torch.add(x, drawn.bitwise_or_(1), alpha=2**-16).add_(0.5)
         # 255 + u rounds to 256 for u near 1, which would leave [0, 1)
         return noisy.div_(self.levels).clamp_(max=1 - torch.finfo(x.dtype).eps / 2)
 

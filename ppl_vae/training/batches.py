@@ -124,14 +124,14 @@ class InMemory(Batches):
             start, last = number * self.batch_size, number == len(self) - 1
             rows = order[start : n if last else start + self.batch_size]
             rows = rows[self.processes.share(len(rows))]
-            x = dense(self.split.x[rows]).to(self.device, self.dtype)
+            x = dense(_taken(self.split.x, rows)).to(self.device, self.dtype)
             with self.processes.drawing():
                 for transform in self.split.pending:
                     x = transform(x)
-            mask = True if self.split.mask is None else dense(self.split.mask[rows])
+            mask = True if self.split.mask is None else dense(_taken(self.split.mask, rows))
             if isinstance(mask, Tensor) and self.split.pending:
                 x = x.masked_fill(~mask.to(x.device), 0.0)  # as Split.drawn leaves it
-            yield Batch(x, tuple(c[rows] for c in self.split.context), mask).to(self.device, self.dtype)
+            yield Batch(x, tuple(_taken(c, rows) for c in self.split.context), mask).to(self.device, self.dtype)
 
     def __len__(self) -> int:
         return math.ceil((len(self.split) - self.joined) / self.batch_size)
@@ -149,6 +149,11 @@ class InMemory(Batches):
         """Join a last batch of a single datum to the batch before it; whether there is one before it."""
         self.joined = int(1 < self.batch_size < len(self.split))
         return bool(self.joined)
+
+
+def _taken(values: Any, rows: Tensor) -> Any:
+    """Some rows: of a tensor by `index_select`, which takes a quarter of the time of an index."""
+    return values.index_select(0, rows) if isinstance(values, Tensor) else values[rows]
 
 
 class Loader(Batches):

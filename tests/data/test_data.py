@@ -378,21 +378,25 @@ def test_draws_of_rows_are_those_of_the_whole(transform):
         assert torch.equal(transform(x[2:5]), whole[2:5])
 
 
-@pytest.mark.parametrize("level", [0.0, 3.0, 255.0])
+@pytest.mark.parametrize("level", [0.0, 3.0, 200.0, 255.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dequantized_levels_are_uniform_between_them(level, dtype):
     torch.manual_seed(0)
     drawn = Dequantize(256)(torch.full((20_000, 5), level, dtype=dtype))
     assert drawn.dtype == dtype
     u = drawn.double() * 256 - level
-    assert u.min() >= 0
+    assert u.min() > 0
     assert drawn.max() < 1
     assert kstest(u.flatten().numpy(), "uniform").pvalue > 1e-4
     assert torch.corrcoef(u.T)[~torch.eye(5, dtype=torch.bool)].abs().max() < 5 / math.sqrt(len(u))
 
 
-def test_dequantized_levels_are_not_the_smallest_where_logits_would_be_infinite():
-    assert (Dequantize(256)(torch.zeros(1_000_000)) > 0).all()
+def test_dequantized_levels_never_reach_the_next_or_stay_where_they_are():
+    levels = torch.arange(256.0).repeat(20_000, 1)
+    torch.manual_seed(0)
+    x = Dequantize(256)(levels) * 256
+    assert (x > levels).all()
+    assert (x < levels + 1).all()
 
 
 @pytest.mark.parametrize(
