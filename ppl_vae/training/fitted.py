@@ -77,28 +77,40 @@ class Fit:
 
 
 def _trend(history: pd.DataFrame, best: int, which: str) -> str:
-    """A hint where the last epochs rise, or lie below the best one, by more than their noise about a line explains."""
-    last, name = history[which].to_numpy()[-_LAST:], which.replace("_", " ")
+    """A hint where the last epochs rise, or lie below the best one, by more than noise explains."""
+    curve, name = history[which].to_numpy(), which.replace("_", " ")
+    last = curve[-_LAST:]
     if len(last) < _LAST or not np.isfinite(last).all():
         return ""
-    slope, start = np.polyfit(np.arange(_LAST), last, 1)
-    gain, noise = slope * (_LAST - 1), (last - start - slope * np.arange(_LAST)).std(ddof=2)
+    slope, noise = _line(last)
+    gain = slope * (_LAST - 1)
     if gain > 2 * noise:
         return (
             f"\n  still improving: in the last {_LAST} epochs the {name} rose by {gain:.3g} nats per datum, with noise "
             f"of {noise:.2g} about this line; train for more epochs"
         )
-    fall = history[which][best] - last.mean()
-    if not fall > 8 * noise:  # the best of hundreds of epochs of one mean is 3 sd above it, and ten may look quieter
+    place = history.index.get_loc(best)
+    bends = np.abs(np.diff(curve[max(0, place - _LAST) : place + _LAST], 2))
+    around = 1.48 * np.median(bends) / np.sqrt(6)  # of noise of sd 1 the bends have an sd of sqrt(6)
+    fall = curve[place] - last.mean()
+    # the best of hundreds of epochs is 3 sd above their mean, and ten may look quieter than they are
+    if not fall > 8 * noise or not fall > 6 * around:
         return ""
-    trained = history[which.replace("validation_", "train_")]
-    rise = trained.to_numpy()[-_LAST:].mean() - trained[best]
+    trained = history[which.replace("validation_", "train_")].to_numpy()
+    rise = trained[-_LAST:].mean() - trained[place]
     overfits = which.startswith("validation_") and rise > 0
     return (
         f"\n  falling: the {name} of the last {_LAST} epochs is {fall:.3g} nats per datum below that of epoch {best}"
         + (f", while that of training rose by {rise:.3g}: fewer epochs, or smaller networks" if overfits else "")
         + ("" if overfits else ": a smaller learning rate, or a bound `clip_norm` on the gradient")
     )
+
+
+def _line(curve: np.ndarray) -> tuple[float, float]:
+    """Slope of the line through a curve, and the standard deviation about it, at least that of rounding."""
+    slope, start = np.polyfit(np.arange(len(curve)), curve, 1)
+    about = curve - start - slope * np.arange(len(curve))
+    return slope, max(about.std(ddof=2), 1e-6 * np.abs(curve).max())
 
 
 _LAST = 10

@@ -518,6 +518,7 @@ def test_a_fit_says_that_it_still_improves():
     assert "still improving" not in curve(steep, "patience")
     assert "still improving" not in curve(steep[:5])
     assert "still improving" not in curve(-steep)
+    assert "still improving" not in curve(np.full(20, -5.0))
     false = sum("still improving" in curve(rng.normal(size=10)) for _ in range(200))
     assert false < 20  # about 4 % of lines through noise, 8 of 200, rise by more than twice it
 
@@ -534,5 +535,7 @@ def test_a_fit_says_that_it_has_fallen_since_its_best_epoch():
     )
     assert "falling" not in curve(hill, "patience", best=20)
     assert "falling" not in curve(hill[:20])
+    decaying = np.r_[-40 + 0.1 * rng.normal(size=100), np.full(20, -40.0)]  # as a learning rate does
+    assert "falling" not in curve(decaying, best=int(decaying.argmax()) + 1)
     noise = rng.normal(size=(200, 300))
     assert sum("falling" in curve(values, best=int(values.argmax()) + 1) for values in noise) <= 3
