@@ -11,7 +11,7 @@ from typing import Any
 
 from ppl_vae.files import parsed, read_bytes, regular, written
 
-__all__ = ["changed", "check", "digest", "file_digest", "record", "sealed", "unsealed"]
+__all__ = ["changed", "check", "digest", "file_digest", "record", "sealed", "unsealed", "weights_of"]
 
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n\}\Z')
 _FORMAT = {"format": 2}
@@ -102,6 +102,15 @@ def changed(folder: Path) -> list[str]:
         return [name for name in there if not _same(folder / name, known[name])]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         return [path.name]
+
+
+def weights_of(folder: Path) -> str | None:
+    """SHA-256 of the best weights of a run folder; `None` where it has none, or is of a version without checksums."""
+    path = folder / "checkpoint.json"
+    if not path.is_file():
+        return None
+    content, has_seal = unsealed(path, "train again")
+    return str(content["checksums"][content["files"]["best"]][0].split()[0]) if has_seal else None
 
 
 def _same(path: Path, expected: str) -> bool:

@@ -57,9 +57,9 @@ class ByQ:
         self.measure = part.measure
 
     def variance_of_means(self, site: str, num_samples: int) -> list[float]:
-        """Variance over the data, less what the finite number of draws adds; (units,), NaN for too few draws."""
+        """Variance over the data, less what few draws add to it; (units,), NaN for too few draws or data."""
         total, square, noise = self.moments[site] / len(self.highest)
-        if num_samples < FEWEST:  # the noise of so few draws is as large as the variance
+        if num_samples < FEWEST or len(self.highest) < 2:  # the noise of so few draws is as large as the variance
             return torch.full_like(total, math.nan).tolist()
         found: list[float] = (square - total.square() - noise).clamp_min(0).tolist()
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from ppl_vae.arguments import checked
+from ppl_vae.checksums import weights_of
 from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.evaluation.stacking import stacking_weights
 from ppl_vae.evaluation.wording import data
+from ppl_vae.importance import FEWEST
 from ppl_vae.libraries import pd
 
 __all__ = ["UNITS", "caution", "check_comparable", "compare", "printed", "warning"]
@@ -58,7 +61,7 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
     ValueError
         If the results are of different data or of different base measures (a mass and a density; a mass given the
         total of each row, or given it as an exposure, and one that is not); if one has no log p(x); if a file is no
-        evaluation, or was changed since it was written.
+        evaluation, or was changed since it was written; if it is one of weights that the run no longer has.
 
     References
     ----------
@@ -127,6 +130,8 @@ def _least(table: pd.DataFrame) -> str:
 def _caution(result: Comparable) -> str:
     """What limits the rank of a result, in a sentence; empty where nothing does."""
     said = ["nll is minus the ELBO, an upper bound" if result.one_code else caution(result.unreliable)]
+    if result.estimator == "iwae" and not result.one_code and math.isnan(result.good_k):
+        said.append(f"nll is an upper bound: whether it is close is not known from fewer than {FEWEST} draws a datum")
     if result.fitted:
         said.append("these are the training data, which favour the model that overfits")
     infinite = ~np.isfinite(result.per_datum["log_px"])
@@ -225,4 +230,10 @@ def _read(path: Path) -> Evaluation:
         raise FileNotFoundError(
             f"compare expects an evaluation, got {str(path)!r} without an evaluation.json; run `ppl-vae evaluate` on it"
         )
-    return Evaluation.load(file)
+    found = Evaluation.load(file)
+    if path.is_dir() and found.weights not in (None, weights_of(path)):
+        raise ValueError(
+            f"compare expects an evaluation of the weights that {str(path)!r} has, got one of weights from before the "
+            "run was trained further; run `ppl-vae evaluate` on it again"
+        )
+    return found

@@ -44,7 +44,8 @@ class Evaluation(Comparable):
         `good_k` where log_px and its error are not believed, NaN for a discrete q; and `bits_per_dim`, where the
         domain has them. A point-mass posterior has `reconstruction` alone.
     unit_variance
-        Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples.
+        Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples, and
+        for one datum.
     num_samples, seed
         Number of draws for each datum, and their seed.
     base_measure
@@ -67,6 +68,9 @@ class Evaluation(Comparable):
     compiled
         Of ``compile``: of how many data the model's log densities were compiled (`data`), in how many seconds
         (`seconds`), and why not of all (`reason`, or `None`).
+    weights
+        SHA-256 of the weights of the run that was evaluated, by the command line: `compare` refuses an evaluation in a
+        run folder whose weights are others, because the run was trained further.
     """
 
     per_datum: pd.DataFrame
@@ -79,6 +83,7 @@ class Evaluation(Comparable):
     adaptation: dict[str, Any] | None = None
     rounded: dict[str, Any] | None = None
     compiled: dict[str, Any] | None = None
+    weights: str | None = None
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -171,7 +176,7 @@ class Evaluation(Comparable):
 
     def _active(self) -> str:
         if any(map(math.isnan, self.active_units.values())):
-            return f"not known from fewer than {FEWEST} draws a datum"
+            return f"not known from {'one datum' if len(self.per_datum) < 2 else f'fewer than {FEWEST} draws a datum'}"
         return ", ".join(f"{n} of {len(self.unit_variance[s])} in {s}" for s, n in self.active_units.items())
 
     @property
@@ -196,7 +201,10 @@ class Evaluation(Comparable):
         if self.one_code:
             return ["  nll is minus the ELBO, an upper bound of -log p(x): q is one code, whose draws are all the same"]
         if math.isnan(self.good_k):
-            return []
+            return [
+                "  nll is an upper bound: whether it is close is not known from fewer than "
+                f"{FEWEST} draws a datum (S={self.num_samples}, seed {self.seed})"
+            ]
         unseen = f"modes that q never visits are not seen (S={self.num_samples}, seed {self.seed})"
         no_tail = "  no k-hat: the weights of a discrete q have no tail"
         if self.exact:
@@ -327,7 +335,7 @@ _OF_DRAWS = (
     *("ess", "pareto_k", "elbo_mcse", "log_px_mcse", "log_px_bias", "kl_gap_mcse"),
     *("method", "believed", "evaluations"),
 )
-_OPTIONAL = ("adaptation", "rounded", "compiled")
+_OPTIONAL = ("adaptation", "rounded", "compiled", "weights")
 _NO_SIGN = "no sign that log p(x) is off"
 
 _AGAIN = "it was damaged or is no evaluation: evaluate the runs again (`ppl-vae evaluate RUN`)"

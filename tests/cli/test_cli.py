@@ -460,6 +460,24 @@ def test_runs_of_one_name_are_two_rows(trained, capsys):
     assert {str(f) for f in folders} <= set(capsys.readouterr().out.split())
 
 
+def test_an_evaluation_of_a_run_that_was_trained_further_is_not_compared(trained, tmp_path, capsys):
+    folder, other = trained("run"), trained("other", "--seed", 1)
+    for each in (folder, other):
+        assert run("evaluate", each, "--num-samples", 30) == 0
+    assert run("compare", folder, other) == 0
+    assert run("train", *TINY, "--run", folder, "--resume", "--epochs", 6) == 0
+    capsys.readouterr()
+    assert run("compare", folder, other) == 1
+    said = (
+        f"of the weights that '{folder}' has, got one of weights from before the run was trained further; run `ppl-vae"
+    )
+    assert said in capsys.readouterr().err
+    ppl_vae.load(folder).bundle(tmp_path / "bundle")
+    assert "* NLL: not evaluated since it was trained further" in (tmp_path / "bundle" / "README.md").read_text()
+    assert run("evaluate", folder, "--num-samples", 30) == 0
+    assert run("compare", folder, other) == 0
+
+
 def test_options_tell_of_the_last_training(trained):
     folder = trained("run")
     assert run("train", *TINY, "--run", folder, "--resume", "--epochs", 3) == 0

@@ -332,6 +332,15 @@ def test_too_few_draws_say_nothing_of_active_units():
     assert "active units: not known from fewer than 25 draws" in repr(few)
     assert math.isnan(compare({"few": few}).active_units["few"])
     assert enough.active_units == {"z": 0}
+    said = "whether it is close is not known from fewer than 25 draws a datum"
+    assert f"nll is an upper bound: {said} (S=24, seed 0)" in repr(few)
+    assert said not in repr(enough)
+    table = compare({"few": few, "enough": enough})
+    assert table.caution["few"] == f"nll is an upper bound: {said}"
+    assert f"few: nll is an upper bound: {said}" in table.attrs["warning"]
+    single = evaluate(collapsed, x[:1], num_samples=100, seed=0)
+    assert math.isnan(single.active_units["z"])
+    assert "active units: not known from one datum" in repr(single)
     one = evaluate(collapsed, x, num_samples=1, seed=0)
     assert one.per_datum[["kl_gap", "log_px_mcse", "pareto_k"]].isna().all(axis=None)
     assert "KL from q" not in repr(one)

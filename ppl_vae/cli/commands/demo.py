@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -60,7 +61,7 @@ def _one(
     out: Path,
     options: Namespace,
 ) -> tuple[ppl_vae.VAE, ppl_vae.Evaluation]:
-    from ppl_vae.checksums import record
+    from ppl_vae.checksums import record, weights_of
     from ppl_vae.cli.diagnosis import write_diagnosis
     from ppl_vae.cli.figures import figures
     from ppl_vae.training.lock import locked
@@ -74,7 +75,7 @@ def _one(
     fitted = ppl_vae.fit(vae, digits, epochs=options.epochs, beta=beta, seed=options.seed, run=folder)
     found = ppl_vae.diagnose(vae, digits.test, num_samples=options.num_samples, seed=options.seed)
     result = found.check.evaluation
-    result.save(folder / "evaluation.json")
+    replace(result, weights=weights_of(folder)).save(folder / "evaluation.json")
     write_diagnosis(vae, found, folder)
     print(f"\n{found.check.report()}")
     names = list(figures(vae, digits.test, fitted.history, result, folder / "figures", seed=options.seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Literal
 
 from jsonargparse import Namespace
@@ -36,6 +37,7 @@ def _evaluate(options: Namespace) -> None:
 
     Under `torchrun` several processes evaluate, of which the first writes.
     """
+    from ppl_vae.checksums import weights_of
     from ppl_vae.group import launched
     from ppl_vae.isolation import using_threads
 
@@ -55,7 +57,7 @@ def _evaluate(options: Namespace) -> None:
         result = ppl_vae.evaluate(vae, split, **how, **settings)
         if not first:
             return
-        result.save(run.path / "evaluation.json")
+        replace(result, weights=weights_of(run.path)).save(run.path / "evaluation.json")
         wrote = [run.path / "evaluation.json"]
         if each is not None:
             wrote.append(run.path / "per_column.csv")
