@@ -21,7 +21,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
-from ppl_vae.support import measure
+from ppl_vae.support import contains, measure
 
 __all__ = ["Draws", "blocks", "by_datum", "draws", "encoded", "guided", "modelled", "replayed", "rescored", "score"]
 
@@ -32,10 +32,8 @@ class Draws:
 
     Attributes
     ----------
-    z
-        Values by site, (S, n, *event_shape).
-    values
-        The same in the batch shapes of their sites, as `replayed` takes them.
+    z, values
+        Values by site, (S, n, *event_shape), and in the batch shapes of their sites, as `replayed` takes them.
     log_q, log_p
         log q(z | x) and log p(z) by site, (S, n), in nats; scales removed, masks kept.
     log_likelihood
@@ -51,14 +49,15 @@ class Draws:
         Whether q is one code for each datum: then all draws are equal.
     observed
         What the model observed, by site, (n, *x_shape).
-    predicted
-        x' ~ p(x | z) for the first `num_predictive` draws, by observed site, (num_predictive, n, *x_shape).
-    log_predicted
-        log p(x' | z) of them, (num_predictive, n), in nats.
+    predicted, log_predicted
+        x' ~ p(x | z) for the first `num_predictive` draws, by observed site, (num_predictive, n, *x_shape), and their
+        log p(x' | z), (num_predictive, n), in nats.
     num_states
         Of the discrete sites, by site: how many states each has; infinite where they cannot be counted.
     enumerated
         Log densities at every state of the latents, where all are discrete and their states can be summed over.
+    narrow
+        Sites where the support of q is smaller than that of p: log p(x) by q leaves out the rest.
     empty
         Of which data nothing was observed, (n,), so that log p(x) is 0; `None` where that is of none.
     """
@@ -78,6 +77,7 @@ class Draws:
     log_predicted: Tensor
     num_states: dict[str, float]
     enumerated: Enumerated | None = None
+    narrow: tuple[str, ...] = ()
     empty: Tensor | None = None
 
     @property
@@ -215,6 +215,7 @@ def score(
         singular=any(map(traces.singular, q.values())),
         improper=any(map(traces.improper, p.values())),
         quantized=all(map(traces.quantized, q.values())),
+        narrow=tuple(name for name, site in q.items() if not contains(site["fn"], p[name]["fn"])),
         observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),

@@ -37,7 +37,7 @@ class ByQ:
     moments
         Sums over the data by site, (3, units): of the posterior means, of their squares, and of the variances that the
         means have because draws are few.
-    measure
+    measure, narrow
         See `Draws`.
     """
 
@@ -45,6 +45,7 @@ class ByQ:
     highest: Tensor
     moments: dict[str, Tensor] = field(default_factory=dict)
     measure: str = ""
+    narrow: tuple[str, ...] = ()
 
     def enter(self, part: _Part) -> None:
         """Numbers of some data; sums in another order than that of the data are rounded otherwise."""
@@ -54,7 +55,7 @@ class ByQ:
         self.highest[part.rows] = part.highest
         for name, sums in part.sums.items():
             self.moments[name] = self.moments[name] + sums if name in self.moments else sums
-        self.measure = part.measure
+        self.measure, self.narrow = part.measure, part.narrow
 
     def variance_of_means(self, site: str, num_samples: int) -> list[float]:
         """Variance over the data, less what few draws add to it; (units,), NaN for too few draws or data."""
@@ -74,6 +75,7 @@ class _Part:
     highest: Tensor
     sums: dict[str, Tensor]
     measure: str
+    narrow: tuple[str, ...]
 
 
 def by_q(
@@ -122,7 +124,8 @@ def _parts(
     for rows, drawn in draws(program, split, num_samples, max_rows=max_rows, share=(group.rank, group.size), by=by):
         columns = {name: in_float64(values).cpu() for name, values in per_datum(drawn, volume[rows]).items()}
         highest = in_float64(drawn.log_weights).max(0).values.cpu()
-        yield _Part(rows, columns, highest, {name: _sums(z) for name, z in drawn.z.items()}, drawn.measure)
+        sums = {name: _sums(z) for name, z in drawn.z.items()}
+        yield _Part(rows, columns, highest, sums, drawn.measure, drawn.narrow)
         bar.update((rows.stop - rows.start) * group.size)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -147,12 +149,12 @@ def evaluate(
         split, progress = split.fixed(used), progress and group.first
         by = CompiledScores(compile, math.ceil(len(split) / group.size)) if compile else None
         found, rounded = scored(program, split, num_samples, max_rows, progress, group, precision, used, by)
-        columns, adaptation = found.columns, None
-        if method == "adaptive":
-            settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
-            adaptation = believable(program, split, columns, found.highest, settings, max_rows, progress, group)
+        settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
+        rest = found.columns, found.highest, settings, max_rows, progress, group
+        adaptation = believable(program, split, *rest) if method == "adaptive" else None
+    _warn_of(found.narrow if adaptation is None and group.first else ())
     return Evaluation(
-        per_datum=_table(columns, {} if adaptation is None else adaptation.columns, split),
+        per_datum=_table(found.columns, {} if adaptation is None else adaptation.columns, split),
         unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
         num_samples=num_samples,
         seed=used,
@@ -163,6 +165,16 @@ def evaluate(
         rounded=rounded,
         compiled=None if by is None else by.said(group),
     )
+
+
+def _warn_of(narrow: Sequence[str]) -> None:
+    if narrow:
+        warnings.warn(
+            "importance sampling expects a q(z | x) with a density on all of its prior's support, got a smaller one at "
+            f"{list(narrow)}: log p(x) leaves out what lies outside, and is too low however many draws there are and "
+            "whatever k-hat says; give method='adaptive', or another posterior",
+            stacklevel=5,
+        )
 
 
 def _table(columns: dict[str, Tensor], more: dict[str, Any], split: Split) -> pd.DataFrame:

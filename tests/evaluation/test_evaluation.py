@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import warnings
 from contextlib import ExitStack
 
 import numpy as np
@@ -322,6 +323,21 @@ def test_two_plates_over_the_data_are_refused():
         ValueError, match=r"one plate over the 3 data .*, got \['rows', 'columns'\], each as long; keep"
     ):
         evaluate(Program(model, guide), torch.zeros(4))
+
+
+def test_a_posterior_on_less_than_its_priors_support_is_warned_of():
+    torch.manual_seed(0)
+    x = 2**0.5 * torch.randn(200)  # scale 1 and noise 1
+    positive = normals(posterior=lambda x: dist.LogNormal(torch.zeros_like(x), 1.0))
+    with pytest.warns(
+        UserWarning, match=r"all of its prior's support, got a smaller one at \['z'\]: log p\(x\) leaves"
+    ):
+        found = evaluate(positive, x, num_samples=2000, seed=0)
+    assert found.per_datum.log_px.mean() < dist.Normal(0.0, 2**0.5).log_prob(x).mean() - 0.1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(normals(), x, num_samples=30, seed=0)
+        evaluate(positive, x[:5], num_samples=100, seed=0, method="adaptive")
 
 
 def test_too_few_draws_say_nothing_of_active_units():
