@@ -88,7 +88,7 @@ def evaluate(
     seed
         Seed of the draws; fresh entropy, recorded in the result, if `None`.
     max_rows
-        Pairs of draw and datum decoded at once, 1 or more; bounds the memory.
+        Pairs of draw and datum decoded at once, 1 or more; bounds the memory. Draws for a seed depend on it.
     precision
         ``"bf16"``: linear maps and convolutions of the networks are computed in bfloat16, which GPUs and CPUs with
         AVX512-BF16 or AMX do faster; log densities and their sums stay in float32. The model is then another one by

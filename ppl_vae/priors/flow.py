@@ -71,7 +71,7 @@ class FlowPrior(Prior):
         return dist.TransformedDistribution(base, [*(t.inv for t in reversed(transforms)), shift])
 
     def start_from(self, z: Tensor) -> None:
-        """Initialize the flow near a normal with the means and standard deviations of z."""
+        """Initialize the flow near a normal with the means and standard deviations of z, up to e^(2 num_transforms)."""
         self.loc.copy_(z.mean(0))
         self.flow.start_from(z.std(0, correction=0).clamp_min(1e-6))
 

@@ -153,7 +153,11 @@ class Program(nn.Module):
     ) -> Any:
         with _OwnParams(self.params, self._constraints), _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
-                return f(x, *context)
+                try:
+                    return f(x, *context)
+                except TypeError as error:
+                    _check_takes(f, 1 + len(context), error)
+                    raise
             if "mask" not in inspect.signature(f).parameters:
                 raise TypeError(
                     f"data with missing elements expect functions with a mask argument, got {f.__name__}"
@@ -161,6 +165,19 @@ class Program(nn.Module):
                 )
             with _FilledObserved():
                 return f(x, *context, mask=mask)
+
+
+def _check_takes(f: Callable[..., Any], num: int, error: TypeError) -> None:
+    """Say of a function that does not take so many tensors what to give, in the place of Python's error."""
+    signature = inspect.signature(f)
+    try:
+        signature.bind(*[None] * num)
+    except TypeError:
+        raise TypeError(
+            f"a program expects data (x, *context) for its functions, got {num} of them for "
+            f"{getattr(f, '__name__', type(f).__name__)}{signature}; give a context where x is given, fit(program, (x, "
+            "c)) and evaluate(program, x, c), or none"
+        ) from error
 
 
 class _OwnParams(Messenger):

@@ -26,6 +26,26 @@ from ppl_vae.training import fit
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 
 
+def test_functions_that_take_another_number_of_tensors_are_named():
+    def model(x, c):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal((z + c).unsqueeze(-1) + 0 * x, 1.0).to_event(1), obs=x)
+
+    def guide(x, c):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.mean(-1) - c, pyro.param("scale", torch.ones(()))))
+
+    program, c = Program(model, guide), torch.zeros(40)
+    said = r"expects data \(x, \*context\) for its functions, got {} of them for guide\(x, c\); give a context where x"
+    for number, call in ((1, lambda: evaluate(program, X, num_samples=2)), (1, lambda: fit(program, X, epochs=1))):
+        with pytest.raises(TypeError, match=said.format(number)):
+            call()
+    with pytest.raises(TypeError, match=said.format(3)):
+        evaluate(program, X, c, c, num_samples=2)
+    assert evaluate(program, X, c, num_samples=2).per_datum["log_px"].notna().all()
+
+
 class SSVAE(nn.Module):
     """Of the shape of Pyro's examples/vae/ss_vae_M2.py: `with pyro.plate("data")`, labels latent where not given."""
 
