@@ -21,7 +21,7 @@ class SampleBinary(Transform):
     """x ~ Bernoulli(x / top): a grey value as the probability of a one.
 
     For float32 on a CPU the probability is rounded to a multiple of 2^-16; 0 and 1 stay what they are. Four values are
-    then drawn from 64 random bits, in half the time of `torch.bernoulli`.
+    then drawn from 64 random bits, in about half the time of a comparison with `torch.rand`.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Threshold(Transform):
 class Dequantize(Transform):
     """(x + u) / levels in [0, 1), u ~ U[0, 1): a density of it bounds the mass of the grey levels.
 
-    For float32 on a CPU u is an odd multiple of 2^-16: x + u is exact up to 255, and never a level itself.
+    For float32 on a CPU u is an odd multiple of 2^-16: for x up to 255 the sum is exact, and never a level.
 
     Parameters
     ----------
@@ -134,5 +134,5 @@ def _sixteen_bits(x: Tensor) -> Tensor | None:
     if x.device.type != "cpu" or x.dtype != torch.float32 or not x.dim():
         return None
     size = x[:1].numel()  # rows have words of their own: several processes each keep those of some rows
-    words = torch.empty(len(x), math.ceil(size / 4), dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty(len(x), math.ceil(size / 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
     return words.view(torch.int16)[:, :size].reshape(x.shape)

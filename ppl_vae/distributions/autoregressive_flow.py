@@ -55,7 +55,7 @@ class AutoregressiveFlow(nn.Module):
         return [_AffineAutoregressive(net, context) for net in self.nets]
 
     def start_from(self, scale: Tensor) -> None:
-        """Initialize near x / scale (dim,), split equally between the n transforms; they reach e^(2 n) at most."""
+        """Initialize near x / scale (dim,), split equally between the n transforms; they reach e^(1.8 n) at most."""
         step = (-scale.log() / len(self.nets) / 2).clamp(-0.9, 0.9)
         with torch.no_grad():
             for net in self.nets:

@@ -24,9 +24,9 @@ class NormalMixture(Mixture):
 
     A draw z keeps u_d = F(z_d | z_1, ..., z_(d-1)) for every coordinate d, F the conditional distribution function, so
     that dz = -(du/dz)^-1 du at fixed z. Pyro's `MixtureOfDiagNormals` has a wrong gradient by the weights where the
-    scales are not 1. A second derivative of a draw is refused. Where components lie many standard deviations apart the
-    gradient by w is carried by the few draws between them, and its variance is large: at 12 apart 20,000 draws give 1.7
-    to 3.9 for an exact 3.
+    scales are not 1. A second derivative of a draw is refused. Where components lie many standard deviations apart, the
+    gradient by w comes from the few draws between them and has a large variance: for two equal components 12 standard
+    deviations apart, estimates of d E[z] / d logit = 3 from 20,000 draws differ by a factor of 3.
 
     Parameters
     ----------

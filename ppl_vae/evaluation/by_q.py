@@ -55,7 +55,7 @@ class ByQ:
         self.highest[part.rows] = part.highest
         for name, sums in part.sums.items():
             self.moments[name] = self.moments[name] + sums if name in self.moments else sums
-        self.measure, self.narrow = part.measure, part.narrow
+        self.measure, self.narrow = part.measure, tuple(dict.fromkeys((*self.narrow, *part.narrow)))
 
     def variance_of_means(self, site: str, num_samples: int) -> list[float]:
         """Variance over the data, less what few draws add to it; (units,), NaN for too few draws or data."""

@@ -130,7 +130,8 @@ def _least(table: pd.DataFrame) -> str:
 def _caution(result: Comparable) -> str:
     """What limits the rank of a result, in a sentence; empty where nothing does."""
     said = ["nll is minus the ELBO, an upper bound" if result.one_code else caution(result.unreliable)]
-    if result.estimator == "iwae" and not result.one_code and math.isnan(result.good_k):
+    error = result.per_datum.get("log_px_mcse", pd.Series([np.nan]))
+    if result.estimator == "iwae" and not result.one_code and math.isnan(result.good_k) and error.ne(0).any():
         said.append(f"nll is an upper bound: whether it is close is not known from fewer than {FEWEST} draws a datum")
     if result.fitted:
         said.append("these are the training data, which favour the model that overfits")
@@ -231,7 +232,8 @@ def _read(path: Path) -> Evaluation:
             f"compare expects an evaluation, got {str(path)!r} without an evaluation.json; run `ppl-vae evaluate` on it"
         )
     found = Evaluation.load(file)
-    if path.is_dir() and found.weights not in (None, weights_of(path)):
+    weights = weights_of(path) if path.is_dir() else None
+    if weights is not None and found.weights not in (None, weights):
         raise ValueError(
             f"compare expects an evaluation of the weights that {str(path)!r} has, got one of weights from before the "
             "run was trained further; run `ppl-vae evaluate` on it again"

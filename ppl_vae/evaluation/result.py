@@ -44,8 +44,8 @@ class Evaluation(Comparable):
         `good_k` where log_px and its error are not believed, NaN for a discrete q; and `bits_per_dim`, where the
         domain has them. A point-mass posterior has `reconstruction` alone.
     unit_variance
-        Variance over the data of the posterior mean of each latent unit, by site; NaN for fewer than 25 samples, and
-        for one datum.
+        Variance over the data of the posterior mean of each latent unit, by site; NaN for one datum, or fewer than 25
+        samples.
     num_samples, seed
         Number of draws for each datum, and their seed.
     base_measure
@@ -69,8 +69,8 @@ class Evaluation(Comparable):
         Of ``compile``: of how many data the model's log densities were compiled (`data`), in how many seconds
         (`seconds`), and why not of all (`reason`, or `None`).
     weights
-        SHA-256 of the weights of the run that was evaluated, by the command line: `compare` refuses an evaluation in a
-        run folder whose weights are others, because the run was trained further.
+        SHA-256 of the run's weights, where the command line evaluated it: `compare` refuses it once the run was trained
+        further.
     """
 
     per_datum: pd.DataFrame
@@ -200,12 +200,12 @@ class Evaluation(Comparable):
             ]
         if self.one_code:
             return ["  nll is minus the ELBO, an upper bound of -log p(x): q is one code, whose draws are all the same"]
+        settings = f"(S={self.num_samples}, seed {self.seed})"
         if math.isnan(self.good_k):
-            return [
-                "  nll is an upper bound: whether it is close is not known from fewer than "
-                f"{FEWEST} draws a datum (S={self.num_samples}, seed {self.seed})"
-            ]
-        unseen = f"modes that q never visits are not seen (S={self.num_samples}, seed {self.seed})"
+            few = f"is not known from fewer than {FEWEST} draws a datum {settings}"
+            exact = self.per_datum["log_px_mcse"].eq(0).all()
+            return [] if exact else [f"  nll is an upper bound: whether it is close {few}"]
+        unseen = f"modes that q never visits are not seen {settings}"
         no_tail = "  no k-hat: the weights of a discrete q have no tail"
         if self.exact:
             return [f"{no_tail}, and need none: log p(x) is the sum over all states of z, with no error"]

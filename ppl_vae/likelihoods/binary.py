@@ -64,8 +64,8 @@ class ContinuousBernoulli(Likelihood):
 class Beta(Likelihood):
     """p(x_i | z) = Beta(x_i; a_i, b_i), a density for x in [0, 1], with a_i and b_i from the decoder.
 
-    Unlike a `ContinuousBernoulli` it may be narrow anywhere, of mean a / (a + b). An x of exactly 0 or 1 is scored as
-    2^-25 inside: where many are, the density says nothing, dequantize first.
+    Unlike a `ContinuousBernoulli` it may be narrow anywhere, of mean a / (a + b). An x of exactly 0 or 1 is scored by
+    the mean density of the numbers within 2^-25 of it: where many are, the density says nothing, dequantize first.
 
     Parameters
     ----------

@@ -71,7 +71,10 @@ class FlowPrior(Prior):
         return dist.TransformedDistribution(base, [*(t.inv for t in reversed(transforms)), shift])
 
     def start_from(self, z: Tensor) -> None:
-        """Initialize the flow near a normal with the means and standard deviations of z, up to e^(2 num_transforms)."""
+        """Initialize the flow near a normal with the means and standard deviations of z.
+
+        Standard deviations outside e^(-1.8 num_transforms) to e^(1.8 num_transforms) are only approached.
+        """
         self.loc.copy_(z.mean(0))
         self.flow.start_from(z.std(0, correction=0).clamp_min(1e-6))
 

@@ -170,11 +170,12 @@ class Program(nn.Module):
 def _check_takes(f: Callable[..., Any], num: int, error: TypeError) -> None:
     """Say of a function that does not take so many tensors what to give, in the place of Python's error."""
     signature = inspect.signature(f)
+    wanted = [p.name for p in signature.parameters.values() if p.kind == p.KEYWORD_ONLY and p.default is p.empty]
     try:
-        signature.bind(*[None] * num)
+        signature.bind(*[None] * num, **dict.fromkeys(wanted))
     except TypeError:
         raise TypeError(
-            f"a program expects data (x, *context) for its functions, got {num} of them for "
+            f"a program expects data (x, *context) for its functions, got {num} tensors for "
             f"{getattr(f, '__name__', type(f).__name__)}{signature}; give a context where x is given, fit(program, (x, "
             "c)) and evaluate(program, x, c), or none"
         ) from error

@@ -10,7 +10,7 @@ from ppl_vae.distributions import Beta, Dirichlet, LogisticNormal, RelaxedBernou
 
 
 def coin(logit, temperature):
-    return RelaxedBernoulli(torch.tensor(logit), torch.tensor(temperature))
+    return RelaxedBernoulli(torch.tensor(logit), torch.tensor(temperature), validate_args=False)
 
 
 def beta(a, b):
@@ -28,6 +28,8 @@ PAIRS = {
     "beta": (beta(0.05, 0.1), beta(0.07, 0.05)),
     "beta and coin": (beta(0.05, 0.05), coin(0.0, 0.05)),
     "beta and uniform": (beta(0.7, 0.5), beta(1.0, 1.0)),
+    "beta, narrow": (beta(1.0, 1e8), beta(1.0, 7e7)),
+    "beta, narrow, other end": (beta(1e5, 1.0), beta(1.2e5, 1.0)),
     "categories": (category([1.0, 0.0, -1.0], 0.02), category([0.0, 0.0, 0.0], 0.02)),
     "Dirichlet": (Dirichlet(torch.tensor([0.01, 0.01, 0.02])), Dirichlet(torch.tensor([0.015, 0.01, 0.015]))),
     "Dirichlet and categories": (Dirichlet(torch.tensor([0.02, 0.02, 0.03])), category([0.0, 0.0, 0.0], 0.02)),
@@ -58,12 +60,19 @@ def test_a_relative_entropy_is_at_most_that_of_unrounded_numbers(logit):
     assert ends < abs(logit) - 2  # about the relative entropy of the noises
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.05, 0.3), (1e-3, 1.0), (0.5, 1e3), (1.0, 1e5)])
+@pytest.mark.parametrize(
+    ("a", "b"), [(0.05, 0.3), (1e-3, 1.0), (0.5, 1e3), (1.0, 1e5), (1.0, 1e7), (0.5, 1e8), (3.0, 1e8)]
+)
 def test_the_density_at_0_and_1_is_the_mean_of_those_that_round_there(a, b):
     width = 2.0**-25
     for p, x in ((beta(a, b), 0.0), (beta(b, a), 1.0)):
         mass = stats.beta.cdf(width, a, b)
         assert float(p.log_prob(torch.tensor(x))) == pytest.approx(math.log(mass / width), rel=2e-3, abs=2e-3)
+
+
+def test_draws_of_nan_are_nan():
+    assert torch.isnan(coin(math.nan, 0.5).sample())
+    assert torch.isnan(Beta(torch.tensor(math.nan), torch.tensor(1.0), validate_args=False).sample())
 
 
 def test_draws_are_ends_as_often_as_their_mass_says():

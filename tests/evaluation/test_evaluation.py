@@ -28,6 +28,8 @@ from ppl_vae import (
     compare,
     data,
     evaluate,
+    posteriors,
+    priors,
 )
 from ppl_vae.evaluation import kl_per_unit
 from ppl_vae.split import Split
@@ -338,6 +340,36 @@ def test_a_posterior_on_less_than_its_priors_support_is_warned_of():
         warnings.simplefilter("error")
         evaluate(normals(), x, num_samples=30, seed=0)
         evaluate(positive, x[:5], num_samples=100, seed=0, method="adaptive")
+
+
+def test_a_posterior_that_is_narrow_for_some_data_is_warned_of_whatever_the_block():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(0.0, 3.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Uniform(torch.where(x < 1, 0.5, 0.0), 3.0))
+
+    x = torch.cat([torch.zeros(10), 2 * torch.ones(10)])
+    for max_rows in (50, 10_000):
+        with pytest.warns(UserWarning, match="got a smaller one"):
+            evaluate(Program(model, guide), x, num_samples=5, seed=0, max_rows=max_rows)
+
+
+def test_few_draws_of_latents_that_are_summed_over_need_no_caution():
+    made = build(
+        data.load("digits").binarize("threshold").take(test=5),
+        latent_dim=2,
+        prior=priors.Categorical,
+        posterior=posteriors.Categorical,
+        seed=0,
+    )
+    found = evaluate(made, data.load("digits").binarize("threshold").test[:5], num_samples=5, seed=0)
+    assert (found.per_datum.log_px_mcse == 0).all()
+    assert "upper bound" not in repr(found)
+    assert compare({"exact": found}).caution["exact"] == ""
 
 
 def test_too_few_draws_say_nothing_of_active_units():

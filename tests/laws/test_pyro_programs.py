@@ -37,7 +37,7 @@ def test_functions_that_take_another_number_of_tensors_are_named():
             pyro.sample("z", dist.Normal(x.mean(-1) - c, pyro.param("scale", torch.ones(()))))
 
     program, c = Program(model, guide), torch.zeros(40)
-    said = r"expects data \(x, \*context\) for its functions, got {} of them for guide\(x, c\); give a context where x"
+    said = r"expects data \(x, \*context\) for its functions, got {} tensors for guide\(x, c\); give a context where x"
     for number, call in ((1, lambda: evaluate(program, X, num_samples=2)), (1, lambda: fit(program, X, epochs=1))):
         with pytest.raises(TypeError, match=said.format(number)):
             call()
