@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.files import parsed, read_bytes, regular, written
+from ppl_vae.files import interpreted, parsed, read_bytes, regular, written
 
 __all__ = ["changed", "check", "digest", "file_digest", "record", "sealed", "unsealed", "weights_of"]
 
@@ -105,12 +105,19 @@ def changed(folder: Path) -> list[str]:
 
 
 def weights_of(folder: Path) -> str | None:
-    """SHA-256 of the best weights of a run folder; `None` where it has none, or is of a version without checksums."""
-    path = folder / "checkpoint.json"
+    """SHA-256 of the best weights of a run folder; `None` where it has none, or is of a version without checksums.
+
+    Raises
+    ------
+    ValueError
+        If its checkpoint was changed since it was written.
+    """
+    path, advice = folder / "checkpoint.json", "copy the run folder again from where it is whole, or train again"
     if not path.is_file():
         return None
-    content, has_seal = unsealed(path, "train again")
-    return str(content["checksums"][content["files"]["best"]][0].split()[0]) if has_seal else None
+    content, has_seal = unsealed(path, advice)
+    with interpreted(path, advice):
+        return str(content["checksums"][content["files"]["best"]][0].split()[0]) if has_seal else None
 
 
 def _same(path: Path, expected: str) -> bool:

@@ -277,7 +277,7 @@ def check_plates(q: Site, p: Site) -> None:
 def contains(outer: Any, inner: Any) -> bool:
     """Whether the support of a distribution holds that of another, judged by their bounds where they have some."""
     ours, theirs = _support(inner), _support(outer)
-    return theirs is None or _within(ours, theirs)
+    return theirs is None or isinstance(ours, _SURFACES) or _within(ours, theirs)
 
 
 def _drawn_within(support: Constraint, value: Tensor) -> bool:

@@ -125,7 +125,8 @@ def _parts(
         columns = {name: in_float64(values).cpu() for name, values in per_datum(drawn, volume[rows]).items()}
         highest = in_float64(drawn.log_weights).max(0).values.cpu()
         sums = {name: _sums(z) for name, z in drawn.z.items()}
-        yield _Part(rows, columns, highest, sums, drawn.measure, drawn.narrow)
+        narrow = drawn.narrow if drawn.enumerated is None else ()  # states are summed over whether or not q has them
+        yield _Part(rows, columns, highest, sums, drawn.measure, narrow)
         bar.update((rows.stop - rows.start) * group.size)
 
 

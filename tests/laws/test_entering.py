@@ -1,5 +1,6 @@
 """What enters is what is scored: shapes, supports, missing values, and what every verb makes of an input."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -282,7 +283,9 @@ def test_draws_outside_the_priors_support_are_refused(name):
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_draws_inside_the_priors_support_pass(name):
-    assert len(evaluate(over(*INSIDE[name]), torch.zeros(20), num_samples=2).per_datum) == 20
+    narrower = pytest.warns(UserWarning, match="got a smaller one at") if name == "line" else nullcontext()
+    with narrower:
+        assert len(evaluate(over(*INSIDE[name]), torch.zeros(20), num_samples=2).per_datum) == 20
 
 
 def test_a_simplex_by_another_name_is_left_its_rounding():
