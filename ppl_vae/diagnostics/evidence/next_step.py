@@ -89,11 +89,11 @@ def _is_vae(subject: Subject) -> bool:
 
 
 def _seconds(seconds: float) -> str:
-    """`40 seconds`, `12 minutes`: to one or two digits."""
+    """`40 s`, `12 min`: to one or two digits."""
     if seconds < 100:
-        return f"{max(1, round(seconds))} {'second' if seconds < 1.5 else 'seconds'}"
+        return f"{max(1, round(seconds))} s"
     minutes = seconds / 60
-    return f"{round(minutes)} minutes" if minutes < 100 else f"{round(minutes / 60)} hours"
+    return f"{round(minutes)} min" if minutes < 100 else f"{round(minutes / 60)} h"
 
 
 NEXT_STEP = Diagnostic(
