@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from ppl_vae.assumed import assume, in_vmap
 from ppl_vae.distributions.scalar import Scalar
 from ppl_vae.distributions.stirling import stirling
 
@@ -52,8 +53,10 @@ class Beta(Scalar):
         least, most, total = x == 0, x == 1, a + b
         # the mass of [0, END] is END / a times the density at END, times 2F1(a + b, 1; a + 1; END); at 1 with b for a
         power, series = torch.where(least, a, b), torch.ones_like(x)
-        for k in reversed(range(_TERMS)):
-            series = 1 + END * (total + k) / (power + 1 + k) * series
+        far = (least | most) & (END * total > 1e-6 * (power + 1))  # from 1, by more than rounding in float32
+        if in_vmap() or not assume(~far.any()):
+            for k in reversed(range(_TERMS)):
+                series = 1 + END * (total + k) / (power + 1 + k) * series
         mean = torch.where(least | most, series.log() - power.log(), 0.0)
         x = torch.where(least, END, torch.where(most, 1 - END, x))
         y = 1 - x
