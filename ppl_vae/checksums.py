@@ -11,7 +11,7 @@ from typing import Any
 
 from ppl_vae.files import interpreted, parsed, read_bytes, regular, written
 
-__all__ = ["changed", "check", "digest", "file_digest", "record", "sealed", "unsealed", "weights_of"]
+__all__ = ["changed", "check", "digest", "file_digest", "has_weights", "record", "sealed", "unsealed", "weights_of"]
 
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n\}\Z')
 _FORMAT = {"format": 2}
@@ -118,6 +118,11 @@ def weights_of(folder: Path) -> str | None:
     content, has_seal = unsealed(path, advice)
     with interpreted(path, advice):
         return str(content["checksums"][content["files"]["best"]][0].split()[0]) if has_seal else None
+
+
+def has_weights(folder: Path, known: str | None) -> bool:
+    """Whether the best weights of a run folder are those of this SHA-256, as far as both are known."""
+    return known is None or weights_of(folder) in (None, known)
 
 
 def _same(path: Path, expected: str) -> bool:

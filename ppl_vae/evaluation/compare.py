@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ppl_vae.arguments import checked
-from ppl_vae.checksums import weights_of
+from ppl_vae.checksums import has_weights
 from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.evaluation.stacking import stacking_weights
@@ -232,8 +232,7 @@ def _read(path: Path) -> Evaluation:
             f"compare expects an evaluation, got {str(path)!r} without an evaluation.json; run `ppl-vae evaluate` on it"
         )
     found = Evaluation.load(file)
-    weights = weights_of(path) if path.is_dir() else None
-    if weights is not None and found.weights not in (None, weights):
+    if path.is_dir() and not has_weights(path, found.weights):
         raise ValueError(
             f"compare expects an evaluation of the weights that {str(path)!r} has, got one of weights from before the "
             "run was trained further; run `ppl-vae evaluate` on it again"

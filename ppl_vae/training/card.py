@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.checksums import unsealed, weights_of
+from ppl_vae.checksums import has_weights, unsealed
 from ppl_vae.files import read_bytes
 
 __all__ = ["card"]
@@ -63,7 +63,7 @@ def _numbers(path: Path) -> list[str]:
     if not path.is_file():
         return ["* NLL: not evaluated"]
     content, _ = unsealed(path, "evaluate the run again", most=2**30)
-    if content.get("weights") not in (None, weights_of(path.parent)):
+    if not has_weights(path.parent, content.get("weights")):
         return ["* NLL: not evaluated since it was trained further"]
     summary = content["summary"]
     if "nll" not in summary:
