@@ -138,7 +138,7 @@ class Trained:
 
     def _own_loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
         with self.products():
-            loss: float = self.objective.loss_and_grads(self.model, self.program.guide, *args, **kwargs)
+            loss = self.watched.loss_and_grads(self.model, self.program.guide, args, kwargs)
         self._check_new(args, kwargs)
         if not math.isfinite(loss):
             culprit = not_finite(self.watched.pairs)

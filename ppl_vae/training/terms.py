@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,10 @@ class Watched:
     def __init__(self, objective: ELBO) -> None:
         self.objective: Any = copy.copy(objective)  # Pyro's ELBO declares no `loss`
         self.pairs: list[Pair] = []
+        self._traced: dict[Any, Any] = {}
         draw = getattr(self.objective, "_get_trace", None)
-        # a compiled one draws only while it is compiled
-        self.sees = draw is not None and not type(objective).__name__.startswith("Jit")
+        self._by_jit = type(objective).__name__.startswith("Jit")  # draws only while torch.jit traces it
+        self.sees = draw is not None and not self._by_jit
         if draw is None or not self.sees:
             return
 
@@ -54,6 +55,33 @@ class Watched:
             return self.pairs[-1]
 
         self.objective._get_trace = drawn  # type: ignore[method-assign]  # shadows the method on this copy alone
+
+    def loss_and_grads(
+        self, model: Callable[..., Any], guide: Callable[..., Any], args: Sequence[Tensor], kwargs: dict[str, Any]
+    ) -> float:
+        """The loss, as a number; its gradient is added to that of the parameters.
+
+        Of a Pyro objective that is traced by torch.jit each shape of batches has a copy, as a trace holds the sizes of
+        plates and their scales.
+
+        Raises
+        ------
+        ValueError
+            For a program that such an objective cannot trace.
+        """
+        if not self._by_jit:
+            loss: float = self.objective.loss_and_grads(model, guide, *args, **kwargs)
+            return loss
+        copied = self._traced.setdefault(tuple(arg.shape for arg in args), copy.copy(self.objective))
+        try:
+            loss = copied.loss_and_grads(model, guide, *args, **kwargs)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"{type(copied).__name__} expects functions that torch.jit can trace, whose parameters are those of a "
+                f"module and not of pyro.param or pyro.module, got {type(error).__name__}; give "
+                f"{type(copied).__name__.removeprefix('Jit')}: fit replays its steps as a graph"
+            ) from error
+        return loss
 
     def take(self) -> list[Pair]:
         """The pairs; they are removed, as they keep the graph of a step alive."""

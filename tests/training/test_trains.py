@@ -85,6 +85,26 @@ def test_what_a_program_owns_is_trained_whether_or_not_it_is_named(objective, wr
     assert not list(pyro.get_param_store().keys())
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_objective_traced_by_torch_jit_takes_a_last_smaller_batch():
+    """A trace holds the sizes of its first batch."""
+    history = fit(Unnamed(), X, epochs=60, batch_size=40, objective=JitTrace_ELBO, optimizer=STILL).history.train_elbo
+    expected = fit(Unnamed(), X, epochs=60, batch_size=40, optimizer=STILL).history.train_elbo
+    se = math.hypot(history.std(), expected.std()) / 60**0.5
+    assert history.mean() == pytest.approx(expected.mean(), abs=5 * se)
+
+
+def test_parameters_that_torch_jit_does_not_see_are_told():
+    own = Unnamed()
+
+    def model(x):
+        pyro.module("decoder", own.decoder)
+        return own.model(x)
+
+    with pytest.raises(ValueError, match=r"JitTrace_ELBO expects .* not of pyro.param .* give Trace_ELBO"):
+        fit(Program(model, own.guide, own), X, epochs=1, objective=JitTrace_ELBO)
+
+
 def test_naming_changes_no_number():
     def named(f):
         def function(self, x):
