@@ -11,12 +11,25 @@ from typing import Any
 
 from ppl_vae.files import interpreted, parsed, read_bytes, regular, written
 
-__all__ = ["changed", "check", "digest", "file_digest", "has_weights", "record", "sealed", "unsealed", "weights_of"]
+__all__ = [
+    "ADVICE",
+    "changed",
+    "check",
+    "digest",
+    "file_digest",
+    "has_weights",
+    "record",
+    "sealed",
+    "unsealed",
+    "weights_of",
+]
+
+ADVICE = "it was damaged or tampered with: copy the run folder again from where it is whole, or train again"
+"""What to do where a file of a run folder is not as it was written."""
 
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n\}\Z')
 _FORMAT = {"format": 2}
 """In every sealed file: without it a file whose seal was damaged would pass for one of an earlier version."""
-
 
 _BELOW = re.compile(r"[\w. -]+(/[\w. -]+)?")
 
@@ -112,11 +125,11 @@ def weights_of(folder: Path) -> str | None:
     ValueError
         If its checkpoint was changed since it was written.
     """
-    path, advice = folder / "checkpoint.json", "copy the run folder again from where it is whole, or train again"
+    path = folder / "checkpoint.json"
     if not path.is_file():
         return None
-    content, has_seal = unsealed(path, advice)
-    with interpreted(path, advice):
+    content, has_seal = unsealed(path, ADVICE)
+    with interpreted(path, ADVICE):
         return str(content["checksums"][content["files"]["best"]][0].split()[0]) if has_seal else None
 
 

@@ -78,21 +78,26 @@ class Fit:
 
 def _trend(history: pd.DataFrame, best: int, which: str) -> str:
     """A hint where the last epochs rise, or lie below the best one, by more than noise explains."""
-    curve, name = history[which].to_numpy(), which.replace("_", " ")
-    last = curve[-_LAST:]
+    last = history[which].to_numpy()[-_LAST:]
     if len(last) < _LAST or not np.isfinite(last).all():
         return ""
     slope, noise = _line(last)
     gain = slope * (_LAST - 1)
-    if gain > 2 * noise:
-        return (
-            f"\n  still improving: in the last {_LAST} epochs the {name} rose by {gain:.3g} nats per datum, with noise "
-            f"of {noise:.2g} about this line; train for more epochs"
-        )
+    if gain <= 2 * noise:
+        return _fall(history, best, which, noise)
+    return (
+        f"\n  still improving: in the last {_LAST} epochs the {which.replace('_', ' ')} rose by {gain:.3g} nats per "
+        f"datum, with noise of {noise:.2g} about this line; train for more epochs"
+    )
+
+
+def _fall(history: pd.DataFrame, best: int, which: str, noise: float) -> str:
+    """A hint where the last epochs, with noise of this standard deviation, lie far below the best one."""
+    curve = history[which].to_numpy()
     place = history.index.get_loc(best)
     bends = np.abs(np.diff(curve[max(0, place - _LAST) : place + _LAST], 2))
     around = 1.48 * np.median(bends) / np.sqrt(6)  # of noise of sd 1 the bends have an sd of sqrt(6)
-    fall = curve[place] - last.mean()
+    fall = curve[place] - curve[-_LAST:].mean()
     # the best of hundreds of epochs is 3 sd above their mean, and ten may look quieter than they are
     if not fall > 8 * noise or not fall > 6 * around:
         return ""
@@ -100,7 +105,8 @@ def _trend(history: pd.DataFrame, best: int, which: str) -> str:
     rise = trained[-_LAST:].mean() - trained[place]
     overfits = which.startswith("validation_") and rise > 0
     return (
-        f"\n  falling: the {name} of the last {_LAST} epochs is {fall:.3g} nats per datum below that of epoch {best}"
+        f"\n  falling: the {which.replace('_', ' ')} of the last {_LAST} epochs is {fall:.3g} nats per datum below "
+        f"that of epoch {best}"
         + (f", while that of training rose by {rise:.3g}: fewer epochs, or smaller networks" if overfits else "")
         + ("" if overfits else ": a smaller learning rate, or a bound `clip_norm` on the gradient")
     )

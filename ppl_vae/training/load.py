@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.calls import verb
-from ppl_vae.checksums import changed
+from ppl_vae.checksums import ADVICE, changed
 from ppl_vae.data.prepare import prepared
 from ppl_vae.domain import Domain
 from ppl_vae.files import interpreted
@@ -23,7 +23,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.training.device import chosen_device
 from ppl_vae.training.hub import PREFIX, bundled, fetched, pushed
-from ppl_vae.training.run_folder import ADVICE, RunFolder, folder_path
+from ppl_vae.training.run_folder import RunFolder, folder_path
 from ppl_vae.training.weights import check_finite, load_weights
 from ppl_vae.vae.build import rebuild
 from ppl_vae.vae.vae import VAE

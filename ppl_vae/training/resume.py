@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ppl_vae.checksums import ADVICE
 from ppl_vae.files import interpreted
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.json_values import as_json
 from ppl_vae.training.lock import locked
 from ppl_vae.training.loop import Training
-from ppl_vae.training.run_folder import ADVICE, RunFolder
+from ppl_vae.training.run_folder import RunFolder
 from ppl_vae.training.settings import config_of
 from ppl_vae.training.weights import check_finite, part_of, weights
 

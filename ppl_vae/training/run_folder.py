@@ -20,12 +20,11 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ppl_vae.checksums import check, digest, file_digest, sealed, unsealed
+from ppl_vae.checksums import ADVICE, check, digest, file_digest, sealed, unsealed
 from ppl_vae.files import TEMPORARY, parsed, read_bytes, regular, written
 
-__all__ = ["ADVICE", "RunFolder", "folder_path"]
+__all__ = ["RunFolder", "folder_path"]
 
-ADVICE = "it was damaged or tampered with: copy the run folder again from where it is whole, or train again"
 
 _FILE = re.compile(r"(last|best)-\d{6,}\.safetensors")
 _OWN = re.compile(r"((config|checkpoint)\.json|history\.jsonl|(last|best)-\d{6,}\.safetensors)\b.*")

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ppl_vae.checksums import ADVICE
 from ppl_vae.modelled import TorchModule
-from ppl_vae.training.run_folder import ADVICE
 
 __all__ = ["check_finite", "load_weights", "part_of", "prefixed", "weights"]
 
