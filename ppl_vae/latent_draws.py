@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ppl_vae.assumed import assume
+from ppl_vae.bare_support import of_components, of_each
 
 __all__ = ["Unvalidated", "unvalidated"]
 
@@ -82,13 +83,10 @@ def _on_the_edge(fn: Any, value: Tensor) -> bool:
         support = fn.support
     except NotImplementedError:
         return False
-    each = support
-    while isinstance(each, constraints.independent):
-        each = each.base_constraint
-    if support.is_discrete or each is constraints.real:
+    if support.is_discrete or of_each(support) is constraints.real:
         return False
     try:
-        inside = transform_to(support).inv(value).isfinite().all()
+        inside = transform_to(of_components(support)).inv(value).isfinite().all()
     except NotImplementedError:  # no transform leads there
         return False
     return not assume(inside | ~value.isfinite().all())

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.distributions import constraints, transform_to
 from torch.distributions.constraints import Constraint
 
+from ppl_vae.bare_support import of_components, of_each
+
 __all__ = [
     "EachColumn",
     "OneHotVectors",
@@ -285,7 +287,7 @@ def _drawn_within(support: Constraint, value: Tensor) -> bool:
     if not value.isfinite().all() or bool(support.check(value).all()):
         return True
     try:
-        onto = transform_to(support)
+        onto = transform_to(of_components(support))
         return torch.allclose(onto(onto.inv(value)), value, rtol=1e-4, atol=1e-5)
     except NotImplementedError:  # no transform leads there
         return False
@@ -298,11 +300,9 @@ def _named(fn: Any) -> str:
 def _support(fn: Any) -> Constraint | None:
     """The support of each coordinate, if it is the same independent one."""
     try:
-        support: Constraint = fn.support
+        support: Constraint = of_each(fn.support)
     except NotImplementedError:
         return None
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
     return support
 
 

@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from torch.func import grad, jacrev
 
 from ppl_vae import traces
+from ppl_vae.bare_support import of_each
 from ppl_vae.casting import arguments
 from ppl_vae.isolation import evaluating
 from ppl_vae.sklearn import rowwise
@@ -61,7 +62,7 @@ def log_weights(vae: VAE, data: Split, num_samples: int, seed: int) -> Tensor:
     Geweke 1989, doi:10.2307/1913710, section 4 (the t); Veach & Guibas 1995, doi:10.1145/218380.218498 (the mixture).
     """
     sites, ((like, *_), _) = posterior_sites(vae, data[:1]), arguments(vae, data[:1])
-    if not all(_real(site["fn"].support) for site in sites):
+    if not all(of_each(site["fn"].support) is constraints.real for site in sites):
         return rowwise.log_weights(vae, data, num_samples, seed)
     shapes = {site["name"]: site["value"].shape[1:] for site in sites}
     dim, half = sum(shape.numel() for shape in shapes.values()), num_samples // 2
@@ -154,9 +155,3 @@ def _slope_and_curvature(log_joint: LogDensity, z: Tensor) -> tuple[Tensor, Tens
     hessian, slope = hessian.nan_to_num(0.0, 0.0, 0.0), slope.nan_to_num(0.0, 0.0, 0.0)  # of rows far away
     values, axes = torch.linalg.eigh((hessian + hessian.T) / 2)
     return slope, values.abs().clamp_min(_FLATTEST), axes
-
-
-def _real(support: constraints.Constraint) -> bool:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support is constraints.real

@@ -13,9 +13,10 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import biject_to
 
 from ppl_vae import traces
+from ppl_vae.bare_support import of_components
 from ppl_vae.captured import Function
 from ppl_vae.casting import arguments
 from ppl_vae.draws import by_datum
@@ -29,9 +30,6 @@ from ppl_vae.summed import likelihood
 
 __all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints", "with_gradients"]
 
-# The support that newer torch gives a mixture, around that of its components; torch 2.6 gives theirs.
-_OF_A_MIXTURE = getattr(constraints, "MixtureSameFamilyConstraint", ())
-
 
 def bijection(name: str, site: traces.Site) -> Any:
     """The transform from real numbers onto the support of a site, by `biject_to`.
@@ -43,8 +41,7 @@ def bijection(name: str, site: traces.Site) -> Any:
         define.
     """
     try:
-        support = site["fn"].support
-        return biject_to(support.base_constraint if isinstance(support, _OF_A_MIXTURE) else support)
+        return biject_to(of_components(site["fn"].support))
     except NotImplementedError:
         raise ValueError(
             f"latents as real numbers expect a bijection onto the support of {name!r}, got "

@@ -30,8 +30,10 @@ def check_shape(x: Tensor, expected: tuple[int, ...]) -> None:
         )
 
 
-def check_context(context: Sequence[Tensor], shapes: Sequence[Sequence[int]], known: bool) -> None:
+def check_context(context: Sequence[Tensor], shapes: Sequence[Sequence[int]], known: bool, rows: bool = False) -> None:
     """Check contexts against the shapes that a VAE was built for; with none of them only where it is `known`.
+
+    With `rows` each is one row a datum, and not one of all data.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def check_context(context: Sequence[Tensor], shapes: Sequence[Sequence[int]], kn
     """
     expected = tuple(map(tuple, shapes))
     ends = tuple(tuple(c.shape[max(c.dim() - len(s), 0) :]) for c, s in zip(context, expected, strict=False))
-    if (expected or known) and (len(context) != len(expected) or ends != expected):
+    short = rows and any(c.dim() == len(s) for c, s in zip(context, expected, strict=False))
+    if (expected or known) and (len(context) != len(expected) or ends != expected or short):
         raise ValueError(
             f"the VAE expects {len(expected)} contexts, of shapes {[('n', *s) for s in expected]}, got "
             f"{[tuple(c.shape) for c in context]}; give each after x or z, labels one-hot (condition_on_labels)"

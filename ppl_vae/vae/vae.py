@@ -244,7 +244,7 @@ class VAE(nn.Module):
             and a total that is below 0, not for this likelihood, or that its precision cannot represent.
         """
         check_number(n, context)
-        given = self._context(context)
+        given = self._context(context, rows=True)
         known = {} if total is None else {"x": self._real(rows_of_total(self.likelihood, n, total, self._like().dtype))}
         with evaluating(self, seed):
             with pyro.plate("data", n, dim=-1):
@@ -316,10 +316,10 @@ class VAE(nn.Module):
                 check_values(self.likelihood.given(z, *(c[:1] for c in self.given_to("decoder", given))), x, seen)
         return (x, *given), seen
 
-    def _context(self, context: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        """Context where the parameters are, checked."""
+    def _context(self, context: tuple[Any, ...], rows: bool = False) -> tuple[Tensor, ...]:
+        """Context where the parameters are, checked; with `rows` one row a datum."""
         given = [as_tensor("context", c) for c in context]
-        self._check_context(given)
+        self._check_context(given, rows)
         for c in given:
             check_finite("context", c, fix=LEAVE)
         like = self._like()
@@ -329,10 +329,10 @@ class VAE(nn.Module):
         check_shape(x, self.likelihood.x_shape)
         self._check_context(context)
 
-    def _check_context(self, context: Sequence[Tensor]) -> None:
+    def _check_context(self, context: Sequence[Tensor], rows: bool = False) -> None:
         """Check the context against the shapes that the VAE was built for, where these are known."""
         built = self.recipe["context"] if self.recipe else self.likelihood.context_shapes
-        check_context(context, built, known=bool(self.recipe))
+        check_context(context, built, bool(self.recipe), rows)
 
     def _to_posterior(
         self, x: Tensor, mask: Tensor | bool, context: Sequence[Tensor], corruption: Corruption | None = None

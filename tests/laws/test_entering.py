@@ -430,6 +430,9 @@ def test_context_that_is_refused():
             vae.decode(torch.zeros(20, 2), *context)
         with pytest.raises(ValueError, match="expects 1 contexts"):
             vae.sample(20, *context)
+    codes = torch.arange(10)
+    with pytest.raises(ValueError, match=r"of shapes \[\('n', 10\)\], got \[\(10,\)\]; give each .* one-hot"):
+        vae.sample(10, codes)  # ten codes are not the one-hot row of one datum
     with pytest.raises(ValueError, match=r"got n=20 and contexts of lengths \[1\]"):
         vae.sample(20, torch.tensor(3.0))
     with pytest.raises(ValueError, match="context expects finite"):

@@ -44,6 +44,7 @@ LAYERS = {  # from the top
     "kernels of a GPU": "recorded",
     "shared by all": "arguments bounds files group isolation latent_draws precision rows support tensors _torchvision",
     "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
+    "supports of mixtures": "bare_support",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""

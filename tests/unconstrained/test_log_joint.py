@@ -10,7 +10,7 @@ from small_models import CASES, coupling, ppca, two_sites
 from ppl_vae import Flat, Laplace, Point, Program, build, data
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
-from ppl_vae.unconstrained.log_joint import gradient, log_joints
+from ppl_vae.unconstrained.log_joint import bijection, gradient, log_joints
 
 
 def opened(case):
@@ -39,6 +39,31 @@ def test_densities_are_those_of_the_draws(make):
         torch.testing.assert_close(at.log_likelihood, drawn.log_likelihood)
         for name, z in joint.values(u).items():
             torch.testing.assert_close(z, drawn.z[name])
+
+
+def mixed(component):
+    return dist.MixtureSameFamily(dist.Categorical(torch.ones(component.batch_shape)), component)
+
+
+MIXTURES = {
+    "of vectors": mixed(dist.Normal(torch.zeros(3, 2), 1.0).to_event(1)),
+    "of numbers": mixed(dist.Normal(torch.zeros(2, 3), 1.0)).to_event(1),
+    "of mixtures": mixed(mixed(dist.Exponential(torch.ones(2, 3, 2))).to_event(1)),
+    "of positive numbers": mixed(dist.LogNormal(torch.zeros(2, 3), 1.0)).to_event(1),
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_has_the_bijection_of_its_components(name):
+    fn = MIXTURES[name]
+    transform = bijection("z", {"fn": fn})
+    z = fn.sample()
+    torch.testing.assert_close(transform(transform.inv(z)), z)
+    assert transform.codomain.event_dim <= fn.event_dim
+    jacobian = transform.log_abs_det_jacobian(transform.inv(z), z)
+    assert jacobian.sum() == pytest.approx(
+        0.0 if "positive" not in name and "mixtures" not in name else float(z.log().sum())
+    )
 
 
 class _Same(torch.nn.Module):
