@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
@@ -84,6 +85,10 @@ class Draws:
     def log_weights(self) -> Tensor:
         """log p(x, z) - log q(z | x), (S, n), in nats."""
         return self.log_likelihood + torch.stack([self.log_p[n] - self.log_q[n] for n in self.z]).sum(0)
+
+    def is_factor(self, name: str) -> bool:
+        """Whether an observed site is a `pyro.factor`, which has no value."""
+        return name in self.observed and self.observed[name].numel() == 0
 
     @property
     def unseen(self) -> Tensor:
@@ -296,7 +301,7 @@ def blocks(value: Tensor, max_rows: int, where: traces.Plates) -> Iterator[slice
 
 def _measure(sites: list[traces.Site]) -> str:
     given = dict.fromkeys(site["infer"]["given"] for site in sites if site["infer"].get("given"))
-    each = {measure(site["fn"]) for site in sites}
+    each = {measure(site["fn"]) for site in sites if not isinstance(site["fn"], dist.Unit)}
     found = each.pop() if len(each) == 1 else "density"
     return f"{found} given {' and '.join(given)}" if given else found
 
@@ -316,17 +321,12 @@ def _score_some(
 ) -> _Scores:
     """From `size` draws the log densities, and x' for the first `num_predictive` of them."""
     log_p = {name: traces.log_prob(site, where, size) for name, site in p.items()}
-    log_likelihood = _log_prob(seen, where, size)
+    log_likelihood = likelihood(list(seen.values()), where, size)
     if num_predictive == 0:
         return _Scores(log_p, log_likelihood, {}, log_likelihood[:0])
     drawn = {k: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for k, s in seen.items()}
     x = {name: by_datum(site["value"], site, where)[:num_predictive] for name, site in drawn.items()}
-    return _Scores(log_p, log_likelihood, x, _log_prob(drawn, where, size)[:num_predictive])
-
-
-def _log_prob(sites: dict[str, traces.Site], where: traces.Plates, size: int) -> Tensor:
-    """Log density of all sites together, (size, n), in nats."""
-    return likelihood(list(sites.values()), where, size)
+    return _Scores(log_p, log_likelihood, x, likelihood(list(drawn.values()), where, size)[:num_predictive])
 
 
 def _num_states(site: traces.Site, where: traces.Plates) -> float:

@@ -137,11 +137,33 @@ def enumerate_latents(
             shape[1 + where.depth + where.data] = where.size
             values[name], rest = value.expand(shape), rest // found.count
         parts.append(_scored(program, args, mask, where, values, len(numbers)))
+    log_q, log_p = ({name: torch.cat([of(part)[name] for part in parts]) for name in known} for of in (_of_q, _of_p))
     return Enumerated(
-        {name: torch.cat([part.log_q[name] for part in parts]) for name in known},
-        {name: torch.cat([part.log_p[name] for part in parts]) for name in known},
-        torch.cat([part.log_likelihood for part in parts]),
+        _masked_once(log_q, known), _masked_once(log_p, known), torch.cat([part.log_likelihood for part in parts])
     )
+
+
+def _of_q(part: Enumerated) -> dict[str, Tensor]:
+    return part.log_q
+
+
+def _of_p(part: Enumerated) -> dict[str, Tensor]:
+    return part.log_p
+
+
+def _masked_once(log_masses: Mapping[str, Tensor], known: Mapping[str, States]) -> dict[str, Tensor]:
+    """Log masses of each site, (states, n); the K states of a masked unit, of mass 1 each, have 1 / K.
+
+    The sum over a site's own states is then 1 again; else log p(x) were too high by log K for each masked unit.
+    """
+    counts = [found.count for found in reversed(list(known.values()))]  # the first site's states change fastest
+    found = {}
+    for place, (name, site) in enumerate(known.items(), start=1):
+        log_mass = log_masses[name].reshape(*counts, -1)
+        log_k = math.log(max(len(site.each), 2))
+        masked = (log_mass.logsumexp(len(counts) - place, keepdim=True) / log_k).round().clamp_min(0)
+        found[name] = (log_mass - masked * log_k).reshape(log_masses[name].shape)
+    return found
 
 
 def _scored(

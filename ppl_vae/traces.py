@@ -5,9 +5,8 @@ Log densities are read with every scale removed (a KL warm-up, a subsampled plat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyro
@@ -16,7 +15,6 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -45,7 +43,6 @@ __all__ = [
     "quantized",
     "singular",
     "total",
-    "up_to",
 ]
 
 Site = dict[str, Any]
@@ -74,12 +71,15 @@ class Plates:
         Number of dimensions the program's plates take; particles go to the left of them.
     row_bytes
         Bytes of the tensors that are made for one row, a pair of draw and datum; 0 if not measured.
+    name
+        Name of the data plate.
     """
 
     size: int
     data: int
     depth: int
     row_bytes: int = 0
+    name: str = field(default="", compare=False)
 
     def of(self, size: int) -> Plates:
         """The same for another number of data."""
@@ -110,11 +110,11 @@ def latents(trace: Trace) -> dict[str, Site]:
 
 
 def observed(trace: Trace) -> dict[str, Site]:
-    """The observed sites."""
+    """The observed sites, without those of `pyro.deterministic`, which have no density."""
     return {name: site for name, site in _sampled(trace) if site["is_observed"]}
 
 
-def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
+def plates(trace: Trace, size: int, other: Trace | None = None, name: str | None = None) -> Plates:
     """Find the data plate: the one that every site lies in and that is as long as the data.
 
     Parameters
@@ -125,6 +125,8 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
         Number of data in it.
     other
         A trace for another number of data: a plate that is as long there is not the data's.
+    name
+        Name of the data plate, where it is known.
 
     Raises
     ------
@@ -135,14 +137,15 @@ def plates(trace: Trace, size: int, other: Trace | None = None) -> Plates:
     frames = _frames(trace)
     fixed = {f.name for f in _frames(other) if f.size == size} if other else set()
     candidates = {f.name: f.dim for f in frames if _length(f, sites, size) == size and f.name not in fixed}
-    around = [name for name in candidates if all(_inside(site, name) for site in sites.values())]
+    around = [plate for plate in candidates if all(_inside(site, plate) for site in sites.values())]
+    around = [name] if name in around else around
     if len(around) > 1 and size > 1:  # over one datum they are the same
         raise ValueError(
             f"per-datum results expect one plate over the {size} data around every site, got {around}, each as long; "
             "keep one of them, or give another number of data if one of them just happens to be as long"
         )
     if around:
-        return Plates(size, candidates[around[0]], max(-f.dim for f in frames))
+        return Plates(size, candidates[around[0]], max(-f.dim for f in frames), name=around[0])
     if unsized := [f.name for f in frames if f.size == UNSIZED and all(_inside(s, f.name) for s in sites.values())]:
         shapes = {name: tuple(site["fn"].batch_shape) for name, site in sites.items()}
         raise ValueError(
@@ -187,33 +190,6 @@ def by_particle(values: Tensor, where: Plates, num_particles: int = 1) -> Tensor
     if others:
         values = values.sum(others, keepdim=True)
     return values.flatten().reshape(values.shape[0], -1).expand(num_particles, where.size)
-
-
-def up_to(f: Callable[..., Any], names: Iterable[str]) -> Callable[..., None]:
-    """A model that stops when these sites have their values: a VAE's latents, without decoding them."""
-
-    def stopped(*args: Any, **kwargs: Any) -> None:
-        with suppress(_Reached), _UpTo(names):
-            f(*args, **kwargs)
-
-    return stopped
-
-
-class _Reached(Exception):  # noqa: N818, it is no error
-    """The last site has its value."""
-
-
-class _UpTo(Messenger):
-    """Stops a model once these sites have their values."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        super().__init__()
-        self.left = set(names)
-
-    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
-        self.left.discard(msg["name"])
-        if not self.left:
-            raise _Reached
 
 
 def total(site: Site) -> Tensor:
@@ -329,7 +305,7 @@ def _unscaled(site: Site) -> Tensor:
 
 def _sampled(trace: Trace) -> Iterator[tuple[str, Site]]:
     for name, site in trace.nodes.items():
-        if site["type"] == "sample" and not site_is_subsample(site):
+        if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic"):
             yield name, site
 
 

@@ -29,10 +29,9 @@ class ZukoFlow(TorchDistribution):
 
     arg_constraints = {}  # noqa: RUF012, torch's declaration is no ClassVar
     support = constraints.real_vector
-    has_rsample = True
 
     def __init__(self, flow: Any, validate_args: bool | None = None) -> None:
-        self.flow = flow
+        self.flow, self.has_rsample = flow, flow.has_rsample
         super().__init__(flow.batch_shape, flow.event_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: TorchDistribution | None = None) -> ZukoFlow:
@@ -41,6 +40,12 @@ class ZukoFlow(TorchDistribution):
         ZukoFlow.__init__(new, self.flow.expand(torch.Size(batch_shape)), validate_args=False)
         new._validate_args = self._validate_args
         return new
+
+    def sample(self, sample_shape: Shape = ()) -> Tensor:
+        """Draws (*sample_shape, *batch, dim) without a gradient, which a mixture of zuko has alone."""
+        with torch.no_grad():
+            z: Tensor = (self.flow.rsample if self.has_rsample else self.flow.sample)(torch.Size(sample_shape))
+        return z
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Draws (*sample_shape, *batch, dim)."""

@@ -134,7 +134,7 @@ def believable(
         )
     n = len(split)
     k, error = columns["pareto_k"], columns["log_px_mcse"]
-    good = ~doubtful(k, settings.num_samples) & (~k.isnan() | (error == 0))
+    good = ~doubtful(k, settings.num_samples) & ~error.isnan() & (~k.isnan() | (error == 0))
     belief = Belief(
         np.full(n, "importance", dtype=object), good.numpy().copy(), np.full(n, settings.num_samples), settings
     )

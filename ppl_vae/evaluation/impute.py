@@ -30,6 +30,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
+from ppl_vae.up_to import up_to
 from ppl_vae.vae.formula import formula_of
 
 __all__ = ["impute"]
@@ -236,7 +237,7 @@ class _Sampler:
     ) -> dict[str, Tensor]:
         """Draws of the latents, those of data that are `empty` from p(z)."""
         with traces.particles(self.num_samples, self.where.depth):
-            stopped = traces.up_to(self.program.model, values)
+            stopped = up_to(self.program.model, values)
             trace = poutine.trace(stopped).get_trace(*args, **traces.model_kwargs(mask))
         return {
             name: torch.where(self._aligned(empty[None], value), trace.nodes[name]["value"], value)

@@ -62,7 +62,7 @@ class Commitment(Penalized):
         distance = torch.stack([_distance(site) for site in sites]).sum() / self.num_particles
         if not self.diversity or not self.weight:
             return distance
-        entropy = torch.stack([_entropy(site) for site in sites]).sum() * traces.plates(model, len(x)).size
+        entropy = torch.stack([_entropy(site) for site in sites]).sum() * len(x)
         return distance - self.diversity / self.weight * entropy
 
 

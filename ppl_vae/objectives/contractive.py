@@ -89,7 +89,7 @@ class Contractive(Penalized):
                 raise _once(repr(name))
 
     def _penalty(self, model: Trace, guide: Trace, x: Tensor) -> Tensor:
-        where = traces.plates(model, len(x))
+        where = traces.plates(model, len(x), name=self.data_plate)
         sites = traces.latents(guide).values()
         z = torch.cat([by_unit(s["value"], s["fn"].event_dim, where).movedim(1, -1).flatten(0, 1) for s in sites])
         if self.num_projections is None:

@@ -58,5 +58,5 @@ class FreeBits(VectorizedELBO):
             p = model.nodes[name]
             kl = traces.analytic_kl(q, p)
             mean = (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / (self.num_particles * size)
-            cost = cost + q["scale"] * size * mean.clamp_min(self.nats)
+            cost = cost + needs.mean_scale(q) * size * mean.clamp_min(self.nats)
         return cost - reconstruction

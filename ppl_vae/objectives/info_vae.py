@@ -77,7 +77,7 @@ class InfoVAE(Penalized):
             )
 
     def _penalty(self, model: Trace, guide: Trace, x: Tensor) -> Tensor:
-        where = traces.plates(model, len(x))
+        where = traces.plates(model, len(x), name=self.data_plate)
         if where.size == 1:  # no pairs
             return x.new_zeros(())
         p = traces.latents(model)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pyro.poutine import Trace
+from torch import Tensor
 
 from ppl_vae import traces
 
-__all__ = ["densities", "drawn", "reparametrized", "something_to_weigh", "unscaled", "weights"]
+__all__ = ["densities", "drawn", "mean_scale", "reparametrized", "something_to_weigh", "unscaled", "weights"]
 
 
 def unscaled(name: str, model: Trace, guide: Trace) -> None:
@@ -35,8 +36,8 @@ def something_to_weigh(model: Trace, guide: Trace, kl: float = 1.0) -> None:
         Saying why there is none.
     """
     of_model, of_guide = traces.latents(model), traces.latents(guide)
-    of_data = {_mean_scale(s) for s in traces.observed(model).values()}
-    if not of_data or all(_mean_scale(s) in of_data for s in of_model.values()):
+    of_data = {float(mean_scale(s)) for s in traces.observed(model).values()}
+    if not of_data or all(float(mean_scale(s)) in of_data for s in of_model.values()):
         return
     constant = {
         "an improper prior (Flat)": any(map(traces.improper, of_model.values())),
@@ -109,9 +110,10 @@ def reparametrized(name: str, guide: Trace) -> None:
         )
 
 
-def _mean_scale(site: dict[str, Any]) -> float:
+def mean_scale(site: dict[str, Any]) -> Any:
+    """The scale of a site, of weights of the data their mean."""
     scale = site["scale"]
-    return float(scale if isinstance(scale, int | float) else scale.mean())
+    return scale.mean() if isinstance(scale, Tensor) and scale.dim() else scale
 
 
 def _scaled(site: dict[str, Any]) -> bool:

@@ -81,7 +81,7 @@ class BetaTCVAE(Penalized):
             raise ValueError(
                 f"BetaTCVAE expects num_data of the whole data, got {self.num_data} and a batch of {size}; give more"
             )
-        where = traces.plates(model, size)
+        where = traces.plates(model, size, name=self.data_plate)
         if where.depth > 1:
             raise ValueError(
                 f"BetaTCVAE expects the plate of the data alone, got plates of {where.depth} dimensions; move the "

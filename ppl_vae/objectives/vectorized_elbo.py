@@ -37,6 +37,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     kl: float = 1.0
     """Weight of the KL in the loss; 0 where the loss has none."""
 
+    data_plate: str | None = None
+    """Name of the plate over the data, which `fit` finds, for a batch that another plate is as long as."""
+
     def __init__(self, num_particles: int) -> None:
         super().__init__(num_particles=num_particles, vectorize_particles=True)
 
@@ -77,7 +80,7 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
         with torch.set_grad_enabled(torch.is_grad_enabled() or self.differentiates_x):
             ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
             self.check(model_trace, guide_trace)
-            where = traces.plates(model_trace, len(args[0]))
+            where = traces.plates(model_trace, len(args[0]), name=self.data_plate)
             return self._loss(model_trace, guide_trace, args[0], where)
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:

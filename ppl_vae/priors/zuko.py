@@ -9,10 +9,11 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Name, checked
+from ppl_vae.bare_support import of_each
 from ppl_vae.distributions import ZukoFlow, zuko_flows
 from ppl_vae.nets.network import joined, widths
 from ppl_vae.priors.prior import Prior
@@ -188,7 +189,8 @@ class ZukoPrior(_Flow):
         Dimension of z.
     flow
         Factory of the flow, called with the dimensions of z and of the context: a class of `zuko.flows`, or a partial
-        of one; by default `zuko.flows.NSF`, whose draws take `latent_dim` passes.
+        of one; by default `zuko.flows.NSF`, whose draws take `latent_dim` passes. Those that are inverted by bisection
+        (`NAF`, `UNAF`, `SOSPF`) draw within [-10, 10] only, in units of the codes' standard deviation at the start.
     context
         Shapes of the context.
     site
@@ -200,6 +202,9 @@ class ZukoPrior(_Flow):
         Without zuko, the extra `ppl_vae[zuko]`.
     TypeError
         For a factory whose result makes no distribution of `latent_dim` numbers.
+    ValueError
+        For a flow whose density is not one on all real vectors (`NCSF`), is drawn (`CNF` with ``exact=False``), or is
+        not that of its draws, which some bound (`GF`).
     """
 
     def __init__(
@@ -218,11 +223,34 @@ class ZukoPrior(_Flow):
                 f"ZukoPrior expects a flow that makes distributions of {latent_dim} numbers, flow(features, context), "
                 f"got {type(made).__name__}; give a class of zuko.flows, or a partial of one"
             )
+        _check_density(made, given, latent_dim)
         super().__init__(latent_dim, made, context, site)
 
     def settings(self) -> str:
         """What `formula` adds."""
         return type(self.flow).__name__
+
+
+def _check_density(flow: nn.Module, given: Tensor | None, latent_dim: int) -> None:
+    """Refuse, by a ValueError, a flow without a density on all real vectors that is the same in each call."""
+    made, name = flow(given), type(flow).__name__
+    if hasattr(made, "base") and of_each(made.base.support) is not constraints.real:
+        raise ValueError(
+            f"ZukoPrior expects a flow on all real vectors, got {name}, whose draws are bounded and whose density is "
+            "not 0 elsewhere; use NSF"
+        )
+    z = torch.zeros(2, latent_dim)
+    if not torch.equal(made.log_prob(z), flow(given).log_prob(z)):
+        raise ValueError(
+            f"ZukoPrior expects a flow whose log density is a number, got {name} with one that is drawn in each call: "
+            "log p(x) would be no bound; give CNF exact=True"
+        )
+    noise, transform = torch.tensor([[-1.0], [1.0]]).expand_as(z), getattr(made, "transform", None)
+    if transform is not None and not torch.allclose(transform(transform.inv(noise)), noise, atol=0.1):
+        raise ValueError(
+            f"ZukoPrior expects a flow whose draws have its density, got {name}, which does not invert its transform "
+            "where draws lie; use NSF"
+        )
 
 
 def _sizes(

@@ -94,7 +94,9 @@ def check_first(program: Modelled, objective: ELBO, batch: Batch, beta: float) -
     """
     check_mask(batch.x, batch.mask)
     model, guide = _first_drawn(program, batch, beta)
-    where = traces.check_pair(model, guide, len(batch.x))
+    several = len({f.name for site in traces.observed(model).values() for f in site["cond_indep_stack"]}) > 1
+    fewer = batch.first(len(batch.x) - 1) if several and len(batch.x) > 1 else None
+    where = traces.check_pair(model, guide, len(batch.x), fewer and _first_drawn(program, fewer, beta)[0])
     objectives.check(objective, model, guide)
     own = {id(p) for p in program.parameters()}
     stray = [n for t in (guide, model) for n, s in _params(t).items() if id(s["value"].unconstrained()) not in own]

@@ -24,6 +24,7 @@ from ppl_vae.training.optim import OneCycle
 from ppl_vae.training.resume import refuse_taken, write_finished
 from ppl_vae.training.run_folder import folder_path
 from ppl_vae.training.settings import config_of
+from ppl_vae.up_to import up_to
 from ppl_vae.vae import VAE, Program
 from ppl_vae.vae.build import with_prior
 
@@ -210,7 +211,7 @@ def _prior_alone(vae: VAE) -> Program:
 
     Of the VAE's modules the program sees the prior only: `fit` puts what it sees into train mode.
     """
-    latents = traces.up_to(vae.model, [vae.prior.site])
+    latents = up_to(vae.model, [vae.prior.site])
 
     def model(x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> None:
         latents(x, *context, mask=mask)

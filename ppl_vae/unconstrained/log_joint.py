@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -27,6 +29,8 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
+from ppl_vae.support import layers
+from ppl_vae.up_to import up_to
 
 __all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints", "with_gradients"]
 
@@ -84,8 +88,9 @@ class LogJoint:
 
     u is (draws, n, dim), or (draws, 1, dim) for points shared by all data: a decoder that depends on z alone is then
     run once for all data. u concatenates the sites, each transformed from its support by `biject_to`; the Jacobian is
-    part of the prior. Scales (`poutine.scale`) are removed, masks kept. A datum's density does not depend on the other
-    data, so the gradient of the sum over data holds the gradient of each.
+    part of the prior. Scales (`poutine.scale`) are removed, masks of x kept. A masked latent is scored by its prior and
+    by q: both integrate to 1, and leave log p(x) as it is, where a constant has no finite integral. A datum's density
+    does not depend on the other data, so the gradient of the sum over data holds the gradient of each.
 
     Parameters
     ----------
@@ -123,14 +128,14 @@ class LogJoint:
         """The log densities at u; with `guide`, log q as well, which runs the encoder."""
         trace, jacobian = self._at(self.program.model, u)
         num = len(u)
-        log_prior = sum((traces.log_prob(trace.nodes[n], self.where, num) for n in self.layout), jacobian)
+        log_prior = sum((self._log_prob(trace, name, num) for name in self.layout), jacobian)
         seen = [site for name, site in traces.observed(trace).items() if name not in self.layout]
         log_likelihood = likelihood(seen, self.where, num) if seen else torch.zeros_like(jacobian)
         log_guide = torch.zeros_like(jacobian)
         if guide:
             values = {name: trace.nodes[name]["value"] for name in self.layout}
             scored = self._trace(poutine.condition(self.program.guide, data=values), num)
-            log_guide = sum((traces.log_prob(scored.nodes[n], self.where, num) for n in self.layout), jacobian)
+            log_guide = sum((self._log_prob(scored, name, num) for name in self.layout), jacobian)
         return LogDensities(log_prior, log_likelihood, log_guide)
 
     def gradients(self, of: Callable[[LogDensities], Sequence[Tensor]], *, guide: bool = False) -> Function:
@@ -165,6 +170,11 @@ class LogJoint:
             model.nodes[name]["value"] = placed.batched(values[name], model.nodes[name]["fn"].event_shape)
         return self._flat(model, len(values[name]))
 
+    def _log_prob(self, trace: Trace, name: str, num: int) -> Tensor:
+        """Log density of a latent site per point and datum, (num, n), whether or not it is masked."""
+        site = trace.nodes[name]
+        return traces.log_prob({**site, "mask": None, "fn": _unmasked(site["fn"])}, self.where, num)
+
     def _drawn(self) -> tuple[Trace, Trace]:
         """One draw from q for each datum."""
         with traces.particles(1, self.where.depth):
@@ -177,7 +187,7 @@ class LogJoint:
     @property
     def _latents(self) -> Callable[..., None]:
         """The model without its likelihood."""
-        return traces.up_to(self.program.model, self.layout)
+        return up_to(self.program.model, self.layout)
 
     def _at(self, f: Callable[..., Any], u: Tensor) -> tuple[Trace, Tensor]:
         """The trace of the model, or of its latents, at u, and log |dz/du|, (draws, n)."""
@@ -253,6 +263,17 @@ def _gradient(value: Tensor, u: Tensor) -> Tensor:
         return torch.zeros_like(u)
     (grad,) = torch.autograd.grad(value.sum(), u, retain_graph=True, materialize_grads=True)
     return grad
+
+
+def _unmasked(fn: Any) -> Any:
+    """A distribution without the masks of its elements."""
+    if all(getattr(layer, "_mask", True) is True for layer in layers(fn)):
+        return fn
+    if isinstance(fn, MaskedDistribution):
+        return _unmasked(fn.base_dist)
+    base = _unmasked(fn.base_dist)
+    independent = isinstance(fn, dist.Independent)
+    return dist.Independent(base, fn.reinterpreted_batch_ndims) if independent else base.expand(fn.batch_shape)
 
 
 @dataclass(frozen=True)

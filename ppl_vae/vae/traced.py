@@ -23,7 +23,8 @@ def sampled(program: Modelled, n: int, context: Sequence[Any], like: Any, mean: 
     """n draws of x from the model, or its mean; see `Program.sample`."""
     model = poutine.uncondition(program.model)
     trace = poutine.trace(model).get_trace(*_called_with(program, _rows(like, 0, n), context))
-    found = [site for site in trace.nodes.values() if site.get("infer", {}).get("was_observed")]
+    infer = ((site, site.get("infer", {})) for site in trace.nodes.values())
+    found = [site for site, how in infer if how.get("was_observed") and not how.get("_deterministic")]
     site = _one(found, "sample")
     value: Tensor = site["fn"].mean if mean else site["value"]
     return value

@@ -127,6 +127,25 @@ def test_a_mixture_with_a_closed_form():
     assert (error.abs() < 4 * found.log_px_mcse[found.believed] + 0.01).all()
 
 
+def test_states_that_were_never_drawn_are_not_believed():
+    """Beside a latent with a density they are not summed over, and q has them once in 100,000 draws."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Bernoulli(0.5))
+            z = pyro.sample("z", dist.Normal(3 * k, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Bernoulli(torch.full((len(x),), 1 - 1e-5)))
+            pyro.sample("z", dist.Normal((x + 3) / 2, 0.5**0.5))
+
+    found = evaluate(Program(model, guide), torch.zeros(5), method="adaptive", num_samples=400, **QUIET)
+    assert not found.per_datum.believed.any()
+    assert "a lower bound" in repr(found)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_every_kind_of_model_against_quadrature(case):
     program, x, context, mask = case()

@@ -93,6 +93,38 @@ def test_draws_of_128_dimensions_take_less_than_20_ms_by_coupling_and_many_passe
     assert len(passes) == 17
 
 
+NOT_ON_ALL_REALS = {
+    "on all real vectors, got NCSF": FLOWS.NCSF,
+    "got CNF with one that is drawn": partial(FLOWS.CNF, exact=False),
+    "whose draws have its density, got GF": FLOWS.GF,
+}
+
+
+@pytest.mark.parametrize("message", NOT_ON_ALL_REALS)
+def test_a_flow_without_a_density_on_all_real_vectors_is_refused(message):
+    with pytest.raises(ValueError, match=message):
+        priors.ZukoPrior(2, NOT_ON_ALL_REALS[message])
+
+
+@pytest.mark.parametrize("name", ["BPF", "CNF", "MAF", "NAF", "NICE", "NSF", "RealNVP", "SOSPF", "UNAF"])
+def test_flows_of_zuko_that_have_one_are_taken(name):
+    flow = getattr(FLOWS, name)
+    assert priors.ZukoPrior(2, flow).given().log_prob(torch.zeros(2)).isfinite()
+
+
+def test_a_mixture_of_zuko_draws_without_a_gradient():
+    torch.manual_seed(0)
+    p = priors.ZukoPrior(2, partial(FLOWS.GMM, components=3)).given()
+    assert not p.has_rsample
+    wide = torch.distributions.Normal(torch.zeros(2), 4.0)
+    z = wide.sample((20_000,))
+    ratios = (p.log_prob(z) - wide.log_prob(z).sum(-1)).exp().detach()
+    assert ratios.mean().item() == pytest.approx(1, abs=5 * float(ratios.std()) / 20_000**0.5)
+    drawn, weighed = p.sample((20_000,)).square().sum(-1), ratios * z.square().sum(-1)
+    se = (drawn.var() + weighed.var()).sqrt() / 20_000**0.5
+    assert drawn.mean().item() == pytest.approx(weighed.mean().item(), abs=5 * se.item())
+
+
 def test_zuko_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko", None)
     for leaf in (priors.RealNVP, priors.NeuralSpline, priors.MAF, priors.ZukoPrior):

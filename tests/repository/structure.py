@@ -43,7 +43,7 @@ LAYERS = {  # from the top
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "kernels of a GPU": "recorded",
     "shared by all": "arguments bounds files group isolation latent_draws precision rows support tensors _torchvision",
-    "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
+    "verbs, libraries": "modelled libraries assumed known factories memory transform up_to ascent products progress",
     "supports of mixtures": "bare_support",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]

@@ -18,6 +18,7 @@ from ppl_vae.draws import by_datum
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
+from ppl_vae.up_to import up_to
 
 __all__ = ["LatentSites", "free_of_others", "unit_log_prob"]
 
@@ -59,7 +60,7 @@ class LatentSites:
 
     def prior(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
         """Sites of p(z), drawn or at `values`."""
-        return self._run(traces.up_to(self.program.model, self.names), num, values)
+        return self._run(up_to(self.program.model, self.names), num, values)
 
     def log_prob(self, sites: Mapping[str, traces.Site], num: int) -> Tensor:
         """Their log density, (num, n), in float64."""

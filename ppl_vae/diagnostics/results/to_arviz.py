@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -110,7 +111,7 @@ def to_arviz(
                 if len(parts) == 1:
                     _check_size(parts[0], split, num_predictive, max_bytes)
                 bar.update(rows.stop - rows.start)
-        prior = _prior(program, split, num_predictive, set(drawn.z))
+        prior = _prior(program, split, num_predictive, drawn)
     attrs = {**_MADE_BY, "created_at": datetime.now(UTC).isoformat(), "base_measure": drawn.measure}
     attrs |= attributes(program, split, used, num_samples=num_samples) | (_REFINED if refined else {})
     datasets = with_columns({**_by_obs(parts, split), **prior, **_constant(split)}, program, split)
@@ -164,7 +165,10 @@ def _kept(drawn: Draws, log_volume: Tensor, equal: Draws | None = None) -> dict[
         "observed_data": drawn.observed,
         "diagnostics": diagnostics,
     }
-    return {group: {name: v.detach().cpu() for name, v in vs.items()} for group, vs in groups.items()}
+    return {
+        group: {name: v.detach().cpu() for name, v in vs.items() if not drawn.is_factor(name)}
+        for group, vs in groups.items()
+    }
 
 
 def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -> dict[str, xr.Dataset]:
@@ -182,16 +186,23 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
     return datasets
 
 
-def _prior(program: Modelled, split: Split, num: int, latents: set[str]) -> dict[str, xr.Dataset]:
+def _prior(program: Modelled, split: Split, num: int, drawn: Draws) -> dict[str, xr.Dataset]:
     """Draws from the prior and the prior predictive; contexts, if any, are those of the data in turn."""
+    if factors := sorted(filter(drawn.is_factor, drawn.observed)):
+        warnings.warn(
+            f"to_arviz leaves out the prior and its predictions: the model weighs its draws by {', '.join(factors)} "
+            "(pyro.factor), so that they are none of p(z)",
+            stacklevel=2,
+        )
+        return {}
     where = find_plates(program, split)
     args, _ = arguments(program, split[torch.arange(num) % len(split)])
     trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
     values = {
         name: by_datum(site["value"][None], site, where).detach().cpu() for name, site in traces.latents(trace).items()
     }
-    prior = {name: v for name, v in values.items() if name in latents}
-    predicted = {name: v for name, v in values.items() if name not in latents}
+    prior = {name: v for name, v in values.items() if name in drawn.z}
+    predicted = {name: v for name, v in values.items() if name not in drawn.z}
     return {
         "prior": of_draws(prior, ("chain", "draw"), {}),
         "prior_predictive": of_draws(predicted, ("chain", "draw"), {}, is_data=True),

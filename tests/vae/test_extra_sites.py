@@ -1,0 +1,115 @@
+"""Programs with sites that are no data: `pyro.deterministic` and `pyro.factor`, and plates as long as the data."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch.testing import assert_close
+
+from ppl_vae import Program, diagnose, evaluate, fit, objectives, to_arviz
+
+X = torch.randn(40, generator=torch.Generator().manual_seed(0))
+QUIET = {"seed": 0, "progress": False}
+
+
+def program(deterministic=None, factor=0.0):
+    """z ~ N(0, 1), x ~ N(2 z, 1), with 2 z kept, or the joint density times exp(factor)."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            if deterministic is not None:
+                pyro.deterministic("mean", 2 * z, event_dim=deterministic or None)
+            if factor:
+                pyro.factor("weight", factor * torch.ones_like(z))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.4 * x, 0.2**0.5))
+
+    return Program(model, guide)
+
+
+EXACT = dist.Normal(0.0, 5**0.5).log_prob(X).double().numpy()
+
+
+def test_a_deterministic_site_is_no_data():
+    kept = program(deterministic=0)
+    tree = to_arviz(kept, X, num_samples=30, **QUIET)
+    assert list(tree.observed_data.data_vars) == list(tree.posterior_predictive.data_vars) == ["x"]
+    assert evaluate(kept, X, **QUIET).per_datum.log_px.to_numpy() == pytest.approx(EXACT, abs=1e-4)
+    assert kept.sample(3, like=X, seed=0).equal(program().sample(3, like=X, seed=0))
+    assert "simulation_based_calibration" not in diagnose(kept, X, **QUIET).left_out
+
+
+def test_a_factor_weighs_the_joint_density_and_has_no_draws():
+    weighed = program(factor=1.5)
+    assert evaluate(weighed, X, **QUIET).per_datum.log_px.to_numpy() == pytest.approx(EXACT + 1.5, abs=1e-4)
+    with pytest.warns(UserWarning, match=r"leaves out the prior .* weighs its draws by weight \(pyro.factor\)"):
+        tree = to_arviz(weighed, X, num_samples=30, **QUIET)
+    assert list(tree.observed_data.data_vars) == list(tree.posterior_predictive.data_vars) == ["x"]
+    assert not hasattr(tree, "prior")
+    with pytest.warns(UserWarning, match="leaves out the prior"):
+        left_out = diagnose(weighed, X, **QUIET).left_out
+    assert "single site, got ['weight', 'x']" in left_out["simulation_based_calibration"]
+
+
+T = 4
+
+
+class Rows(torch.nn.Module):
+    """x of T numbers, each with a latent of its own: a plate over the data, and one over the numbers."""
+
+    def __init__(self, weighed=False):
+        super().__init__()
+        self.a, self.weighed = torch.nn.Parameter(torch.tensor(0.1)), weighed
+
+    def plates(self, x):
+        weights = torch.linspace(0.5, 2, len(x))[:, None] if self.weighed else 1.0
+        return pyro.plate("data", len(x), dim=-2), pyro.plate("t", T, dim=-1), poutine.scale(scale=weights)
+
+    def model(self, x):
+        data, numbers, weights = self.plates(x)
+        with data, numbers, weights:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=x)
+
+    def guide(self, x):
+        data, numbers, weights = self.plates(x)
+        with data, numbers, weights:
+            pyro.sample("z", dist.Normal(self.a * x, 0.6))
+
+
+OBJECTIVES = [
+    objectives.Trace_ELBO(),
+    objectives.IWAE(3),
+    objectives.FreeBits(0.1),
+    objectives.InfoVAE(0.5),
+    objectives.Contractive(0.1),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize("n", [T, 8 + T], ids=["whole", "last"])
+def test_a_batch_may_be_as_long_as_another_plate(objective, n):
+    x = torch.randn(n, T, generator=torch.Generator().manual_seed(0))
+    found = fit(Rows(), x, epochs=1, batch_size=8, objective=objective, **QUIET).history.train_elbo
+    assert math.isfinite(found[1])
+
+
+def test_free_bits_weigh_the_cost_by_the_mean_of_the_datas_weights():
+    x = torch.randn(6, T, generator=torch.Generator().manual_seed(0))
+    weighed = Rows(weighed=True)
+    objective = objectives.FreeBits(100.0)
+    objective.max_plate_nesting = 3  # else one more run finds it, which draws
+    torch.manual_seed(0)
+    loss = objective.differentiable_loss(weighed.model, weighed.guide, x)
+    torch.manual_seed(0)
+    guide = poutine.trace(weighed.guide).get_trace(x)
+    model = poutine.trace(poutine.replay(weighed.model, trace=guide)).get_trace(x)
+    model.compute_log_prob()
+    assert_close(loss, 100.0 * 6 * 1.25 - model.nodes["x"]["log_prob_sum"], rtol=1e-5, atol=1e-3)
