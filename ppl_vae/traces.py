@@ -6,6 +6,7 @@ Log densities are read with every scale removed (a KL warm-up, a subsampled plat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -43,6 +44,7 @@ __all__ = [
     "quantized",
     "singular",
     "total",
+    "without_shapes",
 ]
 
 Site = dict[str, Any]
@@ -99,9 +101,22 @@ def pair(
     program: Modelled, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0
 ) -> tuple[Trace, Trace]:
     """One draw from the guide and the model replayed on it: (model trace, guide trace)."""
-    guide = poutine.trace(program.guide).get_trace(x, *context, **model_kwargs(mask, beta))
-    model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **model_kwargs(mask, beta))
+    kwargs = model_kwargs(mask, beta)
+    with without_shapes(ValueError):
+        guide = poutine.trace(program.guide).get_trace(x, *context, **kwargs)
+        model = poutine.trace(poutine.replay(program.model, trace=guide)).get_trace(x, *context, **kwargs)
     return model, guide
+
+
+@contextmanager
+def without_shapes(*kinds: type[Exception]) -> Iterator[None]:
+    """A scope whose errors of these kinds are as they were raised, without the table of shapes that Pyro appends."""
+    try:
+        yield
+    except kinds as error:
+        if "Trace Shapes:" in str(error) and error.__cause__ is not None:
+            raise error.__cause__ from None
+        raise
 
 
 def latents(trace: Trace) -> dict[str, Site]:

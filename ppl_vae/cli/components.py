@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args, get_origin
 
-from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace, get_loader, set_parsing_settings
 
 from ppl_vae.cli.failures import did_you_mean, expected
 from ppl_vae.cli.source import choices, imported
@@ -111,6 +112,15 @@ class Parser(ArgumentParser):
             else:
                 found.append(word)
         return found
+
+    def _load_config_parser_mode(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Jsonargparse's reader of a file, whose numbers may stand for a class as those of a command line."""
+        said = get_loader("yaml")(content)
+        numbers = {n for n in self.numbers if isinstance(said, dict) and isinstance(said.get(n), int | float)}
+        for name in numbers:
+            cls, _, argument = self.numbers[name].partition(".")
+            said[name] = {"class_path": cls, "init_args": {argument: said[name]}}
+        return super()._load_config_parser_mode(json.dumps(said) if numbers else content, *args, **kwargs)
 
     def option(self, name: str, *, names: Sequence[str] = (), offered: Sequence[str] = (), **kwargs: Any) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool.

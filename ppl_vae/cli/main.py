@@ -65,7 +65,7 @@ def _run(command: Command, words: list[str]) -> int:
     command.run(chosen)
     if command.after:
         out = sys.stderr if chosen.get("json") else sys.stdout
-        print(f"next: {command.after.format(run=chosen.get('run'))}{chosen.imports}", file=out)
+        print(f"next: {command.after.format(run=shlex.quote(str(chosen.get('run'))))}{chosen.imports}", file=out)
     return 0
 
 

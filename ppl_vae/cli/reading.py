@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import get_loader, set_loader
 
 from ppl_vae.files import regular
+from ppl_vae.strict_yaml import check_keys
 
 __all__ = ["bound_values", "refuse_endless"]
 
@@ -52,6 +53,11 @@ def _bounded(text: str) -> Any:
             f"a configuration expects at most {_MOST_VALUES} values, got more by references to references (*name); "
             "write the values out"
         )
+    if "\n" in text:
+        try:
+            check_keys(text)
+        except ValueError as error:
+            raise RuntimeError(str(error)) from error
     value = _load(text)
     for string in _strings(value):
         if _there(string) and not Path(string).is_dir():

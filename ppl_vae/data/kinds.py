@@ -14,6 +14,7 @@ from ppl_vae.data.coding import as_text
 from ppl_vae.data.columns import LIKELIHOODS, Column
 from ppl_vae.files import regular
 from ppl_vae.libraries import pd
+from ppl_vae.strict_yaml import check_keys
 
 __all__ = ["NOTHING", "SKIP", "Kinds", "Told", "decided", "told"]
 
@@ -87,7 +88,10 @@ def _of_file(path: Path, names: Sequence[str]) -> dict[str, Told]:
     if text.lower().startswith("type,"):
         return _of_hi_vae(path, names)
     try:
+        check_keys(text)
         found = yaml.safe_load(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"kinds expect a YAML file, got {error} in {path}; write lines 'column: kind'") from error
     if not isinstance(found, dict):

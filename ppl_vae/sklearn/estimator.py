@@ -6,8 +6,7 @@ from __future__ import annotations
 import abc
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -118,7 +117,7 @@ class TableEstimator(BaseEstimator, abc.ABC):
         columns = self._columns(table, records)
         train, held_out = self._divided(columns.split(table), random)
         vae = self._built(train, columns, seeds[0])
-        with _without_shapes():
+        with traces.without_shapes(ValueError, RuntimeError):
             result = training.fit(
                 vae,
                 train,
@@ -288,14 +287,3 @@ def check_weights(name: str, vae: VAE, q: Sequence[traces.Site], num_samples: An
             f"{name} expects a posterior with a density, got {type(vae.posterior).__name__}, of codes, whose weights "
             "have no k-hat; use DiagonalNormal"
         )
-
-
-@contextmanager
-def _without_shapes() -> Iterator[None]:
-    """Errors as raised, without the table of site shapes that Pyro appends."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        if "Trace Shapes:" in str(error) and error.__cause__ is not None:
-            raise error.__cause__ from None
-        raise

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from types import ModuleType
+from typing import Any
 
 import pyro
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ppl_vae import likelihoods, objectives, posteriors, priors, traces
 from ppl_vae.domain import Domain
+from ppl_vae.factories import Factory
 from ppl_vae.nets import MLP
 from ppl_vae.vae import VAE, DataSpec, build
 
@@ -56,7 +58,7 @@ def described(role: str) -> dict[str, str]:
     return {c.__name__: _PYROS.get(c) or (inspect.getdoc(c) or "").partition("\n")[0] for c in leaves(role)}
 
 
-def combined(prior: type, likelihood: type, posterior: type, latent_dim: int = 2) -> tuple[VAE, Tensor]:
+def combined(prior: Factory, likelihood: Any, posterior: Factory, latent_dim: int = 2) -> tuple[VAE, Tensor]:
     """A VAE of three classes for a few data of the first kind that the likelihood is for, and these data.
 
     Raises
@@ -64,17 +66,17 @@ def combined(prior: type, likelihood: type, posterior: type, latent_dim: int = 2
     ValueError
         For a prior that cannot be built beside the posterior.
     """
-    kind = likelihood.kinds[0]  # type: ignore[attr-defined]
+    kind = likelihood.kinds[0]
     spec = DataSpec(X_SHAPE, Domain(kind, LEVELS))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         x = _VALUES[kind]((NUM, *X_SHAPE)).to(torch.get_default_dtype())
     net = partial(MLP, hidden_dims=[8])
     parts = {"prior": prior, "likelihood": likelihood, "posterior": posterior, "encoder": net, "decoder": net}
-    return build(spec, latent_dim=latent_dim, seed=0, **parts), x  # type: ignore[arg-type]
+    return build(spec, latent_dim=latent_dim, seed=0, **parts), x
 
 
-def reason(objective: type, pair: tuple[Trace, Trace]) -> str:
+def reason(objective: Callable[[], Any], pair: tuple[Trace, Trace]) -> str:
     """Why an objective does not train a pair of traces, in the words of its check; empty where it does."""
     try:
         objectives.check(objective(), *pair)
@@ -84,11 +86,11 @@ def reason(objective: type, pair: tuple[Trace, Trace]) -> str:
 
 
 @cache
-def drawn(prior: type, posterior: type) -> tuple[Trace, Trace] | str:
+def drawn(prior: Factory, posterior: Factory, latent_dim: int = 2) -> tuple[Trace, Trace] | str:
     """A pair of traces of a prior and a posterior that go together, or why they do not."""
     with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
         try:
-            vae, x = combined(prior, likelihoods.Bernoulli, posterior)
+            vae, x = combined(prior, likelihoods.Bernoulli, posterior, latent_dim)
             model, guide = traces.pair(vae, x)
             traces.check_pair(model, guide, NUM)
         except ValueError as error:

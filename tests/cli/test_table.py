@@ -134,7 +134,13 @@ def test_a_bad_file_is_a_sentence(case, written, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("a: [1", "expects YAML"), ("- 1", "expects settings"), ("", "settings")]
+    ("text", "expected"),
+    [
+        ("a: [1", "expects YAML"),
+        ("epochs: 1\nepochs: 3", "once, got 'epochs' again in line 2"),
+        ("- 1", "expects settings"),
+        ("", "settings"),
+    ],
 )
 def test_a_file_of_something_else_is_a_sentence(text, expected, tmp_path, capsys):
     (tmp_path / "t.yaml").write_text(text)
@@ -152,11 +158,44 @@ def test_a_cell_that_cannot_be_built_says_what_list_compatible_says(written, cap
     assert f"  {combinations.reason(objectives.Commitment, pair)}\n" in said
 
 
+def test_a_cell_is_asked_with_its_own_arguments(written, capsys):
+    """Of codes in four groups, a gradient through bits, and one latent unit; numbers and truth values are options."""
+    cells = [
+        {
+            "prior": "AutoregressiveCodePrior",
+            "posterior": {"VectorQuantized": {"groups": 4}},
+            "objective": "Commitment",
+        },
+        {"prior": "Bernoulli", "posterior": {"Bernoulli": {"gradient": "straight-through"}}, "objective": "STL"},
+        {"prior": "RealNVP", "latent_dim": 1},
+        {"conditional": True, "beta": 4},
+    ]
+    file = written(**{**TINY, "latent_dim": 4}, prior="StandardNormal", beta=[0.5, 1], cells=cells)
+    assert main(["table", str(file), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(": cannot be built") == 1
+    assert "RealNVP expects latent_dim of 2 or more" in said
+    assert "--beta=Constant --beta.beta=0.5 " in said
+    assert "--conditional --beta=Constant --beta.beta=4 " in said or "--beta.beta=4 --conditional " in said
+
+
+def test_published_numbers_of_no_cell_are_told(written):
+    entry = {"where": {"prior": "Laplace"}, "quantity": "nll", "value": 3, "source": "a"}
+    with pytest.warns(UserWarning, match=r"published 1 is of no cell, \{'prior': 'Laplace'\}"):
+        read(written(**TINY, prior="StandardNormal", published=[entry]))
+
+
+def test_a_table_without_a_complete_run_fails(written, in_this_process, tmp_path, capsys):
+    file = written(**{**TINY, "evaluate": {"num_samples": -20}}, prior="StandardNormal")
+    assert main(["table", str(file), "--out", str(tmp_path / "out")]) == 1
+    assert "got none of 1" in capsys.readouterr().err
+
+
 def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     said = {
         **TINY,
         "prior": ["StandardNormal", {"GaussianMixture": {"num_components": 3}}, "Dirichlet"],
-        "cells": [{"prior": {"Exemplar": {"num_components": 1}}, "name": "one exemplar"}],
+        "cells": [{"epochs": -1, "name": "negative epochs"}],
         "seeds": [0, 1],
         "evaluate": SCORED,
         "published": [
@@ -169,9 +208,9 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     found = json.loads(printed.out)["cells"]
     assert re.search(r"^next: ppl-vae diagnose \S+seed-[01], which has the lowest NLL$", printed.err, re.MULTILINE)
     mixture, standard = "prior GaussianMixture(num_components=3)", "StandardNormal"
-    assert list(found) == [standard, mixture, "prior Dirichlet", "one exemplar"]
-    assert found["one exemplar"]["seeds"] == found["prior Dirichlet"]["seeds"] == 0
-    assert "expects 2 exemplars or more" in found["one exemplar"]["reason"]
+    assert list(found) == [standard, mixture, "prior Dirichlet", "negative epochs"]
+    assert found["negative epochs"]["seeds"] == found["prior Dirichlet"]["seeds"] == 0
+    assert "expects epochs to be a whole number" in found["negative epochs"]["reason"]
     assert "Dirichlet" in found["prior Dirichlet"]["reason"]
 
     results = {
@@ -194,7 +233,7 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     assert len(rows) == 8
     ranked = compare({str(s): results[mixture, s] for s in (0, 1)})
     assert rows[rows.cell == mixture].nll.tolist() == pytest.approx(ranked.nll.loc[["0", "1"]].tolist())
-    assert rows[rows.cell == "one exemplar"].reason.str.contains("2 exemplars").all()
+    assert rows[rows.cell == "negative epochs"].reason.str.contains("whole number").all()
     text = (out / "table.md").read_text()
     assert "| 12.5 [1]" in next(line for line in text.splitlines() if line.startswith(f"| {mixture}"))
     assert "1. A et al. 1999" in text
@@ -204,12 +243,12 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     assert main(["table", str(file), "--out", str(out), "--summary", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cells"] == found
     assert main(["table", str(file), "--out", str(out), "--list"]) == 0
-    assert "one exemplar, seed 1: new\n  " + found["one exemplar"]["reason"] in capsys.readouterr().out
+    assert "negative epochs, seed 1: new\n  " + found["negative epochs"]["reason"] in capsys.readouterr().out
     # what is complete is not repeated, what failed is tried again
     before = {run.folder: (run.folder / "history.jsonl").read_text() for run in in_this_process[:2]}
     in_this_process.clear()
     assert main(["table", str(file), "--out", str(out)]) == 0
-    assert {run.cell.name for run in in_this_process} == {"one exemplar"}
+    assert {run.cell.name for run in in_this_process} == {"negative epochs"}
     # other scores are new, of the same training
     in_this_process.clear()
     file = written(**{**said, "evaluate": {**SCORED, "num_samples": 40}, "cells": []})

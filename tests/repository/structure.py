@@ -43,8 +43,8 @@ LAYERS = {  # from the top
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "kernels of a GPU": "recorded",
     "shared by all": "arguments bounds files group isolation latent_draws precision rows support tensors _torchvision",
-    "verbs, libraries": "modelled libraries assumed known factories memory transform up_to ascent products progress",
-    "supports of mixtures": "bare_support",
+    "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
+    "alone": "bare_support strict_yaml up_to",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]
 """Of `ppl_vae.diagnostics`, from the top."""

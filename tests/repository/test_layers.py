@@ -28,6 +28,7 @@ MAY_IMPORT = {
         "precision",
         "rows",
         "split",
+        "strict_yaml",
         "tensors",
         "transform",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -48,7 +49,8 @@ def _diagnose(options: Namespace) -> None:
         names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
         record(run.path, [name.relative_to(run.path).as_posix() for name in names])
         values.update(run=run.path, **numbers(result), figures=names)
-        after = f"next: read {run.path / 'diagnosis.md'}, or ppl-vae compare {run.path} OTHER{options.imports}"
+        compare = f"ppl-vae compare {shlex.quote(str(run.path))} OTHER{options.imports}"
+        after = f"next: read {run.path / 'diagnosis.md'}, or {compare}"
         print("\n".join([*(f"wrote {name}" for name in names), after]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -70,7 +71,8 @@ def _evaluate(options: Namespace) -> None:
                 f"\nNLL of each column given the others, nats per datum\n{each.to_string(float_format='{:.3f}'.format)}"
             )
             values.update(per_column=each.to_dict("index"))
-        print(f"wrote {' and '.join(map(str, wrote))}\nnext: ppl-vae diagnose {run.path}{options.imports}")
+        after = f"next: ppl-vae diagnose {shlex.quote(str(run.path))}{options.imports}"
+        print(f"wrote {' and '.join(map(str, wrote))}\n{after}")
         values.update(run=run.path, **numbers(result), wrote=wrote)
 
 

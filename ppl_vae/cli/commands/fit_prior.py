@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from operator import attrgetter
 
 from jsonargparse import Namespace
@@ -33,7 +34,14 @@ def _fit_prior(options: Namespace) -> None:
     """Fit another prior to the encodings of a run's training data, and store the whole as a run of its own."""
     with as_json(options.json) as values:
         made = _fitted(options)
-        print("\n".join([made.formula(), f"wrote {options.out}; next: ppl-vae sample {options.out}{options.imports}"]))
+        print(
+            "\n".join(
+                [
+                    made.formula(),
+                    f"wrote {options.out}; next: ppl-vae sample {shlex.quote(options.out)}{options.imports}",
+                ]
+            )
+        )
         values.update(run=options.out, formula=made.formula())
 
 

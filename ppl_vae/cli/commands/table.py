@@ -66,6 +66,12 @@ def _table(options: Namespace) -> None:
         with progress_bar("runs", len(now), "run", shown=bool(now)) as bar:
             run_all(now, processes, _told(len(left), bar), bar.refresh)
         values.update(_written(table, runs, out))
+        after = runs_of(table.cells, out, where)
+        if any(run.reason for run in after) and now and not any(run.state == "complete" for run in after):
+            raise RuntimeError(
+                f"a table expects runs that can be completed, got none of {len(runs)}; mend what "
+                f"{out / 'table.md'} says of them, and call the command again"
+            )
 
 
 def _told(number: int, bar: tqdm[None]) -> Callable[[Run, str], None]:
@@ -113,7 +119,7 @@ def _written(table: Table, runs: Sequence[Run], out: Path) -> dict[str, Any]:
     print("\n".join([text, *(f"wrote {file}" for file in files)]))
     if known:
         lowest = min(known, key=lambda run: known[run].numbers.get("nll", math.inf))
-        print(f"next: ppl-vae diagnose {lowest.folder}, which has the lowest NLL")
+        print(f"next: ppl-vae diagnose {shlex.quote(str(lowest.folder))}, which has the lowest NLL")
     return {"cells": {str(name): dict(row) for name, row in cells.iterrows()}, "wrote": files}
 
 

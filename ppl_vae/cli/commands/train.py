@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
@@ -159,7 +160,7 @@ def _fitted(options: Namespace, *, first: bool) -> dict[str, Any]:
     folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
     with logged(options.log, folder, loaded.validation) as logs:
         fitted = _fit(options, vae, loaded, folder, [*([_options_kept(folder, options.yaml)] if first else []), *logs])
-    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {folder}{options.imports}")
+    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {shlex.quote(str(folder))}{options.imports}")
     last, kept = (fitted.history.loc[i].to_dict() for i in (fitted.history.index[-1], fitted.best_epoch))
     found = {"run": folder, "formula": vae.formula(), "epochs": len(fitted.history), "stopped": fitted.stopped}
     return {**found, "last": last, "kept_epoch": fitted.best_epoch, "kept": kept}

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
-
 from jsonargparse import Namespace
 
 from ppl_vae.cli.components import made, part
-from ppl_vae.factories import made_by
 
 __all__ = ["why_not"]
 
@@ -22,8 +18,5 @@ def why_not(options: Namespace) -> str:
 
     if isinstance(options.latent_dim, list):
         return ""
-    pair = combinations.drawn(made_by(part(options.prior)), made_by(part(options.posterior)))
-    if isinstance(pair, str):
-        return pair
-    objective: Callable[[], Any] = lambda: made(options.objective)  # noqa: E731
-    return combinations.reason(cast(type, objective), pair)
+    pair = combinations.drawn(part(options.prior), part(options.posterior), options.latent_dim)
+    return pair if isinstance(pair, str) else combinations.reason(lambda: made(options.objective), pair)

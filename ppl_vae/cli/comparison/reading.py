@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import ActionYesNo, Namespace
 
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.commands import evaluate, train
@@ -21,6 +22,7 @@ from ppl_vae.cli.comparison.possible import why_not
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.failures import did_you_mean
 from ppl_vae.files import read_bytes
+from ppl_vae.strict_yaml import check_keys
 
 __all__ = ["Table", "read"]
 
@@ -97,13 +99,18 @@ def read(path: Path, imports: Sequence[str] = ()) -> Table:
         numbers = [entry for entry in published if _matches(settings, entry["where"])]
         cell = Cell(name, settings, [*imports, *words], scored, seeds, numbers)
         cells[cell.folder] = replace(cell, why_not=why_not(_parsed(where, train.COMMAND, words)))
+    _told_unmatched(path, published, cells)
     reference = _reference(path, said.get("reference") or {}, cells, known)
     return Table(path, _named(path, list(cells.values()), reference), reference)
 
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(read_bytes(path, most=2**20))
+        text = read_bytes(path, most=2**20)
+        check_keys(text)
+        said = yaml.safe_load(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     except yaml.YAMLError as error:
         raise ValueError(
             f"a table expects YAML in {str(path)!r}, got {' '.join(str(error).split())}; correct it"
@@ -172,11 +179,14 @@ def _words(where: str, settings: Mapping[str, Any], parser: Parser) -> list[str]
     """Settings as words of a command line."""
     words: list[str] = []
     several = {a.dest for a in parser._actions if a.nargs not in (None, "?", 0, 1)}
+    flags = {a.dest for a in parser._actions if isinstance(a, ActionYesNo)}
     for name, value in settings.items():
         option = f"--{name.replace('_', '-')}"
         if value is None:
             continue
-        if name in several and isinstance(value, list):
+        if name in flags and isinstance(value, bool):
+            words.append(option if value else f"--no-{option.removeprefix('--')}")
+        elif name in several and isinstance(value, list):
             words += [option, *map(_text, value)]
         elif isinstance(value, Mapping) and name in parser.components and len(value) == 1:
             ((chosen, arguments),) = value.items()
@@ -189,7 +199,7 @@ def _words(where: str, settings: Mapping[str, Any], parser: Parser) -> list[str]
             )
         else:
             words.append(f"{option}={_text(value)}")
-    return words
+    return parser.numbers_named(words)
 
 
 def _text(value: Any) -> str:
@@ -228,6 +238,15 @@ def _published(path: Path, entries: Any, known: Collection[str]) -> list[dict[st
                 f"{where} expects the source of its number, got none; give authors, year and what it is of"
             )
     return entries
+
+
+def _told_unmatched(path: Path, published: Sequence[dict[str, Any]], cells: Mapping[str, Cell]) -> None:
+    """Warn of published numbers that are of no cell."""
+    for number, entry in enumerate(published, 1):
+        if not any(_matches(cell.settings, entry["where"]) for cell in cells.values()):
+            warnings.warn(
+                f"{path}: published {number} is of no cell, {dict(entry['where'])}, and is left out", stacklevel=3
+            )
 
 
 def _matches(settings: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
