@@ -41,8 +41,9 @@ class Usage(nn.Module):
     def count(self, index: Tensor) -> None:
         """Count the use of indices (*leading, groups)."""
         groups, num_codes = self.used.shape
-        places = index + num_codes * torch.arange(groups, device=index.device)
-        self.used = self.used + places.flatten().bincount(minlength=groups * num_codes).view(groups, num_codes)
+        places = (index + num_codes * torch.arange(groups, device=index.device)).flatten()
+        # no bincount, whose shape depends on values: a graph has none
+        self.used = self.used.flatten().scatter_add(0, places, torch.ones_like(places)).view(groups, num_codes)
 
     def perplexity(self) -> float:
         """exp of the entropy of the codes' relative frequencies, the mean over groups; NaN if none was counted.

@@ -51,9 +51,22 @@ def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
     if out.exists() and out.samefile(source):
         raise ValueError(f"--out expects another file than that of the new data, got {out} for both; change it")
     run, vae = loaded(options)
+    _check_not_training_data(out, run)
+    if options.levels is not None and run.config["data"][0].get("columns"):
+        raise ValueError(
+            f"--levels expects pictures of grey levels, got it for a table of {len(run.config['data'][0]['columns'])} "
+            "columns; leave it out"
+        )
     raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else _read(source, run)
     domain = None if options.levels is None else ppl_vae.Domain("levels", options.levels)
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
+
+
+def _check_not_training_data(out: Path, run: ppl_vae.Run) -> None:
+    """Refuse to write over a file that the run was trained on."""
+    for path in {Path(record["path"]) for record in run.config["data"] if record and record.get("path")}:
+        if out.exists() and path.exists() and (out.samefile(path) or path in out.resolve().parents):
+            raise ValueError(f"--out expects another file than the training data of {run.path}, got {out}; change it")
 
 
 def _read(source: Path, run: ppl_vae.Run) -> Any:

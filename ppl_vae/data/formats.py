@@ -6,6 +6,7 @@ import abc
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,8 @@ __all__ = ["Arrays", "Format", "Made", "OneArray", "Parquet", "Text", "damaged"]
 
 MOST_IN_MEMORY = 2**30
 """Bytes of an array above which it is not read at once."""
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 Made: TypeAlias = "pd.DataFrame | Mapping[str, np.ndarray]"
 """What is written: a frame, or arrays (n, ...) by name, the most important one first."""
@@ -67,12 +70,19 @@ class Text(Format):
 
         Text in which all values are dates, as ISO 8601 writes them, are dates. Spaces after a separator are no part of
         a value, so a cell of spaces alone is a gap.
+
+        Raises
+        ------
+        ValueError
+            For no table, columns of one name, and rows longer than the line of names.
         """
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
-                first = file.readline()
-            apart = max(",;\t", key=first.count)
-            cells = next(csv.reader([first], delimiter=apart, skipinitialspace=True), [])
+                lines = [line for line in islice(file, 1000) if line.strip()][:2]
+            unquoted = _QUOTED.sub("", lines[0]) if lines else ""
+            apart = max(",;\t", key=unquoted.count)
+            rows: list[list[str]] = [*csv.reader(lines, delimiter=apart, skipinitialspace=True), [], []]
+            cells, after = rows[:2]
             named = not all(map(_is_number, cells))
             header = 0 if named else None
             frame = pd.read_csv(path, sep=apart, header=header, encoding="utf-8-sig", skipinitialspace=True)
@@ -81,6 +91,11 @@ class Text(Format):
         if named and (twice := [name for name in dict.fromkeys(cells) if name and cells.count(name) > 1]):
             raise ValueError(  # pandas would rename it
                 f"expected {path} to hold columns of different names, got {twice[0]!r} twice; rename one"
+            )
+        if len(after) > len(cells):  # pandas would take the first values of all rows for their names
+            raise ValueError(
+                f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
+                "the next; name every column, in R by write.csv(x, row.names=FALSE)"
             )
         return frame.apply(_with_dates)
 

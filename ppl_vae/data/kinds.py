@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -179,8 +180,20 @@ def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
     return _coded(values, say, found, "categories")
 
 
+_WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?")
+
+
 def _refuse_numbers(name: str, found: tuple[str, ...]) -> None:
-    """Refuse text of which most values are numbers: one cell that is none makes pandas read a whole column as text."""
+    """Refuse text of which most values are numbers: one cell that is none makes pandas read a whole column as text.
+
+    So do decimal commas.
+    """
+    if all(map(_WITH_COMMA.fullmatch, found)) and any("," in value for value in found):
+        raise ValueError(
+            f"column {name!r} expects numbers with decimal points, got {found[0]!r}; read the file by "
+            "pd.read_csv(path, sep=';', decimal=','), or say that they are categories: "
+            f"kinds={{{name!r}: 'categories'}}"
+        )
     numbers = pd.to_numeric(pd.Series(found, dtype=object), errors="coerce").notna()
     others = [value for value, is_number in zip(found, numbers, strict=True) if not is_number]
     if others and 2 * len(others) < len(found):
@@ -209,7 +222,8 @@ def _of_numbers(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any
     if say.like is not None and say.values and all(isinstance(value, str) for value in say.values):
         return _coded(values, say, tuple(sorted(set(map(as_text, there)))), "categories")  # as text in the other data
     if say.kind in ("categories", "levels") or say.values or (say.kind == "binary" and not {low, high} <= {0.0, 1.0}):
-        found = tuple(sorted(set(map(int, numbers) if whole else numbers.tolist())))
+        exact = there if pd.api.types.is_integer_dtype(there) else numbers  # floats end at 2^53
+        found = tuple(sorted(set(map(int, exact) if whole else numbers.tolist())))
         return _coded(values, say, _numbered(found, say.number), "categories")
     kind = say.kind or ("real" if not discrete or low < 0 else "binary" if high <= 1 else "counts")
     shift = -1.0 if say.shifted and low >= 0 and low == 0 else 0.0  # HI-VAE takes the logarithm of 1 + x

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ask_about_levels", "channels_first"]
+__all__ = ["ask_about_levels", "channels_first", "mapped_channels_first"]
 
 
 def channels_first(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -24,7 +26,18 @@ def channels_first(values: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if values.dim() == 3 and dtype == torch.uint8:
         return values[:, None]
-    return values.movedim(-1, 1) if values.dim() == 4 and values.shape[-1] == 3 and values.shape[1] > 4 else values
+    return values.movedim(-1, 1) if _channels_last(values.shape) else values
+
+
+def mapped_channels_first(values: np.ndarray) -> np.ndarray:
+    """The same of an array on disk, as a view of it."""
+    if values.ndim == 3 and values.dtype == np.uint8:
+        return values[:, None]
+    return np.moveaxis(values, -1, 1) if _channels_last(values.shape) else values
+
+
+def _channels_last(shape: Sequence[int]) -> bool:
+    return len(shape) == 4 and shape[-1] == 3 and shape[1] > 4
 
 
 def ask_about_levels(name: str, dtype: torch.dtype, values: Tensor) -> None:

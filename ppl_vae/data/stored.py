@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppl_vae.data.layout import mapped_channels_first
 from ppl_vae.data.parts import whole
 from ppl_vae.data.ragged import is_ragged
 from ppl_vae.domain import Domain
@@ -67,7 +68,7 @@ def split_of_stored(name: str, x: Any, mask: Any, *, every_column: bool = False)
             f"{name} expects no mask where it is sparse or on disk, got one, which is as large as the dense data; "
             "store NaN where an element is missing, or give the part that fits into memory as a dense array"
         )
-    rows = _rows(name, x)
+    rows = _rows(name, mapped_channels_first(x) if isinstance(x, np.memmap) else x)
     if isinstance(x, Rows):  # which were checked as they were made
         return whole(rows, mask=rows.observed)
     if not rows.all(lambda part, seen: bool((part.isfinite() | part.isnan()).all())):

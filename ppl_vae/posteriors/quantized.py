@@ -196,7 +196,7 @@ class ResidualQuantized(_Quantized):
         net: Net = MLP,
         num_codes: Codes = 64,
         groups: Count = 2,
-        decay: Fraction = 0.8,
+        decay: Fraction = 0.99,
         *,
         context: Sequence[Shape] = (),
         site: Name = "z",

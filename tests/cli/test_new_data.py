@@ -139,6 +139,13 @@ def test_what_is_written_is_what_was_read(tmp_path, table, capsys):
     with pytest.raises(AssertionError):
         carry_out("encode", tmp_path / "run", tmp_path / "table.csv", "--out", tmp_path / "table.csv")
     assert "another file than that of the new data" in capsys.readouterr().err
+    (tmp_path / "new.csv").write_bytes((tmp_path / "table.csv").read_bytes())
+    with pytest.raises(AssertionError):
+        carry_out("encode", tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "table.csv")
+    assert "another file than the training data of" in capsys.readouterr().err
+    with pytest.raises(AssertionError):
+        carry_out("encode", tmp_path / "run", tmp_path / "new.csv", "--levels", "7", "--out", tmp_path / "out.csv")
+    assert "--levels expects pictures of grey levels, got it for a table" in capsys.readouterr().err
 
 
 def test_gaps_of_a_table_are_filled_and_nothing_else_changes(tmp_path, table, capsys):

@@ -407,3 +407,43 @@ def test_shares_beside_other_columns_stay_shares():
     without = from_frame(frame[["share", "rooms"]], {"share": "unit"})  # nothing is left to standardize
     assert torch.equal(without.standardize().train.x, without.train.x)
     assert from_frame(frame[["share"]], {"share": "unit"}).standardize().domain.kind == "real"
+
+
+LONG = "".join(f"{i},{i % 3},{i / 7:.3f}\n" for i in range(30))
+HALVES = "".join(f"{i % 4}.5;{i % 3}\n" for i in range(60))
+TEXTS = {
+    "a row longer than the names": ("a,b\n" + LONG, "to hold 2 values in each row, as in its first line, got 3"),
+    "a separator at the end of rows": ("a,b,c\n" + LONG.replace("\n", ",\n"), "to hold 3 values"),
+    "decimal commas": ("a;b\n" + HALVES.replace(".", ","), "'a' expects numbers with decimal points, got '0,5'"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_text_that_would_be_read_otherwise_is_refused(case, tmp_path):
+    text, message = TEXTS[case]
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        from_file(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("names", ['"weight, kg";h', '"weight, kg";"height, cm, x"', "\n\na;b"])
+def test_a_separator_within_quotes_or_below_empty_lines_is_found(names, tmp_path):
+    (tmp_path / "t.csv").write_text(f"{names}\n{HALVES}")
+    data = from_file(tmp_path / "t.csv")
+    assert list(data.columns.names) == [name.strip('"') for name in names.strip().split(";")]
+    assert data.train.x[:, 0].frac().unique().tolist() == [0.5]
+
+
+def test_categories_of_whole_numbers_beyond_those_of_floats():
+    frame = pd.DataFrame({"id": [2**53 + 1, 2**53 + 3] * 20, "v": np.arange(40.0)})
+    data = from_frame(frame, {"id": "categories"})
+    assert data.columns[0].categories == (2**53 + 1, 2**53 + 3)
+    assert to_frame(data.train, data)["id"].isin(frame["id"]).all()
+
+
+def test_time_stamps_that_float32_moves_are_told():
+    seconds = np.r_[0, 20_000 * 86_400 + 60 * np.arange(59)]
+    frame = pd.DataFrame({"t": pd.Timestamp("1970-01-01") + pd.to_timedelta(seconds, "s"), "v": np.arange(60.0)})
+    with pytest.warns(UserWarning, match=r"'t' is rounded to float32, in which \d+ time stamps move, by up to \d+ s"):
+        from_frame(frame)
+    from_frame(frame.iloc[1:])

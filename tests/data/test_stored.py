@@ -105,7 +105,7 @@ def test_files_of_sparse_and_mapped_arrays(tmp_path, counts):
     np.save(tmp_path / "x.npy", counts.reshape(120, 3, 3).astype(np.uint8))
     mapped = from_arrays(np.load(tmp_path / "x.npy", mmap_mode="r"), domain=Domain("counts"))
     assert isinstance(mapped.train.x, MappedRows)
-    assert mapped.x_shape == (3, 3)
+    assert mapped.x_shape == (1, 3, 3)  # as in memory
     assert torch.equal(mapped.train.x.dense().flatten(1), data.train.x.dense())
     assert isinstance(mapped.test[2:].x, Rows)
 
@@ -259,3 +259,13 @@ def test_as_many_rows_are_looked_at_first_as_fit_into_memory(counts, monkeypatch
     monkeypatch.setattr("ppl_vae.vae.seen._STORED", 100)
     assert len(rows_to_learn_from(stored)[0]) == 11
     assert len(rows_to_learn_from(from_arrays(counts))[0]) == len(stored.train)
+
+
+@pytest.mark.parametrize("shape", [(40, 8, 8, 3), (40, 8, 8), (40, 3, 8, 8)])
+def test_pictures_on_disk_have_their_channels_first(shape, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    mapped, dense = from_arrays(np.load(tmp_path / "x.npy", mmap_mode="r"), seed=1), from_arrays(x, seed=1)
+    assert mapped.x_shape == dense.x_shape
+    for role, split in mapped.splits.items():
+        assert torch.equal(split.x.dense(), dense.splits[role].x)

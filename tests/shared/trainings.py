@@ -10,8 +10,9 @@ from ppl_vae import MLP, ConvDecoder, ConvEncoder, FlowPrior, NegativeBinomial, 
 from ppl_vae.corruptions import Masking
 from ppl_vae.data import from_arrays
 from ppl_vae.domain import Domain
-from ppl_vae.objectives import IWAE, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
-from ppl_vae.priors import ConditionalNormal, Exemplar
+from ppl_vae.objectives import IWAE, Commitment, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
+from ppl_vae.posteriors import VectorQuantized
+from ppl_vae.priors import CodePrior, ConditionalNormal, Exemplar
 from ppl_vae.split import Split
 from ppl_vae.training.optim import OneCycle
 
@@ -69,6 +70,7 @@ CASES = {
     "IWAE": ({}, {"objective": IWAE(3)}),
     "free bits and warm-up": ({}, {"objective": FreeBits(0.4), "beta": Linear(3)}),
     "VampPrior at beta 2": ({"prior": partial(VampPrior, num_components=3)}, {"beta": 2.0}),
+    "codes": ({"prior": CodePrior, "posterior": VectorQuantized}, {"objective": Commitment}),
     "exemplars": ({"prior": partial(Exemplar, num_components=30, per_step=8)}, {}),
     "FlowPrior and a schedule": ({"prior": FlowPrior}, {"schedule": OneCycle(1e-2)}),
     "corruption and SGD": (

@@ -22,7 +22,7 @@ def _options(parser: Parser) -> None:
     add_json(parser)
     parser.option("--full", type=bool, default=False, help="also what takes minutes: HMC, AIS, inference gaps")
     about = "how long --full samples: temperatures of AIS; transitions of HMC grow with it"
-    parser.option("--length", type=int, default=350, help=about)
+    parser.option("--length", type=int | None, help=f"{about} (350)")
     parser.option(
         "--subset", type=int, default=100, help="data of --full and of posterior.nc, from best to worst fitted"
     )
@@ -33,6 +33,8 @@ def _diagnose(options: Namespace) -> None:
     from ppl_vae.checksums import record
     from ppl_vae.cli.figures import figures
 
+    if options.length is not None and not options.full:
+        raise ValueError("--length expects --full, whose AIS and HMC it is of, got it alone; add --full, or omit it")
     with as_json(options.json) as values, locked_run(options, "diagnose"):
         run, vae, split = opened(options)
         first = ppl_vae.evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
@@ -64,7 +66,7 @@ def _diagnosed(
         split,
         full=options.full,
         subset=options.subset,
-        length=options.length,
+        length=options.length or 350,
         method=options.method,
         num_samples=options.num_samples,
         seed=options.seed,
