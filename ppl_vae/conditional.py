@@ -156,7 +156,15 @@ class Amortized(Conditional):
         self.in_shape = tuple(in_shape)
         self.context_shapes = tuple(map(tuple, context))
         extra = {"context": self.context_shapes} if context else {}
-        made = net(tuple(in_shape), tuple(param_shape), **extra)
+        try:
+            made = net(tuple(in_shape), tuple(param_shape), **extra)
+        except TypeError as error:
+            if "unexpected keyword argument 'context'" not in str(error):
+                raise
+            raise TypeError(
+                f"{type(self).__name__} expects a conditioned network to take context=, the shapes of what comes after "
+                f"its input, got {error}; write net(in_shape, out_shape, *, context=()), and use *context in forward"
+            ) from error
         if not callable(made):
             raise TypeError(
                 f"{type(self).__name__} expects a net that makes a network, net(in_shape, out_shape), got "

@@ -301,7 +301,8 @@ def blocks(value: Tensor, max_rows: int, where: traces.Plates) -> Iterator[slice
 
 def _measure(sites: list[traces.Site]) -> str:
     given = dict.fromkeys(site["infer"]["given"] for site in sites if site["infer"].get("given"))
-    each = {measure(site["fn"]) for site in sites if not isinstance(site["fn"], dist.Unit)}
+    scored = [(measure(site["fn"]), site["infer"]) for site in sites if not isinstance(site["fn"], dist.Unit)]
+    each = {found if found.startswith("mixed") else infer.get("measure", found) for found, infer in scored}
     found = each.pop() if len(each) == 1 else "density"
     return f"{found} given {' and '.join(given)}" if given else found
 

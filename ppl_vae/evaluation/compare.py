@@ -198,8 +198,7 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
         if result.data["identity"] != first.data["identity"]:
             raise ValueError(
                 f"compare expects results on the same data, got {_named(first)} for {first_name!r} and "
-                f"{_named(result)} for {name!r}; evaluate both on one test set, binarized or dequantized with one "
-                "seed"
+                f"{_named(result)} for {name!r}; {_cause(first, result)}"
             )
 
 
@@ -223,6 +222,20 @@ def _named(result: Comparable) -> str:
     """The name of the data of a result, for a message."""
     said = result.data["provenance"]
     return f"{said.get('name', 'data')} {said.get('split', '')} ({result.data['identity'][:8]})".replace("  ", " ")
+
+
+def _cause(first: Comparable, other: Comparable) -> str:
+    """In what the data of two results differ, as far as it is known, and what to do."""
+    n, m = len(first.per_datum), len(other.per_datum)
+    if n != m:
+        return f"one is of {n} data, the other of {m}: evaluate both on the same (--take)"
+    steps = [[repr(step) for step in r.data["provenance"].get("transforms", [])] for r in (first, other)]
+    alone = [step for mine, theirs in (steps, steps[::-1]) for step in mine if step not in theirs]
+    if any("condition" in step for step in alone):
+        return "log p(x | c) is another quantity than log p(x): condition both models, or none"
+    if alone:
+        return f"one alone was prepared by {alone[0]}: prepare both alike"
+    return "evaluate both on one test set, binarized or dequantized with one seed"
 
 
 def _read(path: Path) -> Evaluation:

@@ -21,6 +21,9 @@ __all__ = ["Likelihood", "Rowwise", "Shape", "kinds_of"]
 Shape = Sequence[Count]
 
 
+_MEASURES = ("mass", "density", "mixed")
+
+
 @by_position_still
 @checked
 class Likelihood(Amortized):
@@ -49,7 +52,8 @@ class Likelihood(Amortized):
     """Names of the columns of x, where it has any."""
 
     base_measure: Literal["mass", "density", "mixed"]
-    """``"mass"``, ``"density"``, or mixed where columns differ; masses and densities cannot be compared."""
+    """``"mass"``, ``"density"``, or ``"mixed"`` where columns differ, or some values of an element have a mass. Results
+    of different ones are not compared. Standardization moves the values that have a mass."""
 
     sees_x: bool = False
     """Whether `elementwise` is also given what will be scored, as `x=` and `mask=`; `x` is `None` where that is not
@@ -69,6 +73,11 @@ class Likelihood(Amortized):
         site: Name = "x",
         num_params: Count | None = None,
     ) -> None:
+        if (measure := getattr(self, "base_measure", "mass")) not in _MEASURES:
+            raise ValueError(
+                f"{type(self).__name__}.base_measure expects one of {', '.join(_MEASURES)}, got {measure!r}; say what "
+                "log_prob is the log of"
+            )
         param_shape = self.param_shape(tuple(x_shape))
         if num_params is not None:  # until 0.2
             warnings.warn(
@@ -112,6 +121,12 @@ class Likelihood(Amortized):
     def of_observed(self, fn: TorchDistribution, mask: Tensor | bool) -> TorchDistribution:
         """What `elementwise` made, as one event of which only the elements where `mask` is True count."""
         return fn.mask(mask).to_event(len(self.x_shape))
+
+    def said(self) -> dict[str, Any]:
+        """What the site of x says of its log density, to `draws`: what it is given, and that it is mixed."""
+        given = {True: "the total", "exposure": "the total as an exposure"}.get(self.given_total)
+        said = {"given": given} if given else {}
+        return said | {"measure": "mixed"} if getattr(self, "base_measure", "") == "mixed" else said
 
     def typical(self, fn: TorchDistribution) -> Tensor:
         """What stands for all of p(x | z), made by `given`: its mean, of categories without order the most probable."""

@@ -112,9 +112,7 @@ class VAE(nn.Module):
                 known = {"x": encoder_input(self.likelihood, x, mask, self.mask_input, None)} if sees_x else {}
                 z = self.prior(*self.given_to("prior", context), **known)
             fn = self.scored(x, mask, z, *context)
-            given = {True: "the total", "exposure": "the total as an exposure"}.get(self.likelihood.given_total)
-            infer = {"given": given} if given else {}
-            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn), infer=infer)
+            pyro.sample(self.likelihood.site, fn, obs=filled(x, mask, fn), infer=self.likelihood.said())
 
     def guide(self, x: Tensor, *context: Tensor, mask: Tensor | bool = True, beta: float = 1.0) -> None:
         """q(z | x, context); `beta` scales log q(z | x), as it does log p(z) in `model`.
