@@ -168,6 +168,12 @@ def plates(trace: Trace, size: int, other: Trace | None = None, name: str | None
             f"in {unsized[0]!r}; give the plate its size: pyro.plate({unsized[0]!r}, len(x))"
         )
     outside = [name for name, site in sites.items() if not any(_inside(site, plate) for plate in candidates)]
+    if not outside or (not candidates and all(site["cond_indep_stack"] for site in sites.values())):
+        lengths = ", ".join(f"{name!r} of {length}" for name, length in {f.name: f.size for f in frames}.items())
+        raise ValueError(
+            f"per-datum results expect one plate over the {size} data around every site, got plates {lengths}; use one "
+            "of the data's length for all sites, without subsampling in it"
+        )
     raise ValueError(
         f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "
         "a global latent has no per-datum posterior: move it into the plate, or make it a pyro.param"

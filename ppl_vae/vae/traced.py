@@ -21,13 +21,18 @@ __all__ = ["decoded", "encoded", "sampled"]
 
 def sampled(program: Modelled, n: int, context: Sequence[Any], like: Any, mean: bool) -> Tensor:
     """n draws of x from the model, or its mean; see `Program.sample`."""
-    model = poutine.uncondition(program.model)
-    trace = poutine.trace(model).get_trace(*_called_with(program, _rows(like, 0, n), context))
+    model, rows = poutine.uncondition(program.model), _rows(like, 0, n)
+    trace = poutine.trace(model).get_trace(*_called_with(program, rows, context))
     infer = ((site, site.get("infer", {})) for site in trace.nodes.values())
     found = [site for site, how in infer if how.get("was_observed") and not how.get("_deterministic")]
     site = _one(found, "sample")
     value: Tensor = site["fn"].mean if mean else site["value"]
-    return value
+    if value.shape[:1] != rows.shape[:1] or value.numel() != rows.numel():
+        raise ValueError(
+            f"sample expects a model that observes x of shape {tuple(rows.shape)} as it came, got {tuple(value.shape)} "
+            f"at {site['name']!r}; give obs=x, or read it from a trace: pyro.poutine.trace(program.model).get_trace(x)"
+        )
+    return value.reshape(rows.shape)
 
 
 def encoded(program: Modelled, data: Split) -> TorchDistribution:

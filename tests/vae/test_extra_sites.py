@@ -113,3 +113,39 @@ def test_free_bits_weigh_the_cost_by_the_mean_of_the_datas_weights():
     model = poutine.trace(poutine.replay(weighed.model, trace=guide)).get_trace(x)
     model.compute_log_prob()
     assert_close(loss, 100.0 * 6 * 1.25 - model.nodes["x"]["log_prob_sum"], rtol=1e-5, atol=1e-3)
+
+
+def test_sites_in_two_plates_of_the_same_length_are_told():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("other", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.7))
+
+    with pytest.raises(ValueError, match=r"got plates 'data' of 3, 'other' of 3; use one of the data's length"):
+        evaluate(Program(model, guide), X, **QUIET)
+
+
+def test_draws_have_the_shape_of_x():
+    def rows(observed):
+        def model(x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(z.repeat(1, 2), 1.0).to_event(1), obs=observed(x))
+
+        return Program(model, model)
+
+    like = torch.zeros(6, 2, 2)
+    assert rows(lambda x: x.flatten(1)).sample(3, like=like, seed=0).shape == (3, 2, 2)
+
+    def turned(x):
+        with pyro.plate("numbers", 4, dim=-2), pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x.flatten(1).T)
+
+    with pytest.raises(ValueError, match=r"x of shape \(3, 2, 2\) as it came, got \(4, 3\) at 'x'"):
+        Program(turned, turned).sample(3, like=like, seed=0)
