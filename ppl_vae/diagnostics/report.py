@@ -73,7 +73,7 @@ def overall(diagnostics: Sequence[Diagnostic], check: GuideCheck, results: Resul
     elif looked:
         verdict = f"{check.how_far()}, and no evidence against it was found in {_listed(looked)}."
     else:
-        verdict = f"{check.how_far()}; nothing was run that could find evidence against it."
+        verdict = f"{check.how_far()}; its calibration was not tested, so this rests on q's own draws."
     not_asked = [one.name for one in looking if one.name not in results and one.name not in left_out]
     said = f" Not run without full=True: {_listed([f'`{name}`' for name in not_asked])}." if not_asked else ""
     modes = "" if {"hmc", "ais_prior"} & set(results) or not (refused or said) else _modes(results)

@@ -86,7 +86,7 @@ def _step_options(parser: Parser) -> None:
     about = "AdamW for Adam: shrinks all parameters"
     parser.option("--weight-decay", type=NonNegativeFloat, default=0.0, metavar="DECAY", help=about)
     parser.option("--clip-norm", type=float | None, help="largest norm of the gradient")
-    about = "steps for each one of all parameters, not q's"
+    about = "update all parameters once in N steps, and only q in the others"
     parser.option("--encoder-steps", type=PositiveInt, default=1, metavar="N", help=about)
     parser.option("--patience", type=int | None, help="epochs without a better validation ELBO, then stop")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")

@@ -156,7 +156,7 @@ def shares(found: xr.Dataset) -> str:
     latents = of_latents(found)
     held = [(prob, spread(latents["coverage"].sel(prob=prob).values, "{:.0%}")) for prob in found["prob"].values]
     said = ", ".join(f"{prob:.0%} intervals of q hold the truth in {share}" for prob, share in held)
-    return f"Over the latent units, {said} of cases."
+    return f"By latent unit (median; 5-95 %), {said} of cases."
 
 
 def coverage_panel(found: xr.Dataset) -> Panel:
@@ -175,7 +175,7 @@ def rank_panel(tree: Any, title: str = "") -> Panel:
 def narrow(found: xr.Dataset, kind: str) -> str:
     """A sentence against q if its 90 % intervals contain the truth in less than 85 % of cases, else empty."""
     held = float(of_latents(found)["coverage"].sel(prob=0.9).mean())
-    return f"its 90 % intervals hold the truth in {held:.0%} of cases, on {kind} data" if held < 0.85 else ""
+    return f"its 90 % intervals hold the truth in {held:.0%} of all cases, on {kind} data" if held < 0.85 else ""
 
 
 def _clearest(results: Results) -> tuple[float, str]:

@@ -220,7 +220,7 @@ def _activity(found: xr.Dataset, site: str) -> str:
     said += " whatever the axes"
     said += ", which no axis shows alone" if across > active else ""
     if np.isnan(collapsed).all():
-        return f"{said}. Which have collapsed is not known: of a unit and a datum there is no KL."
+        return f"{said}. Which have collapsed is not known: the KL of a datum cannot be split by unit here."
     names = [f"{site[1:]}[{j}]" for j in np.flatnonzero(collapsed == 1)] if site else [found.attrs["collapsed"]]
     rest = [j for j in range(variance.size) if not found[f"active{site}"].values[j] and collapsed[j] != 1]
     their = "its" if len(rest) == 1 else "their"

@@ -253,8 +253,8 @@ def _told(_: Subject, results: Results) -> list[str]:
     verdict = "q(z) can be told from p(z)" if p < 0.05 else "q(z) cannot be told from p(z)"
     mean_kl = f"{float(found['mean_kl']):z.2f} nats of the mean KL to the prior"
     split = (
-        f"of {mean_kl} {float(found['mutual_information']):z.2f} are information on x and {kl:z.2f} are q(z) being "
-        "another than p(z)"
+        f"of {mean_kl} {float(found['mutual_information']):z.2f} are information on x and {kl:z.2f} are the "
+        "difference between q(z) and p(z)"
         if np.isfinite(kl)
         else f"how many of the {mean_kl} are a mismatch is not known"
     )
