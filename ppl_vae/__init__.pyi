@@ -41,6 +41,7 @@ from ppl_vae.nets import (
 from ppl_vae.pages import report
 from ppl_vae.posteriors import (
     IAF,
+    BottomUp,
     DiagonalNormal,
     FiniteScalar,
     FullRankNormal,
@@ -89,6 +90,7 @@ __all__ = [
     "Batch",
     "Bernoulli",
     "Beta",
+    "BottomUp",
     "Categorical",
     "Chain",
     "CodePrior",

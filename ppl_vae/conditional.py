@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Name, Rule, checked
 from ppl_vae.latent_draws import Unvalidated
 
-__all__ = ["Amortized", "Chain", "Conditional", "Net", "OneDistribution", "by_position_still"]
+__all__ = ["Amortized", "Chain", "Conditional", "Net", "OneDistribution", "Upward", "by_position_still"]
 
 C = TypeVar("C", bound=type)
 
@@ -277,3 +277,28 @@ class Chain(nn.Module):
     def site(self) -> str:
         """The sites, top one first, as a paper lists them."""
         return ", ".join(self.sites)
+
+
+class Upward(Chain):
+    """Latents sampled from the bottom up, the first given the data, each of the others the one before and the context.
+
+    `build` makes it of posteriors that `reads_below`: q(z1 | x) q(z2 | z1).
+
+    Parameters
+    ----------
+    *levels
+        Conditionals with sites of different names, the bottom one first.
+    """
+
+    def forward(self, *context: Tensor, **seen: Tensor) -> Tensor:
+        """Sample every level at its site, for data x and their context; returns the value of the last, the top."""
+        value, *context = context  # type: ignore[assignment]
+        for level in self.levels:
+            value = level(value, *context, **(seen if level.sees_x else {}))
+        return value
+
+    def formula(self, *given: str) -> str:
+        """The product of the levels, the bottom one first; those above it are not given x, nor a mask of it."""
+        x, *others = given
+        below = [(x, *others)] + [(site, *(o for o in others if o != "mask")) for site in self.sites]
+        return " ".join(level.formula(*b) for level, b in zip(self.levels, below, strict=False))  # type: ignore[operator]

@@ -1,6 +1,7 @@
 """Posteriors q(z | x), their parameters computed by an encoder."""
 
 from ppl_vae.posteriors.beta import Beta
+from ppl_vae.posteriors.bottom_up import BottomUp
 from ppl_vae.posteriors.discrete import Bernoulli, Categorical
 from ppl_vae.posteriors.flow import SplineFlow
 from ppl_vae.posteriors.householder import Householder
@@ -23,6 +24,7 @@ __all__ = [
     "IAF",
     "Bernoulli",
     "Beta",
+    "BottomUp",
     "Categorical",
     "DiagonalNormal",
     "Dirichlet",

@@ -39,6 +39,9 @@ class Posterior(Amortized):
     reads_above: ClassVar[bool] = True
     """Whether its encoder, below the top of a hierarchy, is given the level above beside x."""
 
+    reads_below: ClassVar[bool] = False
+    """Whether its encoder, above the bottom of a hierarchy, is given the level below in the place of x."""
+
     def __init__(
         self,
         x_shape: Shape,

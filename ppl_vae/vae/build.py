@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ppl_vae import nets as networks
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
-from ppl_vae.conditional import Chain
+from ppl_vae.conditional import Chain, Upward
 from ppl_vae.corruptions import Corruption
 from ppl_vae.domain import Domain
 from ppl_vae.factories import Factory, made_by, name_of, settings_of
@@ -138,13 +138,13 @@ def build(
     likelihood_made = _likelihood(described, spec, levels[-1], decoder, to)
     masked = spec.masked if mask_input is None else mask_input
     known = _of_data(spec, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
-    posteriors = [_posterior(level, known, _reader(encoder, likelihood_made, masked)) for level in levels]
+    posteriors = [_posterior(level, known, encoder, likelihood_made, masked) for level in levels]
     corrupted = corruption and _make(corruption, {**known, "x_shape": lambda: likelihood_made.seen_shape}, Corruption)
     inputs: Known = {"pseudo_inputs": lambda: training_data(spec, likelihood_made, masked)}
     known |= {**inputs, "context": _of_data(spec, "prior", to)["context"]}
     priors = [_prior(level, known, q) for level, q in zip(levels, posteriors, strict=True)]
     check_use(levels[0].prior, priors[0], to)
-    vae = VAE(_chained(priors), likelihood_made, _chained(posteriors), corrupted, mask_input=masked, context_to=to)
+    vae = VAE(_chain(priors), likelihood_made, _chain(posteriors, levels), corrupted, mask_input=masked, context_to=to)
     start_decoder(likelihood_made, spec, start)
     vae.recipe = recipe(spec, mask_input=masked, context_to=to, **{**parts, **as_given(levels)}, likelihood=described)
     return vae
@@ -246,10 +246,13 @@ def _likelihood(chosen: Factory, data: DataSpec, bottom: Level, decoder: Factory
     return made
 
 
-def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
+def _posterior(level: Level, known: Known, encoder: Factory, likelihood: Likelihood, masked: bool) -> Any:
     """q of one level, given x at the top, and the level above and x below the top."""
+    encoder = encoder if level.reads_latents else _reader(encoder, likelihood, masked)
     given: Known = {**known, **level.known, "net": lambda: encoder}
-    if level.above and getattr(made_by(level.posterior), "reads_above", True):
+    if level.reads_latents:
+        given["x_shape"] = lambda: level.below
+    elif level.above and not level.reads_below and getattr(made_by(level.posterior), "reads_above", True):
         x_shape, context = known["x_shape"](), known["context"]()
         given["x_shape"], given["context"] = (lambda: level.above), (lambda: (x_shape, *context))
         given["net"] = lambda: partial(DataFirst, encoder)
@@ -265,6 +268,8 @@ def _posterior(level: Level, known: Known, encoder: Factory) -> Any:
 def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
     """p of one level, given the context; below the top, the level above comes before it."""
     given: Known = {**known, **level.known, "posterior": lambda: posterior}
+    if level.reads_latents:
+        given["posterior"] = level.refuse_posterior
     if level.above:
         context = known["context"]()
         given["context"] = lambda: (level.above, *context)
@@ -275,8 +280,10 @@ def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
     return made
 
 
-def _chained(levels: list[Any]) -> Any:
-    return Chain(*levels) if len(levels) > 1 else levels[0]
+def _chain(made: list[Any], levels: Sequence[Level] = ()) -> Any:
+    if len(made) == 1:
+        return made[0]
+    return Upward(*reversed(made)) if any(level.reads_below for level in levels) else Chain(*made)
 
 
 def _check_parts(caller: str, **parts: Any) -> None:

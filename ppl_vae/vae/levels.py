@@ -31,8 +31,8 @@ class Level:
         The classes, or partials of such, of p and q.
     site
         Name of its sample site; empty where it is the only one, whose components name it themselves.
-    above
-        Shape of the level above; empty at the top.
+    above, below
+        Shapes of the level above and of that below; empty at the top and at the bottom.
     """
 
     latent_dim: int
@@ -40,6 +40,7 @@ class Level:
     posterior: Factory
     site: str
     above: tuple[int, ...]
+    below: tuple[int, ...]
 
     @property
     def known(self) -> Known:
@@ -53,6 +54,24 @@ class Level:
         raise ValueError(
             f"{name} expects to be the top level of a hierarchy, as its components are posteriors given data, got "
             f"level {self.site!r}; give it first, as prior=[{name}, ConditionalNormal]"
+        )
+
+    @property
+    def reads_below(self) -> bool:
+        """Whether its posterior is given the level below in the place of x."""
+        return bool(getattr(made_by(self.posterior), "reads_below", False))
+
+    @property
+    def reads_latents(self) -> bool:
+        """Whether there is such a level below."""
+        return self.reads_below and bool(self.below)
+
+    def refuse_posterior(self) -> NoReturn:
+        """Refuse a prior whose components are posteriors given data, where the posterior is given the level below."""
+        prior, posterior = (getattr(made_by(part), "__name__", "") for part in (self.prior, self.posterior))
+        raise ValueError(
+            f"{prior} expects a posterior given data, got {posterior}, which is given the level below {self.site!r}; "
+            "use DiagonalNormal or Ladder, or another prior"
         )
 
     def checked(self, made: Any) -> Any:
@@ -72,7 +91,7 @@ def levels_of(latent_dim: int | Sequence[int], prior: Factory | Levels, posterio
     Raises
     ------
     ValueError
-        For lists of different lengths, and for empty ones.
+        For lists of different lengths, for empty ones, and for posteriors of which some are given the level below.
     """
     given = {"latent_dim": latent_dim, "prior": prior, "posterior": posterior}
     lengths = {name: len(value) for name, value in given.items() if isinstance(value, Sequence)}
@@ -86,8 +105,14 @@ def levels_of(latent_dim: int | Sequence[int], prior: Factory | Levels, posterio
     priors = prior if isinstance(prior, Sequence) else [prior, *[ConditionalNormal] * (depth - 1)]
     posteriors = posterior if isinstance(posterior, Sequence) else [posterior] * depth
     sites = [f"z{depth - i}" for i in range(depth)] if depth > 1 else [""]
-    above = [(), *((dim,) for dim in dims)]
-    return [Level(*level) for level in zip(dims, priors, posteriors, sites, above, strict=False)]
+    above, below = [(), *((dim,) for dim in dims)], [*((dim,) for dim in dims[1:]), ()]
+    levels = [Level(*level) for level in zip(dims, priors, posteriors, sites, above, below, strict=False)]
+    kinds = {level.reads_below: getattr(made_by(level.posterior), "__name__", "") for level in levels}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"build expects {kinds[True]} at all levels or at none, got it beside {kinds[False]}; give all levels one"
+        )
+    return levels
 
 
 def as_given(levels: Sequence[Level]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ SETTINGS = {
     "PowerSpherical": ["--prior", "SphericalUniform"],
     "Uniform": ["--posterior", "Beta"],
     "Ladder": ["--latent-dim", "[2, 3]"],
+    "BottomUp": ["--latent-dim", "[2, 3]"],
 }
 ABOVE_0 = ("Gamma", "LogNormal")  # which digits are not
 

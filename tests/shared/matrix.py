@@ -49,7 +49,8 @@ LIKELIHOODS = [
 ]
 COIN = next(leaf for leaf in LIKELIHOODS if leaf.func is likelihoods.Bernoulli)
 """The likelihood of laws about z, and of cases with a context, which its density ignores."""
-POSTERIORS = [leaf for leaf in leaves(posteriors) if leaf.func is not posteriors.Ladder]  # which has levels above
+OF_LEVELS = (posteriors.Ladder, posteriors.BottomUp)  # which have tests of their own, with other levels
+POSTERIORS = [leaf for leaf in leaves(posteriors) if leaf.func not in OF_LEVELS]
 OBJECTIVES = [
     c
     for c in map(objectives.__dict__.get, objectives.__all__)

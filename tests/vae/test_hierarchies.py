@@ -15,6 +15,7 @@ from ppl_vae import (
     MLP,
     VAE,
     Bernoulli,
+    BottomUp,
     CodePrior,
     ConditionalNormal,
     ConvDecoder,
@@ -275,3 +276,45 @@ def test_a_ladder_of_one_level_or_below_another_prior_is_refused():
             loss(ladder(context=bool(context), **two), [X, *context])
     with pytest.raises(ValueError, match="an encoder that is given the 1 contexts of its prior, got one of 0; name"):
         with_ladder(context=True, context_to=("prior", "decoder"))
+
+
+def bottom_up(**parts):
+    return ladder(latent_dim=[1, 2, 3], posterior=BottomUp, **parts).double().eval()
+
+
+def test_a_bottom_up_posterior_is_the_product_of_its_levels():
+    vae, x = bottom_up(), X.double()
+    trace = pyro.poutine.trace(vae.guide).get_trace(x)
+    z1, z2, z3 = (trace.nodes[name]["value"] for name in ("z1", "z2", "z3"))
+    one, two, three = vae.posterior.levels
+    trace.compute_log_prob()
+    expected = [one.given(x).log_prob(z1), two.given(z1).log_prob(z2), three.given(z2).log_prob(z3)]
+    assert_close(torch.stack([trace.nodes[f"z{i}"]["log_prob"] for i in (1, 2, 3)]), torch.stack(expected))
+    assert vae.formula().endswith("q(z3, z2, z1 | x) = BottomUp(z1 | x) BottomUp(z2 | z1) BottomUp(z3 | z2)")
+    labelled = bottom_up(context=True)
+    assert labelled.formula().endswith("= BottomUp(z1 | x, c) BottomUp(z2 | z1, c) BottomUp(z3 | z2, c)")
+    assert loss(labelled, [x, torch.randn(5, 3).double()]).isfinite()
+
+
+def test_a_bottom_up_posterior_trains_and_is_stored(tmp_path):
+    vae = build(data(), latent_dim=[2, 3], posterior=BottomUp, seed=0, **NETS)
+    fit(vae, data(), epochs=2, progress=False, run=tmp_path / "run")
+    found = [
+        evaluate(v, data().test, num_samples=20, seed=0, progress=False) for v in (vae, load(tmp_path / "run").vae)
+    ]
+    assert found[0].per_datum.equals(found[1].per_datum)
+    x, ladder_ = data().test.x, build(data(), latent_dim=[2, 3], posterior=Ladder, seed=0, **NETS)
+    ladder_.prior.load_state_dict(vae.prior.state_dict())
+    ladder_.likelihood.load_state_dict(vae.likelihood.state_dict())
+    by_q = [evaluate(v, x[:8], num_samples=20_000, seed=0, progress=False).per_datum for v in (vae, ladder_)]
+    error = np.hypot(by_q[0].log_px_mcse, by_q[1].log_px_mcse)
+    assert ((by_q[0].log_px - by_q[1].log_px).abs() < 5 * error).all()  # log p(x) of one model, by two posteriors
+
+
+def test_what_a_bottom_up_posterior_refuses():
+    with pytest.raises(ValueError, match=r"BottomUp expects two levels or more, .*, got one"):
+        ladder(latent_dim=2, posterior=BottomUp)
+    with pytest.raises(ValueError, match="BottomUp at all levels or at none, got it beside DiagonalNormal"):
+        ladder(latent_dim=[1, 2], posterior=[BottomUp, DiagonalNormal])
+    with pytest.raises(ValueError, match="VampPrior expects a posterior given data, got BottomUp"):
+        ladder(latent_dim=[1, 2], prior=[VampPrior, ConditionalNormal], posterior=BottomUp)
