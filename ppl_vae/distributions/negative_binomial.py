@@ -15,6 +15,8 @@ from ppl_vae.precision import has_float64
 __all__ = ["NegativeBinomial"]
 
 Shape = Sequence[int]
+_LARGE = 1e6
+"""A concentration above which the difference of two gamma functions is taken of Stirling's series: it loses digits."""
 
 
 class NegativeBinomial(TorchDistribution):
@@ -28,7 +30,7 @@ class NegativeBinomial(TorchDistribution):
     rate
         Mean m, above 0, (*batch,).
     concentration
-        r, above 0, (*batch,); the limit of large r is Poisson.
+        r, above 0, (*batch,); the limit of large r is Poisson, to rounding from 1e16 on.
 
     Examples
     --------
@@ -61,9 +63,14 @@ class NegativeBinomial(TorchDistribution):
             self._validate_sample(value)
         precise = torch.float64 if has_float64(self.rate.device) else self.rate.dtype
         x, m, r = (v.to(precise) for v in (value, self.rate, once(self.concentration)))
-        ways = torch.lgamma(r + x) - (torch.lgamma(r) + torch.lgamma(1 + x))
-        ratio = m * r.reciprocal()
-        return (ways - (r + x) * torch.log1p(ratio) + torch.xlogy(x, ratio)).to(self.rate.dtype)
+        is_large, small, ratio = r > _LARGE, r.clamp_max(_LARGE), m * r.reciprocal()
+        ways = torch.lgamma(small + x) - torch.lgamma(small)
+        limit = (
+            (r + x - 0.5) * torch.log1p(x / r) - x - x / (12 * r * (r + x))
+        )  # of ways - x log r, by Stirling's series
+        ways = torch.where(is_large, limit, ways) - torch.lgamma(1 + x)
+        log_p = ways - (r + x) * torch.log1p(ratio) + torch.xlogy(x, torch.where(is_large, m, ratio))
+        return log_p.to(self.rate.dtype)
 
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Counts, as floats."""

@@ -18,7 +18,7 @@ from ppl_vae.isolation import evaluating
 
 GIVEN = {"num_samples": 30, "seed": 0, "progress": False, "max_rows": 300}
 SETTINGS = {
-    **{case: settings for case, (settings, _) in CASES.items() if settings or case == "mask"},
+    **{case: settings for case, (settings, _) in CASES.items() if (settings and case != "codes") or case == "mask"},
     "RealNVP": {"prior": RealNVP},
     "mixture": {"prior": partial(GaussianMixture, num_components=3)},
     "Student t and IAF": {"prior": priors.StudentT, "posterior": IAF},

@@ -4,6 +4,7 @@ import math
 from copy import deepcopy
 from functools import partial
 
+import mpmath
 import numpy as np
 import numpyro.distributions as np_dist
 import pytest
@@ -289,3 +290,24 @@ def test_rows_with_missing_elements_are_encoded_and_reconstructed(leaf):
     lacking = source.test.x.masked_fill(source.test.observed, -1)  # what is observed is checked all the same
     with pytest.raises(ValueError, match="counts x in"):
         vae.encode(lacking, mask=source.test.observed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("r", [1e-3, 1.0, 1e6, 1.1e6, 1e9, 1e15, 1e30])
+def test_negative_binomial_up_to_its_limit(r, dtype):
+    """Against gamma functions of 60 digits; a difference of two in float64 is noise from about 1e14 on."""
+    with mpmath.workdps(60):
+        for m in (1e-3, 3.0, 1e6):
+            x = torch.tensor([0.0, 1.0, 10.0, 1e6], dtype=dtype)
+            p = distributions.NegativeBinomial(torch.tensor(m, dtype=dtype), torch.tensor(r, dtype=dtype))
+            mean, size = (mpmath.mpf(v.item()) for v in (p.rate, p.concentration))
+            exact = [
+                mpmath.loggamma(size + k)
+                - mpmath.loggamma(size)
+                - mpmath.loggamma(1 + k)
+                - (size + k) * mpmath.log1p(mean / size)
+                + k * mpmath.log(mean / size)
+                for k in map(int, x.tolist())
+            ]
+            tolerance = 1e-9 if dtype == torch.float64 else 2e-7
+            assert p.log_prob(x).tolist() == pytest.approx([float(v) for v in exact], rel=tolerance, abs=tolerance)
