@@ -21,7 +21,14 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
 
     Two sizes tell the plate over the data from one that happens to be as long, and tensors made for each datum from
     those made once: `Plates.rows` bounds the memory by the former. Fewer data are repeated.
+
+    Raises
+    ------
+    ValueError
+        For no data, and for whatever `traces.check_pair` refuses.
     """
+    if not len(data):
+        raise ValueError("a model and guide are run on one datum or more, got none; give some rows")
     like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
     check_precision("x", data.x, like.dtype, data.mask)
     few, fewer = (arguments(program, data[torch.arange(size) % len(data)]) for size in (3, 2))

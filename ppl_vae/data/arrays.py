@@ -66,7 +66,7 @@ def from_arrays(
     mask, mask_validation, mask_test
         True where an element was observed, of the shape of x. Without one, NaN is what was not observed, and so is what
         a masked array of numpy hides. It becomes 0, a place holder that nothing scores. A datum without any observed
-        element is kept: log p of nothing is 0. In a table, a column of x without any is refused.
+        element is kept: log p of nothing is 0. In a table, a column of NaN is refused; one that a mask hides is kept.
     context, context_validation, context_test
         What the model is conditioned on: an array (n, ...), or a tuple of several.
     standardize_context

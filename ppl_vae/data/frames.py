@@ -195,7 +195,9 @@ def check_names(known: Sequence[str], **named: Sequence[str]) -> None:
 
 
 def all_seen(columns: Sequence[Column], there: np.ndarray) -> None:
-    """Refuse columns without an observed value."""
+    """Refuse columns without an observed value, and no column at all."""
+    if not len(columns):
+        raise ValueError("a frame expects one column or more beside those that are skipped, got none; skip fewer")
     if empty := [c.name for c, any_seen in zip(columns, np.asarray(there.any(0)), strict=True) if not any_seen]:
         raise ValueError(
             f"column {empty[0]!r} expects at least one observed value in the training data, got none; leave it out: "

@@ -76,6 +76,8 @@ def as_batch(item: Any) -> Batch:
             f"{[type(t).__name__ for t in tensors]}; make such tuples of them (DataLoader: collate_fn)"
         )
     x, *context = tensors
+    if not len(x):
+        raise ValueError("training expects batches of one datum or more, got an empty one; leave it out")
     split = Split(x, torch.arange(len(x)), context=tuple(context))
     return Batch(split.x, split.context, True if split.mask is None else split.mask)
 

@@ -184,7 +184,10 @@ class Loader(Batches):
             empty = False
             yield batch.at(self.processes.share(len(batch.x))).to(self.device, self.dtype)
         if empty:
-            raise ValueError(f"training expects at least one batch in every pass over the data, got none; {_ONCE}")
+            raise ValueError(
+                "training expects at least one batch in every pass over the data, got none; give data that are not "
+                f"empty, nor fewer than a batch with drop_last=True; {_ONCE}"
+            )
 
     def __len__(self) -> int:
         try:
@@ -285,6 +288,8 @@ def loader_of(data: Any, batch_size: int, *, shuffle: bool = True) -> Any:
     """A `DataLoader` of a map-style data set of torch; other data are returned unchanged."""
     if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
         return data
+    if not len(data):  # type: ignore[arg-type]  # one of positions has a length
+        raise ValueError(f"training expects one datum or more, got an empty {type(data).__name__}; give data")
     return DataLoader(data, batch_size, shuffle=shuffle)
 
 

@@ -26,6 +26,7 @@ from ppl_vae.training.hub import PREFIX, bundled, fetched, pushed
 from ppl_vae.training.run_folder import RunFolder, folder_path
 from ppl_vae.training.weights import check_finite, load_weights
 from ppl_vae.vae.build import rebuild
+from ppl_vae.vae.formula import formula_of
 from ppl_vae.vae.vae import VAE
 
 __all__ = ["Run", "load"]
@@ -52,6 +53,10 @@ class Run:
     history: pd.DataFrame
     config: dict[str, Any]
     path: Path
+
+    def __repr__(self) -> str:
+        kept = formula_of(self.vae).replace("\n", "; ")
+        return f"Run({str(self.path)!r}, {len(self.history)} epochs: {kept})"
 
     @checked
     def prepare(
