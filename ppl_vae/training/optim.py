@@ -155,6 +155,8 @@ class NamedOptim(PyroOptim):
 class OneCycle:
     """A learning rate that rises to a peak and then falls close to 0 over the whole training.
 
+    It starts at a 25th of the peak, whatever the optimizer's own rate.
+
     Parameters
     ----------
     peak

@@ -70,6 +70,7 @@ COMMANDS = [
     Command("train --learning-rate nan", "learning-rate"),
     Command("train --learning-rate fast", "learning-rate"),
     Command("train --one-cycle 0", "OneCycle"),
+    Command("train --one-cycle 0.01 --learning-rate 0.1", "--learning-rate"),
     Command("train --one-cycle -0.01", "OneCycle"),
     Command("train --clip-norm 0", "clip-norm"),
     Command("train --log tensorbord --take 3", "log"),

@@ -28,6 +28,8 @@ __all__ = ["COMMAND"]
 
 _FILES = "table (.csv, .tsv, .parquet), .npy, .npz, .h5ad, documents (.feat, .svm) or folder of pictures"
 
+_RATE = 1e-3
+
 
 def _options(parser: Parser) -> None:
     parser.import_option()
@@ -79,8 +81,8 @@ def _step_options(parser: Parser) -> None:
     parser.option(
         "--learning-rate",
         type=PositiveFloat,
-        default=1e-3,
-        help="of Adam; where --one-cycle starts from",
+        default=_RATE,
+        help="of Adam; --one-cycle has its own",
     )
     parser.option("--one-cycle", type=float | None, help="peak of a one-cycle learning rate")
     about = "AdamW for Adam: shrinks all parameters"
@@ -132,6 +134,10 @@ def _train(options: Namespace) -> None:
     """Load, build, fit; under `torchrun` in several processes, of which the first prints and writes."""
     from ppl_vae.group import launched
 
+    if options.one_cycle is not None and options.learning_rate != _RATE:
+        raise ValueError(
+            "--one-cycle expects no --learning-rate, as it starts at a 25th of its own peak, got both; give one of them"
+        )
     with (
         launched() as first,
         nullcontext() if first else redirect_stdout(StringIO()),
