@@ -151,6 +151,24 @@ def test_the_cost_of_residual_networks_follows_the_pixels(name):
     assert many < 1.5 * few
 
 
+CONVOLUTIONAL = {
+    "encoder": lambda n: (nets.ConvEncoder((3, n, n), (2, 8)), torch.zeros(1, 3, n, n)),
+    "decoder": lambda n: (nets.ConvDecoder((8,), (1, 3, n, n)), torch.zeros(1, 8)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_the_cost_of_convolutional_networks_follows_the_pixels(name):
+    """But that of their dense layers, which is the same at all sizes."""
+    assert 2.5 < operations(128, CONVOLUTIONAL[name]) / operations(64, CONVOLUTIONAL[name]) < 4.1
+    few, many = (sum(p.numel() for p in CONVOLUTIONAL[name](n)[0].parameters()) for n in (64, 128))
+    assert many < 1.1 * few
+    of_digits = nets.ConvEncoder((1, 28, 28), (2, 8), channels=(32, 64))
+    assert {k: v.shape for k, v in nets.ConvEncoder((1, 28, 28), (2, 8)).state_dict().items()} == {
+        k: v.shape for k, v in of_digits.state_dict().items()
+    }
+
+
 @pytest.mark.parametrize("size", [28, 32, 64, 96, 128])
 @pytest.mark.parametrize("blocks", [0, 1, 12])
 def test_residual_networks_start_with_numbers_of_one_scale(size, blocks):

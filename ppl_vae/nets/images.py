@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import count
 
 from torch import Tensor, nn
 
@@ -28,7 +29,8 @@ class ConvEncoder(Network):
     context
         Shapes of what else it is called with; it joins the dense layers.
     channels
-        Channels after each convolution.
+        Channels after each convolution. If `None` 32 and 64, and as many more of 64 as it takes until no side is longer
+        than 8: the cost follows the pixels.
     hidden_dims
         Widths of the dense layers.
     activation
@@ -43,12 +45,13 @@ class ConvEncoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Sequence[Count] = (32, 64),
+        channels: Sequence[Count] | None = None,
         hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
         self.in_shape = image_shape("ConvEncoder", "in_shape", in_shape)
+        channels = _usual(self.in_shape[1:]) if channels is None else channels
         depths = [self.in_shape[0], *channels]
         self.convolutions = halving(nn.Conv2d, depths, activation)
         features = (depths[-1], *halvings(self.in_shape[1:], len(channels))[-1])
@@ -73,7 +76,7 @@ class ConvDecoder(Network):
     context
         Shapes of what else it is called with.
     channels
-        Channels before each transposed convolution, the coarsest first.
+        Channels before each transposed convolution, the coarsest first; if `None` those of `ConvEncoder`.
     hidden_dims
         Widths of the dense layers.
     activation
@@ -88,13 +91,14 @@ class ConvDecoder(Network):
         out_shape: Shape,
         *,
         context: Sequence[Shape] = (),
-        channels: Channels = (64, 32),
+        channels: Channels | None = None,
         hidden_dims: Sequence[Count] = (256,),
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
         height_width = image_shape("ConvDecoder", "out_shape", self.out_shape[-3:])[1:]
+        channels = _usual(height_width)[::-1] if channels is None else channels
         self.sizes = halvings(height_width, len(channels))[::-1]
         self.features = (channels[0], *self.sizes[0])
         self.stem = MLP(in_shape, self.features, context=context, hidden_dims=hidden_dims, activation=activation)
@@ -121,3 +125,9 @@ def image_shape(owner: str, name: str, shape: Shape) -> tuple[int, ...]:
             "reshape the data to images or use MLP"
         )
     return tuple(shape)
+
+
+def _usual(size: Shape) -> tuple[int, ...]:
+    """Channels after as many halvings of a picture as leave no side longer than 8, and after two or more."""
+    times = next(times for times in count(2) if max(halvings(size, times)[-1]) <= 8)
+    return (32, *[64] * (times - 1))
