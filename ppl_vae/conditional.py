@@ -275,7 +275,7 @@ class Chain(nn.Module):
 
     @property
     def site(self) -> str:
-        """The sites, top one first, as a paper lists them."""
+        """The sites, in the order of the levels."""
         return ", ".join(self.sites)
 
 

@@ -28,7 +28,8 @@ def check_keys(text: str | bytes) -> None:
         if isinstance(node, yaml.MappingNode):
             seen: set[tuple[str, str]] = set()
             for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                merges = key.tag == "tag:yaml.org,2002:merge"  # of which there may be several
+                if isinstance(key, yaml.ScalarNode) and not merges and (key.tag, key.value) in seen:
                     raise ValueError(
                         f"YAML expects each key once, got {key.value!r} again in line {key.start_mark.line + 1}; keep "
                         "one of them"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args, get_origin
 
+import yaml
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, get_loader, set_parsing_settings
 
 from ppl_vae.cli.failures import did_you_mean, expected
@@ -120,7 +120,7 @@ class Parser(ArgumentParser):
         for name in numbers:
             cls, _, argument = self.numbers[name].partition(".")
             said[name] = {"class_path": cls, "init_args": {argument: said[name]}}
-        return super()._load_config_parser_mode(json.dumps(said) if numbers else content, *args, **kwargs)
+        return super()._load_config_parser_mode(yaml.safe_dump(said) if numbers else content, *args, **kwargs)
 
     def option(self, name: str, *, names: Sequence[str] = (), offered: Sequence[str] = (), **kwargs: Any) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool.

@@ -81,8 +81,7 @@ class Text(Format):
                 lines = [line for line in islice(file, 1000) if line.strip()][:2]
             unquoted = _QUOTED.sub("", lines[0]) if lines else ""
             apart = max(",;\t", key=unquoted.count)
-            rows: list[list[str]] = [*csv.reader(lines, delimiter=apart, skipinitialspace=True), [], []]
-            cells, after = rows[:2]
+            cells, after = (_cells(line, apart) for line in [*lines, "", ""][:2])
             named = not all(map(_is_number, cells))
             header = 0 if named else None
             frame = pd.read_csv(path, sep=apart, header=header, encoding="utf-8-sig", skipinitialspace=True)
@@ -95,7 +94,7 @@ class Text(Format):
         if len(after) > len(cells):  # pandas would take the first values of all rows for their names
             raise ValueError(
                 f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
-                "the next; name every column, in R by write.csv(x, row.names=FALSE)"
+                "the next; name every column (in R: row.names=FALSE), and end no row with a separator"
             )
         return frame.apply(_with_dates)
 
@@ -199,6 +198,14 @@ def _with_dates(values: pd.Series) -> pd.Series:
         return pd.to_datetime(values, format="ISO8601")
     except ValueError:  # text that looks like dates, such as 2024-99-99
         return values
+
+
+def _cells(line: str, apart: str) -> list[str]:
+    """The cells of a line; none of one with a cell that is too long for `csv`, which is no line of names."""
+    try:
+        return next(csv.reader([line], delimiter=apart, skipinitialspace=True), [])
+    except csv.Error:
+        return []
 
 
 def _is_number(cell: str) -> bool:

@@ -180,6 +180,7 @@ def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
     return _coded(values, say, found, "categories")
 
 
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})*")
 _WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?")
 
 
@@ -188,10 +189,15 @@ def _refuse_numbers(name: str, found: tuple[str, ...]) -> None:
 
     So do decimal commas.
     """
+    if all(map(_THOUSANDS.fullmatch, found)) and any("," in value for value in found):
+        raise ValueError(
+            f"column {name!r} expects numbers without commas, got {found[0]!r}; read the file by pd.read_csv(path, "
+            f"thousands=','), or decimal=',', or say that they are categories: kinds={{{name!r}: 'categories'}}"
+        )
     if all(map(_WITH_COMMA.fullmatch, found)) and any("," in value for value in found):
         raise ValueError(
             f"column {name!r} expects numbers with decimal points, got {found[0]!r}; read the file by "
-            "pd.read_csv(path, sep=';', decimal=','), or say that they are categories: "
+            "pd.read_csv(path, decimal=',') with its sep, or say that they are categories: "
             f"kinds={{{name!r}: 'categories'}}"
         )
     numbers = pd.to_numeric(pd.Series(found, dtype=object), errors="coerce").notna()

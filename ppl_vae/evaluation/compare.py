@@ -228,10 +228,10 @@ def _cause(first: Comparable, other: Comparable) -> str:
     """In what the data of two results differ, as far as it is known, and what to do."""
     n, m = len(first.per_datum), len(other.per_datum)
     if n != m:
-        return f"one is of {n} data, the other of {m}: evaluate both on the same (--take)"
-    steps = [[repr(step) for step in r.data["provenance"].get("transforms", [])] for r in (first, other)]
+        return f"one is of {n} data, the other of {m}: evaluate both on the same data"
+    steps = [[step["transform"] for step in r.data["provenance"].get("transforms", [])] for r in (first, other)]
     alone = [step for mine, theirs in (steps, steps[::-1]) for step in mine if step not in theirs]
-    if any("condition" in step for step in alone):
+    if "condition_on_labels" in alone:
         return "log p(x | c) is another quantity than log p(x): condition both models, or none"
     if alone:
         return f"one alone was prepared by {alone[0]}: prepare both alike"

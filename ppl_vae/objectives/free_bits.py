@@ -57,6 +57,11 @@ class FreeBits(VectorizedELBO):
         for name, q in traces.latents(guide).items():
             p = model.nodes[name]
             kl = traces.analytic_kl(q, p)
-            mean = (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / (self.num_particles * size)
-            cost = cost + needs.mean_scale(q) * size * mean.clamp_min(self.nats)
+            scale, each = needs.mean_scale(q), self.num_particles * size
+            if scale is q["scale"]:
+                mean = (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / each
+            else:  # weights of the data
+                weighed = q["log_prob_sum"] - p["log_prob_sum"] if kl is None else (q["scale"] * kl).sum()
+                mean = weighed / (each * scale)
+            cost = cost + scale * size * mean.clamp_min(self.nats)
         return cost - reconstruction

@@ -15,6 +15,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.captured import first_line
 from ppl_vae.training.processes import Processes
 
 __all__ = ["BatchTerms", "Terms", "Watched", "not_finite", "summed_over", "terms_of"]
@@ -78,7 +79,7 @@ class Watched:
         except (KeyError, RuntimeError) as error:
             raise ValueError(
                 f"{type(copied).__name__} expects functions that torch.jit can trace, whose parameters are those of a "
-                f"module and not of pyro.param or pyro.module, got {type(error).__name__}; give "
+                f"module and not of pyro.param or pyro.module, got {type(error).__name__} ({first_line(error)}); give "
                 f"{type(copied).__name__.removeprefix('Jit')}: fit replays its steps as a graph"
             ) from error
         return loss

@@ -11,7 +11,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.torch_distribution import MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -271,9 +271,9 @@ def _unmasked(fn: Any) -> Any:
         return fn
     if isinstance(fn, MaskedDistribution):
         return _unmasked(fn.base_dist)
-    base = _unmasked(fn.base_dist)
-    independent = isinstance(fn, dist.Independent)
-    return dist.Independent(base, fn.reinterpreted_batch_ndims) if independent else base.expand(fn.batch_shape)
+    if isinstance(fn, dist.Independent):
+        return dist.Independent(_unmasked(fn.base_dist), fn.reinterpreted_batch_ndims)
+    return _unmasked(fn.base_dist).expand(fn.batch_shape) if isinstance(fn, ExpandedDistribution) else fn
 
 
 @dataclass(frozen=True)

@@ -414,6 +414,7 @@ HALVES = "".join(f"{i % 4}.5;{i % 3}\n" for i in range(60))
 TEXTS = {
     "a row longer than the names": ("a,b\n" + LONG, "to hold 2 values in each row, as in its first line, got 3"),
     "a separator at the end of rows": ("a,b,c\n" + LONG.replace("\n", ",\n"), "to hold 3 values"),
+    "thousands": ("a,b\n" + '"1,100",2\n"12,000",3\n' * 15, "'a' expects numbers without commas, got '1,100'"),
     "decimal commas": ("a;b\n" + HALVES.replace(".", ","), "'a' expects numbers with decimal points, got '0,5'"),
 }
 
@@ -447,3 +448,8 @@ def test_time_stamps_that_float32_moves_are_told():
     with pytest.warns(UserWarning, match=r"'t' is rounded to float32, in which \d+ time stamps move, by up to \d+ s"):
         from_frame(frame)
     from_frame(frame.iloc[1:])
+
+
+def test_a_long_cell_is_read(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + f"{'x' * 140_000},2\n" + "y,3\n" * 20)
+    assert from_file(tmp_path / "t.csv").columns.names == ("a", "b")

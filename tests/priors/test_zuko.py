@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
+import zuko
 from matrix import X_SHAPE, loss
 from torch.testing import assert_close
 
@@ -93,10 +94,26 @@ def test_draws_of_128_dimensions_take_less_than_20_ms_by_coupling_and_many_passe
     assert len(passes) == 17
 
 
+def bounded(features, onto_reals=False):
+    """Between all real vectors and a box, in one direction or the other."""
+    sigmoid = torch.distributions.SigmoidTransform
+    box = FLOWS.UnconditionalDistribution(zuko.distributions.BoxUniform, torch.zeros(features), torch.ones(features))
+    maf = FLOWS.MAF(features, transforms=1, hidden_features=(6,))
+    if onto_reals:
+        return FLOWS.Flow([*maf.transform.transforms, FLOWS.UnconditionalTransform(sigmoid)], box)
+    return FLOWS.Flow([FLOWS.UnconditionalTransform(lambda: sigmoid().inv), *maf.transform.transforms], maf.base)
+
+
+def test_noise_may_be_bounded():
+    p = priors.ZukoPrior(2, lambda features, context: bounded(features, onto_reals=True)).given()
+    assert p.log_prob(torch.full((2,), 3.0)).isfinite()
+
+
 NOT_ON_ALL_REALS = {
     "on all real vectors, got NCSF": FLOWS.NCSF,
     "got CNF with one that is drawn": partial(FLOWS.CNF, exact=False),
-    "whose draws have its density, got GF": FLOWS.GF,
+    "on all real vectors, got GF": FLOWS.GF,
+    "on all real vectors, got Flow": lambda features, context: bounded(features),
 }
 
 

@@ -149,3 +149,15 @@ def test_draws_have_the_shape_of_x():
 
     with pytest.raises(ValueError, match=r"x of shape \(3, 2, 2\) as it came, got \(4, 3\) at 'x'"):
         Program(turned, turned).sample(3, like=like, seed=0)
+
+
+def test_free_bits_of_none_is_the_weighed_elbo():
+    x = torch.randn(6, T, generator=torch.Generator().manual_seed(0))
+    found = []
+    for objective in (objectives.FreeBits(0.0), objectives.TraceMeanField_ELBO()):
+        rows = Rows(weighed=True)
+        objective.max_plate_nesting = 2 + isinstance(objective, objectives.FreeBits)
+        torch.manual_seed(0)
+        loss = objective.differentiable_loss(rows.model, rows.guide, x)
+        found.append([loss.detach(), *torch.autograd.grad(loss, [rows.a])])
+    assert_close(found[0], found[1])

@@ -66,7 +66,7 @@ def _diagnosed(
         split,
         full=options.full,
         subset=options.subset,
-        length=options.length or 350,
+        length=350 if options.length is None else options.length,
         method=options.method,
         num_samples=options.num_samples,
         seed=options.seed,

@@ -105,8 +105,8 @@ def read(path: Path, imports: Sequence[str] = ()) -> Table:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    text = read_bytes(path, most=2**20)
     try:
-        text = read_bytes(path, most=2**20)
         check_keys(text)
         said = yaml.safe_load(text)
     except ValueError as error:
