@@ -189,6 +189,9 @@ def test_a_table_without_a_complete_run_fails(written, in_this_process, tmp_path
     file = written(**{**TINY, "evaluate": {"num_samples": -20}}, prior="StandardNormal")
     assert main(["table", str(file), "--out", str(tmp_path / "out")]) == 1
     assert "got none of 1" in capsys.readouterr().err
+    file = written(**TINY, prior="Dirichlet", posterior="DiagonalNormal")
+    assert main(["table", str(file), "--out", str(tmp_path / "none")]) == 1
+    assert "got none of 1" in capsys.readouterr().err
 
 
 def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
