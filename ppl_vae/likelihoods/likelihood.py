@@ -75,8 +75,8 @@ class Likelihood(Amortized):
     ) -> None:
         if (measure := getattr(self, "base_measure", "mass")) not in _MEASURES:
             raise ValueError(
-                f"{type(self).__name__}.base_measure expects one of {', '.join(_MEASURES)}, got {measure!r}; say what "
-                "log_prob is the log of"
+                f"{type(self).__name__}.base_measure expects one of {', '.join(_MEASURES)}, got {measure!r}; give "
+                "the one that log_prob is of"
             )
         param_shape = self.param_shape(tuple(x_shape))
         if num_params is not None:  # until 0.2

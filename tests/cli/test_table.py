@@ -181,7 +181,7 @@ def test_a_cell_is_asked_with_its_own_arguments(written, capsys):
 
 def test_published_numbers_of_no_cell_are_told(written):
     entry = {"where": {"prior": "Laplace"}, "quantity": "nll", "value": 3, "source": "a"}
-    with pytest.warns(UserWarning, match=r"published 1 is of no cell, \{'prior': 'Laplace'\}"):
+    with pytest.warns(UserWarning, match=r"published 1 matches no cell, \{'prior': 'Laplace'\}"):
         read(written(**TINY, prior="StandardNormal", published=[entry]))
 
 

@@ -241,11 +241,11 @@ def _published(path: Path, entries: Any, known: Collection[str]) -> list[dict[st
 
 
 def _told_unmatched(path: Path, published: Sequence[dict[str, Any]], cells: Mapping[str, Cell]) -> None:
-    """Warn of published numbers that are of no cell."""
+    """Warn of published numbers that match no cell."""
     for number, entry in enumerate(published, 1):
         if not any(_matches(cell.settings, entry["where"]) for cell in cells.values()):
             warnings.warn(
-                f"{path}: published {number} is of no cell, {dict(entry['where'])}, and is left out", stacklevel=3
+                f"{path}: published {number} matches no cell, {dict(entry['where'])}, and is left out", stacklevel=3
             )
 
 
