@@ -215,7 +215,18 @@ class ZukoPrior(_Flow):
         site: Name = "z",
     ) -> None:
         flows, width = zuko_flows("ZukoPrior"), widths(context)
-        made = (flow or flows.NSF)(latent_dim, width)
+        if isinstance(flow, nn.Module):
+            raise TypeError(
+                f"ZukoPrior expects a factory of flows, got a flow, {type(flow).__name__}; give the class, and its "
+                "settings by partial(zuko.flows.NAF, transforms=2), say"
+            )
+        try:
+            made = (flow or flows.NSF)(latent_dim, width)
+        except TypeError as error:
+            raise TypeError(
+                f"ZukoPrior expects a factory called with the dimensions of z and of the context, got an error of it "
+                f"({error}); correct its settings"
+            ) from error
         given = torch.zeros(width) if width else None
         if not isinstance(made, flows.LazyDistribution) or tuple(made(given).event_shape) != (latent_dim,):
             raise TypeError(

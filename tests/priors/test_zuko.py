@@ -129,6 +129,13 @@ def test_flows_of_zuko_that_have_one_are_taken(name):
     assert priors.ZukoPrior(2, flow).given().log_prob(torch.zeros(2)).isfinite()
 
 
+def test_what_is_no_factory_of_flows_is_refused():
+    with pytest.raises(TypeError, match="expects a factory of flows, got a flow, NSF; give the class"):
+        priors.ZukoPrior(2, FLOWS.NSF(2))
+    with pytest.raises(TypeError, match=r"got an error of it \(.*unexpected keyword argument 'width'.*\); correct its"):
+        priors.ZukoPrior(2, partial(FLOWS.NSF, width=3))
+
+
 def test_a_mixture_of_zuko_draws_without_a_gradient():
     torch.manual_seed(0)
     p = priors.ZukoPrior(2, partial(FLOWS.GMM, components=3)).given()

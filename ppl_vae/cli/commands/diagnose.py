@@ -34,7 +34,9 @@ def _diagnose(options: Namespace) -> None:
     from ppl_vae.cli.figures import figures
 
     if options.length is not None and not options.full:
-        raise ValueError("--length expects --full, whose AIS and HMC it lengthens, got it alone; add --full, or omit it")
+        raise ValueError(
+            "--length expects --full, whose AIS and HMC it lengthens, got it alone; add --full, or omit it"
+        )
     with as_json(options.json) as values, locked_run(options, "diagnose"):
         run, vae, split = opened(options)
         first = ppl_vae.evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
