@@ -61,9 +61,8 @@ def test_a_mixture_has_the_bijection_of_its_components(name):
     torch.testing.assert_close(transform(transform.inv(z)), z)
     assert transform.codomain.event_dim <= fn.event_dim
     jacobian = transform.log_abs_det_jacobian(transform.inv(z), z)
-    assert jacobian.sum() == pytest.approx(
-        0.0 if "positive" not in name and "mixtures" not in name else float(z.log().sum())
-    )
+    positive = "positive" in name or "mixtures" in name
+    torch.testing.assert_close(jacobian.sum(), z.log().sum() if positive else torch.zeros(()), rtol=1e-5, atol=1e-5)
 
 
 class _Same(torch.nn.Module):
