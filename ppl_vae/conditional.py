@@ -292,9 +292,9 @@ class Upward(Chain):
 
     def forward(self, *context: Tensor, **seen: Tensor) -> Tensor:
         """Sample every level at its site, for data x and their context; returns the value of the last, the top."""
-        value, *context = context  # type: ignore[assignment]
+        value, *given = context
         for level in self.levels:
-            value = level(value, *context, **(seen if level.sees_x else {}))
+            value = level(value, *given, **(seen if level.sees_x else {}))
         return value
 
     def formula(self, *given: str) -> str:

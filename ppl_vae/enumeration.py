@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import pyro.distributions as dist
 import torch
@@ -137,18 +138,11 @@ def enumerate_latents(
             shape[1 + where.depth + where.data] = where.size
             values[name], rest = value.expand(shape), rest // found.count
         parts.append(_scored(program, args, mask, where, values, len(numbers)))
-    log_q, log_p = ({name: torch.cat([of(part)[name] for part in parts]) for name in known} for of in (_of_q, _of_p))
+    of_q, of_p = attrgetter("log_q"), attrgetter("log_p")
+    log_q, log_p = ({name: torch.cat([of(part)[name] for part in parts]) for name in known} for of in (of_q, of_p))
     return Enumerated(
         _masked_once(log_q, known), _masked_once(log_p, known), torch.cat([part.log_likelihood for part in parts])
     )
-
-
-def _of_q(part: Enumerated) -> dict[str, Tensor]:
-    return part.log_q
-
-
-def _of_p(part: Enumerated) -> dict[str, Tensor]:
-    return part.log_p
 
 
 def _masked_once(log_masses: Mapping[str, Tensor], known: Mapping[str, States]) -> dict[str, Tensor]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jsonargparse import Namespace
 
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.formatter import Formatter
 
-__all__ = ["Command"]
+__all__ = ["Command", "on_run"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,8 @@ class Command:
         )
         self.parser(parser)
         return parser
+
+
+def on_run(name: str, run: str | Path) -> str:
+    """A command on a run, as a shell takes it."""
+    return f"ppl-vae {name} {shlex.quote(str(run))}"

@@ -208,8 +208,7 @@ def all_seen(columns: Sequence[Column], there: np.ndarray) -> None:
 def warn_of_large(columns: Sequence[Column], values: np.ndarray) -> None:
     """Warn of whole numbers and of time stamps that float32 does not hold."""
     for column, x in zip(columns, values.T, strict=True):
-        seconds = 86400 * np.abs(x.astype(np.float32) - x)
-        if column.origin is not None and (late := seconds > 0.5).any():
+        if column.origin is not None and (late := (seconds := 86400 * np.abs(x.astype(np.float32) - x)) > 0.5).any():
             warnings.warn(
                 f"column {column.name!r} is rounded to float32, in which {int(late.sum())} time stamps move, by up to "
                 f"{float(np.nanmax(seconds)):.0f} s; take days (dt.normalize()), or a shorter time",

@@ -65,9 +65,8 @@ class NegativeBinomial(TorchDistribution):
         x, m, r = (v.to(precise) for v in (value, self.rate, once(self.concentration)))
         is_large, small, ratio = r > _LARGE, r.clamp_max(_LARGE), m * r.reciprocal()
         ways = torch.lgamma(small + x) - torch.lgamma(small)
-        limit = (
-            (r + x - 0.5) * torch.log1p(x / r) - x - x / (12 * r * (r + x))
-        )  # of ways - x log r, by Stirling's series
+        # ways - x log r, by Stirling's series
+        limit = (r + x - 0.5) * torch.log1p(x / r) - x - x / (12 * r * (r + x))
         ways = torch.where(is_large, limit, ways) - torch.lgamma(1 + x)
         log_p = ways - (r + x) * torch.log1p(ratio) + torch.xlogy(x, torch.where(is_large, m, ratio))
         return log_p.to(self.rate.dtype)

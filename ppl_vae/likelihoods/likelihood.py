@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -21,7 +21,7 @@ __all__ = ["Likelihood", "Rowwise", "Shape", "kinds_of"]
 Shape = Sequence[Count]
 
 
-_MEASURES = ("mass", "density", "mixed")
+BaseMeasure = Literal["mass", "density", "mixed"]
 
 
 @by_position_still
@@ -51,7 +51,7 @@ class Likelihood(Amortized):
     names: tuple[str, ...] = ()
     """Names of the columns of x, where it has any."""
 
-    base_measure: Literal["mass", "density", "mixed"]
+    base_measure: BaseMeasure
     """``"mass"``, ``"density"``, or ``"mixed"`` where columns differ, or some values of an element have a mass. Results
     of different ones are not compared. Standardization moves the values that have a mass."""
 
@@ -73,9 +73,10 @@ class Likelihood(Amortized):
         site: Name = "x",
         num_params: Count | None = None,
     ) -> None:
-        if (measure := getattr(self, "base_measure", "mass")) not in _MEASURES:
+        measures = get_args(BaseMeasure)
+        if (measure := getattr(self, "base_measure", "mass")) not in measures:
             raise ValueError(
-                f"{type(self).__name__}.base_measure expects one of {', '.join(_MEASURES)}, got {measure!r}; give "
+                f"{type(self).__name__}.base_measure expects one of {', '.join(measures)}, got {measure!r}; give "
                 "the one that log_prob is of"
             )
         param_shape = self.param_shape(tuple(x_shape))

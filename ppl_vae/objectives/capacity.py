@@ -10,7 +10,6 @@ from ppl_vae import traces
 from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
-from ppl_vae.precision import in_float64
 
 __all__ = ["Capacity"]
 
@@ -60,9 +59,6 @@ class Capacity(VectorizedELBO):
             exact = traces.analytic_kl(q, model.nodes[name])
             total = traces.total(q) - traces.total(model.nodes[name]) if exact is None else exact.sum()
             kl = kl + total / (self.num_particles * size)
-        scale, beta = _mean(of_data[0]), _mean(next(iter(traces.latents(guide).values()))) / _mean(of_data[0])
+        scale = needs.scale_of_data(of_data[0])
+        beta = needs.scale_of_data(next(iter(traces.latents(guide).values()))) / scale
         return scale * size * self.weight * (kl - beta * self.nats).abs() - reconstruction
-
-
-def _mean(site: traces.Site) -> float:
-    return float(in_float64(torch.as_tensor(site["scale"])).mean())

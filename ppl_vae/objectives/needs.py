@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.precision import in_float64
 
-__all__ = ["densities", "drawn", "mean_scale", "reparametrized", "something_to_weigh", "unscaled", "weights"]
+__all__ = [
+    "densities",
+    "drawn",
+    "mean_scale",
+    "reparametrized",
+    "scale_of_data",
+    "something_to_weigh",
+    "unscaled",
+    "weights",
+]
 
 
 def unscaled(name: str, model: Trace, guide: Trace) -> None:
@@ -114,6 +125,11 @@ def mean_scale(site: dict[str, Any]) -> Any:
     """The scale of a site, of weights of the data their mean."""
     scale = site["scale"]
     return scale.mean() if isinstance(scale, Tensor) and scale.dim() else scale
+
+
+def scale_of_data(site: dict[str, Any]) -> float:
+    """That as a number, in float64."""
+    return float(in_float64(torch.as_tensor(site["scale"])).mean())
 
 
 def _scaled(site: dict[str, Any]) -> bool:

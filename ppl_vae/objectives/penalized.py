@@ -5,13 +5,12 @@ from __future__ import annotations
 import abc
 import math
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
-from ppl_vae.precision import in_float64
 
 __all__ = ["Penalized", "by_unit"]
 
@@ -57,7 +56,7 @@ class Penalized(VectorizedELBO):
             loss = loss + self.kl * kl / self.num_particles
         if self.weight == 0:
             return loss
-        scale = next(float(in_float64(torch.as_tensor(s["scale"])).mean()) for s in of_data.values())
+        scale = needs.scale_of_data(next(iter(of_data.values())))
         return loss + self.weight * scale * self._penalty(model, guide, x)
 
 

@@ -241,6 +241,7 @@ class ZukoPrior(_Flow):
         return type(self.flow).__name__
 
 
+@torch.no_grad()
 def _check_density(flow: nn.Module, given: Tensor | None, latent_dim: int) -> None:
     """Refuse, by a ValueError, a flow without a density on all real vectors that is the same in each call."""
     made, name = flow(given), type(flow).__name__

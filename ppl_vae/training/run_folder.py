@@ -25,7 +25,6 @@ from ppl_vae.files import TEMPORARY, parsed, read_bytes, regular, written
 
 __all__ = ["RunFolder", "folder_path"]
 
-
 _FILE = re.compile(r"(last|best)-\d{6,}\.safetensors")
 _OWN = re.compile(r"((config|checkpoint)\.json|history\.jsonl|(last|best)-\d{6,}\.safetensors)\b.*")
 

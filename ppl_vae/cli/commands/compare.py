@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from ppl_vae.cli.command import Command
+from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 
@@ -35,7 +34,7 @@ def _compare(options: Namespace) -> None:
             save(draw("nll_with_errors", table), Path(options.figure))
             print(f"wrote {options.figure}")
         best = next(iter(table.index))
-        print(f"next: ppl-vae diagnose {shlex.quote(str(runs[best]))}{options.imports}")
+        print(f"next: {on_run('diagnose', runs[best])}{options.imports}")
         rows = {name: dict(row) for name, row in table.iterrows()}
         values.update(best_first=list(rows), runs=rows, **{k: table.attrs.get(k) for k in ("units", "warning")})
 

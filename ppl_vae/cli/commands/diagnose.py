@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 import ppl_vae
-from ppl_vae.cli.command import Command
+from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json, numbers
 from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
@@ -53,7 +52,7 @@ def _diagnose(options: Namespace) -> None:
         names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
         record(run.path, [name.relative_to(run.path).as_posix() for name in names])
         values.update(run=run.path, **numbers(result), figures=names)
-        compare = f"ppl-vae compare {shlex.quote(str(run.path))} OTHER{options.imports}"
+        compare = f"{on_run('compare', run.path)} OTHER{options.imports}"
         after = f"next: read {run.path / 'diagnosis.md'}, or {compare}"
         print("\n".join([*(f"wrote {name}" for name in names), after]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -11,7 +10,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 import ppl_vae
-from ppl_vae.cli.command import Command
+from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json, numbers
 from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
@@ -71,7 +70,7 @@ def _evaluate(options: Namespace) -> None:
                 f"\nNLL of each column given the others, nats per datum\n{each.to_string(float_format='{:.3f}'.format)}"
             )
             values.update(per_column=each.to_dict("index"))
-        after = f"next: ppl-vae diagnose {shlex.quote(str(run.path))}{options.imports}"
+        after = f"next: {on_run('diagnose', run.path)}{options.imports}"
         print(f"wrote {' and '.join(map(str, wrote))}\n{after}")
         values.update(run=run.path, **numbers(result), wrote=wrote)
 

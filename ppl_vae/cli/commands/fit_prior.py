@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from operator import attrgetter
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat
 
 import ppl_vae
-from ppl_vae.cli.command import Command
+from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser, part
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.stored_run import add_run_options, data_of, loaded
@@ -34,14 +33,8 @@ def _fit_prior(options: Namespace) -> None:
     """Fit another prior to the encodings of a run's training data, and store the whole as a run of its own."""
     with as_json(options.json) as values:
         made = _fitted(options)
-        print(
-            "\n".join(
-                [
-                    made.formula(),
-                    f"wrote {options.out}; next: ppl-vae sample {shlex.quote(options.out)}{options.imports}",
-                ]
-            )
-        )
+        after = f"next: {on_run('sample', options.out)}{options.imports}"
+        print(f"{made.formula()}\nwrote {options.out}; {after}")
         values.update(run=options.out, formula=made.formula())
 
 

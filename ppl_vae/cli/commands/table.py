@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from ppl_vae.cli.command import Command
+from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DEVICES
@@ -66,12 +66,8 @@ def _table(options: Namespace) -> None:
         with progress_bar("runs", len(now), "run", shown=bool(now)) as bar:
             run_all(now, processes, _told(len(left), bar), bar.refresh)
         values.update(_written(table, runs, out))
-        after = runs_of(table.cells, out, where)
-        if (
-            any(run.reason for run in after)
-            and not options.summary
-            and not any(run.state == "complete" for run in after)
-        ):
+        complete = any(run.state == "complete" for run in runs)
+        if any(run.reason for run in runs) and not complete and not options.summary:
             raise RuntimeError(
                 f"a table expects runs that can be completed, got none of {len(runs)}; mend what "
                 f"{out / 'table.md'} says of them, and call the command again"
@@ -123,7 +119,7 @@ def _written(table: Table, runs: Sequence[Run], out: Path) -> dict[str, Any]:
     print("\n".join([text, *(f"wrote {file}" for file in files)]))
     if known:
         lowest = min(known, key=lambda run: known[run].numbers.get("nll", math.inf))
-        print(f"next: ppl-vae diagnose {shlex.quote(str(lowest.folder))}, which has the lowest NLL")
+        print(f"next: {on_run('diagnose', lowest.folder)}, which has the lowest NLL")
     return {"cells": {str(name): dict(row) for name, row in cells.iterrows()}, "wrote": files}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Collection
 from contextlib import nullcontext, redirect_stdout
 from functools import partial
@@ -15,7 +14,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
 import ppl_vae
-from ppl_vae.cli.command import Command
+from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.loggers import KINDS, logged
 from ppl_vae.cli.output import add_json, as_json
@@ -166,7 +165,7 @@ def _fitted(options: Namespace, *, first: bool) -> dict[str, Any]:
     folder = folder_path(_default_folder(options, vae) if options.run is None else options.run, "train")
     with logged(options.log, folder, loaded.validation) as logs:
         fitted = _fit(options, vae, loaded, folder, [*([_options_kept(folder, options.yaml)] if first else []), *logs])
-    print(f"{fitted}\nwrote {folder}; next: ppl-vae evaluate {shlex.quote(str(folder))}{options.imports}")
+    print(f"{fitted}\nwrote {folder}; next: {on_run('evaluate', folder)}{options.imports}")
     last, kept = (fitted.history.loc[i].to_dict() for i in (fitted.history.index[-1], fitted.best_epoch))
     found = {"run": folder, "formula": vae.formula(), "epochs": len(fitted.history), "stopped": fitted.stopped}
     return {**found, "last": last, "kept_epoch": fitted.best_epoch, "kept": kept}
