@@ -23,6 +23,10 @@ def small(net, image):
         return partial(net, channels=(4, 6), hidden_dims=(8,)), image, (2, 5)
     if net is nets.ConvDecoder:
         return partial(net, channels=(6, 4), hidden_dims=(8,)), (4,), (2, *image)
+    if net is nets.GatedConvEncoder:
+        return partial(net, channels=(4, 6), hidden_dims=(8,)), image, (2, 5)
+    if net is nets.GatedConvDecoder:
+        return partial(net, channels=(6, 4)), (4,), (2, *image)
     if net is nets.ResNetEncoder:
         return partial(net, channels=4), image, (2, 5)
     if net is nets.ResNetDecoder:
@@ -86,7 +90,7 @@ def test_wrong_shapes(net):
         module(torch.randn(4, *in_shape))
 
 
-CONVOLUTIONS = [nets.ConvEncoder, nets.ConvDecoder, nets.ResNetEncoder, nets.ResNetDecoder]
+CONVOLUTIONS = [net for net in NETS if re.match("(Gated)?Conv[ED]|ResNet", net.__name__)]
 
 
 @pytest.mark.parametrize("net", CONVOLUTIONS)
@@ -97,7 +101,7 @@ def test_the_order_in_memory_changes_nothing(net, image, monkeypatch):
     module, first = factory(in_shape, out_shape).double(), torch.randn(3, *in_shape, dtype=torch.float64)
     found = with_gradients(module, first)
     with monkeypatch.context() as patched:
-        for file in ("images", "residual"):
+        for file in ("gated", "images", "residual"):
             patched.setattr(f"ppl_vae.nets.{file}.channels_last", lambda h: h)
         expected = with_gradients(module, first)
     assert_close(found, expected, rtol=1e-9, atol=1e-12)
@@ -181,6 +185,33 @@ def test_residual_networks_start_with_numbers_of_one_scale(size, blocks):
     assert 1e-3 < x.std() < 10
     (x.square().sum() + z.square().sum()).backward()
     assert all(p.grad.isfinite().all() for net in (encoder, decoder) for p in net.parameters())
+
+
+@pytest.mark.parametrize("size", [28, 32, 64, 96, 128])
+def test_gated_convolutions_start_with_numbers_of_one_scale(size):
+    torch.manual_seed(0)
+    encoder = nets.GatedConvEncoder((1, size, size), (2, 8), channels=(8,) * (size // 8).bit_length())
+    decoder = nets.GatedConvDecoder((8,), (1, 1, size, size), channels=(8,) * (size // 8).bit_length())
+    features = encoder.layers(torch.randn(4, 1, size, size))
+    assert 0.5 ** (len(encoder.layers) / 2) / 2 < features.std() < 2
+    x = decoder(torch.randn(4, 8))
+    assert 1e-3 < x.std() < 10
+    (x.square().sum() + encoder(torch.randn(2, 1, size, size)).square().sum()).backward()
+    assert all(p.grad.isfinite().all() for net in (encoder, decoder) for p in net.parameters())
+
+
+def test_gated_convolutions_of_digits_are_those_of_van_den_berg():
+    """Shapes of weights as published (arXiv:1803.05649): a convolution of 7 x 7 pixels there is a dense layer here."""
+    encoder, decoder = nets.GatedConvEncoder((1, 28, 28), (2, 64)), nets.GatedConvDecoder((64,), (1, 1, 28, 28))
+    convolutions = [tuple(p.shape[:2]) for p in encoder.layers.parameters() if p.dim() == 4]
+    assert convolutions == [(64, 1), (64, 32), (128, 32), (128, 64), (128, 64)]
+    assert encoder.head.layers[0].weight.shape == (2 * 256, 64 * 7 * 7)
+    assert decoder.stem.layers[0].weight.shape == (2 * 64 * 7 * 7, 64)
+    convolutions = [
+        p.shape[0] // 2 for p in [*decoder.before.parameters(), *decoder.last[0].parameters()] if p.dim() == 4
+    ]
+    assert convolutions == [64, 32, 32]
+    assert [layer[0].weight.shape for layer in decoder.up] == [(64, 64, 5, 5), (32, 64, 5, 5)]
 
 
 def test_residual_decoders_are_given_z_at_every_size():

@@ -5,6 +5,7 @@ Each is built by `net(in_shape, out_shape)` and called as `net(first, *context)`
 """
 
 from ppl_vae.nets.dense import MLP, GatedMLP
+from ppl_vae.nets.gated import GatedConvDecoder, GatedConvEncoder
 from ppl_vae.nets.images import ConvDecoder, ConvEncoder
 from ppl_vae.nets.network import Network
 from ppl_vae.nets.residual import ResNetDecoder, ResNetEncoder
@@ -20,6 +21,8 @@ __all__ = [
     "DeepSet",
     "GRUDecoder",
     "GRUEncoder",
+    "GatedConvDecoder",
+    "GatedConvEncoder",
     "GatedMLP",
     "Network",
     "ResNetDecoder",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 
 from torch import Tensor, nn
 
-from ppl_vae.nets.network import Activation, activation_of
+from ppl_vae.nets.network import Activation, Shape, activation_of, halvings
 
-__all__ = ["channels_last", "halving", "through", "transposed"]
+__all__ = ["channels_last", "halving", "through", "transposed", "usual_channels"]
 
 Convolution = type[nn.Conv1d] | type[nn.Conv2d]
 Transposed = type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]
@@ -45,3 +45,9 @@ def channels_last(h: Tensor) -> Tensor:
     # of one channel it is the same numbers, and only such strides tell oneDNN of which order they are
     pixels = h.squeeze(1).unsqueeze(-1) if h.shape[1] == 1 else h.movedim(1, -1).contiguous()
     return pixels.movedim(-1, 1)
+
+
+def usual_channels(size: Shape, *, at_least: int) -> tuple[int, ...]:
+    """Channels after as many halvings of an image as leave no side longer than 8, and after so many or more."""
+    times = next(times for times in count(at_least) if max(halvings(size, times)[-1]) <= 8)
+    return (32, *[64] * (times - 1))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import count
 
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.nets.convolutions import channels_last, halving, through, transposed
+from ppl_vae.nets.convolutions import channels_last, halving, through, transposed, usual_channels
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.network import Activation, Channels, Network, Shape, activation_of, halvings, leading_of
 
@@ -51,7 +50,7 @@ class ConvEncoder(Network):
     ) -> None:
         super().__init__()
         self.in_shape = image_shape("ConvEncoder", "in_shape", in_shape)
-        channels = _usual(self.in_shape[1:]) if channels is None else channels
+        channels = usual_channels(self.in_shape[1:], at_least=2) if channels is None else channels
         depths = [self.in_shape[0], *channels]
         self.convolutions = halving(nn.Conv2d, depths, activation)
         features = (depths[-1], *halvings(self.in_shape[1:], len(channels))[-1])
@@ -98,7 +97,7 @@ class ConvDecoder(Network):
         super().__init__()
         self.out_shape = tuple(out_shape)
         height_width = image_shape("ConvDecoder", "out_shape", self.out_shape[-3:])[1:]
-        channels = _usual(height_width)[::-1] if channels is None else channels
+        channels = usual_channels(height_width, at_least=2)[::-1] if channels is None else channels
         self.sizes = halvings(height_width, len(channels))[::-1]
         self.features = (channels[0], *self.sizes[0])
         self.stem = MLP(in_shape, self.features, context=context, hidden_dims=hidden_dims, activation=activation)
@@ -125,9 +124,3 @@ def image_shape(owner: str, name: str, shape: Shape) -> tuple[int, ...]:
             "reshape the data to images or use MLP"
         )
     return tuple(shape)
-
-
-def _usual(size: Shape) -> tuple[int, ...]:
-    """Channels after as many halvings of a picture as leave no side longer than 8, and after two or more."""
-    times = next(times for times in count(2) if max(halvings(size, times)[-1]) <= 8)
-    return (32, *[64] * (times - 1))

@@ -310,6 +310,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "ppl_vae.GatedMLP": {"in_shape": (3,), "out_shape": (2, 2)},
     "ppl_vae.ConvEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "ppl_vae.ConvDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
+    "ppl_vae.GatedConvEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
+    "ppl_vae.GatedConvDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
     "ppl_vae.ResNetEncoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "ppl_vae.ResNetDecoder": {"in_shape": (2,), "out_shape": (1, 8, 8)},
     "ppl_vae.DeepSet": {"in_shape": (8, 2), "out_shape": (2, 2)},
