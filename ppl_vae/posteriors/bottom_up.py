@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ppl_vae.posteriors.normal import DiagonalNormal
 
 __all__ = ["BottomUp"]
@@ -34,11 +32,4 @@ class BottomUp(DiagonalNormal):
     """
 
     reads_below = True
-
-    def meet(self, prior: Any, *, below: bool, alone: bool) -> None:
-        """Refuse a single level, which has none below."""
-        if alone:
-            raise ValueError(
-                "BottomUp expects two levels or more, of which each is given the one below, got one; give "
-                "latent_dim=[2, 8], say, or use DiagonalNormal"
-            )
+    of_levels = True

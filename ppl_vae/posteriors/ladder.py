@@ -43,16 +43,12 @@ class Ladder(Posterior):
 
     sees_context = True
     reads_above = False
+    of_levels = True
 
     _path: Callable[..., TorchDistribution] | None = None
 
-    def meet(self, prior: Any, *, below: bool, alone: bool) -> None:
+    def meet(self, prior: Any, *, below: bool) -> None:
         """Take the prior of this level, which it does not own, as the top-down path."""
-        if alone:
-            raise ValueError(
-                "Ladder expects two levels or more, whose top-down path it shares with the prior, got one; give "
-                "latent_dim=[2, 8], say, or use DiagonalNormal"
-            )
         if not below:
             return
         self._num = len(getattr(prior, "context_shapes", ()))

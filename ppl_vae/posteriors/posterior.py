@@ -42,6 +42,9 @@ class Posterior(Amortized):
     reads_below: ClassVar[bool] = False
     """Whether its encoder, above the bottom of a hierarchy, is given the level below in the place of x."""
 
+    of_levels: ClassVar[bool] = False
+    """Whether it is for hierarchies alone; `build` refuses it for a single level."""
+
     def __init__(
         self,
         x_shape: Shape,
@@ -61,7 +64,7 @@ class Posterior(Amortized):
         """
         return 1, latent_dim
 
-    def meet(self, prior: nn.Module, *, below: bool, alone: bool) -> None:
+    def meet(self, prior: nn.Module, *, below: bool) -> None:
         """Called by `build` with the prior of its level, once there is one; by default nothing is done.
 
         Parameters
@@ -70,8 +73,6 @@ class Posterior(Amortized):
             The prior of the level.
         below
             Whether there is a level above.
-        alone
-            Whether there is no other level.
         """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -91,9 +91,9 @@ class Refined(Conditional):
     ) -> None:
         super().__init__(site)
         made = base(x_shape, latent_dim, net, context=context, site=site)
-        if not isinstance(made, Posterior) or made.sees_context:
+        if not isinstance(made, Posterior) or made.sees_context or made.of_levels:
             raise TypeError(
-                f"Refined expects base to be a posterior whose encoder's output alone determines q, got "
+                f"Refined expects base to be a posterior of one level, that depends on its encoder's output alone, got "
                 f"{name_of(base)}; give DiagonalNormal or another class of ppl_vae.posteriors"
             )
         shape = tuple(made.param_shape(latent_dim))

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ppl_vae import likelihoods, objectives, posteriors, priors, traces
 from ppl_vae.domain import Domain
-from ppl_vae.factories import Factory
+from ppl_vae.factories import Factory, made_by
 from ppl_vae.nets import MLP
 from ppl_vae.vae import VAE, DataSpec, build
 
 __all__ = ["combined", "described", "drawn", "leaves", "reason", "reasons"]
+
+Dims = int | tuple[int, ...] | None
 
 ROLES: dict[str, ModuleType] = {
     "priors": priors,
@@ -58,8 +60,10 @@ def described(role: str) -> dict[str, str]:
     return {c.__name__: _PYROS.get(c) or (inspect.getdoc(c) or "").partition("\n")[0] for c in leaves(role)}
 
 
-def combined(prior: Factory, likelihood: Any, posterior: Factory, latent_dim: int = 2) -> tuple[VAE, Tensor]:
+def combined(prior: Factory, likelihood: Any, posterior: Factory, latent_dim: Dims = None) -> tuple[VAE, Tensor]:
     """A VAE of three classes for a few data of the first kind that the likelihood is for, and these data.
+
+    By default of two latents, or of two levels of them for posteriors of hierarchies alone.
 
     Raises
     ------
@@ -71,6 +75,8 @@ def combined(prior: Factory, likelihood: Any, posterior: Factory, latent_dim: in
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         x = _VALUES[kind]((NUM, *X_SHAPE)).to(torch.get_default_dtype())
+    if latent_dim is None:
+        latent_dim = (2, 2) if getattr(made_by(posterior), "of_levels", False) else 2
     net = partial(MLP, hidden_dims=[8])
     parts = {"prior": prior, "likelihood": likelihood, "posterior": posterior, "encoder": net, "decoder": net}
     return build(spec, latent_dim=latent_dim, seed=0, **parts), x
@@ -86,7 +92,7 @@ def reason(objective: Callable[[], Any], pair: tuple[Trace, Trace]) -> str:
 
 
 @cache
-def drawn(prior: Factory, posterior: Factory, latent_dim: int = 2) -> tuple[Trace, Trace] | str:
+def drawn(prior: Factory, posterior: Factory, latent_dim: Dims = None) -> tuple[Trace, Trace] | str:
     """A pair of traces of a prior and a posterior that go together, or why they do not."""
     with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
         try:

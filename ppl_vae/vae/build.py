@@ -276,7 +276,7 @@ def _prior(level: Level, known: Known, posterior: nn.Module) -> Any:
         given["x_shape"] = given["pseudo_inputs"] = level.refuse_data
     made = level.checked(_make(level.prior, given, *((Prior,) if level.site else (Prior, Chain))))
     if isinstance(posterior, Posterior):
-        posterior.meet(made, below=bool(level.above), alone=not level.site)
+        posterior.meet(made, below=bool(level.above))
     return made
 
 

@@ -91,7 +91,8 @@ def levels_of(latent_dim: int | Sequence[int], prior: Factory | Levels, posterio
     Raises
     ------
     ValueError
-        For lists of different lengths, for empty ones, and for posteriors of which some are given the level below.
+        For lists of different lengths, for empty ones, for posteriors of which some are given the level below, and for
+        a single level of a posterior that is for hierarchies alone.
     """
     given = {"latent_dim": latent_dim, "prior": prior, "posterior": posterior}
     lengths = {name: len(value) for name, value in given.items() if isinstance(value, Sequence)}
@@ -107,6 +108,11 @@ def levels_of(latent_dim: int | Sequence[int], prior: Factory | Levels, posterio
     sites = [f"z{depth - i}" for i in range(depth)] if depth > 1 else [""]
     above, below = [(), *((dim,) for dim in dims)], [*((dim,) for dim in dims[1:]), ()]
     levels = [Level(*level) for level in zip(dims, priors, posteriors, sites, above, below, strict=False)]
+    if depth == 1 and getattr(made_by(levels[0].posterior), "of_levels", False):
+        raise ValueError(
+            f"{made_by(levels[0].posterior).__name__} expects two levels or more, as a posterior of hierarchies, got "
+            "one; give latent_dim=[2, 8], say, or use DiagonalNormal"
+        )
     kinds = {level.reads_below: getattr(made_by(level.posterior), "__name__", "") for level in levels}
     if len(kinds) > 1:
         raise ValueError(

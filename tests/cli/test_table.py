@@ -158,6 +158,16 @@ def test_a_cell_that_cannot_be_built_says_what_list_compatible_says(written, cap
     assert f"  {combinations.reason(objectives.Commitment, pair)}\n" in said
 
 
+def test_a_hierarchy_that_cannot_be_built_says_it_before_it_is_trained(written, capsys):
+    cells = [{"latent_dim": [[2, 2]]}, {"latent_dim": [[2, 2]], "prior": "VampPrior"}]
+    file = written(**TINY, posterior="BottomUp", cells=cells)
+    assert main(["table", str(file), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(": cannot be built") == 2
+    assert "BottomUp expects two levels or more" in said
+    assert "VampPrior expects a posterior given data, got BottomUp" in said
+
+
 def test_a_cell_is_asked_with_its_own_arguments(written, capsys):
     """Of codes in four groups, a gradient through bits, and one latent unit; numbers and truth values are options."""
     cells = [

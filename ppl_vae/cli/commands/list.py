@@ -60,7 +60,13 @@ def _compatible() -> list[str]:
             else (with_objective, objective.__name__, f"{prior.__name__} with {posterior.__name__}")
         )
         table.setdefault(first, {}).setdefault(why, []).append(second)
-    lines = ["priors, each with posteriors:", *_lines(with_prior), "", "objectives, each with pairs of these:"]
+    of_levels = [c.__name__ for c in combinations.leaves("posteriors") if c.of_levels]  # type: ignore[attr-defined]
+    lines = [
+        f"priors, each with posteriors ({' and '.join(of_levels)} of two levels, the others of one):",
+        *_lines(with_prior),
+        "",
+        "objectives, each with pairs of these:",
+    ]
     lines += [*_lines(with_objective, shown=False), "", "likelihoods, each for data of these kinds, with all of these:"]
     kinds = {c.__name__: c.kinds for c in combinations.leaves("likelihoods")}  # type: ignore[attr-defined]
     return [*lines, *(f"  {name}: {', '.join(of)}" for name, of in kinds.items())]

@@ -10,13 +10,9 @@ __all__ = ["why_not"]
 
 
 def why_not(options: Namespace) -> str:
-    """Why prior, posterior and objective of a training do not go together; empty where they do.
-
-    Hierarchies are not asked: their training says it.
-    """
+    """Why prior, posterior and objective of a training do not go together; empty where they do."""
     from ppl_vae.training import combinations
 
-    if isinstance(options.latent_dim, list):
-        return ""
-    pair = combinations.drawn(part(options.prior), part(options.posterior), options.latent_dim)
+    dims = tuple(options.latent_dim) if isinstance(options.latent_dim, list) else options.latent_dim
+    pair = combinations.drawn(part(options.prior), part(options.posterior), dims)
     return pair if isinstance(pair, str) else combinations.reason(lambda: made(options.objective), pair)
