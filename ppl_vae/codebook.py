@@ -226,12 +226,12 @@ class CodeMass(TorchDistribution):
         return new
 
     def matches(self, value: Tensor) -> Tensor:
-        """Which codes each group of values (*leading, groups * dim) is, (*leading, groups, K)."""
-        return _matches(value, self.codes)
+        """Which code each group of values (*leading, groups * dim) is, one of equal codes, (*leading, groups, K)."""
+        return _first(_matches(value, self.codes))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log of the mass of values (*leading, groups * dim), -inf for other vectors."""
-        each = torch.where(self.matches(value), self.log_weights, -torch.inf)
+        each = torch.where(_matches(value, self.codes), self.log_weights, -torch.inf)
         log_p = each.logsumexp(-1).sum(-1)  # codes that coincide add up
         return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
 
@@ -293,7 +293,7 @@ class AutoregressiveCodes(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """log of the mass of values (*leading, groups * dim), -inf for other vectors."""
         match = _matches(value, self.codes)
-        log_weights = self.logits_of(match.to(value.dtype)).log_softmax(-1)
+        log_weights = self.logits_of(_first(match).to(value.dtype)).log_softmax(-1)
         log_p = torch.where(match, log_weights, -torch.inf).logsumexp(-1).sum(-1)
         return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
 
@@ -302,9 +302,10 @@ class AutoregressiveCodes(TorchDistribution):
         shape = self._extended_shape(torch.Size(sample_shape))[:-1]
         with torch.no_grad():
             one_hot = self.codes.new_zeros(*shape, self.groups, len(self.codes))
+            first = _first(_matches(self.codes, self.codes).squeeze(-2)).to(torch.uint8).argmax(-1)
             for g in range(self.groups):
                 index = dist.Categorical(logits=self.logits_of(one_hot)[..., g, :]).sample()
-                one_hot[..., g, :] = nn.functional.one_hot(index, len(self.codes)).to(one_hot)
+                one_hot[..., g, :] = nn.functional.one_hot(first[index], len(self.codes)).to(one_hot)
             return self.codes[one_hot.argmax(-1)].flatten(-2)
 
 
@@ -322,6 +323,11 @@ def _same(codes: Tensor) -> Tensor:
     """
     tolerance = 100 * torch.finfo(codes.dtype).eps * codes.abs().max()
     return torch.cdist(codes, codes, p=torch.inf) <= tolerance
+
+
+def _first(match: Tensor) -> Tensor:
+    """Of the codes that a value is, (*leading, K), the first: codes that coincide are one."""
+    return match & (match.cumsum(-1) == 1)
 
 
 def _matches(value: Tensor, codes: Tensor) -> Tensor:

@@ -7,15 +7,16 @@ from typing import Literal
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.distributions import Independent
 from torch import Tensor
 
+from ppl_vae import traces
 from ppl_vae.arguments import Count, Floats, Numbers, Seed, checked
 from ppl_vae.calls import verb
 from ppl_vae.conditional import Chain
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold.pullback import check_codes
-from ppl_vae.priors import CodePrior
 from ppl_vae.tensors import LEAVE, check_finite
 from ppl_vae.vae import VAE
 
@@ -157,7 +158,7 @@ def code_grid(vae: VAE, side: Count, *context: Tensor, codes: Floats | None = No
     ------
     ValueError
         For a code that is not two-dimensional, fewer than one point, an improper prior without codes, a conditional
-        one without its context, and a `CodePrior`, which has no mass between its codes.
+        one without its context, and a prior that is a mass, which has none between its codes.
     TypeError
         For an object that is no `VAE`.
 
@@ -174,10 +175,10 @@ def code_grid(vae: VAE, side: Count, *context: Tensor, codes: Floats | None = No
             [ 0.0000,  0.9674],
             [ 0.9674,  0.9674]])
     """
-    if isinstance(vae.prior, CodePrior):
+    if _discrete(vae, context, seed):
         raise ValueError(
-            "code_grid expects a prior with a density, got CodePrior, a mass: a grid would lie between its codes, "
-            "where the decoder was never trained; look at draws instead (vae.sample(n, mean=True))"
+            f"code_grid expects a prior with a density, got {type(vae.prior).__name__}, a mass: a grid would lie "
+            "between its codes, where the decoder was never trained; look at draws instead (vae.sample(n, mean=True))"
         )
     levels = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     units = _quantiles(codes, levels) if codes is not None else _prior_quantiles(vae, levels, context, seed)
@@ -217,6 +218,15 @@ def _broadcast(a: Tensor, b: Tensor) -> bool:
 
 def _quantiles(codes: Tensor, levels: Tensor) -> Tensor:
     return codes.quantile(levels.to(codes), dim=0)
+
+
+def _discrete(vae: VAE, context: tuple[Tensor, ...], seed: int) -> bool:
+    """Whether the prior is a mass; not known of one that lacks its context."""
+    given = [c.expand(2, *c.shape) for c in vae.given_to("prior", context)]
+    with evaluating(vae, seed), pyro.plate("data", 2, dim=-1), suppress(ValueError, RuntimeError, TypeError):
+        sites = traces.latents(poutine.trace(vae.prior).get_trace(*given)).values()
+        return any(map(traces.discrete, sites))
+    return False
 
 
 def _prior_quantiles(vae: VAE, levels: Tensor, context: tuple[Tensor, ...], seed: int) -> Tensor:

@@ -25,6 +25,8 @@ from ppl_vae import (
     build,
     data,
     fit,
+    posteriors,
+    priors,
 )
 from ppl_vae.cli.animation import gif
 from ppl_vae.conditional import Conditional
@@ -32,7 +34,7 @@ from ppl_vae.manifold import code_grid, decoded, geodesic, interpolate, magnific
 from ppl_vae.manifold.code_graph import CodeGraph
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import VectorQuantized
-from ppl_vae.priors import CodePrior, FlowPrior, GaussianMixture, VampPrior
+from ppl_vae.priors import AutoregressiveCodePrior, CodePrior, FlowPrior, GaussianMixture, VampPrior
 
 STEPS = 61
 
@@ -350,6 +352,13 @@ class TestGrid:
         for codes in (None, torch.zeros(4, 2)):
             with pytest.raises(ValueError, match="CodePrior, a mass: a grid would lie between its codes"):
                 code_grid(VAE(CodePrior(q), Gaussian(2, (3,)), q), 4, codes=codes)
+        q = VectorQuantized((3,), 2, num_codes=4, groups=2)
+        for prior, posterior in (
+            (AutoregressiveCodePrior(q), q),
+            (priors.Bernoulli(2), posteriors.Bernoulli((3,), 2)),
+        ):
+            with pytest.raises(ValueError, match=f"got {type(prior).__name__}, a mass"):
+                code_grid(VAE(prior, Gaussian(2, (3,)), posterior), 4)
 
     def test_of_a_conditional_prior_needs_its_context(self):
         given = [(3,)]

@@ -21,7 +21,7 @@ from ppl_vae.evaluation import evaluate
 from ppl_vae.nets import MLP
 from ppl_vae.objectives import Commitment, check
 from ppl_vae.posteriors import VectorQuantized
-from ppl_vae.priors import CodePrior
+from ppl_vae.priors import AutoregressiveCodePrior, CodePrior
 
 D, L, K, G, N = 5, 4, 3, 2, 6
 exactly = partial(assert_close, rtol=0, atol=1e-10)
@@ -77,6 +77,30 @@ def test_codes_that_coincide_add_up():
     codes = torch.tensor([[1.0], [1.0], [2.0]]).double()
     p = CodeMass(torch.zeros(1, 3).double(), codes)
     exactly(p.log_prob(torch.tensor([[1.0], [2.0]]).double()).exp(), torch.tensor([2 / 3, 1 / 3], dtype=torch.float64))
+
+
+def test_draws_of_codes_that_coincide_have_their_mass():
+    posterior = VectorQuantized((3,), 2, num_codes=3, groups=2).eval()
+    posterior.codebook.codes = torch.tensor([[0.0], [0.0], [1.0]])
+    prior = AutoregressiveCodePrior(posterior)
+    with torch.no_grad():
+        prior.second.mul_(8.0)
+        p = prior.given()
+        z = p.expand([100_000]).sample()
+        values = torch.tensor(list(itertools.product([0.0, 1.0], repeat=2)))
+        mass = p.log_prob(values).exp()
+    assert_close(mass.sum(), torch.tensor(1.0), rtol=0, atol=1e-5)
+    share = (z[:, None] == values).all(-1).float().mean(0)
+    assert ((share - mass).abs() < 5 * (mass * (1 - mass) / 100_000).sqrt()).all()
+
+
+@pytest.mark.parametrize("prior", [partial(CodePrior, weighted=True), AutoregressiveCodePrior])
+def test_codes_that_coincide_are_counted_once_where_a_prior_starts(prior):
+    posterior = VectorQuantized((3,), 2, num_codes=3, groups=2).eval()
+    posterior.codebook.codes = torch.tensor([[0.0], [0.0], [1.0]])
+    made = prior(posterior)
+    made.start_from(torch.tensor([[0.0, 0.0]] * 300 + [[1.0, 1.0]] * 700))
+    assert_close(made.logits.exp().detach(), torch.tensor([[301.0, 1.0, 701.0]] * 2), rtol=1e-5, atol=0)
 
 
 def test_the_gradient_at_the_code_is_the_encoders():
