@@ -108,6 +108,9 @@ def save(ax: Any, path: Path) -> None:
     """Write the figure of some Axes, and close it."""
     import matplotlib.pyplot as plt
 
+    from ppl_vae.plots.canvas import as_written
+
+    as_written(ax.figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     ax.figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(ax.figure)

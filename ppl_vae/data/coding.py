@@ -144,7 +144,7 @@ def _column(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
         said = "rounded to the nearest code" if (codes != x)[there].any() else ""
         return _of_codes(np.where(there, codes, -1), column), said
     if column.origin is not None:
-        return _of_days(x, column), ""
+        return _of_days(x, column)
     try:
         dtype = pd.api.types.pandas_dtype(column.dtype)
     except TypeError:  # a dtype of a library that is not there
@@ -171,11 +171,15 @@ def _of_codes(codes: np.ndarray, column: Column) -> pd.Series:
     return plain.astype(column.dtype) if fits or column.dtype == "boolean" else plain
 
 
-def _of_days(x: np.ndarray, column: Column) -> pd.Series:
+def _of_days(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
+    """Whole days, or whole seconds where a time was among the training data."""
     origin = pd.Timestamp(column.origin)
     days = len(str(column.origin)) == len("2000-01-01")
-    moments = origin + pd.to_timedelta(pd.Series(np.rint(x) if days else np.rint(x * 86400)), "D" if days else "s")
+    unit, number = ("D", x) if days else ("s", x * 86400)
+    moments = origin + pd.to_timedelta(pd.Series(np.rint(number)), unit)
+    off = np.nan_to_num(np.abs(np.rint(number) - number)) > 1e-6 + 2 * np.finfo(np.float32).eps * np.abs(number)
+    said = f"rounded to whole {'days' if days else 'seconds'}" if off.any() else ""
     dtype = pd.api.types.pandas_dtype(column.dtype)
     if getattr(dtype, "tz", None) is None:
-        return moments.astype(dtype)
-    return (moments.dt.tz_localize(dtype.tz) if moments.dt.tz is None else moments).astype(dtype)
+        return moments.astype(dtype), said
+    return (moments.dt.tz_localize(dtype.tz) if moments.dt.tz is None else moments).astype(dtype), said

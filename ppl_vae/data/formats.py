@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -61,15 +61,15 @@ class Format(abc.ABC):
 
 
 class Text(Format):
-    """A table of text, a row a line, its values apart by comma, semicolon or tab."""
+    """A table of text, a row a line, its values apart by comma, semicolon, tab or vertical bar."""
 
     endings = (".csv", ".tsv")
 
     def read(self, path: Path) -> pd.DataFrame:
         """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ...
 
-        Text in which all values are dates, as ISO 8601 writes them, are dates. Spaces after a separator are no part of
-        a value, so a cell of spaces alone is a gap.
+        Text in which all values are dates, as ISO 8601 writes them, are dates, and of several offsets dates in UTC.
+        Spaces after a separator are no part of a value, so a cell of spaces alone is a gap.
 
         Raises
         ------
@@ -78,19 +78,23 @@ class Text(Format):
         """
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
-                lines = [line for line in islice(file, 1000) if line.strip()][:2]
-            unquoted = _QUOTED.sub("", lines[0]) if lines else ""
-            apart = max(",;\t", key=unquoted.count)
-            cells, after = (_cells(line, apart) for line in [*lines, "", ""][:2])
+                lines = [line for line in islice(file, 1000) if line.strip()]
+            first, second = [*islice(_records(lines), 2), "", ""][:2]
+            unquoted = _QUOTED.sub("", first)
+            apart = max(",;\t|", key=unquoted.count)
+            cells, after = (_cells(record, apart) for record in (first, second))
             named = not all(map(_is_number, cells))
             header = 0 if named else None
-            frame = pd.read_csv(path, sep=apart, header=header, encoding="utf-8-sig", skipinitialspace=True)
+            how = {"encoding": "utf-8-sig", "skipinitialspace": True, "low_memory": False}  # else a dtype for each part
+            frame = pd.read_csv(path, sep=apart, header=header, **how)
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
         if named and (twice := [name for name in dict.fromkeys(cells) if name and cells.count(name) > 1]):
             raise ValueError(  # pandas would rename it
                 f"expected {path} to hold columns of different names, got {twice[0]!r} twice; rename one"
             )
+        if first.lower().startswith("sep="):
+            raise ValueError(f"expected {path} to begin with names, got {first.strip()!r}; delete that line, of Excel")
         if len(after) > len(cells):  # pandas would take the first values of all rows for their names
             raise ValueError(
                 f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
@@ -167,6 +171,7 @@ class Arrays(Format):
         return ""
 
 
+_OFFSET = re.compile(r":\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
 
 
@@ -194,10 +199,23 @@ def _with_dates(values: pd.Series) -> pd.Series:
         or not there.map(lambda v: bool(_DATE.match(str(v)))).all()
     ):
         return values
-    try:
-        return pd.to_datetime(values, format="ISO8601")
-    except ValueError:  # text that looks like dates, such as 2024-99-99
-        return values
+    for utc in (False, bool(there.map(lambda v: bool(_OFFSET.search(str(v)))).all())):
+        try:  # with summer time the offsets of a zone are several, which pandas takes as UTC alone
+            return pd.to_datetime(values, format="ISO8601", utc=utc)
+        except ValueError:  # also of text that looks like dates, such as 2024-99-99
+            continue
+    return values
+
+
+def _records(lines: Sequence[str]) -> Iterator[str]:
+    """The rows of a table: a line, or several where a quoted value has line breaks."""
+    begun = ""
+    for line in lines:
+        begun += line
+        if begun.count('"') % 2 == 0:
+            yield begun
+            begun = ""
+    yield from begun.splitlines(keepends=True)  # a quotation mark that nothing closes is one of the text
 
 
 def _cells(line: str, apart: str) -> list[str]:

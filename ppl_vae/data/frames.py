@@ -262,9 +262,9 @@ def to_frame(x: Tensor | np.ndarray | Split, data: Data | Split, *, index: Any =
     Returns
     -------
     DataFrame
-        Codes are categories again, days dates. A number is the decimal of fewest digits that the precision of x does
-        not tell from it, so that 0.1 is 0.1 again. Where whole numbers or codes were expected and x was none, it is
-        rounded to the nearest; ``frame.attrs["rounded"]`` says in which columns.
+        Codes are categories again, days dates, and times whole seconds. A number is the decimal of fewest digits that
+        the precision of x does not tell from it, so that 0.1 is 0.1 again. Where whole numbers, days, seconds or codes
+        were expected and x was none, it is rounded to the nearest; ``frame.attrs["rounded"]`` says in which columns.
 
     Raises
     ------

@@ -137,11 +137,11 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
         raise ValueError(
             f"column {name!r} expects at least one observed value, got none; leave it out: kinds={{{name!r}: 'skip'}}"
         )
-    read = next((read for fits, read in _READERS if fits(there)), None)
+    read = next((read for fits, read in _READERS if fits(there)), _of_text if _as_told(there, say) else None)
     if read is None:
         raise TypeError(
             f"column {name!r} expects numbers, booleans, text, categories or dates, got {_came(there)}; convert it, or "
-            f"leave it out: kinds={{{name!r}: 'skip'}}"
+            f"leave it out: kinds={{{name!r}: 'skip'}}; or say that text and numbers are categories: 'categories'"
         )
     found: dict[str, Any] = {"name": name, "dtype": str(values.dtype), "missing": float(values.isna().mean())}
     found |= read(values, there, say)
@@ -163,7 +163,7 @@ def _of_categories(values: pd.Series, there: pd.Series, say: Told) -> dict[str, 
 
 
 def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
-    found = tuple(sorted(map(str, there.unique())))
+    found = tuple(sorted(set(map(as_text, there.unique()))))
     if say.kind not in ("categories", "levels", "binary"):
         _refuse_numbers(str(values.name), found)
     if say.kind is None and len(found) > 20 and len(found) >= len(there) / 2:  # twice all names, if test is train
@@ -281,6 +281,11 @@ def _plain(category: Any) -> Any:
 
 def _is_text(there: pd.Series) -> bool:
     return pd.api.types.infer_dtype(there) == "string"
+
+
+def _as_told(there: pd.Series, say: Told) -> bool:
+    """Whether these are text and numbers, as where one of two files of a column has text, and said to be categories."""
+    return say.kind in ("categories", "levels", "binary") and bool(there.map(type).isin([str, int, float]).all())
 
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "integer-na")  # of objects, too

@@ -6,12 +6,14 @@ from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import as_array, checked
 
-__all__ = ["COLOURS", "INSIDE", "STRONG", "array", "axes", "bulk", "numbers", "plot"]
+__all__ = ["COLOURS", "INSIDE", "STRONG", "array", "as_written", "axes", "bulk", "numbers", "plot"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,7 +49,10 @@ def plot(f: F) -> F:
     def drawn(*args: Any, **kwargs: Any) -> Any:
         before = set(plt.get_fignums())
         try:
-            return run(*args, **kwargs)
+            made = run(*args, **kwargs)
+            for part in made.flat if isinstance(made, np.ndarray) else [made]:
+                as_written(part)
+            return made
         except Exception as error:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
@@ -59,6 +64,13 @@ def plot(f: F) -> F:
             ) from None
 
     return cast(F, drawn)
+
+
+def as_written(drawn: Any) -> None:
+    """Show text as it was given: two $ in a name make no mathematics of it, unless there is a backslash."""
+    for text in drawn.findobj(Text) if isinstance(drawn, Artist) else []:
+        if "$" in text.get_text() and "\\" not in text.get_text():
+            text.set_parse_math(False)
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:

@@ -209,8 +209,10 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, ColumnwiseEstimator):
         made = self.columns_.returned(table, getattr(X, "index", None))
         if not isinstance(made, pd.DataFrame) or not isinstance(X, pd.DataFrame):
             return made
-        known = [(name, X.iloc[:, i]) for i, name in enumerate(made) if not X.iloc[:, i].isna().any()]
-        return made.assign(**dict(known))
+        given = [(name, X.iloc[:, i]) for i, name in enumerate(made)]
+        dates = pd.api.types.is_datetime64_any_dtype  # which a table of days rounds
+        known = {name: v.where(v.notna(), made[name]) for name, v in given if not v.isna().any() or dates(v)}
+        return made.assign(**known)
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.sample_posterior, "sample_posterior", (bool, np.bool_))

@@ -194,7 +194,11 @@ def test_what_is_no_code_or_whole_number_is_rounded_and_said(mixed):
     assert made["count"].tolist() == [3, -128]
     assert made["ordered"].tolist() == ["L", "S"]
     assert made["day"].tolist() == [pd.Timestamp("2020-02-04"), pd.Timestamp("2020-02-03")]
-    assert made.attrs["rounded"] == {"count": "rounded to whole numbers", "ordered": "rounded to the nearest code"}
+    assert made.attrs["rounded"] == {
+        "count": "rounded to whole numbers",
+        "ordered": "rounded to the nearest code",
+        "day": "rounded to whole days",
+    }
 
 
 def test_a_frame_comes_back_from_standardized_data(mixed):
@@ -414,6 +418,7 @@ HALVES = "".join(f"{i % 4}.5;{i % 3}\n" for i in range(60))
 TEXTS = {
     "a row longer than the names": ("a,b\n" + LONG, "to hold 2 values in each row, as in its first line, got 3"),
     "a separator at the end of rows": ("a,b,c\n" + LONG.replace("\n", ",\n"), "to hold 3 values"),
+    "a line of Excel": ("sep=;\na;b\n" + HALVES, "to begin with names, got 'sep=;'; delete that line"),
     "thousands": ("a,b\n" + '"1,100",2\n"12,000",3\n' * 15, "'a' expects numbers without commas, got '1,100'"),
     "decimal commas": ("a;b\n" + HALVES.replace(".", ","), "'a' expects numbers with decimal points, got '0,5'"),
 }
@@ -433,6 +438,51 @@ def test_a_separator_within_quotes_or_below_empty_lines_is_found(names, tmp_path
     data = from_file(tmp_path / "t.csv")
     assert list(data.columns.names) == [name.strip('"') for name in names.strip().split(";")]
     assert data.train.x[:, 0].frac().unique().tolist() == [0.5]
+
+
+def test_a_name_with_a_line_break_and_a_vertical_bar_are_read(tmp_path):
+    (tmp_path / "t.csv").write_text('"a\nb",c\n' + HALVES.replace(";", ","))
+    assert list(from_file(tmp_path / "t.csv").columns.names) == ["a\nb", "c"]
+    (tmp_path / "t.csv").write_text("a|c\n" + HALVES.replace(";", "|"))
+    assert list(from_file(tmp_path / "t.csv").columns.names) == ["a", "c"]
+    (tmp_path / "t.csv").write_text('a,5" pipe\n' + HALVES.replace(";", ","))  # which nothing closes
+    assert list(from_file(tmp_path / "t.csv").columns.names) == ["a", '5" pipe']
+
+
+def test_codes_that_are_mostly_numbers_are_categories_where_told_whatever_the_other_file_has(tmp_path):
+    frame = pd.DataFrame({"a": np.linspace(-1, 1, 60), "c": ["1", "2", "A"] * 20})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    frame[frame.c != "A"].to_csv(tmp_path / "test.csv", index=False)
+    data = from_file(tmp_path / "train.csv", test=tmp_path / "test.csv", kinds={"c": "categories"})
+    assert data.columns[1].categories == ("1", "2", "A")
+    assert sorted(data.test.x[:, 1].unique().tolist()) == [0.0, 1.0]
+    with pytest.raises(TypeError, match=r"got object of mixed-integer; .* say that text and numbers are categories"):
+        from_file(tmp_path / "train.csv", test=tmp_path / "test.csv")
+
+
+@pytest.mark.parametrize(
+    ("times", "dtype"),
+    [
+        (pd.date_range("2021-03-20", periods=30, freq="D", tz="Europe/Berlin"), "UTC"),  # summer time begins
+        (pd.date_range("2021-01-20", periods=30, freq="D", tz="Europe/Berlin"), "UTC+01:00"),
+        (pd.date_range("2021-03-20", periods=30, freq="D"), None),
+    ],
+)
+def test_times_of_a_zone_with_summer_time_are_dates(times, dtype, tmp_path):
+    pd.DataFrame({"a": np.linspace(-1, 1, 30), "t": times}).to_csv(tmp_path / "t.csv", index=False)
+    column = from_file(tmp_path / "t.csv").columns[1]
+    assert column.kind == "real"
+    assert str(getattr(pd.api.types.pandas_dtype(column.dtype), "tz", None)) == str(dtype)
+
+
+def test_times_that_become_whole_seconds_are_told():
+    times = pd.to_datetime("2021-01-01") + pd.to_timedelta(np.arange(60) * 10, "ms")
+    data = from_frame(pd.DataFrame({"a": np.linspace(-1, 1, 60), "t": times}))
+    assert to_frame(data.train, data).attrs["rounded"] == {"t": "rounded to whole seconds"}
+    whole = from_frame(
+        pd.DataFrame({"a": np.linspace(-1, 1, 60), "t": times.ceil("s") + pd.to_timedelta(range(60), "h")})
+    )
+    assert "rounded" not in to_frame(whole.train, whole).attrs
 
 
 def test_categories_of_whole_numbers_beyond_those_of_floats():

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from ppl_vae import plots
 from ppl_vae.diagnostics import Figure, Panel
 from ppl_vae.plots import draw
 
@@ -34,6 +35,18 @@ def test_panels_lie_row_by_row_and_may_be_of_ones_own():
     assert ax.figure.get_size_inches().tolist() == [9, 2]
     assert [a.get_title() for a in ax.figure.axes] == ["mine", "reliable", "mine"]
     assert ax.lines[0].get_ydata().tolist() == [0, 1, 2]
+
+
+def test_a_name_with_two_dollars_is_shown_as_it_is():
+    for name in ("price_$_low_$", "revenue ($) / cost ($)"):  # the first is no mathematics, the second would be
+        ax = plots.predictive_check(3.0, np.arange(9.0), label=name)
+        ax.figure.canvas.draw()
+        assert ax.xaxis.label.get_text() == name
+        assert not ax.xaxis.label.get_parse_math()
+        plt.close(ax.figure)
+    k = plots.pareto_k(np.array([0.1, 0.5]))
+    assert k.yaxis.label.get_parse_math()  # of ours
+    plt.close(k.figure)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,17 @@ def test_rows_that_cannot_be_trusted_are_told():
         imputer.transform(far)
 
 
+def test_observed_times_are_returned_as_they_are():
+    times = pd.to_datetime("2021-01-01") + pd.to_timedelta(np.arange(40) * 1234, "ms")
+    frame = pd.DataFrame({"a": np.linspace(-1, 1, 40), "t": times})
+    frame.loc[3, "t"] = pd.NaT
+    made = Imputer(hidden_dims=(8,), epochs=30, learning_rate=0.02, random_state=0, num_samples=400).fit_transform(
+        frame
+    )
+    assert made["t"].drop(3).equals(frame["t"].drop(3))
+    assert made["t"].notna().all()
+
+
 def test_refusals():
     with pytest.raises(NotFittedError):
         Imputer().transform(GAPS)
