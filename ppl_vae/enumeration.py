@@ -120,7 +120,8 @@ def enumerate_latents(
 ) -> Enumerated | None:
     """Log densities at every state of some data's latents; `None` if they are not discrete or more than `MOST`.
 
-    At most `max_rows` pairs of state and datum are scored at once.
+    Nor where the states of a site depend on the value of another, as of a binomial with a latent number of trials. At
+    most `max_rows` pairs of state and datum are scored at once.
     """
     with traces.particles(1, where.depth):
         model, guide = traces.pair(program, *args, mask=mask)
@@ -137,7 +138,10 @@ def enumerate_latents(
             shape = list(value.shape)
             shape[1 + where.depth + where.data] = where.size
             values[name], rest = value.expand(shape), rest // found.count
-        parts.append(_scored(program, args, mask, where, values, len(numbers)))
+        part = _scored(program, args, mask, where, values, known, len(numbers))
+        if part is None:
+            return None
+        parts.append(part)
     of_q, of_p = attrgetter("log_q"), attrgetter("log_p")
     log_q, log_p = ({name: torch.cat([of(part)[name] for part in parts]) for name in known} for of in (of_q, of_p))
     return Enumerated(
@@ -166,13 +170,18 @@ def _scored(
     mask: Tensor | bool,
     where: traces.Plates,
     values: dict[str, Tensor],
+    known: Mapping[str, States],
     num: int,
-) -> Enumerated:
+) -> Enumerated | None:
+    """At so many states; `None` where the model has other states there."""
     with traces.particles(num, where.depth):
         model, guide = (
             poutine.trace(poutine.condition(f, data=values)).get_trace(*args, **traces.model_kwargs(mask))
             for f in (program.model, program.guide)
         )
+    there = ((states(model.nodes[name], where), found) for name, found in known.items())
+    if any(now is None or not torch.equal(now.each, found.each) for now, found in there):
+        return None
     log_q, log_p = (
         {name: in_float64(traces.log_prob(trace.nodes[name], where, num)) for name in values}
         for trace in (guide, model)

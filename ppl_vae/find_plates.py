@@ -8,6 +8,7 @@ import torch
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
+from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.memory import Allocated
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -32,12 +33,14 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
     like = next(program.parameters(), data.x if data.x.is_floating_point() else torch.zeros(()))
     check_precision("x", data.x, like.dtype, data.mask)
     few, fewer = (arguments(program, data[torch.arange(size) % len(data)]) for size in (3, 2))
-    with Allocated() as by_two:
-        other = traces.pair(program, *fewer[0], mask=fewer[1])
+    other = traces.pair(program, *fewer[0], mask=fewer[1])
     with Allocated() as by_three:
         pair = traces.pair(program, *few[0], mask=few[1])
     where = traces.check_pair(*pair, 3, other[0])
-    for allocated, drawn in ((by_two, other), (by_three, pair)):
-        with allocated:
-            traces.log_weights(*drawn, where.of(2 if drawn is other else 3))
+    with by_three:
+        traces.log_weights(*pair, where.of(3))
+    before = random_states(fewer[0])
+    with Allocated() as by_two:  # drawn anew: a flow without an inverse knows the density of its last draws alone
+        traces.log_weights(*traces.pair(program, *fewer[0], mask=fewer[1]), where.of(2))
+    set_random_states(before, fewer[0])
     return replace(where, row_bytes=max(0, by_three.bytes - by_two.bytes))

@@ -25,6 +25,7 @@ from ppl_vae.modelled import TorchModule
 __all__ = [
     "alone",
     "ambient",
+    "empty_store",
     "eval_mode",
     "evaluating",
     "frozen",
@@ -220,6 +221,19 @@ def gpus(module: TorchModule) -> list[int]:
 def gpus_of(tensors: Iterable[Tensor]) -> list[int]:
     """Numbers of the GPUs that tensors are on."""
     return sorted({t.device.index or 0 for t in tensors if t.is_cuda})
+
+
+@contextmanager
+def empty_store() -> Iterator[None]:
+    """A scope in which Pyro's parameter store is empty; its parameters keep the references that it hung on them."""
+    store = pyro.get_param_store()
+    kept = [(p, vars(p)["unconstrained"]) for _, p in store.named_parameters() if "unconstrained" in vars(p)]
+    try:
+        with store.scope():
+            yield
+    finally:
+        for parameter, reference in kept:
+            vars(parameter)["unconstrained"] = reference
 
 
 def without_store(module: TorchModule) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints, transform_to
 from torch.distributions.constraints import Constraint
 
-from ppl_vae.bare_support import of_components, of_each
+from ppl_vae.bare_support import of_components, of_each, support_of
 
 __all__ = [
     "EachColumn",
@@ -255,7 +255,7 @@ def check_draw(q: Site, p: Site) -> None:
     if theirs is None or (type(ours) is type(theirs) and not hasattr(theirs, "size") and _bounds(theirs) is None):
         return
     point = any(isinstance(fn, dist.Delta) and not getattr(fn, "anywhere", False) for fn in layers(q["fn"]))
-    if (point or _within(ours, theirs)) and _drawn_within(p["fn"].support, q["value"]):
+    if (point or _within(ours, theirs)) and _drawn_within(support_of(p["fn"]), q["value"]):
         return
     raise ValueError(
         f"a posterior expects draws in the support of its prior, got {q['name']!r} from {_named(q['fn'])} on {ours} "
@@ -300,7 +300,7 @@ def _named(fn: Any) -> str:
 def _support(fn: Any) -> Constraint | None:
     """The support of each coordinate, if it is the same independent one."""
     try:
-        support: Constraint = of_each(fn.support)
+        support: Constraint = of_each(support_of(fn))
     except NotImplementedError:
         return None
     return support

@@ -19,7 +19,7 @@ from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_vae import support
+from ppl_vae import one_way, support
 from ppl_vae.memory import rows_at_once
 
 __all__ = [
@@ -320,7 +320,7 @@ def _one_value(site: Site) -> bool:
 def _unscaled(site: Site) -> Tensor:
     lp = site.get("unscaled_log_prob")
     if lp is None:
-        lp = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        lp = one_way.log_prob(site["fn"], site["value"], *site["args"], **site["kwargs"])
     return scale_and_mask(lp, mask=site["mask"])
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from ppl_vae import traces
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.modelled import Modelled
@@ -43,5 +44,5 @@ def diagnosing(
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         find_plates(program, split)  # a Program creates its parameters at its first call
-        with frozen(program):
+        with frozen(program), traces.without_shapes(ValueError, RuntimeError):
             yield split, used

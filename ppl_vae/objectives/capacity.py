@@ -56,9 +56,7 @@ class Capacity(VectorizedELBO):
         reconstruction = sum(site["log_prob_sum"] for site in of_data) / self.num_particles
         kl = torch.zeros((), dtype=x.dtype if x.is_floating_point() else None, device=x.device)
         for name, q in traces.latents(guide).items():
-            exact = traces.analytic_kl(q, model.nodes[name])
-            total = traces.total(q) - traces.total(model.nodes[name]) if exact is None else exact.sum()
-            kl = kl + total / (self.num_particles * size)
+            kl = kl + needs.mean_kl(q, model.nodes[name], self.num_particles * size)
         scale = needs.scale_of_data(of_data[0])
         beta = needs.scale_of_data(next(iter(traces.latents(guide).values()))) / scale
         return scale * size * self.weight * (kl - beta * self.nats).abs() - reconstruction

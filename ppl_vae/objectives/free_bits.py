@@ -55,13 +55,6 @@ class FreeBits(VectorizedELBO):
         reconstruction = sum(s["log_prob_sum"] for s in traces.observed(model).values()) / self.num_particles
         cost = torch.zeros(())
         for name, q in traces.latents(guide).items():
-            p = model.nodes[name]
-            kl = traces.analytic_kl(q, p)
-            scale, each = needs.mean_scale(q), self.num_particles * size
-            if scale is q["scale"]:
-                mean = (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / each
-            else:  # weights of the data
-                weighed = q["log_prob_sum"] - p["log_prob_sum"] if kl is None else (q["scale"] * kl).sum()
-                mean = weighed / (each * scale)
-            cost = cost + scale * size * mean.clamp_min(self.nats)
+            mean = needs.mean_kl(q, model.nodes[name], self.num_particles * size)
+            cost = cost + needs.mean_scale(q) * size * mean.clamp_min(self.nats)
         return cost - reconstruction

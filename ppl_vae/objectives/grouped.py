@@ -118,6 +118,7 @@ class PIWAE(VectorizedELBO):
 
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.weights("PIWAE", model, guide)
+        needs.scored_anywhere(guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         with Apart():  # the model's draws are tensors of their own, whose gradient is that of log p alone

@@ -8,15 +8,17 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import traces
+from ppl_vae import one_way, traces
 from ppl_vae.precision import in_float64
 
 __all__ = [
     "densities",
     "drawn",
+    "mean_kl",
     "mean_scale",
     "reparametrized",
     "scale_of_data",
+    "scored_anywhere",
     "something_to_weigh",
     "unscaled",
     "weights",
@@ -94,6 +96,12 @@ def weights(name: str, model: Trace, guide: Trace) -> None:
     densities(name, guide)
 
 
+def scored_anywhere(guide: Trace) -> None:
+    """Refuse a posterior whose log density is known at its own draws alone, by the error of `one_way.log_prob`."""
+    for site in traces.latents(guide).values():
+        one_way.log_prob(site["fn"], site["value"].detach().clone())
+
+
 def drawn(name: str, guide: Trace) -> None:
     """Refuse a site that asks to be summed over, of an objective that draws.
 
@@ -125,6 +133,18 @@ def mean_scale(site: dict[str, Any]) -> Any:
     """The scale of a site, of weights of the data their mean."""
     scale = site["scale"]
     return scale.mean() if isinstance(scale, Tensor) and scale.dim() else scale
+
+
+def mean_kl(q: dict[str, Any], p: dict[str, Any], num: int) -> Tensor:
+    """KL(q || p) of a site, in closed form where there is one: its mean over `num` draws and data, in nats.
+
+    Weights of the data (`poutine.scale` by a tensor) are those of this mean; a scale that all share does not count.
+    """
+    kl, scale = traces.analytic_kl(q, p), mean_scale(q)
+    if scale is q["scale"]:
+        return (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / num
+    weighed: Tensor = q["log_prob_sum"] - p["log_prob_sum"] if kl is None else (q["scale"] * kl).sum()
+    return weighed / (num * scale)
 
 
 def scale_of_data(site: dict[str, Any]) -> float:

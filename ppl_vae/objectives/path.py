@@ -30,6 +30,7 @@ class _Path(VectorizedELBO, abc.ABC):
 
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.densities(type(self).__name__, guide)
+        needs.scored_anywhere(guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):

@@ -51,6 +51,7 @@ class RWS(VectorizedELBO):
 
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.weights("RWS", model, guide)
+        needs.scored_anywhere(guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         with _Detached():

@@ -107,6 +107,7 @@ class Training:
                 state.stopped = self._stopped(self._asked(callbacks))
                 if state.stopped or state.epoch % self.settings.checkpoint_every == 0:
                     store()
+        self.pace.warn_of_none(state.step)
 
     @contextmanager
     def best_kept(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 
 import pyro
@@ -52,6 +53,15 @@ class Pace:
         if self._taken % WINDOW == 0:
             self._still = self._before is not None and not self._sum > self._before
             self._before, self._sum = self._sum, 0.0
+
+    def warn_of_none(self, steps: int) -> None:
+        """Warn where none of so many steps has moved all parameters."""
+        if self.most > 1 and self._taken == steps:
+            warnings.warn(
+                f"encoder_steps expects a training of more steps than {self.most - 1}, got {steps}, which moved q "
+                "alone: the decoder and the prior are as they started; give more epochs, or fewer encoder_steps",
+                stacklevel=5,
+            )
 
     def state(self) -> list[float | None]:
         """Where it stands, as values of JSON."""

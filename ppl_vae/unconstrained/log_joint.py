@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ppl_vae import traces
-from ppl_vae.bare_support import of_components
+from ppl_vae.bare_support import of_components, support_of
 from ppl_vae.captured import Function
 from ppl_vae.casting import arguments
 from ppl_vae.draws import by_datum
@@ -45,7 +45,7 @@ def bijection(name: str, site: traces.Site) -> Any:
         define.
     """
     try:
-        return biject_to(of_components(site["fn"].support))
+        return biject_to(of_components(support_of(site["fn"])))
     except NotImplementedError:
         raise ValueError(
             f"latents as real numbers expect a bijection onto the support of {name!r}, got "

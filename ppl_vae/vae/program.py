@@ -17,7 +17,7 @@ from torch.distributions.constraints import Constraint
 from ppl_vae import support
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import query, verb
-from ppl_vae.isolation import eval_mode, evaluating, without_store
+from ppl_vae.isolation import empty_store, eval_mode, evaluating, without_store
 from ppl_vae.latent_draws import Unvalidated
 from ppl_vae.split import Split
 from ppl_vae.vae.traced import decoded, encoded, sampled
@@ -151,7 +151,8 @@ class Program(nn.Module):
     def _call(
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
     ) -> Any:
-        with _OwnParams(self.params, self._constraints), _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
+        own = _OwnParams(self, self._constraints)
+        with empty_store(), own, _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
                 try:
                     return f(x, *context)
@@ -182,26 +183,46 @@ def _check_takes(f: Callable[..., Any], num: int, error: TypeError) -> None:
 
 
 class _OwnParams(Messenger):
-    """Answers `pyro.param` from a module's parameters, unconstrained, instead of from the global store."""
+    """Answers `pyro.param` from a program's parameters, unconstrained, instead of from the global store."""
 
-    def __init__(self, params: nn.ParameterDict, constraints: dict[str, Constraint]) -> None:
+    def __init__(self, program: Program, constraints: dict[str, Constraint]) -> None:
         super().__init__()
-        self.params, self.constraints = params, constraints
+        self.program, self.params, self.constraints = program, program.params, constraints
 
     def _pyro_param(self, msg: dict[str, Any]) -> None:
-        # a parameter's name in a module may not contain a dot, nor be that of a method
-        key = "pyro:" + msg["name"].replace("%", "%25").replace(".", "%2E")
+        name, store = msg["name"], pyro.get_param_store()
+        of_module = name in store  # a `PyroParam` of a `PyroModule`, which puts it there, in each call
+        parameter, constraint = self._of_module(name, store.get_state()) if of_module else self._named(name, msg)
+        value = transform_to(constraint)(parameter)
+        if of_module and value is parameter:  # leaving a store takes away what hangs on its parameters
+            value = value.view_as(value)
+        value.unconstrained = lambda: parameter
+        msg["value"], msg["done"], msg["stop"] = value, True, False
+
+    def _of_module(self, name: str, state: Any) -> tuple[nn.Parameter, Constraint]:
+        """The parameter of a module, kept with the others unless the program has the module."""
+        parameter = state["params"][name]
+        if not any(parameter is known for known in self.program.parameters()):
+            self.params[self._key(name, parameter)] = parameter
+        return parameter, state["constraints"][name]
+
+    def _named(self, name: str, msg: dict[str, Any]) -> tuple[nn.Parameter, Constraint]:
+        """The parameter of a `pyro.param` statement, made at the first of that name."""
+        key = self._key(name)
         if key not in self.params:
             with pyro.get_param_store().scope():
-                value = msg["fn"](*msg["args"], **msg["kwargs"])
-                unconstrained = value.unconstrained()
+                made: Any = msg["fn"]
+                unconstrained = made(*msg["args"], **msg["kwargs"]).unconstrained()
                 self.constraints[key] = msg["kwargs"].get("constraint")
             is_parameter = isinstance(unconstrained, nn.Parameter)
             self.params[key] = unconstrained if is_parameter else nn.Parameter(unconstrained.detach())
-        parameter = self.params[key]
-        value = transform_to(self.constraints[key])(parameter)
-        value.unconstrained = lambda: parameter
-        msg["value"], msg["done"], msg["stop"] = value, True, False
+        return self.params[key], self.constraints[key]
+
+    def _key(self, name: str, parameter: Tensor | None = None) -> str:
+        """Where a parameter of a name is kept; a module's beside one of the same name."""
+        # a parameter's name in a module may not contain a dot, nor be that of a method
+        key = "pyro:" + name.replace("%", "%25").replace(".", "%2E")
+        return key if parameter is None or key not in self.params else f"{key}%{id(parameter)}"
 
 
 class _FilledObserved(Messenger):
