@@ -9,6 +9,8 @@ import pyro
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ppl_vae import traces
 from ppl_vae.arguments import Count, Name, Positive, checked
@@ -164,7 +166,7 @@ class Refined(Conditional):
             return z, q.log_prob(z)
 
         devices = gpus_of([params])
-        with torch.random.fork_rng(devices=devices), pyro.validation_enabled(False):
+        with torch.random.fork_rng(devices=devices), pyro.validation_enabled(False), _ConstantNoise(seed):
             torch.default_generator.manual_seed(seed)
             for device in devices:
                 torch.cuda.default_generators[device].manual_seed(seed)
@@ -172,6 +174,32 @@ class Refined(Conditional):
                 return torch.func.vmap(of_one, out_dims=1, randomness="same")(params)
             except (RuntimeError, NotImplementedError) as error:
                 raise ValueError(_no_function_of_noise(self.base)) from error
+
+
+class _ConstantNoise(TorchFunctionMode):
+    """Gives for `normal_` the numbers of a generator of its own: constants, which a graph can hold.
+
+    Parameters
+    ----------
+    seed
+        Of the generator of each device.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, or give the noise."""
+        if func is not torch.Tensor.normal_ or len(args) > 1 or kwargs:
+            return func(*args, **(kwargs or {}))
+        like = args[0]
+        if like.device not in self.generators:
+            self.generators[like.device] = torch.Generator(like.device).manual_seed(self.seed)
+        with _disable_current_modes():
+            made = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+            return made.normal_(generator=self.generators[like.device])
 
 
 def _no_function_of_noise(base: Posterior) -> str:

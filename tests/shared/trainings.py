@@ -11,8 +11,8 @@ from ppl_vae.corruptions import Masking
 from ppl_vae.data import from_arrays
 from ppl_vae.domain import Domain
 from ppl_vae.objectives import IWAE, Commitment, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
-from ppl_vae.posteriors import VectorQuantized
-from ppl_vae.priors import CodePrior, ConditionalNormal, Exemplar
+from ppl_vae.posteriors import Refined, VectorQuantized
+from ppl_vae.priors import CodePrior, ConditionalNormal, Exemplar, RealNVP
 from ppl_vae.split import Split
 from ppl_vae.training.optim import OneCycle
 
@@ -81,6 +81,8 @@ CASES = {
     "mask": ({}, {"data": masked()}),
     "context": ({"like": conditional(), "prior": ConditionalNormal}, {"data": conditional()}),
     "hierarchy": ({"latent_dim": [2, 3]}, {}),
+    "couplings": ({"prior": partial(RealNVP, num_transforms=2, hidden_dim=4), "latent_dim": 3}, {}),
+    "a refined posterior": ({"posterior": partial(Refined, num_steps=2)}, {}),
     "convolutions": ({"like": images(), **CONVOLVED}, {"data": images()}),
     "InfoVAE": ({}, {"objective": InfoVAE(0.5, 3.0)}),
     "counts with an exposure": (

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.testing import assert_close
 from trainings import ADAM, CASES, Normalized, binary, built, fitted
 
 from ppl_vae import compiled, fit, load
-from ppl_vae.captured import NotCaptured
+from ppl_vae.captured import NotAssumed, NotCaptured
 from ppl_vae.training import steps
 
 
@@ -123,6 +124,18 @@ def test_a_compiled_training_is_resumed(tmp_path, uncompiled):
     assert found.compiled
     assert same(found, expected)
     assert close(vae, load(tmp_path / "run", classes=[Normalized]).vae)
+
+
+def test_a_graph_is_compiled_for_the_masks_that_shapes_depend_on():
+    def halves(x, mask):
+        return [x[..., mask.nonzero().squeeze(-1)].sum(-1), x[..., (~mask).nonzero().squeeze(-1)].exp()]
+
+    x, mask = torch.arange(10.0).view(2, 5), torch.tensor([True, False, True, False, False])
+    found = compiled.Compiler()(halves, x, mask)
+    for given in (x, x + 1):
+        assert_close(list(found(given, mask)), halves(given, mask))
+    with pytest.raises(NotAssumed, match="a mask that shapes depend on has changed"):
+        found(x, ~mask)
 
 
 def test_compilation_waits_until_it_pays(uncompiled, monkeypatch):
