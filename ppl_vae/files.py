@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEMPORARY", "interpreted", "parsed", "read_bytes", "regular", "written"]
+__all__ = ["TEMPORARY", "interpreted", "no_run", "parsed", "read_bytes", "regular", "written"]
 
 TEMPORARY = re.compile(r".+\.\d+-[0-9a-f]{8}\.tmp|.+\.(json|jsonl|yaml|safetensors)\.tmp")
 """Names that `written` writes to, and did in earlier versions; a killed process leaves one behind."""
@@ -50,6 +50,14 @@ def regular(path: Path, most: int | None = None) -> Path:
             f"expected at most {most} bytes in {str(path)!r}, got {status.st_size}; put the file there that was written"
         )
     return path
+
+
+def no_run(path: str | os.PathLike[str]) -> FileNotFoundError:
+    """The error for a folder that is no run."""
+    return FileNotFoundError(
+        f"load expects a run folder with a checkpoint.json, got {str(path)!r} without one; give the folder that "
+        "fit(run=...) or `ppl-vae train` wrote"
+    )
 
 
 def read_bytes(path: Path, most: int = 2**28) -> bytes:

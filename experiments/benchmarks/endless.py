@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python experiments/benchmarks/endless.py --out experiments/results/endless.json
 
-A VAE of 64-64-8 with a Gaussian likelihood is trained by `fit`, batches of 1,000 rows, on
+A VAE of 80-64-8 with a Gaussian likelihood is trained by `fit`, batches of 1,000 rows, on
 
 - `memory`: so many rows in memory, a tensor;
-- `mapped`: 1 million rows of a `.npy` file of float32, mapped into memory and shuffled by chunk;
+- `mapped`: 1 million rows of a `.npy` file of float32, mapped into memory and shuffled by chunk: they take 305 MiB, and
+  rows are mixed within 256 (`rows.BUFFER`);
 - `stream`: 10 million rows of an `IterableDataset`, in batches that are made when they are asked for.
 
 Rows are of one kind everywhere: eight normal factors times a matrix, and noise. Each training is one pass, in a process
@@ -41,7 +42,7 @@ from torch.utils.data import IterableDataset
 import ppl_vae
 from ppl_vae import MLP, Gaussian, build, fit
 
-WIDTH, FACTORS, ROWS = 64, 8, 1000
+WIDTH, FACTORS, ROWS = 80, 8, 1000
 MATRIX = torch.randn(FACTORS, WIDTH, generator=torch.Generator().manual_seed(0)) / FACTORS**0.5
 
 

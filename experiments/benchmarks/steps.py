@@ -14,6 +14,8 @@ Contenders, of one set-up with the same networks and initial weights:
 * ``by hand``: plain torch, fused Adam, KL in closed form or at the draw as the set-up has it, no checks;
 * ``numpyro``: an epoch under `jax.jit`, a loop over batches inside it; for ``conv`` one step a call, as XLA's
   convolutions are slow inside a loop on a CPU. Left out where it is not installed;
+* ``pythae``: its `BaseTrainer` on its `VAE` with the same networks; ``mlp`` alone, and left out where not installed;
+* ``products``: the matrix products of a step alone, forward and of both gradients: the limit. Not for ``conv``;
 * ``pyro``: `SVI` with `pyro.optim.Adam` and `Trace_ELBO` on the same model and guide, batches of a `DataLoader`.
 
 Each runs in a process of its own, on `--threads` cores, and waits while the others take their turn of `--steps`
@@ -33,6 +35,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -101,6 +104,75 @@ def with_svi(setup: str, batch: int, x: Tensor, pause: Pause) -> None:
     loader = DataLoader(TensorDataset(x), batch_size=batch, shuffle=True)
     while not pause(sum(svi.step(rows) for (rows,) in loader) / len(x), {}):
         pass
+
+
+def with_pythae(setup: str, batch: int, x: Tensor, pause: Pause) -> None:
+    import tempfile
+
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers.training_callbacks import TrainingCallback
+
+    vae = made(setup)
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = vae.posterior.net
+
+        def forward(self, x: Tensor) -> Any:
+            loc, log_covariance = self.net(x).unbind(-2)
+            return ModelOutput(embedding=loc, log_covariance=log_covariance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = vae.likelihood.net
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.net(z).squeeze(-2).sigmoid())
+
+    class Turn(TrainingCallback):
+        def on_log(self, config: Any, logs: dict[str, float], **more: Any) -> None:
+            if pause(logs["train_epoch_loss"], {}):
+                raise StopIteration
+
+    config = VAEConfig(input_dim=x[0].shape, latent_dim=SETUPS[setup]["latent_dim"], reconstruction_loss="bce")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"num_epochs": 10**5, "per_device_train_batch_size": batch, "learning_rate": 1e-3, "no_cuda": True}
+        trainer = BaseTrainer(
+            VAE(config, Encoder(), Decoder()),
+            BaseDataset(x, torch.zeros(len(x))),
+            training_config=BaseTrainerConfig(folder, keep_best_on_train=True, **settings),
+            callbacks=[Turn()],
+        )
+        with suppress(StopIteration):
+            trainer.train()
+
+
+def products(setup: str, batch: int, x: Tensor, pause: Pause) -> None:
+    vae: Any = made(setup)
+    modules = [(batch, vae.posterior), (batch, vae.likelihood), (batch, vae.prior)]
+    modules += [(len(vae.prior.pseudo_inputs), vae.posterior.net)] if setup == "vamp" else []
+    layers = [
+        (rows, m.weight.detach()) for rows, module in modules for m in module.modules() if isinstance(m, nn.Linear)
+    ]
+    layers += (
+        [(batch, torch.randn(500, 2 * SETUPS[setup]["latent_dim"]))] if setup == "vamp" else []
+    )  # to the components
+    work = [(torch.randn(rows, w.shape[1]), w, torch.randn(rows, w.shape[0])) for rows, w in layers]
+    while True:
+        for _ in range(len(x) // batch):
+            for h, weight, gradient in work:
+                h @ weight.T
+                gradient.T @ h
+                if weight.shape[1] != x[0].numel():  # data have no gradient
+                    gradient @ weight
+        if pause(math.nan, {}):
+            return
 
 
 # By hand, with the same networks
@@ -336,6 +408,8 @@ CONTENDERS: dict[str, Callable[..., None]] = {
     "compiled": partial(ours, compile=True),
     "numpyro": with_numpyro,
     "pyro": with_svi,
+    "pythae": with_pythae,
+    "products": products,
 }
 OURS = {"called", "replayed", "compiled"}
 
@@ -361,7 +435,9 @@ def race(setup: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
     """Medians of each contender, and what else it says at the end."""
     context, running = multiprocessing.get_context("forkserver"), {}
     context.set_forkserver_preload(["torch", "pyro", "ppl_vae.training", "ppl_vae.vae"])
-    for name in args.contenders:
+    left_out = {"products"} if setup == "conv" else set()
+    left_out |= {"pythae"} if setup != "mlp" else set()
+    for name in [c for c in args.contenders if c not in left_out]:
         ours_too, theirs = context.Pipe()
         process = context.Process(target=contend, args=(name, setup, batch, args.steps, args.threads, theirs))
         process.start()
@@ -391,24 +467,23 @@ def _summary(turns: list[dict[str, Any]]) -> dict[str, float]:
         "cpu_ms": statistics.median(cpu),
         "cpu_ms_fastest": cpu[0],
         "clock_ms": statistics.median(clock),
-        "loss": turns[-1]["loss"],
+        "loss": None if math.isnan(turns[-1]["loss"]) else turns[-1]["loss"],  # of products alone there is none
     }
 
 
 def table(results: dict[str, Any]) -> str:
     """CPU time of a step as a ratio to that by hand, and in ms by hand, in Markdown; the smallest is bold."""
-    lines = [
-        "| set-up: batch | by hand, ms | " + " | ".join(n for n in CONTENDERS if n != "by hand") + " | compiled in |"
-    ]
-    lines.append("|---|" + "--:|" * (len(CONTENDERS) + 1))
+    there = {name for found in results["setups"].values() for name in found["contenders"]}
+    others = [name for name in CONTENDERS if name != "by hand" and name in there]
+    lines = ["| set-up: batch | by hand, ms | " + " | ".join(others) + " | compiled in |"]
+    lines.append("|---|" + "--:|" * (len(others) + 2))
     for setup, found in results["setups"].items():
         rows = found["contenders"]
-        best = min(row["of by hand"] for row in rows.values())
+        best = min(row["of by hand"] for name, row in rows.items() if name != "products")
         cells = [f"{rows['by hand']['cpu_ms']:.1f}"]
-        for name in CONTENDERS:
+        for name in others:
             ratio = rows.get(name, {}).get("of by hand")
-            said = "" if ratio is None else f"**{ratio:.2f}**" if ratio == best else f"{ratio:.2f}"
-            cells += [] if name == "by hand" else [said]
+            cells.append("" if ratio is None else f"**{ratio:.2f}**" if ratio == best else f"{ratio:.2f}")
         seconds = rows.get("compiled", {}).get("compile_seconds")
         lines.append(f"| {setup} | " + " | ".join([*cells, "" if seconds is None else f"{seconds:.0f} s"]) + " |")
     return "\n".join(lines)
@@ -423,7 +498,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file; set-ups that are there already stay")
     args = parser.parse_args()
-    versions = results_file.versions("pyro-ppl", "numpyro", "jax")
+    versions = results_file.versions("pyro-ppl", "numpyro", "jax", "pythae")
     args.contenders = [c for c in args.contenders if versions.get(c) != "not installed"]
     results = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"setups": {}}
     for setup in args.setups:
@@ -442,8 +517,9 @@ def main() -> None:
         print(f"{setup}, {args.threads} threads: CPU ms a step (of by hand)")
         for contender, row in sorted(found.items(), key=lambda item: item[1]["of by hand"]):
             more = f", compiled in {row['compile_seconds']:.1f} s" if row.get("compiled") else ""
-            print(f"  {contender:10} {row['cpu_ms']:8.2f} ({row['of by hand']:.2f}), loss {row['loss']:.1f}{more}")
-        first = min(found, key=lambda c: found[c]["of by hand"])
+            loss = math.nan if row["loss"] is None else row["loss"]
+            print(f"  {contender:10} {row['cpu_ms']:8.2f} ({row['of by hand']:.2f}), loss {loss:.1f}{more}")
+        first = min(found.keys() - {"products"}, key=lambda c: found[c]["of by hand"])
         if first not in OURS:
             print(f"  not ours is first here: {first}")
         results_file.write(results, args.out)

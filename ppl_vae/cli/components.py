@@ -8,15 +8,17 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, get_loader, set_parsing_settings
 
-from ppl_vae.cli.failures import did_you_mean, expected
+from ppl_vae.cli.failures import did_you_mean, expected, plainly
 from ppl_vae.cli.source import choices, imported
+from ppl_vae.cli.words import apart, is_number, named
 
 __all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
 
@@ -84,6 +86,12 @@ class Parser(ArgumentParser):
         See `component`, by option.
     offered
         The names to choose from, of classes and of other values, by option.
+    known
+        Of a component all names of classes that its module has.
+    least
+        The smallest whole number, by option.
+    of_run
+        Whether its first argument is a stored run.
     """
 
     def __init__(self, *args: Any, outline: bool = False, **kwargs: Any) -> None:
@@ -93,6 +101,9 @@ class Parser(ArgumentParser):
         self.numbers: dict[str, str] = {}
         self.elsewhere: dict[str, Mapping[str, str]] = {}
         self.offered: dict[str, list[str]] = {}
+        self.known: dict[str, list[str]] = {}
+        self.least: dict[str, int] = {}
+        self.of_run = False
         self._within: Any = self
 
     def section(self, title: str) -> None:
@@ -104,9 +115,9 @@ class Parser(ArgumentParser):
         found: list[str] = []
         for word in words:
             option, equals, value = word.partition("=")
-            if not equals and found and found[-1].removeprefix("--") in self.numbers and _is_number(word):
+            if not equals and found and found[-1].removeprefix("--") in self.numbers and is_number(word):
                 option, value = found.pop(), word
-            if option.removeprefix("--") in self.numbers and _is_number(value):
+            if option.removeprefix("--") in self.numbers and is_number(value):
                 cls, _, argument = self.numbers[option.removeprefix("--")].partition(".")
                 found += [f"{option}={cls}", f"{option}.{argument}={value}"]
             else:
@@ -122,12 +133,24 @@ class Parser(ArgumentParser):
             said[name] = {"class_path": cls, "init_args": {argument: said[name]}}
         return super()._load_config_parser_mode(yaml.safe_dump(said) if numbers else content, *args, **kwargs)
 
-    def option(self, name: str, *, names: Sequence[str] = (), offered: Sequence[str] = (), **kwargs: Any) -> None:
+    def option(
+        self,
+        name: str,
+        *,
+        names: Sequence[str] = (),
+        offered: Sequence[str] = (),
+        least: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool.
 
-        With `names`, its value is one of them; with `offered`, one of those or another.
+        With `names`, its value is one of them; with `offered`, one of those or another; with `least`, it or its
+        elements are so large: see `refuse_small`.
         """
-        self.offered[name.removeprefix("--").replace("-", "_")] = list(offered or names or _named(kwargs.get("type")))
+        dest = name.removeprefix("--").replace("-", "_")
+        self.offered[dest] = list(offered or names or named(kwargs.get("type")))
+        if least is not None:
+            self.least[dest] = least
         if names:
             one: Any = Literal[tuple(names)]
             kwargs.setdefault("metavar", name.rpartition("-")[2].upper())
@@ -177,7 +200,9 @@ class Parser(ArgumentParser):
             self.numbers[name] = number
         self.elsewhere[name] = elsewhere or {}
         module, _, cls = base.partition(":")
-        self.offered[name] = list(offered) or choices(cls, among or module)
+        every = choices(cls, among or module)
+        self.offered[name] = list(offered) or every
+        self.known[name] = [*self.offered[name], *every, *self.elsewhere[name]]
         theirs = imported(among) if among else set()
         own = [n for n in self.offered[name] if n not in theirs] + ["or a number"] * bool(number)
         others = [n for n in self.offered[name] if n in theirs]
@@ -205,10 +230,48 @@ class Parser(ArgumentParser):
         about = "print as such a file, with =skip_default those given"
         self.add_argument("--print-config", nargs="?", metavar="FLAGS", help=about)
 
-    def check(self, words: Sequence[str]) -> None:
-        """Of an outline: print the help if it is asked for, and exit with 2 at a mistake that needs no class."""
+    def check(self, words: Sequence[str]) -> Namespace:
+        """Of an outline: print the help if it is asked for, and exit with 2 at a mistake that needs no class.
+
+        Raises
+        ------
+        ValueError
+            As `refuse_small`.
+        """
         plain = [re.sub(rf"^--({'|'.join(self.components)})\.[^=]*", r"--\1", word) for word in words]
-        self.parse_args(plain if self.components else list(words))
+        found = self.parse_args(plain if self.components else list(words))
+        for name in self.components:
+            chosen = [after for word, after in pairwise(apart(words)) if word == f"--{name}"]
+            if chosen and re.fullmatch(_A_CLASS, chosen[-1]) and chosen[-1] not in self.known[name]:
+                self.exit(2, f"{self.prog}: {self._no_class(name, chosen[-1])}\n")
+        self.refuse_small(found)
+        return found
+
+    def refuse_small(self, chosen: Namespace) -> None:
+        """Refuse a whole number below the smallest that an option takes.
+
+        Raises
+        ------
+        ValueError
+            Naming the option.
+        """
+        for name, least in self.least.items():
+            value = chosen.get(name)
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, int) and each < least:
+                    option = f"--{name.replace('_', '-')}"
+                    raise ValueError(
+                        f"{option} expects {least} or more, got {each}; give a larger number, or leave it out"
+                    )
+
+    def _no_class(self, name: str, came: str) -> str:
+        """What to say of a name that is none of a component's classes."""
+        option = f"--{name.replace('_', '-')}"
+        about = next(str(a.help).removesuffix(".") for a in self._actions if a.dest == name)
+        give = f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
+        near = did_you_mean(came, self.offered.get(name, []))
+        usual = near or f"name one of them, and give its arguments by {give}"
+        return f"{option} expects {about}, got {came!r}; {self.elsewhere.get(name, {}).get(came, usual)}"
 
     def import_option(self) -> None:
         """The option `--import`, which `main` carries out before it parses the others."""
@@ -231,7 +294,7 @@ class Parser(ArgumentParser):
                 f"a component expects the short name of a class, got {name!r}, which would have to be imported; "
                 f"name its file with --import and write {name.rpartition('.')[2]!r}"
             )
-        readable = self._mended(message) or self._plainly(message)
+        readable = self._mended(message) or plainly(message, self.prog, self._actions)
         self.exit(2, f"{self.prog}: {' '.join(readable.split())}\n")
 
     def _mended(self, message: str) -> str | None:
@@ -248,11 +311,7 @@ class Parser(ArgumentParser):
             other = near or f"choose another before it with {option} NAME, or see {option}.help {cls}"
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
-            about = str(action.help).removesuffix(".")
-            came, give = found[1].strip(), f"{option}.ARGUMENT VALUE ({option}.help NAME lists them)"
-            near = did_you_mean(came, self.offered.get(key[1], []))
-            usual = near or f"name one of them, and give its arguments by {give}"
-            return f"{option} expects {about}, got {came!r}; {self.elsewhere.get(key[1], {}).get(came, usual)}"
+            return self._no_class(key[1], found[1].strip())
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
             cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]
             return f"{option} {cls} expects {' and '.join(missing)}, got none; see {option}.help {cls}"
@@ -265,45 +324,9 @@ class Parser(ArgumentParser):
             return f"{named} expects {took}{about}, got {came!r}; {fix}"
         return None
 
-    def _positional(self, word: str) -> str:
-        """How to give an argument that has a place and no name, and was named; empty for any other word."""
-        places = [a.dest for a in self._actions if not a.option_strings]
-        name = next((p for p in places if word.removeprefix("--") in (p, p.removesuffix("s"))), None)
-        return f"give {name} without its name: `{self.prog} {name.upper()}`" if name else ""
 
-    def _plainly(self, message: str) -> str:
-        """A message of argparse or jsonargparse as one line, with the nearest option where one is not known."""
-        options = [o for a in self._actions for o in a.option_strings if o[:2] == "--"]
-        see = f"`{self.prog} --help` lists the options"
-        if found := re.search(r"unrecognized arguments: (\S+)", message):
-            word = found[1].partition("=")[0]
-            near = self._positional(word) or (did_you_mean(word, options) if word[:2] == "--" else "")
-            return f"expects known options and values, got {word!r}; {near or see}"
-        if found := re.search(r"Option '(.+?)' is not accepted", message):
-            near = did_you_mean(found[1], [o[2:].replace("-", "_") for o in options])
-            return f"a configuration expects options, got {found[1]!r}; {near or see}"
-        if found := re.search(r"arguments are required: (.+)", message):
-            return f"expects {found[1]}, got none; give it: {see}"
-        if found := re.search(r"argument (--\S+?)(?:/\S+)?: expected one argument", message):
-            return f"{found[1]} expects a value, got none; give one: {see}"
-        if found := re.search(r'(?s)Parser key "(.+?)": (File does not exist|Path is not).*?: (.+)', message):
-            return f"--{found[1]} expects a file, got {found[3].strip()}, which is none; correct the path"
-        return f"{re.sub(r'Parser key .(.+?).: ', lambda m: f'--{m[1]}: ', message)}; {see}"
-
-
-def _named(hint: Any) -> list[str]:
-    """The values that have names, of a union of types."""
-    if get_origin(hint) is Literal:
-        return [name for name in get_args(hint) if isinstance(name, str)]
-    return [name for one in get_args(hint) for name in (["true", "false"] if one is bool else _named(one))]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return bool(float(word) == float(word))
-    except ValueError:
-        return False
-
+_A_CLASS = r"(?!(?i:null|none|true|false)$)[A-Za-z_]\w*"
+"""What can be a short name of a class."""
 
 _REFUSED = r"G(?:ot|iven) value: ([^\n]*)|Not of type \w+: (?:(\S+) does not conform|.*: ('.*'))"
 """Where a message of jsonargparse names the value that it refuses."""

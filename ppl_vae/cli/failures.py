@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["did_you_mean", "expected", "failure", "nearest", "told_in_one_line"]
+__all__ = ["did_you_mean", "expected", "failure", "nearest", "plainly", "told_in_one_line"]
 
 _MOST = 1500
 _TYPES = {
@@ -40,6 +41,39 @@ def failure(command: str, words: Sequence[str], error: BaseException) -> str:
         f"ppl-vae {command}: expected to finish with {about}, got {said[:_MOST]}; {_fix(error)}, or add --traceback to "
         "see where it comes from"
     )
+
+
+def plainly(message: str, prog: str, actions: Sequence[Any]) -> str:
+    """A message of argparse or jsonargparse as one line, with the nearest option where one is not known.
+
+    Parameters
+    ----------
+    message
+        The message.
+    prog
+        The command, as it is typed.
+    actions
+        Its options and arguments.
+    """
+    options = [o for a in actions for o in a.option_strings if o[:2] == "--"]
+    see = f"`{prog} --help` lists the options"
+    if found := re.search(r"unrecognized arguments: (\S+)", message):
+        word = found[1].partition("=")[0]
+        places = [a.dest for a in actions if not a.option_strings]
+        place = next((p for p in places if word.removeprefix("--") in (p, p.removesuffix("s"))), None)
+        named = f"give {place} without its name: `{prog} {place.upper()}`" if place else ""
+        near = did_you_mean(word, options) if word[:2] == "--" else ""
+        return f"expects known options and values, got {word!r}; {named or near or see}"
+    if found := re.search(r"Option '(.+?)' is not accepted", message):
+        near = did_you_mean(found[1], [o[2:].replace("-", "_") for o in options])
+        return f"a configuration expects options, got {found[1]!r}; {near or see}"
+    if found := re.search(r"arguments are required: (.+)", message):
+        return f"expects {found[1]}, got none; give it: {see}"
+    if found := re.search(r"argument (--\S+?)(?:/\S+)?: expected one argument", message):
+        return f"{found[1]} expects a value, got none; give one: {see}"
+    if found := re.search(r'(?s)Parser key "(.+?)": (File does not exist|Path is not).*?: (.+)', message):
+        return f"--{found[1]} expects a file, got {found[3].strip()}, which is none; correct the path"
+    return f"{re.sub(r'Parser key .(.+?).: ', lambda m: f'--{m[1]}: ', message)}; {see}"
 
 
 def expected(message: str) -> tuple[str, list[str]]:

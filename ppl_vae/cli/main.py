@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from os.path import abspath, expanduser, lexists
 
 from jsonargparse import Namespace
 
@@ -16,6 +17,7 @@ from ppl_vae.cli.commands import COMMANDS
 from ppl_vae.cli.components import Parser, allow_imports, import_file
 from ppl_vae.cli.failures import did_you_mean, failure, told_in_one_line
 from ppl_vae.cli.reading import bound_values, refuse_endless
+from ppl_vae.files import no_run
 
 __all__ = ["main", "parsed"]
 
@@ -55,9 +57,16 @@ def _run(command: Command, words: list[str]) -> int:
     words = outline.numbers_named(words)
     if not any(word.partition("=")[0] == "--import" for word in words):  # whose classes the help lists, too
         outline.set_defaults(dict(command.defaults))
-        outline.check(words)
+        found = outline.check(words)
+        if (
+            outline.of_run
+            and not found.run.startswith("hub:")
+            and not lexists(expanduser(f"{found.run}/checkpoint.json"))
+        ):
+            raise no_run(abspath(expanduser(found.run)))
     words, files, classes = _imported(words)
     parser, chosen = parsed(command, words)
+    parser.refuse_small(chosen)
     kept = chosen.clone()
     kept.pop("json", None)  # how it was printed is no setting of a run
     chosen.classes, chosen.yaml = classes, parser.dump(kept)

@@ -15,9 +15,9 @@ __all__ = [
     "DATA_SETS",
     "DEVICES",
     "add_method",
+    "add_run",
     "add_run_options",
     "add_split_options",
-    "at_least_one",
     "data_of",
     "loaded",
     "locked_folder",
@@ -36,13 +36,19 @@ ABOUT_DATA_DIR = "folder of data sets ($PPL_VAE_DATA or the cache)"
 DEVICES = ("cpu", "cuda", "mps")
 
 
+def add_run(parser: Parser) -> None:
+    """The run folder."""
+    parser.add_argument("run", help="run folder")
+    parser.of_run = True
+
+
 def add_run_options(parser: Parser, *, several: bool = False) -> None:
     """The run folder, or several as `runs`, the data, a seed and a device."""
     parser.import_option()
     if several:
         parser.add_argument("runs", nargs="+", help="run folders")
     else:
-        parser.add_argument("run", help="run folder")
+        add_run(parser)
     parser.option("--data", type=str | None, help="path of the data, if it is not what it was in training")
     parser.option("--data-dir", type=str | None, help=ABOUT_DATA_DIR)
     parser.option("--seed", type=int, default=0, help="of the draws")
@@ -55,9 +61,9 @@ def add_split_options(parser: Parser, take: int | None = None, *, several: bool 
     parser.option(
         "--split", names=listed("ppl_vae.data.steps", "ROLES"), default="test", help="train, validation or test"
     )
-    parser.option("--take", type=int | None, default=take, help="only the first so many data")
-    parser.option("--num-samples", type=int, default=1000, help="draws from q a datum")
-    parser.option("--max-rows", type=int, default=10_000, help="pairs of draw and datum decoded at once")
+    parser.option("--take", type=int | None, least=1, default=take, help="only the first so many data")
+    parser.option("--num-samples", type=int, least=1, default=1000, help="draws from q a datum")
+    parser.option("--max-rows", type=int, least=1, default=10_000, help="pairs of draw and datum decoded at once")
 
 
 def add_method(parser: Parser) -> None:
@@ -82,7 +88,6 @@ def locked_folder(run: str, command: str) -> AbstractContextManager[object]:
 
 def opened(options: Namespace) -> tuple[ppl_vae.Run, ppl_vae.VAE, ppl_vae.data.Split]:
     """A run, its VAE and the split of its data that is asked for."""
-    at_least_one(options, "take")
     run, vae = loaded(options)
     return run, vae, split_of(run, options)[: options.take]
 
@@ -106,10 +111,3 @@ def data_of(run: ppl_vae.Run, options: Namespace) -> ppl_vae.data.Data:
     if "checksum" not in (run.config["data"][0] or {}):
         raise ValueError("this command expects a run of data in memory, got another; load the run in Python")
     return ppl_vae.data.again(run.config["data"][0], name=options.data, data_dir=options.data_dir)
-
-
-def at_least_one(options: Namespace, name: str) -> None:
-    """Refuse a number below 1."""
-    value = getattr(options, name)
-    if value is not None and value < 1:
-        raise ValueError(f"--{name} expects 1 or more, got {value}; give a larger number, or leave it out")

@@ -31,7 +31,7 @@ class Contractive(Penalized):
     taken at the corrupted x, and what masking set to 0 adds nothing. In a hierarchy z1 depends on x through z2 too.
     Wrong where the code of a datum depends on other data (batch normalization): the gradient is of a sum over the
     batch.
-    `fit` chooses the best epoch by the ELBO, without the penalty.
+    Weights of the data scale the penalty by their mean. `fit` chooses the best epoch by the ELBO, without the penalty.
 
     Parameters
     ----------

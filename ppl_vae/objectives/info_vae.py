@@ -28,8 +28,9 @@ class InfoVAE(Penalized):
     MMD^2 is an unbiased estimate, the mean over particles, between one draw of q and one of p(z | context) a datum (see
     `objectives.mmd`; its base scale is the mean squared distance of two draws from the prior), and 0 on a batch of one
     datum. The prior is learned by its KL alone: at alpha = 1 it stays as it is. Sites of a hierarchy are compared one
-    by one, z1 with p(z1 | z2) at the guide's z2. The history of a training still shows the ELBO, and `fit` chooses the
-    best epoch by it: without the penalty, and with the whole KL where there is one.
+    by one, z1 with p(z1 | z2) at the guide's z2. Weights of the data scale MMD^2 by their mean, and do not enter q(z).
+    The history of a training still shows the ELBO, and `fit` chooses the best epoch by it: without the penalty, and
+    with the whole KL where there is one.
 
     Parameters
     ----------

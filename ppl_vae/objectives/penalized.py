@@ -19,7 +19,7 @@ class Penalized(VectorizedELBO):
     """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
 
     The warm-up beta weighs the KL, not the penalty; the scale of the likelihood, that of a subsampled plate, scales the
-    penalty too.
+    penalty too. Weights of the data scale it by their mean: in the penalty all data count alike.
 
     Parameters
     ----------

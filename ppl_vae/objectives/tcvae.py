@@ -26,8 +26,9 @@ class BetaTCVAE(Penalized):
     Of the KL's three parts, mutual information, total correlation and KL by unit, it weighs the second by beta, where a
     beta-VAE weighs all. q(z) = mean_j q(z | x_j) is estimated on the batch, by weights of the number of data N:
     ``"weighted"`` is biased upwards, and N moves its value alone; ``"stratified"`` counts each datum as often as it is
-    in the data, all pairs of a batch without its own. Both are far from TC for small batches of many units, where
-    log q(z) is that of the nearest datum. The estimate may be negative. `fit` chooses the best epoch by the ELBO.
+    in the data, all pairs of a batch without its own. Both are far from TC for small batches of many units, where log
+    q(z) is that of the nearest datum. The estimate may be negative. Weights of the data scale it by their mean, and do
+    not enter q(z). `fit` chooses the best epoch by the ELBO.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from ppl_vae.calls import verb
 from ppl_vae.checksums import ADVICE, changed
 from ppl_vae.data.prepare import prepared
 from ppl_vae.domain import Domain
-from ppl_vae.files import interpreted
+from ppl_vae.files import interpreted, no_run
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -189,10 +189,7 @@ def load(run: str | Path, classes: Sequence[type] = (), *, vae: Modelled | None 
         run = fetched(run)
     folder, target = RunFolder(folder_path(run, "load")), chosen_device(device)
     if not folder.exists():
-        raise FileNotFoundError(
-            f"load expects a run folder with a checkpoint.json, got {str(folder.path)!r} without one; "
-            "give the folder that fit(run=...) or `ppl-vae train` wrote"
-        )
+        raise no_run(folder.path)
     with interpreted(folder.path, f"{ADVICE}; or give the classes and the vae= that it was trained with"):
         config, best, rows = _read(folder)
         loaded: Modelled = _made(config, best, classes) if vae is None else vae

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -101,6 +102,21 @@ class Processes(Group):
             with torch.no_grad(), self.told():
                 for _, tensor in (*program.named_parameters(), *program.named_buffers()):
                     distributed.broadcast(tensor.detach(), src=0)
+
+    def same_data(self, x: Tensor) -> None:
+        """Refuse data that differ from those of the first process, by a whole batch of each.
+
+        Raises
+        ------
+        ValueError
+            In every process.
+        """
+        said = self.gathered(hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest())
+        if others := [rank for rank, digest in enumerate(said) if digest != said[0]]:
+            raise ValueError(
+                f"{self.size} processes expect the same data in the same order, got other ones in process {others[0]} "
+                "than in process 0; load and shuffle them by the same seed in all"
+            )
 
     def sum_gradients(self, parameters: Iterable[Tensor], failed: bool = False) -> None:
         """Replace the gradients by their sums over all processes, by one message a dtype.

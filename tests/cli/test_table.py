@@ -223,7 +223,7 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     mixture, standard = "prior GaussianMixture(num_components=3)", "StandardNormal"
     assert list(found) == [standard, mixture, "prior Dirichlet", "negative epochs"]
     assert found["negative epochs"]["seeds"] == found["prior Dirichlet"]["seeds"] == 0
-    assert "expects epochs to be a whole number" in found["negative epochs"]["reason"]
+    assert "--epochs expects 1 or more, got -1" in found["negative epochs"]["reason"]
     assert "Dirichlet" in found["prior Dirichlet"]["reason"]
 
     results = {
@@ -246,7 +246,7 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     assert len(rows) == 8
     ranked = compare({str(s): results[mixture, s] for s in (0, 1)})
     assert rows[rows.cell == mixture].nll.tolist() == pytest.approx(ranked.nll.loc[["0", "1"]].tolist())
-    assert rows[rows.cell == "negative epochs"].reason.str.contains("whole number").all()
+    assert rows[rows.cell == "negative epochs"].reason.str.contains("1 or more").all()
     text = (out / "table.md").read_text()
     assert "| 12.5 [1]" in next(line for line in text.splitlines() if line.startswith(f"| {mixture}"))
     assert "1. A et al. 1999" in text

@@ -150,6 +150,10 @@ QUICK = {
     "option without its value": ["evaluate", "runs/a", "--seed"],
     "missing argument": ["evaluate"],
     "missing option": ["fit-prior", "runs/a"],
+    "unknown class": ["train", "--prior", "Vamp"],
+    "number too small": ["train", "--batch-size", "-3"],
+    "no dimension": ["train", "--latent-dim", "[2, 0]"],
+    "no run": ["evaluate", "nonexistent"],
     "value of another type": ["train", "--prior", "VampPrior", "--prior.num_components", "9", "--epochs", "many"],
 }
 

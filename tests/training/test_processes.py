@@ -78,6 +78,7 @@ def test_what_depends_on_a_batch_as_a_whole_is_refused(two):
         assert "one that differs by" in found["refused"]["MMD, not declared"]
         assert "got FreeBits, which is a function of a whole batch" in found["refused"]["free bits"]
         assert "got 10 of both in a batch of 21;" in found["refused"]["as many rows as particles"]
+        assert "got other ones in process 1 than in process 0; load and shuffle" in found["refused"]["other data"]
 
 
 @pytest.mark.own_seeds

@@ -92,9 +92,9 @@ def trained(make, parts, settings, **more):
     return {"history": history, "weights": {n: t.clone() for n, t in vae.state_dict().items()}}
 
 
-def refusal(parts, settings):
+def refusal(parts, settings, make=digits):
     try:
-        trained(digits, parts, settings)
+        trained(make, parts, settings)
     except ValueError as error:
         return str(error)
     return ""
@@ -159,6 +159,7 @@ def main(folder):
     torch.manual_seed(rank)  # whatever the state of the caller is
     found = {name: trained(*case) for name, case in CASES.items()}
     found["refused"] = {name: refusal(*case) for name, case in REFUSED.items()}
+    found["refused"]["other data"] = refusal({}, {}, lambda: x()[rank:])
     found["evaluated"] = {name: evaluated(name) for name in EVALUATED}
     found["compiled"] = compiled_scores()
     found["not evaluated"] = not_evaluated()

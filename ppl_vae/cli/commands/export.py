@@ -12,14 +12,14 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.source import literal
-from ppl_vae.cli.stored_run import locked_run
+from ppl_vae.cli.stored_run import add_run, locked_run
 
 __all__ = ["COMMAND"]
 
 
 def _options(parser: Parser) -> None:
     parser.import_option()
-    parser.add_argument("run", help="run folder")
+    add_run(parser)
     halves, formats = (literal("ppl_vae.vae.exported", name) for name in ("Half", "Format"))
     parser.option("--part", names=halves, default="encoder", help="encoder or decoder")
     parser.option("--format", names=formats, default="pt2", help="pt2, which torch.export reads, or onnx")

@@ -19,8 +19,8 @@ __all__ = ["COMMAND"]
 def _options(parser: Parser) -> None:
     add_run_options(parser)
     parser.component("ppl_vae.priors:Prior", "prior", "p(z)", skip=attrgetter("linked"))
-    parser.option("--epochs", type=int, default=100, help="passes over the data")
-    parser.option("--batch-size", type=int, default=128, help="data a batch")
+    parser.option("--epochs", type=int, least=1, default=100, help="passes over the data")
+    parser.option("--batch-size", type=int, least=1, default=128, help="data a batch")
     parser.option("--learning-rate", type=PositiveFloat, default=1e-2, help="peak of Adam's one-cycle schedule")
     parser.option(
         "--patience", type=int | None, help="stop after so many epochs without a better validation likelihood"

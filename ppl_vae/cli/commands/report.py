@@ -11,7 +11,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
-from ppl_vae.cli.stored_run import add_method, add_split_options, at_least_one, locked_folder, split_of
+from ppl_vae.cli.stored_run import add_method, add_split_options, locked_folder, split_of
 
 __all__ = ["COMMAND"]
 
@@ -33,7 +33,6 @@ def _report(options: Namespace) -> None:
 
 
 def _written(options: Namespace) -> Path:
-    at_least_one(options, "take")
     inside = options.out is None and len(options.runs) == 1
     with locked_folder(options.runs[0], "report") if inside else nullcontext():
         runs = [ppl_vae.load(run, options.classes, device=options.device) for run in options.runs]

@@ -14,7 +14,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.failures import nearest
 from ppl_vae.cli.output import add_json, as_json
-from ppl_vae.cli.stored_run import add_run_options, at_least_one, loaded, locked_run, split_of
+from ppl_vae.cli.stored_run import add_run_options, loaded, locked_run, split_of
 from ppl_vae.libraries import pd
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _MOST_NAMED = 20
 def _options(parser: Parser) -> None:
     add_run_options(parser)
     add_json(parser)
-    parser.option("--num", type=int, default=64, help="how many")
+    parser.option("--num", type=int, least=1, default=64, help="how many")
     parser.option(
         "--mean", type=bool, default=None, help="E[x | z] instead of draws of x (pictures of binary data alone)"
     )
@@ -44,7 +44,6 @@ def _options(parser: Parser) -> None:
 
 def _sample(options: Namespace) -> None:
     """Draw data from the prior and the likelihood, in raw units."""
-    at_least_one(options, "num")
     inside = options.out is None
     with as_json(options.json) as values, locked_run(options, "sample") if inside else nullcontext():
         out, given = _sampled(options)

@@ -19,7 +19,7 @@ from ppl_vae.cli.components import Parser, made, parameters, part
 from ppl_vae.cli.loggers import KINDS, logged
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.source import literal, networks
-from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES, at_least_one
+from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES
 from ppl_vae.factories import name_of
 from ppl_vae.files import written
 
@@ -41,7 +41,7 @@ def _options(parser: Parser) -> None:
     parser.option("--binarize", names=("static", "dynamic", "threshold"), help=about)
     parser.option("--standardize", type=bool, default=True, help="standardize a table of real or positive values")
     parser.option("--conditional", type=bool, default=False, help="condition on the labels")
-    parser.option("--take", type=int | None, help="only so many data of each split")
+    parser.option("--take", type=int | None, least=1, help="only so many data of each split")
     parser.option("--download", type=bool, default=False, help="download missing data")
     parser.option("--data-seed", type=int, default=0, help="of splits and binarization; equal where compared")
     parser.section("model; --prior.ARGUMENT VALUE sets an argument of a class, --prior.help NAME lists them")
@@ -60,7 +60,7 @@ def _options(parser: Parser) -> None:
 
 def _model_options(parser: Parser) -> None:
     about = "dimension of z; in a hierarchy '[2, 8]', top first"
-    parser.option("--latent-dim", type=int | list[int], default=8, help=about)
+    parser.option("--latent-dim", type=int | list[int], least=1, default=8, help=about)
     parser.component("ppl_vae.priors:Prior", "prior", "p(z)", skip=attrgetter("linked"))
     usual = " (Bernoulli for binary, grey and unit, else by kind)"
     parser.component("ppl_vae.likelihoods:Likelihood", "likelihood", "p(x | z)", skip=_of_data, usual=usual)
@@ -75,8 +75,8 @@ def _model_options(parser: Parser) -> None:
 
 
 def _step_options(parser: Parser) -> None:
-    parser.option("--epochs", type=int, default=100, help="passes over the data; with --resume, in all")
-    parser.option("--batch-size", type=int, default=128, help="data a batch")
+    parser.option("--epochs", type=int, least=1, default=100, help="passes over the data; with --resume, in all")
+    parser.option("--batch-size", type=int, least=1, default=128, help="data a batch")
     parser.option(
         "--learning-rate",
         type=PositiveFloat,
@@ -89,7 +89,7 @@ def _step_options(parser: Parser) -> None:
     parser.option("--clip-norm", type=float | None, help="largest norm of the gradient")
     about = "update all parameters once in N steps, and only q in the others"
     parser.option("--encoder-steps", type=PositiveInt, default=1, metavar="N", help=about)
-    parser.option("--patience", type=int | None, help="epochs without a better validation ELBO, then stop")
+    parser.option("--patience", type=int | None, least=1, help="epochs without a better validation ELBO, then stop")
     parser.option("--seed", type=int, default=0, help="of the weights and the training")
     parser.option("--device", offered=["auto", *DEVICES], default="auto", help="auto, cpu, cuda or mps")
     about = "true, false (nor replay steps) or auto, for long runs"
@@ -232,7 +232,6 @@ def _prepared(options: Namespace) -> ppl_vae.data.Data:
     """The data, as the likelihood scores them: the chosen one, or the usual one of the command line."""
     from ppl_vae.data.named import READ
 
-    at_least_one(options, "take")
     loaded = ppl_vae.data.load(
         options.data,
         data_dir=options.data_dir,
