@@ -60,6 +60,7 @@ class Trained:
         self.program, self.watched, self.objective = program, watched, watched.objective
         self.model, self.structures = naming(program.model, tried.unnamed), tried.structures
         self.processes = processes
+        self.unseen = not watched.sees or isinstance(self.objective, TraceTailAdaptive_ELBO)
         self.why_called = self._why_called()
         self.moving: set[str] = set()
         self.supports = _validates()
@@ -71,7 +72,7 @@ class Trained:
     def _why_called(self) -> str | None:
         if self.processes.size > 1:
             return "several processes train it together"
-        if not self.watched.sees or isinstance(self.objective, TraceTailAdaptive_ELBO):
+        if self.unseen:
             return f"the steps of {type(self.objective).__name__} are not seen from outside"
         return None
 
@@ -110,8 +111,13 @@ class Trained:
             if buffer.numel():
                 module._buffers[name] = buffer
 
-    def loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
+    def loss_and_grads(
+        self, args: Sequence[Tensor], kwargs: dict[str, Any], inside: Callable[[Any], Tensor] | None = None
+    ) -> float:
         """The loss as a number; its gradient is added to the parameters'.
+
+        Of several processes all raise an error where one does; so they do where `inside` says of the pairs of traces
+        that data are outside of their support.
 
         Raises
         ------
@@ -122,6 +128,8 @@ class Trained:
         """
         try:
             loss = self._own_loss_and_grads(args, kwargs)
+            if self.processes.size > 1 and inside is not None and not inside(self.watched.pairs):
+                raise FloatingPointError("log p(x | z)")
         except Exception:
             self.processes.sum_gradients(self.trainable(), failed=True)
             raise
@@ -263,7 +271,7 @@ class Gradients:
             self.named = [site["value"].unconstrained() for site in named.trace.nodes.values()]
         else:
             with Known(trained.parameters.values()) as known, pyro.validation_enabled(False):
-                self.loss = trained.loss_and_grads(args, kwargs)
+                self.loss = trained.loss_and_grads(args, kwargs, self._inside)
             self.named = known.others
         pairs = trained.watched.take()
         self.summed, self.terms = summed_over(pairs), None

@@ -176,7 +176,7 @@ class Steps:
             self.settle()
         step = self._step(kind, batch, beta, where)
         start = time.perf_counter()
-        if validated or not kind.gradients.seen or self.trained.why_called:
+        if validated or not kind.gradients.seen or self.trained.unseen:
             self._checked(step, replay=graph, compile=compile)
         elif self._quick(step, replay=graph, compile=compile):
             self._seconds.append(time.perf_counter() - start)

@@ -78,6 +78,13 @@ def test_what_depends_on_a_batch_as_a_whole_is_refused(two):
         assert "one that differs by" in found["refused"]["MMD, not declared"]
         assert "got FreeBits, which is a function of a whole batch" in found["refused"]["free bits"]
         assert "got 10 of both in a batch of 21;" in found["refused"]["as many rows as particles"]
+    for value, said in {"0.5": "values in [0, 1] with 3 distinct levels", "nan": "got NaN"}.items():
+        first, second = (found["refused"][f"a late {value}"] for found in two[0])
+        assert "a loss in another process, which says more" in first
+        assert said in second
+        assert "batch 9" in first
+        assert "batch 9" in second
+    for found in two[0]:
         assert "got other ones in process 1 than in process 0; load and shuffle" in found["refused"]["other data"]
 
 
