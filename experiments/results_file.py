@@ -26,6 +26,7 @@ __all__ = [
     "draw",
     "kept",
     "parser_of",
+    "processor",
     "settings_of",
     "versions",
     "write",
@@ -37,6 +38,14 @@ _OF_FILES = {"data_dir", "cache", "figure", "out"}
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
     """A parser whose help is the docstring of a script."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def processor() -> str:
+    """The name of the processor, where the system says it; else its kind."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{platform.machine()} {named}".strip()
 
 
 def add_outputs(parser: argparse.ArgumentParser, figure: str | None = None) -> None:

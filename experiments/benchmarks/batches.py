@@ -16,7 +16,6 @@ step, is left out. Steps are `called`, `replayed` or `compiled`: `compile=False`
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import sys
 import time
@@ -110,7 +109,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     found = {
         "command": "OMP_NUM_THREADS=1 " + results_file.command(__file__, argv),
         "results": table,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
+        "machine": {"processor": results_file.processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "threads": 1,
         "versions": results_file.versions(),
     }

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -171,7 +170,7 @@ def kept(found: dict[str, Any], args: argparse.Namespace, argv: list[str]) -> di
         "table": table,
         "rounds": found,
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "machine": f"{results_file.processor()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "load": os.getloadavg()[0],
         "versions": results_file.versions(),
     }

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -166,7 +165,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "command": "OMP_NUM_THREADS=1 " + results_file.command(__file__, argv),
         "results": table,
         "rounds": args.rounds,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
+        "machine": {"processor": results_file.processor(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "threads": 1,
         "versions": results_file.versions(),
     }

@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -186,7 +185,7 @@ def main(argv: list[str] | None = None) -> None:
         "messages_s": messages,
         "model": model,
         "machine": {
-            "processor": platform.machine(),
+            "processor": results_file.processor(),
             "cores": os.cpu_count(),
             "load_at_start": load[0],
             "load_at_end": os.getloadavg()[0],

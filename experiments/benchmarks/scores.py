@@ -26,7 +26,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import time
@@ -147,7 +146,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "rounds": {name: [round(one - other, 2) for one, other in each] for name, each in times.items()},
         "errors in nats": errors,
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "machine": f"{results_file.processor()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "load": os.getloadavg()[0],
         "versions": results_file.versions(),
     }

@@ -30,7 +30,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
@@ -507,7 +506,8 @@ def main() -> None:
         found = race(name, int(batch), args)
         results["setups"][f"{setup}, {args.threads} thread{'s' * (args.threads > 1)}"] = {
             "command": results_file.command(__file__, None),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+            "machine": f"{results_file.processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+            "instructions": torch.backends.cpu.get_cpu_capability(),
             "versions": versions,
             "rounds": args.rounds,
             "steps": args.steps,
