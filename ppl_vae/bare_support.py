@@ -24,10 +24,10 @@ def support_of(fn: Any) -> Any:
     """
     base = fn
     while base is not None and not isinstance(base, dist.TransformedDistribution):
-        if isinstance(getattr(base, "component_distribution", base), _CIRCULAR):
+        if isinstance(base, _CIRCULAR):
             num = len(fn.event_shape)
             return constraints.independent(_CIRCLE, num) if num else _CIRCLE
-        base = getattr(base, "base_dist", None)
+        base = getattr(base, "component_distribution", getattr(base, "base_dist", None))
     return fn.support
 
 

@@ -79,7 +79,7 @@ class Compiler:
 
 
 def _made(graph: Any, example: Sequence[Tensor]) -> Function:
-    """A graph as machine code, for masks among its arguments of which shapes depend on the values."""
+    """A graph as machine code; where shapes depend on the values of boolean arguments, for these values alone."""
     masks = _places_known(graph, example)
     compiled = _lowered(graph, example)
     return partial(_for_masks, compiled, masks) if masks else compiled

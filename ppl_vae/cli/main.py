@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from os.path import abspath, expanduser, lexists
+from os.path import abspath, expanduser, isfile, lexists
 
 from jsonargparse import Namespace
 
@@ -58,12 +58,10 @@ def _run(command: Command, words: list[str]) -> int:
     if not any(word.partition("=")[0] == "--import" for word in words):  # whose classes the help lists, too
         outline.set_defaults(dict(command.defaults))
         found = outline.check(words)
-        if (
-            outline.of_run
-            and not found.run.startswith("hub:")
-            and not lexists(expanduser(f"{found.run}/checkpoint.json"))
-        ):
-            raise no_run(abspath(expanduser(found.run)))
+        if outline.of_run and found.run and not found.run.startswith("hub:"):
+            run = abspath(expanduser(found.run))
+            if not isfile(run) and not lexists(f"{run}/checkpoint.json"):  # `load` refuses a file
+                raise no_run(run)
     words, files, classes = _imported(words)
     parser, chosen = parsed(command, words)
     parser.refuse_small(chosen)

@@ -80,8 +80,9 @@ class Text(Format):
             with path.open(encoding="utf-8-sig", newline="") as file:
                 lines = [line for line in islice(file, 1000) if line.strip()]
             first, second = [*islice(_records(lines), 2), "", ""][:2]
-            unquoted = _QUOTED.sub("", first)
-            apart = max(",;\t|", key=unquoted.count)
+            if first.lower().startswith("sep="):
+                raise ValueError(f"a first line {first.strip()!r}, of Excel, which names no columns")
+            apart = _separator(first, second)
             cells, after = (_cells(record, apart) for record in (first, second))
             named = not all(map(_is_number, cells))
             header = 0 if named else None
@@ -93,8 +94,6 @@ class Text(Format):
             raise ValueError(  # pandas would rename it
                 f"expected {path} to hold columns of different names, got {twice[0]!r} twice; rename one"
             )
-        if first.lower().startswith("sep="):
-            raise ValueError(f"expected {path} to begin with names, got {first.strip()!r}; delete that line, of Excel")
         if len(after) > len(cells):  # pandas would take the first values of all rows for their names
             raise ValueError(
                 f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
@@ -199,12 +198,18 @@ def _with_dates(values: pd.Series) -> pd.Series:
         or not there.map(lambda v: bool(_DATE.match(str(v)))).all()
     ):
         return values
-    for utc in (False, bool(there.map(lambda v: bool(_OFFSET.search(str(v)))).all())):
-        try:  # with summer time the offsets of a zone are several, which pandas takes as UTC alone
-            return pd.to_datetime(values, format="ISO8601", utc=utc)
-        except ValueError:  # also of text that looks like dates, such as 2024-99-99
-            continue
-    return values
+    offsets = {found[1] if (found := _OFFSET.search(str(v))) else None for v in there}
+    try:  # with summer time the offsets of a zone are several, which pandas takes as UTC alone
+        return pd.to_datetime(values, format="ISO8601", utc=len(offsets) > 1 and None not in offsets)
+    except ValueError:  # text that looks like dates, such as 2024-99-99
+        return values
+
+
+def _separator(first: str, second: str) -> str:
+    """What is between the values of a table whose first rows these are."""
+    first, second = (_QUOTED.sub("", row) for row in (first, second))
+    found = max(",;\t", key=first.count)
+    return "|" if not first.count(found) and first.count("|") == second.count("|") > 0 else found
 
 
 def _records(lines: Sequence[str]) -> Iterator[str]:

@@ -39,6 +39,7 @@ class Told(NamedTuple):
 
 
 NOTHING = Told()
+_CODED = ("categories", "levels", "binary")
 
 
 def told(kinds: Kinds | None, names: Sequence[str]) -> dict[str, Told]:
@@ -137,11 +138,14 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
         raise ValueError(
             f"column {name!r} expects at least one observed value, got none; leave it out: kinds={{{name!r}: 'skip'}}"
         )
-    read = next((read for fits, read in _READERS if fits(there)), _of_text if _as_told(there, say) else None)
+    read = next(
+        (read for fits, read in _READERS if fits(there)), _of_text if say.kind in _CODED and _words(there) else None
+    )
     if read is None:
+        coded = f"say that it has categories, kinds={{{name!r}: 'categories'}}, " if _words(there) else ""
         raise TypeError(
-            f"column {name!r} expects numbers, booleans, text, categories or dates, got {_came(there)}; convert it, or "
-            f"leave it out: kinds={{{name!r}: 'skip'}}; or say that text and numbers are categories: 'categories'"
+            f"column {name!r} expects numbers, booleans, text, categories or dates, got {_came(there)}; convert it, "
+            f"{coded}or leave it out: kinds={{{name!r}: 'skip'}}"
         )
     found: dict[str, Any] = {"name": name, "dtype": str(values.dtype), "missing": float(values.isna().mean())}
     found |= read(values, there, say)
@@ -164,7 +168,7 @@ def _of_categories(values: pd.Series, there: pd.Series, say: Told) -> dict[str, 
 
 def _of_text(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
     found = tuple(sorted(set(map(as_text, there.unique()))))
-    if say.kind not in ("categories", "levels", "binary"):
+    if say.kind not in _CODED:
         _refuse_numbers(str(values.name), found)
     if say.kind is None and len(found) > 20 and len(found) >= len(there) / 2:  # twice all names, if test is train
         raise ValueError(
@@ -283,9 +287,9 @@ def _is_text(there: pd.Series) -> bool:
     return pd.api.types.infer_dtype(there) == "string"
 
 
-def _as_told(there: pd.Series, say: Told) -> bool:
-    """Whether these are text and numbers, as where one of two files of a column has text, and said to be categories."""
-    return say.kind in ("categories", "levels", "binary") and bool(there.map(type).isin([str, int, float]).all())
+def _words(there: pd.Series) -> bool:
+    """Whether these are text and numbers, as where a column is text in only one of two files."""
+    return bool(there.map(type).isin([str, int, float]).all())
 
 
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "integer-na")  # of objects, too

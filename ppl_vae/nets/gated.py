@@ -62,8 +62,8 @@ class GatedConvEncoder(Network):
     context
         Shapes of what else it is called with; it joins the dense layers.
     channels
-        Channels of the two convolutions at each size. If `None` 32 and 64, and as many more of 64 as it takes until no
-        side is longer than 8.
+        Channels of the two convolutions at each size. If `None` 32, then 64 at each further size, until no side is
+        longer than 8.
     hidden_dims
         Widths of the dense layers.
 

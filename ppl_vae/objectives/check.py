@@ -32,6 +32,8 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     needs.something_to_weigh(model, guide, objective.kl if isinstance(objective, VectorizedELBO) else 1.0)
     if isinstance(objective, VectorizedELBO):
         objective.check(model, guide)
+        if objective.scores_elsewhere:
+            needs.scored_anywhere(guide)
         return
     name = type(objective).__name__
     of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))

@@ -116,9 +116,10 @@ class PIWAE(VectorizedELBO):
         super().__init__(num_particles)
         self.groups = groups
 
+    scores_elsewhere = True
+
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.weights("PIWAE", model, guide)
-        needs.scored_anywhere(guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         with Apart():  # the model's draws are tensors of their own, whose gradient is that of log p alone

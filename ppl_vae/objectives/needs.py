@@ -98,8 +98,9 @@ def weights(name: str, model: Trace, guide: Trace) -> None:
 
 def scored_anywhere(guide: Trace) -> None:
     """Refuse a posterior whose log density is known at its own draws alone, by the error of `one_way.log_prob`."""
-    for site in traces.latents(guide).values():
-        one_way.log_prob(site["fn"], site["value"].detach().clone())
+    with torch.no_grad():
+        for site in traces.latents(guide).values():
+            one_way.log_prob(site["fn"], site["value"].clone())
 
 
 def drawn(name: str, guide: Trace) -> None:

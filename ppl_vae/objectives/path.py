@@ -28,9 +28,10 @@ _SCORE = "score"  # what is added to a site of the guide
 class _Path(VectorizedELBO, abc.ABC):
     """A bound whose latent sites of the guide have log q at draws without a gradient: its gradient is the score."""
 
+    scores_elsewhere = True
+
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.densities(type(self).__name__, guide)
-        needs.scored_anywhere(guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         for model_trace, guide_trace in super()._get_traces(model, guide, args, kwargs):

@@ -43,6 +43,7 @@ class RWS(VectorizedELBO):
     """
 
     differentiates_draws: ClassVar[bool] = False
+    scores_elsewhere = True
 
     def __init__(self, num_particles: Count = 10) -> None:
         if num_particles < 2:
@@ -51,7 +52,6 @@ class RWS(VectorizedELBO):
 
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.weights("RWS", model, guide)
-        needs.scored_anywhere(guide)
 
     def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
         with _Detached():

@@ -31,6 +31,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     differentiates_draws: ClassVar[bool] = True
     """Whether the gradient passes through the draws, which must then be reparametrized."""
 
+    scores_elsewhere: ClassVar[bool] = False
+    """Whether it computes log q at values that q did not draw last."""
+
     sums_over_data: ClassVar[bool] = True
     """Whether the loss is a sum over data, so that several processes may each compute a part of it."""
 

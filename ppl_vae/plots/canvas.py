@@ -6,7 +6,6 @@ from typing import Any, TypeVar, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
@@ -49,10 +48,7 @@ def plot(f: F) -> F:
     def drawn(*args: Any, **kwargs: Any) -> Any:
         before = set(plt.get_fignums())
         try:
-            made = run(*args, **kwargs)
-            for part in made.flat if isinstance(made, np.ndarray) else [made]:
-                as_written(part)
-            return made
+            return run(*args, **kwargs)
         except Exception as error:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
@@ -66,9 +62,9 @@ def plot(f: F) -> F:
     return cast(F, drawn)
 
 
-def as_written(drawn: Any) -> None:
-    """Show text as it was given: two $ in a name make no mathematics of it, unless there is a backslash."""
-    for text in drawn.findobj(Text) if isinstance(drawn, Artist) else []:
+def as_written(figure: Any) -> None:
+    """Show the text of a figure of ours as it was given: two $ in a name, without a backslash, are no mathematics."""
+    for text in figure.findobj(Text):
         if "$" in text.get_text() and "\\" not in text.get_text():
             text.set_parse_math(False)
 

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from ppl_vae import plots
-from ppl_vae.plots.canvas import plot
+from ppl_vae.plots.canvas import as_written, plot
 
 __all__ = ["draw"]
 
@@ -72,13 +72,16 @@ def draw(figure: FigureData) -> Axes:
                 f"draw expects a size for a figure of several panels, got {len(panels)} panels in {figure.name!r} "
                 "without one; give Figure(name, rows, (width, height)) in inches a panel"
             )
-        return _panel(panels[0])
+        first: Axes = _panel(panels[0])
+        as_written(first.figure)
+        return first
     (width, height), shape = figure.size, (len(lengths), lengths[0])
     size = (width * shape[1], height * shape[0])
     _, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
     for panel, ax in zip(panels, axes.flat, strict=True):
         _panel(panel, ax)
-    first: Axes = axes[0, 0]
+    first = axes[0, 0]
+    as_written(first.figure)
     return first
 
 

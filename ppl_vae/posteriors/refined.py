@@ -95,7 +95,8 @@ class Refined(Conditional):
         made = base(x_shape, latent_dim, net, context=context, site=site)
         if not isinstance(made, Posterior) or made.sees_context or made.of_levels:
             raise TypeError(
-                f"Refined expects base to be a posterior of one level, that depends on its encoder's output alone, got "
+                f"Refined expects base to be a posterior for a single level whose q its encoder's output alone "
+                f"determines, got "
                 f"{name_of(base)}; give DiagonalNormal or another class of ppl_vae.posteriors"
             )
         shape = tuple(made.param_shape(latent_dim))
@@ -199,7 +200,8 @@ class _ConstantNoise(TorchFunctionMode):
             self.generators[like.device] = torch.Generator(like.device).manual_seed(self.seed)
         with _disable_current_modes():
             made = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-            return made.normal_(generator=self.generators[like.device])
+            made.normal_(generator=self.generators[like.device])
+        return like.copy_(made)
 
 
 def _no_function_of_noise(base: Posterior) -> str:

@@ -292,7 +292,7 @@ class Training:
         if self.processes.size > 1:
             with isolated(self.program, self.seed), self.train.rewound(), self.processes.whole():
                 batch = next(iter(self.train))
-                self.processes.same_data(batch.x)
+                self.processes.same_data(batch)
                 with train_mode_undone(self.program):
                     check_sum(self.program, self.objective, batch, self.beta(0, 1), self.seed)
             self.watched.take()

@@ -60,7 +60,7 @@ class Pace:
             warnings.warn(
                 f"encoder_steps expects a training of more steps than {self.most - 1}, got {steps}, which moved q "
                 "alone: the decoder and the prior are as they started; give more epochs, or fewer encoder_steps",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def state(self) -> list[float | None]:

@@ -13,6 +13,7 @@ from torch import Tensor, distributed
 
 from ppl_vae.group import Group
 from ppl_vae.modelled import Modelled
+from ppl_vae.training.batch import Batch
 from ppl_vae.training.row_draws import RowDraws
 
 __all__ = ["Processes"]
@@ -103,7 +104,7 @@ class Processes(Group):
                 for _, tensor in (*program.named_parameters(), *program.named_buffers()):
                     distributed.broadcast(tensor.detach(), src=0)
 
-    def same_data(self, x: Tensor) -> None:
+    def same_data(self, batch: Batch) -> None:
         """Refuse data that differ from those of the first process, by a whole batch of each.
 
         Raises
@@ -111,8 +112,11 @@ class Processes(Group):
         ValueError
             In every process.
         """
-        said = self.gathered(hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest())
-        if others := [rank for rank, digest in enumerate(said) if digest != said[0]]:
+        digest = hashlib.sha256()
+        for tensor in (batch.x, *batch.context, torch.as_tensor(batch.mask)):
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        said = self.gathered(digest.hexdigest())
+        if others := [rank for rank, other in enumerate(said) if other != said[0]]:
             raise ValueError(
                 f"{self.size} processes expect the same data in the same order, got other ones in process {others[0]} "
                 "than in process 0; load and shuffle them by the same seed in all"

@@ -67,6 +67,7 @@ class Program(nn.Module):
         self.used = nn.ModuleList(unique.values())
         self.params = nn.ParameterDict()
         self._constraints: dict[str, Constraint] = {}
+        self._others: dict[str, nn.Parameter] = {}
 
     @property
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -151,7 +152,7 @@ class Program(nn.Module):
     def _call(
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
     ) -> Any:
-        own = _OwnParams(self, self._constraints)
+        own = _OwnParams(self)
         with empty_store(), own, _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
                 try:
@@ -183,11 +184,15 @@ def _check_takes(f: Callable[..., Any], num: int, error: TypeError) -> None:
 
 
 class _OwnParams(Messenger):
-    """Answers `pyro.param` from a program's parameters, unconstrained, instead of from the global store."""
+    """Answers `pyro.param` from a program's parameters, unconstrained, instead of from the global store.
 
-    def __init__(self, program: Program, constraints: dict[str, Constraint]) -> None:
+    Parameters of `PyroModule`s that the program does not have are kept with them.
+    """
+
+    def __init__(self, program: Program) -> None:
         super().__init__()
-        self.program, self.params, self.constraints = program, program.params, constraints
+        self.params, self.constraints, self.others = program.params, program._constraints, program._others
+        self.known = {id(parameter) for parameter in program.parameters()}
 
     def _pyro_param(self, msg: dict[str, Any]) -> None:
         name, store = msg["name"], pyro.get_param_store()
@@ -200,15 +205,17 @@ class _OwnParams(Messenger):
         msg["value"], msg["done"], msg["stop"] = value, True, False
 
     def _of_module(self, name: str, state: Any) -> tuple[nn.Parameter, Constraint]:
-        """The parameter of a module, kept with the others unless the program has the module."""
+        """The parameter of a module: several modules may have one of a name."""
         parameter = state["params"][name]
-        if not any(parameter is known for known in self.program.parameters()):
-            self.params[self._key(name, parameter)] = parameter
+        if id(parameter) not in self.known:
+            taken = sum(key.rpartition(":")[0] == _key("module", name) for key in self.params)
+            self.params[f"{_key('module', name)}:{taken}"] = parameter
+            self.known.add(id(parameter))
         return parameter, state["constraints"][name]
 
     def _named(self, name: str, msg: dict[str, Any]) -> tuple[nn.Parameter, Constraint]:
         """The parameter of a `pyro.param` statement, made at the first of that name."""
-        key = self._key(name)
+        key = _key("pyro", name)
         if key not in self.params:
             with pyro.get_param_store().scope():
                 made: Any = msg["fn"]
@@ -216,13 +223,24 @@ class _OwnParams(Messenger):
                 self.constraints[key] = msg["kwargs"].get("constraint")
             is_parameter = isinstance(unconstrained, nn.Parameter)
             self.params[key] = unconstrained if is_parameter else nn.Parameter(unconstrained.detach())
+        self._refuse_second(name, key, msg["args"][1] if len(msg["args"]) > 1 else None)
         return self.params[key], self.constraints[key]
 
-    def _key(self, name: str, parameter: Tensor | None = None) -> str:
-        """Where a parameter of a name is kept; a module's beside one of the same name."""
-        # a parameter's name in a module may not contain a dot, nor be that of a method
-        key = "pyro:" + name.replace("%", "%25").replace(".", "%2E")
-        return key if parameter is None or key not in self.params else f"{key}%{id(parameter)}"
+    def _refuse_second(self, name: str, key: str, given: Any) -> None:
+        """Refuse a module's parameter of a name that another has, once it is seen again: it would not be trained."""
+        if not isinstance(given, nn.Parameter) or given is self.params[key] or id(given) in self.known:
+            return
+        if self.others.get(key) is given:
+            raise ValueError(
+                f"a program expects to be given modules that have a parameter of one name, got a second {name!r}; "
+                "write Program(model, guide, *modules)"
+            )
+        self.others[key] = given
+
+
+def _key(kind: str, name: str) -> str:
+    """Where a parameter is kept: its name in a module may not contain a dot, nor be that of a method."""
+    return f"{kind}:{name.replace('%', '%25').replace('.', '%2E')}"
 
 
 class _FilledObserved(Messenger):

@@ -418,7 +418,7 @@ HALVES = "".join(f"{i % 4}.5;{i % 3}\n" for i in range(60))
 TEXTS = {
     "a row longer than the names": ("a,b\n" + LONG, "to hold 2 values in each row, as in its first line, got 3"),
     "a separator at the end of rows": ("a,b,c\n" + LONG.replace("\n", ",\n"), "to hold 3 values"),
-    "a line of Excel": ("sep=;\na;b\n" + HALVES, "to begin with names, got 'sep=;'; delete that line"),
+    "a line of Excel": ("sep=;\na;b\n" + HALVES, "a first line 'sep=;', of Excel, which names no columns"),
     "thousands": ("a,b\n" + '"1,100",2\n"12,000",3\n' * 15, "'a' expects numbers without commas, got '1,100'"),
     "decimal commas": ("a;b\n" + HALVES.replace(".", ","), "'a' expects numbers with decimal points, got '0,5'"),
 }
@@ -445,6 +445,8 @@ def test_a_name_with_a_line_break_and_a_vertical_bar_are_read(tmp_path):
     assert list(from_file(tmp_path / "t.csv").columns.names) == ["a\nb", "c"]
     (tmp_path / "t.csv").write_text("a|c\n" + HALVES.replace(";", "|"))
     assert list(from_file(tmp_path / "t.csv").columns.names) == ["a", "c"]
+    (tmp_path / "t.csv").write_text("p(a|b),p(c|d)\n" + HALVES.replace(";", ","))
+    assert list(from_file(tmp_path / "t.csv").columns.names) == ["p(a|b)", "p(c|d)"]
     (tmp_path / "t.csv").write_text('a,5" pipe\n' + HALVES.replace(";", ","))  # which nothing closes
     assert list(from_file(tmp_path / "t.csv").columns.names) == ["a", '5" pipe']
 
@@ -456,7 +458,10 @@ def test_codes_that_are_mostly_numbers_are_categories_where_told_whatever_the_ot
     data = from_file(tmp_path / "train.csv", test=tmp_path / "test.csv", kinds={"c": "categories"})
     assert data.columns[1].categories == ("1", "2", "A")
     assert sorted(data.test.x[:, 1].unique().tolist()) == [0.0, 1.0]
-    with pytest.raises(TypeError, match=r"got object of mixed-integer; .* say that text and numbers are categories"):
+    with pytest.raises(
+        TypeError,
+        match=r"got object of mixed-integer; .* say that it has categories, kinds=\{'c': 'categories'\}, or",
+    ):
         from_file(tmp_path / "train.csv", test=tmp_path / "test.csv")
 
 

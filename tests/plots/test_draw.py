@@ -39,14 +39,16 @@ def test_panels_lie_row_by_row_and_may_be_of_ones_own():
 
 def test_a_name_with_two_dollars_is_shown_as_it_is():
     for name in ("price_$_low_$", "revenue ($) / cost ($)"):  # the first is no mathematics, the second would be
-        ax = plots.predictive_check(3.0, np.arange(9.0), label=name)
+        ax = draw(Figure("check", [[Panel("predictive_check", (3.0, np.arange(9.0)), {"label": name})]]))
         ax.figure.canvas.draw()
         assert ax.xaxis.label.get_text() == name
         assert not ax.xaxis.label.get_parse_math()
         plt.close(ax.figure)
-    k = plots.pareto_k(np.array([0.1, 0.5]))
-    assert k.yaxis.label.get_parse_math()  # of ours
-    plt.close(k.figure)
+    ax = draw(Figure("k", [[K]]))
+    assert ax.yaxis.label.get_parse_math()  # of ours
+    own = plots.predictive_check(3.0, np.arange(9.0), label="$x_1$", ax=plt.subplots()[1])
+    assert own.xaxis.label.get_parse_math()
+    plt.close("all")
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def made(x=None, **options):
         ({"posterior": partial(posteriors.Refined, base=posteriors.Beta)}, "function of normal noise, got Beta; use"),
         ({"posterior": posteriors.Refined, "latent_dim": [2, 2]}, "expects a prior of one level|one level of latents"),
         ({"posterior": posteriors.Refined, "corruption": corruptions.Masking}, "got a corruption"),
-        ({"posterior": partial(posteriors.Refined, base=posteriors.BottomUp)}, "of one level, .*, got BottomUp"),
+        ({"posterior": partial(posteriors.Refined, base=posteriors.BottomUp)}, "for a single level .*, got BottomUp"),
         ({"posterior": partial(posteriors.Refined, base=StandardNormal)}, "StandardNormal expects a call"),
     ],
 )

@@ -49,8 +49,11 @@ def test_the_model_stands_still_in_steps_of_q(prior):
     x, seen = pictures(), []
     vae = build(x, latent_dim=2, prior=prior, encoder=SMALL, decoder=SMALL, seed=0)
     before = {name: p.clone() for name, p in vae.named_parameters()}
-    with pytest.warns(UserWarning, match=r"more steps than 9, got \d, which moved q alone: .*; give more epochs"):
+    with pytest.warns(
+        UserWarning, match=r"more steps than 9, got \d, which moved q alone: .*; give more epochs"
+    ) as told:
         fit(vae, x, epochs=1, batch_size=50, encoder_steps=10, seed=0, progress=False)
+    assert told[0].filename == __file__
     moved = {name.partition(".")[0] for name, p in vae.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"posterior"}
     steps = []

@@ -13,9 +13,10 @@ from pyro.nn import PyroModule, PyroParam
 from torch import nn
 from torch.testing import assert_close
 
-from ppl_vae import Program, evaluate, fit, objectives
+from ppl_vae import Program, evaluate, fit, load, objectives
 from ppl_vae.diagnostics import aggregated_posterior, hmc, inference_gaps, log_marginal_likelihood
 from ppl_vae.objectives import Capacity, FreeBits
+from ppl_vae.unconstrained import bijection
 
 QUIET = {"seed": 0, "progress": False}
 X = torch.tensor([1.3, 0.2, 3.0, 4.0, 2.0])
@@ -72,6 +73,12 @@ def test_angles_lie_on_one_circle():
     np.testing.assert_allclose(by_sums["log_px"], exact, atol=1e-4)
     chains = hmc(program, x, num_warmup=50, num_samples=50, **QUIET).posterior["z"]
     assert float(abs(chains).max()) <= math.pi
+
+
+def test_angles_within_mixtures_lie_on_one_circle():
+    each = dist.VonMises(torch.zeros(3, 2), torch.ones(3, 2)).to_event(1)
+    for fn in (each, dist.MixtureSameFamily(dist.Categorical(torch.ones(3)), each)):
+        assert float(abs(bijection("z", {"fn": fn})(torch.full((2,), 50.0))).max()) <= math.pi + 1e-6
 
 
 def test_a_normal_posterior_is_none_of_an_angle():
@@ -170,13 +177,44 @@ def test_pyro_modules_are_called():
     assert not math.isclose(float(guide.a.detach()), 0.4, abs_tol=1e-4)
 
 
-def test_pyro_modules_that_are_closed_over_are_trained():
+def test_pyro_modules_that_are_closed_over_are_trained(tmp_path):
     line, guess = Line(1.3), Guess()
     program = Program(lambda x: line(x), lambda x: guess(x))
-    fit(program, X, epochs=2, **QUIET)
+    found = fit(program, X, epochs=2, run=tmp_path / "run", **QUIET)
     assert len([*program.parameters()]) == 3
+    before = [p.detach().clone() for p in program.parameters()]
+    other = Program(program.functions[0], program.functions[1])
+    evaluate(other, X, **QUIET)
+    assert other.state_dict().keys() == program.state_dict().keys()
+    assert all(map(torch.equal, load(tmp_path / "run", vae=program).vae.parameters(), before))
+    assert len(fit(program, X, epochs=3, run=tmp_path / "run", resume=True, **QUIET).history) == len(found.history) + 1
     assert not math.isclose(float(line.a.detach()), 1.3, abs_tol=1e-5)
     assert not math.isclose(float(guess.a.detach()), 0.4, abs_tol=1e-5)
+
+
+def test_a_second_module_with_a_parameter_of_one_name_is_trained_or_refused():
+    class Plain(PyroModule):
+        def __init__(self, value):
+            super().__init__()
+            self.a = nn.Parameter(torch.tensor(value))
+
+    class Model(Plain):
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                pyro.sample("x", dist.Normal(z + self.a, 1.0), obs=x)
+
+    class Guide(Plain):
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(self.a * x, 0.8))
+
+    model, guide = Model(0.1), Guide(0.4)
+    fit(Program(model, guide), X, epochs=2, **QUIET)
+    assert not math.isclose(float(model.a.detach()), 0.1, abs_tol=1e-5)
+    assert not math.isclose(float(guide.a.detach()), 0.4, abs_tol=1e-5)
+    with pytest.raises(ValueError, match="got a second 'a'; write Program"):
+        fit(Program(lambda x: model(x), lambda x: guide(x)), X, epochs=2, **QUIET)
 
 
 def weighed(weights):
