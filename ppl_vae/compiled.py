@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ppl_vae import onednn
 from ppl_vae.captured import Function, NotAssumed, NotCaptured, capture, first_line
 from ppl_vae.folded import folded
 from ppl_vae.isolation import random_states, set_random_states
@@ -81,6 +82,8 @@ class Compiler:
 def _made(graph: Any, example: Sequence[Tensor]) -> Function:
     """A graph as machine code; where shapes depend on the values of boolean arguments, for these values alone."""
     masks = _places_known(graph, example)
+    if onednn.is_faster():
+        onednn.by_onednn(graph)
     compiled = _lowered(graph, example)
     return partial(_for_masks, compiled, masks) if masks else compiled
 

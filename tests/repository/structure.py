@@ -43,7 +43,7 @@ LAYERS = {  # from the top
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
     "kernels of a GPU, flows": "recorded one_way",
     "shared by all": "arguments bounds files group isolation latent_draws precision rows support tensors _torchvision",
-    "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress",
+    "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress onednn",
     "alone": "bare_support strict_yaml up_to",
 }
 ROOMS = ["diagnose", "report", "evidence guide latents", "model posterior", "results", "diagnostic session"]

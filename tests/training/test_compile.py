@@ -12,7 +12,7 @@ import torch
 from torch.testing import assert_close
 from trainings import ADAM, CASES, Normalized, binary, built, fitted
 
-from ppl_vae import compiled, fit, load
+from ppl_vae import compiled, fit, load, onednn
 from ppl_vae.captured import NotAssumed, NotCaptured
 from ppl_vae.training import steps
 
@@ -136,6 +136,38 @@ def test_a_graph_is_compiled_for_the_masks_that_shapes_depend_on():
         assert_close(list(found(given, mask)), halves(given, mask))
     with pytest.raises(NotAssumed, match="a mask that shapes depend on has changed"):
         found(x, ~mask)
+
+
+def test_products_by_onednn_are_those_of_torch(monkeypatch):
+    def f(bias, a, b):
+        return [
+            torch.addmm(bias, a, b),
+            a @ b,
+            a.T @ a,
+            a @ b.T.contiguous().T,
+            (a.double() @ b.double()).float(),
+            bias + a @ b,
+        ]
+
+    taken = []
+    monkeypatch.setattr(onednn, "is_faster", lambda: True)
+    monkeypatch.setattr(compiled, "_lowered", lambda graph, example: taken.append(str(graph.graph)) or graph)
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(*shape, generator=generator) for shape in ((7,), (5, 6), (6, 7))]
+    assert_close(list(compiled.Compiler()(f, *given)(*given)), f(*given), rtol=1e-5, atol=1e-5)
+    assert taken[0].count("ppl_vae.product") == 5
+    assert taken[0].count("aten.mm") == 1  # in float64
+
+
+@pytest.mark.parametrize("case", ["clipped", "hierarchy", "VampPrior at beta 2", "FlowPrior and a schedule"])
+def test_steps_with_such_products_are_the_eager_ones(case, uncompiled, monkeypatch):
+    plain, expected = fitted(case, compile=False)
+    monkeypatch.setattr(onednn, "is_faster", lambda: True)
+    vae, found = fitted(case, compile=True)
+    assert found.not_compiled is None
+    assert found.compiled > 3
+    assert same(found, expected, 1e-5)
+    assert close(plain, vae, 1e-5)
 
 
 def test_compilation_waits_until_it_pays(uncompiled, monkeypatch):
