@@ -151,18 +151,24 @@ def test_products_by_onednn_are_those_of_torch(monkeypatch):
 
     taken = []
     monkeypatch.setattr(onednn, "is_faster", lambda: True)
+    monkeypatch.setattr(onednn, "LEAST", 1)
     monkeypatch.setattr(compiled, "_lowered", lambda graph, example: taken.append(str(graph.graph)) or graph)
     generator = torch.Generator().manual_seed(0)
     given = [torch.randn(*shape, generator=generator) for shape in ((7,), (5, 6), (6, 7))]
     assert_close(list(compiled.Compiler()(f, *given)(*given)), f(*given), rtol=1e-5, atol=1e-5)
     assert taken[0].count("ppl_vae.product") == 5
     assert taken[0].count("aten.mm") == 1  # in float64
+    bias, *matrices = given
+    folded = compiled.Compiler().folded(lambda a: [torch.addmm(bias, a, matrices[1])], matrices[0])
+    assert_close(list(folded(matrices[0])), [torch.addmm(*given)], rtol=1e-5, atol=1e-5)
+    assert taken[1].count("ppl_vae.product") == 1  # with constants
 
 
 @pytest.mark.parametrize("case", ["clipped", "hierarchy", "VampPrior at beta 2", "FlowPrior and a schedule"])
 def test_steps_with_such_products_are_the_eager_ones(case, uncompiled, monkeypatch):
     plain, expected = fitted(case, compile=False)
     monkeypatch.setattr(onednn, "is_faster", lambda: True)
+    monkeypatch.setattr(onednn, "LEAST", 1)
     vae, found = fitted(case, compile=True)
     assert found.not_compiled is None
     assert found.compiled > 3
