@@ -202,7 +202,7 @@ class Parser(ArgumentParser):
         module, _, cls = base.partition(":")
         every = choices(cls, among or module)
         self.offered[name] = list(offered) or every
-        self.known[name] = [*self.offered[name], *every, *self.elsewhere[name]]
+        self.known[name] = [*self.offered[name], *every]
         theirs = imported(among) if among else set()
         own = [n for n in self.offered[name] if n not in theirs] + ["or a number"] * bool(number)
         others = [n for n in self.offered[name] if n in theirs]
