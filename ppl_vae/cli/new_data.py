@@ -11,7 +11,7 @@ from jsonargparse.typing import PositiveInt
 
 import ppl_vae
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.stored_run import DEVICES, add_run, loaded
+from ppl_vae.cli.stored_run import DEVICES, loaded
 from ppl_vae.libraries import pd
 from ppl_vae.progress import progress_bar
 
@@ -21,7 +21,7 @@ __all__ = ["add_new_data_options", "opened_with", "parts", "write"]
 def add_new_data_options(parser: Parser) -> None:
     """The run folder, the file of new data, and the file to write."""
     parser.import_option()
-    add_run(parser)
+    parser.add_argument("run", help="run folder")  # whose absence is said after that of the file
     parser.add_argument("file", help="new data, in the format of the training data or another of that kind")
     parser.option(
         "--out",
