@@ -101,7 +101,7 @@ def test_the_order_in_memory_changes_nothing(net, image, monkeypatch):
     module, first = factory(in_shape, out_shape).double(), torch.randn(3, *in_shape, dtype=torch.float64)
     found = with_gradients(module, first)
     with monkeypatch.context() as patched:
-        for file in ("gated", "images", "residual"):
+        for file in ("convolutions", "gated", "images", "residual"):
             patched.setattr(f"ppl_vae.nets.{file}.channels_last", lambda h: h)
         expected = with_gradients(module, first)
     assert_close(found, expected, rtol=1e-9, atol=1e-12)

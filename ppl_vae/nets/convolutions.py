@@ -7,9 +7,9 @@ from itertools import count, pairwise
 
 from torch import Tensor, nn
 
-from ppl_vae.nets.network import Activation, Shape, activation_of, halvings
+from ppl_vae.nets.network import Activation, Shape, activation_of, halvings, leading_of
 
-__all__ = ["channels_last", "halving", "through", "transposed", "usual_channels"]
+__all__ = ["channels_last", "encoded", "halving", "through", "transposed", "usual_channels"]
 
 Convolution = type[nn.Conv1d] | type[nn.Conv2d]
 Transposed = type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d]
@@ -33,6 +33,16 @@ def through(h: Tensor, convolutions: nn.ModuleList, activation: nn.Module, sizes
     for convolution, size in zip(convolutions, sizes, strict=True):
         h = convolution(activation(h))[(..., *map(slice, size))]  # doubled, then cut to odd sizes
     return h
+
+
+def encoded(
+    first: Tensor, in_shape: tuple[int, ...], layers: nn.Module, head: nn.Module, context: Sequence[Tensor]
+) -> Tensor:
+    """What a head makes of images (*leading, *in_shape) after layers that keep them images, and of contexts."""
+    leading = leading_of(first, in_shape)
+    features = layers(channels_last(first.reshape(-1, *in_shape)))
+    made: Tensor = head(features.reshape(*leading, *features.shape[1:]), *context)
+    return made
 
 
 def channels_last(h: Tensor) -> Tensor:

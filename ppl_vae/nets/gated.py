@@ -9,10 +9,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.nets.convolutions import channels_last, usual_channels
+from ppl_vae.nets.convolutions import channels_last, encoded, usual_channels
 from ppl_vae.nets.dense import MLP, GatedMLP
 from ppl_vae.nets.images import image_shape
-from ppl_vae.nets.network import Channels, Network, Shape, halvings, leading_of
+from ppl_vae.nets.network import Channels, Network, Shape, halvings
 
 __all__ = ["GatedConvDecoder", "GatedConvEncoder"]
 
@@ -41,9 +41,8 @@ class _Doubled(nn.Sequential):
 
     def __init__(self, before: int, after: int) -> None:
         convolution = nn.ConvTranspose2d(before, 2 * after, 5, 2, padding=2, output_padding=1)
-        nn.init.normal_(
-            convolution.weight, std=math.sqrt(2 * 4 / (25 * before))
-        )  # a pixel is a sum over a quarter of it
+        # a pixel is a sum over a quarter of the weights
+        nn.init.normal_(convolution.weight, std=math.sqrt(2 * 4 / (25 * before)))
         super().__init__(convolution, nn.GLU(dim=1))
 
 
@@ -100,9 +99,7 @@ class GatedConvEncoder(Network):
         self.head = GatedMLP(features, out_shape, context=context, hidden_dims=hidden_dims)
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
-        leading = leading_of(first, self.in_shape)
-        features = self.layers(channels_last(first.reshape(-1, *self.in_shape)))
-        return self.head(features.reshape(*leading, *features.shape[1:]), *context)
+        return encoded(first, self.in_shape, self.layers, self.head, context)
 
 
 @checked

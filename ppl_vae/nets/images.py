@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.nets.convolutions import channels_last, halving, through, transposed, usual_channels
+from ppl_vae.nets.convolutions import channels_last, encoded, halving, through, transposed, usual_channels
 from ppl_vae.nets.dense import MLP
-from ppl_vae.nets.network import Activation, Channels, Network, Shape, activation_of, halvings, leading_of
+from ppl_vae.nets.network import Activation, Channels, Network, Shape, activation_of, halvings
 
 __all__ = ["ConvDecoder", "ConvEncoder", "image_shape"]
 
@@ -57,9 +57,7 @@ class ConvEncoder(Network):
         self.head = MLP(features, out_shape, context=context, hidden_dims=hidden_dims, activation=activation)
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
-        leading = leading_of(first, self.in_shape)
-        features = self.convolutions(channels_last(first.reshape(-1, *self.in_shape)))
-        return self.head(features.reshape(*leading, *features.shape[1:]), *context)
+        return encoded(first, self.in_shape, self.convolutions, self.head, context)
 
 
 @checked

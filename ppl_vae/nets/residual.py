@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ppl_vae.arguments import Count, Whole, checked
-from ppl_vae.nets.convolutions import channels_last, transposed
+from ppl_vae.nets.convolutions import channels_last, encoded, transposed
 from ppl_vae.nets.dense import MLP
 from ppl_vae.nets.images import image_shape
-from ppl_vae.nets.network import Activation, Network, Shape, activation_of, halvings, joined, leading_of, size_of
+from ppl_vae.nets.network import Activation, Network, Shape, activation_of, halvings, joined, size_of
 
 __all__ = ["ResNetDecoder", "ResNetEncoder"]
 
@@ -107,9 +107,7 @@ class ResNetEncoder(Network):
         self.head = MLP(features, out_shape, context=context, hidden_dims=hidden_dims, activation=activation)
 
     def forward(self, first: Tensor, *context: Tensor) -> Tensor:
-        leading = leading_of(first, self.in_shape)
-        features = self.layers(channels_last(first.reshape(-1, *self.in_shape)))
-        return self.head(features.reshape(*leading, *features.shape[1:]), *context)
+        return encoded(first, self.in_shape, self.layers, self.head, context)
 
 
 @checked

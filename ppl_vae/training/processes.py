@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from torch import Tensor, distributed
 from ppl_vae.group import Group
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batch import Batch
+from ppl_vae.training.fingerprint import plain
 from ppl_vae.training.row_draws import RowDraws
 
 __all__ = ["Processes"]
@@ -112,10 +112,7 @@ class Processes(Group):
         ValueError
             In every process.
         """
-        digest = hashlib.sha256()
-        for tensor in (batch.x, *batch.context, torch.as_tensor(batch.mask)):
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        said = self.gathered(digest.hexdigest())
+        said = self.gathered([plain(tensor) for tensor in (batch.x, *batch.context, torch.as_tensor(batch.mask))])
         if others := [rank for rank, other in enumerate(said) if other != said[0]]:
             raise ValueError(
                 f"{self.size} processes expect the same data in the same order, got other ones in process {others[0]} "

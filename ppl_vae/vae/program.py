@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -191,8 +192,13 @@ class _OwnParams(Messenger):
 
     def __init__(self, program: Program) -> None:
         super().__init__()
+        self.program = program
         self.params, self.constraints, self.others = program.params, program._constraints, program._others
-        self.known = {id(parameter) for parameter in program.parameters()}
+
+    @cached_property
+    def known(self) -> set[int]:
+        """What the program has, by `id`; asked for modules' parameters alone."""
+        return {id(parameter) for parameter in self.program.parameters()}
 
     def _pyro_param(self, msg: dict[str, Any]) -> None:
         name, store = msg["name"], pyro.get_param_store()
