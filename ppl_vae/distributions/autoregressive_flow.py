@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,17 +43,16 @@ class AutoregressiveFlow(nn.Module):
                 f"an autoregressive flow expects two or more dimensions, got {dim}; use latent_dim >= 2, or "
                 "DiagonalNormal or GaussianMixture in one dimension"
             )
-        order: Any = torch.arange(dim)  # Pyro asks for the legacy type LongTensor
+        self.orders = [list(range(dim))[:: 1 if i % 2 == 0 else -1] for i in range(num_transforms)]
+        asked: Any = torch.tensor  # Pyro asks for the legacy type LongTensor
         self.nets = nn.ModuleList(
-            ConditionalAutoRegressiveNN(
-                dim, max(context_dim, 1), [max(hidden_dim, dim)], permutation=order if i % 2 == 0 else order.flip(0)
-            )
-            for i in range(num_transforms)
+            ConditionalAutoRegressiveNN(dim, max(context_dim, 1), [max(hidden_dim, dim)], permutation=asked(order))
+            for order in self.orders
         )
 
     def transforms(self, context: Tensor | None = None) -> list[Transform]:
         """The transforms given a context (*leading, context_dim)."""
-        return [_AffineAutoregressive(net, context) for net in self.nets]
+        return [_AffineAutoregressive(*each, context) for each in zip(self.nets, self.orders, strict=True)]
 
     def start_from(self, scale: Tensor) -> None:
         """Initialize near x / scale (dim,), split equally between the n transforms; they reach e^(1.8 n) at most."""
@@ -73,9 +73,9 @@ class _AffineAutoregressive(Transform):
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, net: Any, context: Tensor | None) -> None:
+    def __init__(self, net: Any, order: Sequence[int], context: Tensor | None) -> None:
         super().__init__(cache_size=1)
-        self.net, self.context = net, context
+        self.net, self.order, self.context = net, order, context
         self._scored: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def _shift_and_log_scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ class _AffineAutoregressive(Transform):
         if self.context is not None:  # y may need broadcasting against the contexts, which the network does not do
             y = y.expand(torch.broadcast_shapes(y.shape, (*self.context.shape[:-1], 1)))
         x = list(torch.zeros_like(y).unbind(-1))
-        for i in self.net.permutation.tolist():
+        for i in self.order:
             shift, log_scale = self._shift_and_log_scale(torch.stack(x, -1))
             x[i] = (y[..., i] - shift[..., i]) * torch.exp(-log_scale[..., i])
         inverse = torch.stack(x, -1)

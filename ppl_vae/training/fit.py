@@ -75,7 +75,7 @@ def fit(
     process up to rounding. The first process writes `run`; callbacks are called in each, and one that calls `evaluate`
     must do so in all, or it waits for the timeout of the process group.
 
-    Where thousands of steps are to come, in one process, they are replayed as a graph of the operations of one of them,
+    Where thousands of steps are to come, they are replayed as a graph of the operations of one of them,
     with the same numbers to the bit; `Fit.replayed` counts them, and `compile` compiles them. The Python code of model
     and guide then runs in the first step of every epoch alone, which is compared with the graph: what it prints or
     keeps elsewhere is not repeated. Where its choices depend on values, or anything that it uses changes, all of it

@@ -61,20 +61,14 @@ class Trained:
         self.model, self.structures = naming(program.model, tried.unnamed), tried.structures
         self.processes = processes
         self.unseen = not watched.sees or isinstance(self.objective, TraceTailAdaptive_ELBO)
-        self.why_called = self._why_called()
+        unseen = f"the steps of {type(self.objective).__name__} are not seen from outside"
+        self.why_called = unseen if self.unseen else None
         self.moving: set[str] = set()
         self.supports = _validates()
         self.parameters = dict(program.named_parameters())
         owners = dict(program.named_modules())
         paths = {name: name.rpartition(".") for name, _ in program.named_buffers()}  # shared ones once
         self.buffers = {name: (owners[path], own) for name, (path, _, own) in paths.items()}
-
-    def _why_called(self) -> str | None:
-        if self.processes.size > 1:
-            return "several processes train it together"
-        if self.unseen:
-            return f"the steps of {type(self.objective).__name__} are not seen from outside"
-        return None
 
     def requires_grad(self) -> list[bool]:
         """Which parameters are trained."""
@@ -111,13 +105,8 @@ class Trained:
             if buffer.numel():
                 module._buffers[name] = buffer
 
-    def loss_and_grads(
-        self, args: Sequence[Tensor], kwargs: dict[str, Any], inside: Callable[[Any], Tensor] | None = None
-    ) -> float:
+    def loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
         """The loss as a number; its gradient is added to the parameters'.
-
-        Of several processes all raise an error where one does; so they do where `inside` says of the pairs of traces
-        that data are outside of their support.
 
         Raises
         ------
@@ -126,14 +115,14 @@ class Trained:
         ValueError
             For sites that are not those of a batch before, and do not fit the objective.
         """
-        try:
-            loss = self._own_loss_and_grads(args, kwargs)
-            if self.processes.size > 1 and inside is not None and not inside(self.watched.pairs):
-                raise FloatingPointError("log p(x | z)")
-        except Exception:
-            self.processes.sum_gradients(self.trainable(), failed=True)
-            raise
-        self.processes.sum_gradients(self.trainable())
+        with self.processes.drawing():
+            with self.products():
+                loss = self.watched.loss_and_grads(self.model, self.program.guide, args, kwargs)
+            self._check_new(args, kwargs)
+        if not math.isfinite(loss):
+            culprit = not_finite(self.watched.pairs)
+            if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
+                raise FloatingPointError(culprit or "the loss")
         return loss
 
     def products(self) -> AbstractContextManager[Any]:
@@ -143,16 +132,6 @@ class Trained:
     def trainable(self) -> list[Tensor]:
         """The parameters that are trained."""
         return [p for p in self.parameters.values() if p.requires_grad]
-
-    def _own_loss_and_grads(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> float:
-        with self.products():
-            loss = self.watched.loss_and_grads(self.model, self.program.guide, args, kwargs)
-        self._check_new(args, kwargs)
-        if not math.isfinite(loss):
-            culprit = not_finite(self.watched.pairs)
-            if culprit or not isinstance(self.objective, TraceTailAdaptive_ELBO):  # whose value is always infinity
-                raise FloatingPointError(culprit or "the loss")
-        return loss
 
     def _check_new(self, args: Sequence[Tensor], kwargs: dict[str, Any]) -> None:
         """Check the objective again on the traces of a batch with other sites than any before."""
@@ -216,15 +195,28 @@ class Gradients:
     def compute(self, batch: Batch, beta: float, *, validated: bool, replay: bool) -> bool:
         """Compute the gradients, in the parameters' `grad`; whether all is finite, and x in its support.
 
+        Of several processes each computes those of its rows, and all have the sums. Where one fails all do.
+
         Raises
         ------
         FloatingPointError, ValueError
             See `Trained.loss_and_grads`; with `validated` whatever Pyro refuses, too.
         """
         self.given(batch, beta, validated=validated)
+        sum_gradients, trainable = self.trained.processes.sum_gradients, self.trained.trainable()
+        try:
+            fine = self._own(replay)
+        except Exception:
+            sum_gradients(trainable, failed=True)
+            raise
+        sum_gradients(trainable, failed=not fine)
+        return fine
+
+    def _own(self, replay: bool) -> bool:
+        """Compute the gradients of the rows that this process has."""
         if not replay or self.summed or self.trained.why_called:
             return bool(self.called()[0])
-        fine, values, *rest = self.replayed(*self.tensors(), again=validated)
+        fine, values, *rest = self.replayed(*self.tensors(), again=self.validated)
         self.take_terms(values)
         self._put(rest)
         return bool(fine)
@@ -271,7 +263,7 @@ class Gradients:
             self.named = [site["value"].unconstrained() for site in named.trace.nodes.values()]
         else:
             with Known(trained.parameters.values()) as known, pyro.validation_enabled(False):
-                self.loss = trained.loss_and_grads(args, kwargs, self._inside)
+                self.loss = trained.loss_and_grads(args, kwargs)
             self.named = known.others
         pairs = trained.watched.take()
         self.summed, self.terms = summed_over(pairs), None
@@ -299,6 +291,7 @@ class Gradients:
             functional(trained.program, {**given, **dict(zip(trained.parameters, leaves, strict=True))}),
             Known(leaves),
             trained.products(),
+            trained.processes.drawing(),
         ):
             try:
                 loss = trained.objective.loss_and_grads(trained.model, trained.program.guide, x, *context, **kwargs)

@@ -63,6 +63,11 @@ class Processes(Group):
             self._rows = slice(total * self.rank // self.size, total * (self.rank + 1) // self.size)
         return self._rows
 
+    @property
+    def part(self) -> tuple[int, int]:
+        """Rows of the batch of the last `share`, and the first one of this process."""
+        return self._total, self._rows.start or 0
+
     def drawing(self) -> AbstractContextManager[Any]:
         """A scope in which the rows of the last `share` are given their random numbers."""
         return nullcontext() if self._whole else RowDraws(self._total, self._rows)
@@ -120,7 +125,7 @@ class Processes(Group):
             )
 
     def sum_gradients(self, parameters: Iterable[Tensor], failed: bool = False) -> None:
-        """Replace the gradients by their sums over all processes, by one message a dtype.
+        """Replace the gradients by their sums over all processes, in messages of at most 25 MiB, all under way at once.
 
         A parameter that no process has a gradient of is left without.
 
@@ -142,11 +147,33 @@ class Processes(Group):
         """Sum gradients of one dtype; whether some process failed."""
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         said = own[0].new_tensor([failed, *(p.grad is not None for p in parameters)])
-        flat = torch.cat([said, *(gradient.flatten() for gradient in own)])
+        parts = _parts([said, *own])
+        messages = [torch.cat([tensor.flatten() for tensor in part]) for part in parts]
         with self.told():
-            distributed.all_reduce(flat)
-        some_failed, *there = flat[: len(said)].tolist()
-        sums = flat[len(said) :].split([gradient.numel() for gradient in own])
-        for parameter, found, reached in zip(parameters, sums, there, strict=True):
+            for sent in [distributed.all_reduce(message, async_op=True) for message in messages]:
+                sent.wait()
+        sums = [
+            found
+            for message, part in zip(messages, parts, strict=True)
+            for found in message.split([tensor.numel() for tensor in part])
+        ]
+        some_failed, *there = sums[0].tolist()
+        for parameter, found, reached in zip(parameters, sums[1:], there, strict=True):
             parameter.grad = found.view_as(parameter) if reached else None
         return bool(some_failed)
+
+
+_MESSAGE = 25 * 2**20  # bytes, as torch's DistributedDataParallel has it
+
+
+def _parts(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors one after the other, in parts of as many bytes as a message has; a larger one is a part of its own."""
+    parts: list[list[Tensor]] = [[]]
+    size = 0
+    for tensor in tensors:
+        size += tensor.nbytes
+        if parts[-1] and size > _MESSAGE:
+            parts.append([])
+            size = tensor.nbytes
+        parts[-1].append(tensor)
+    return parts

@@ -91,7 +91,7 @@ class Steps:
     beta
         The schedule of beta.
     processes
-        Those that train it together; where there are several every step is validated.
+        Those that train it together; where there are several the optimizer's step is no part of a graph.
     compile
         Which steps are graphs.
     precision
@@ -236,8 +236,7 @@ class Steps:
         """A step without validation; whether it was taken, or is launched: `settle` waits for it."""
         steady = step.kind.steady and self._most > 0
         try:
-            with self.processes.drawing():
-                fine = step.kind.step(step.batch, step.beta, validated=False, replay=replay, compile=compile)
+            fine = step.kind.step(step.batch, step.beta, validated=False, replay=replay, compile=compile)
         except Exception:  # the same comes of the step with validation, in its words
             return False
         if steady and step.kind.steady:
@@ -258,8 +257,7 @@ class Steps:
         """A step with validation, whose error says where it was."""
         self.going.fill_(True)
         try:
-            with self.processes.drawing():
-                step.kind.step(step.batch, step.beta, validated=True, replay=replay, compile=compile)
+            step.kind.step(step.batch, step.beta, validated=True, replay=replay, compile=compile)
         except (FloatingPointError, ValueError) as error:
             pairs = self.trained.watched.take()
             raise explained(error, self.trained.program, pairs, step.batch, step.beta, step.where) from error
@@ -275,7 +273,7 @@ class Steps:
     def _kind(self, batch: Batch, beta: float) -> Whole:
         changing = not self.constant and beta != 1
         tensors: list[Tensor] = [batch.x, *batch.context, *([batch.mask] if isinstance(batch.mask, Tensor) else [])]
-        key = (changing, *((t.shape, t.dtype) for t in tensors))
+        key = (changing, self.processes.part, *((t.shape, t.dtype) for t in tensors))
         if key not in self._kinds:
             self._kinds[key] = Whole(Gradients(self.trained, changing), self.optim, self.compiler, self.going)
         return self._kinds[key]

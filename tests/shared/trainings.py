@@ -6,11 +6,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from ppl_vae import MLP, ConvDecoder, ConvEncoder, FlowPrior, NegativeBinomial, VampPrior, build, fit
+from ppl_vae import IAF, MLP, ConvDecoder, ConvEncoder, FlowPrior, NegativeBinomial, VampPrior, build, fit
 from ppl_vae.corruptions import Masking
 from ppl_vae.data import from_arrays
 from ppl_vae.domain import Domain
-from ppl_vae.objectives import IWAE, Commitment, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
+from ppl_vae.objectives import IWAE, STL, Commitment, FreeBits, InfoVAE, Linear, Trace_ELBO, TraceMeanField_ELBO
 from ppl_vae.posteriors import Refined, VectorQuantized
 from ppl_vae.priors import CodePrior, ConditionalNormal, Exemplar, RealNVP
 from ppl_vae.split import Split
@@ -73,6 +73,8 @@ CASES = {
     "codes": ({"prior": CodePrior, "posterior": VectorQuantized}, {"objective": Commitment}),
     "exemplars": ({"prior": partial(Exemplar, num_components=30, per_step=8)}, {}),
     "FlowPrior and a schedule": ({"prior": FlowPrior}, {"schedule": OneCycle(1e-2)}),
+    "STL and IAF": ({"posterior": IAF}, {"objective": STL}),
+    "IAF and VampPrior": ({"posterior": IAF, "prior": partial(VampPrior, num_components=3)}, {}),
     "corruption and SGD": (
         {"corruption": partial(Masking, rate=0.3)},
         {"optimizer": partial(torch.optim.SGD, lr=1e-3, momentum=0.9)},

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import distributed, nn
 from torch.nn import functional as F
-from two_processes import CASES, EVALUATED, compiled_scores, digits, evaluated, killed, trained
+from two_processes import CASES, EVALUATED, GRAPHS, compiled_scores, digits, evaluated, killed, trained
 
 from ppl_vae import build, data, evaluate, fit
 from ppl_vae.data import SampleBinary
@@ -62,6 +62,21 @@ def test_two_processes_train_as_one_does(two, case):
 
 
 @pytest.mark.own_seeds
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("compile", [None, True])
+def test_two_processes_replay_and_compile_gradients(two, name, compile):
+    make, parts, settings = CASES[name]
+    alone = trained(make, parts, settings, epochs=6, compile=False)
+    for found in (process["graphs"][name, compile] for process in two[0]):
+        close(found["history"], alone["history"])
+        close(found["weights"], alone["weights"], rtol=1e-6)
+        replayed, compiled, called, why = found["graphs"]
+        assert called is None
+        assert (compiled if compile else replayed) >= 4
+        assert (why or "").startswith("the optimizer's step is not part of it, as several" if compile else "")
+
+
+@pytest.mark.own_seeds
 def test_a_training_is_resumed_and_stopped_by_all(two):
     (first, second), _ = two
     assert first["resumed"]["history"] == first["whole"]["history"]
@@ -78,7 +93,8 @@ def test_what_depends_on_a_batch_as_a_whole_is_refused(two):
         assert "one that differs by" in found["refused"]["MMD, not declared"]
         assert "got FreeBits, which is a function of a whole batch" in found["refused"]["free bits"]
         assert "got 10 of both in a batch of 21;" in found["refused"]["as many rows as particles"]
-    for value, said in {"0.5": "values in [0, 1] with 3 distinct levels", "nan": "got NaN"}.items():
+    levels = "values in [0, 1] with 3 distinct levels"
+    for value, said in {"0.5": levels, "0.5, by graphs": levels, "nan": "got NaN"}.items():
         first, second = (found["refused"][f"a late {value}"] for found in two[0])
         assert "a loss in another process, which says more" in first
         assert said in second

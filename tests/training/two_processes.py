@@ -14,6 +14,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from ppl_vae import IAF, MLP, GaussianNoise, Program, VampPrior, build, compiled, data, evaluate, fit, objectives
+from ppl_vae.training import steps
 from ppl_vae.training.processes import Processes
 
 
@@ -70,6 +71,7 @@ CASES = {  # batches of 33: the rows of a batch are never the same number in bot
     "loader": (lambda: DataLoader(TensorDataset(x()), 33, shuffle=True), {}, {}),
     "stream": (lambda: DataLoader(Stream(x()), 33), {}, {}),
 }
+GRAPHS = ("IAF, VampPrior, particles", "dropout, corruption, clipping", "loader")
 EVALUATED = {
     "importance": ({}, {"seed": "any"}),
     "adaptive": ({}, {"method": "adaptive", "seed": 3, "num_rounds": 1, "num_temperatures": 2}),
@@ -89,7 +91,29 @@ def trained(make, parts, settings, **more):
     given = make()
     found = fit(vae, given, **{"epochs": 1, "batch_size": 33, "device": "cpu", "progress": False, **settings, **more})
     history = {name: found.history[name].tolist() for name in found.history if name != "seconds"}
-    return {"history": history, "weights": {n: t.clone() for n, t in vae.state_dict().items()}}
+    return {
+        "history": history,
+        "weights": {n: t.clone() for n, t in vae.state_dict().items()},
+        "graphs": (found.replayed, found.compiled, found.not_replayed, found.not_compiled),
+    }
+
+
+def by_graphs(name, compile):
+    """The same by steps that are replayed, or of which the gradients are graphs that a compiler would be given."""
+    many, lowered = steps.MANY, compiled._lowered
+    steps.MANY, compiled._lowered = 0, lambda graph, example: graph
+    make, parts, settings = CASES[name]
+    found = trained(make, parts, settings, epochs=6, compile=compile)
+    steps.MANY, compiled._lowered = many, lowered
+    return found
+
+
+def late_by_graphs():
+    """Why a training is refused whose ninth batch has a value out of bounds for the second process alone."""
+    many, steps.MANY = steps.MANY, 0
+    said = refusal({}, {}, lambda: late(0.5))
+    steps.MANY = many
+    return said
 
 
 def refusal(parts, settings, make=digits):
@@ -169,6 +193,8 @@ def main(folder):
     found["refused"]["other data"] = refusal({}, {}, lambda: x()[rank:])
     for value in (0.5, torch.nan):
         found["refused"][f"a late {value}"] = refusal({}, {}, lambda value=value: late(value))
+    found["graphs"] = {(name, compile): by_graphs(name, compile) for name in GRAPHS for compile in (None, True)}
+    found["refused"]["a late 0.5, by graphs"] = late_by_graphs()
     found["evaluated"] = {name: evaluated(name) for name in EVALUATED}
     found["compiled"] = compiled_scores()
     found["not evaluated"] = not_evaluated()
