@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from jsonargparse import Namespace
 
@@ -11,6 +14,10 @@ from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 
 __all__ = ["COMMAND"]
+
+Pair = tuple[str, str]
+Reasons = dict[str, tuple[str, list[Pair]]]
+"""Why some priors and posteriors do not go with a thing, and their names; with "" for those that do."""
 
 
 def _options(parser: Parser) -> None:
@@ -51,35 +58,49 @@ def _compatible() -> list[str]:
     """Lines, of each prior and then of each objective; likelihoods go with all of them, for data of their kinds."""
     from ppl_vae.training import combinations
 
-    with_prior: dict[str, dict[str, list[str]]] = {}
-    with_objective: dict[str, dict[str, list[str]]] = {}
+    with_prior: dict[str, Reasons] = {}
+    with_objective: dict[str, Reasons] = {}
     for prior, posterior, objective, why in combinations.reasons():
-        table, first, second = (
-            (with_prior, prior.__name__, posterior.__name__)
-            if objective is None
-            else (with_objective, objective.__name__, f"{prior.__name__} with {posterior.__name__}")
-        )
-        table.setdefault(first, {}).setdefault(why, []).append(second)
-    of_levels = [c.__name__ for c in combinations.leaves("posteriors") if c.of_levels]  # type: ignore[attr-defined]
-    lines = [
-        f"priors, each with posteriors ({' and '.join(of_levels)} of two levels, the others of one):",
-        *_lines(with_prior),
-        "",
-        "objectives, each with pairs of these:",
-    ]
-    lines += [*_lines(with_objective, shown=False), "", "likelihoods, each for data of these kinds, with all of these:"]
+        table, first = (with_prior, prior) if objective is None else (with_objective, objective)
+        alike = re.sub(r"\bgot [^;]*", "", why)  # the same for others, of which another is named
+        _, pairs = table.setdefault(first.__name__, {}).setdefault(alike, (why, []))
+        pairs.append((prior.__name__, posterior.__name__))
+    of_levels = [c.__name__ for c in combinations.leaves("posteriors") if getattr(c, "of_levels", False)]
+    each = f"{' and '.join(of_levels)} of two levels, the others of one"
     kinds = {c.__name__: c.kinds for c in combinations.leaves("likelihoods")}  # type: ignore[attr-defined]
-    return [*lines, *(f"  {name}: {', '.join(of)}" for name, of in kinds.items())]
+    return [
+        f"priors, each with posteriors ({each}); a reason is that of the first named:",
+        *_lines(with_prior, lambda pairs: [posterior for _, posterior in pairs]),
+        "",
+        "objectives, each with pairs of these (a posterior alone stands for its pairs with all priors):",
+        *_lines(with_objective, partial(_by_posterior, partners=_partners(with_prior))),
+        "",
+        "likelihoods, each for data of these kinds, with all of these:",
+        *(f"  {name}: {', '.join(of)}" for name, of in kinds.items()),
+    ]
 
 
-def _lines(table: dict[str, dict[str, list[str]]], shown: bool = True) -> list[str]:
-    """Lines of what goes together, by name or number, and of what does not, with the reasons."""
+def _partners(with_prior: Mapping[str, Reasons]) -> dict[str, int]:
+    """How many priors each posterior goes with."""
+    return Counter(posterior for reasons in with_prior.values() for _, posterior in reasons.get("", ("", []))[1])
+
+
+def _by_posterior(pairs: Sequence[Pair], partners: Mapping[str, int]) -> list[str]:
+    """Names of pairs; of a posterior alone where they are all of its pairs."""
+    found: dict[str, list[str]] = {}
+    for prior, posterior in pairs:
+        found.setdefault(posterior, []).append(prior)
+    return [p if len(of) == partners[p] else f"{p} (with {', '.join(of)})" for p, of in sorted(found.items())]
+
+
+def _lines(table: Mapping[str, Reasons], named: Callable[[Sequence[Pair]], list[str]]) -> list[str]:
+    """Lines of what goes together, and of what does not, with the reason of the first."""
     lines = []
     for name, by_reason in table.items():
-        those = by_reason.get("", [])
-        lines.append(f"  {name}: {', '.join(those) if shown and those else len(those)}")
-        for why, others in by_reason.items():
-            lines += [f"    not {', '.join(others)}: {why}"] if why else []
+        _, those = by_reason.get("", ("", []))
+        lines.append(f"  {name}: {', '.join(named(those)) or 'none'}")
+        for why, others in by_reason.values():
+            lines += [f"    not {', '.join(named(others))}: {why}"] if why else []
     return lines
 
 
