@@ -78,4 +78,4 @@ def test_parts_are_listed_and_what_goes_together(capsys, monkeypatch):
     assert "TopK: CodePrior expects a VectorQuantized posterior, got Bernoulli" in said
     assert "  Bernoulli: binary" in said
     assert "(BottomUp and Ladder of two levels, the others of one)" in said
-    assert "BottomUp, Ladder, RelaxedBernoulli: a posterior and a prior expect to be both masses or both" in said
+    assert "TopK: a posterior and a prior expect to be both masses or both densities" in said
