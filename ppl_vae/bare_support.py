@@ -3,32 +3,108 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyro.distributions as dist
+import torch
+from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
 
-__all__ = ["of_components", "of_each", "support_of"]
+__all__ = ["bounds", "of_components", "of_each", "support_of"]
 
 _CIRCULAR = (dist.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 _CIRCLE = constraints.interval(-math.pi, math.pi)
 
 # The support that newer torch gives a mixture, around that of its components; torch 2.6 gives theirs.
 _OF_A_MIXTURE = getattr(constraints, "MixtureSameFamilyConstraint", ())
+_CODOMAIN = torch.distributions.TransformedDistribution.support
+"""What torch says of transformed distributions that do not say it themselves: the codomain of the last transform."""
 
 
 def support_of(fn: Any) -> Any:
-    """The support of a distribution, of angles the interval [-pi, pi].
+    """The support of a distribution, of angles the interval [-pi, pi], and the image of an interval under transforms.
 
-    There alone the density of angles integrates to one; Pyro and torch say that it is defined on all reals.
+    Outside of it the density of angles does not integrate to one; Pyro and torch say that it is defined on all reals.
+    Of transforms torch takes the codomain of the last one, which is all reals for an affine map of an interval.
     """
-    base = fn
-    while base is not None and not isinstance(base, dist.TransformedDistribution):
-        if isinstance(base, _CIRCULAR):
-            num = len(fn.event_shape)
-            return constraints.independent(_CIRCLE, num) if num else _CIRCLE
-        base = getattr(base, "component_distribution", getattr(base, "base_dist", None))
-    return fn.support
+    known = _known(fn)
+    if known is None:
+        return fn.support
+    return constraints.independent(known, len(fn.event_shape)) if fn.event_shape else known
+
+
+def _known(fn: Any) -> Any:
+    """The support of each coordinate where it is not what torch says, else `None`."""
+    if isinstance(fn, _CIRCULAR):
+        return _CIRCLE
+    if getattr(type(fn), "support", None) is _CODOMAIN:
+        return _image(fn)
+    if (component := getattr(fn, "component_distribution", None)) is not None:
+        found = _known(component)
+        shared = found is not None and not any(isinstance(end, Tensor) and end.dim() for end in bounds(found) or ())
+        return found if shared else None
+    base = getattr(fn, "base_dist", None)
+    return None if base is None or isinstance(fn, dist.TransformedDistribution) else _known(base)
+
+
+def _image(fn: Any) -> Any:
+    """The interval onto which transforms of single coordinates map an interval, where torch says another."""
+    reached = bounds(of_each(support_of(fn.base_dist)))
+    for transform in _flat(fn.transforms):
+        if transform.domain.event_dim or transform.codomain.event_dim or not transform.bijective:
+            reached = bounds(of_each(transform.codomain))
+        elif reached is not None:
+            # not by calling it, which would forget what it keeps of its last draw
+            ends = [transform._call(torch.as_tensor(end, dtype=torch.float64)) for end in reached]
+            reached = torch.minimum(*ends), torch.maximum(*ends)
+    said = bounds(of_each(fn.support))
+    if reached is None or any(torch.as_tensor(end).isnan().any() for end in reached) or _same(reached, said):
+        return None
+    low, high = (_number(torch.as_tensor(end)) for end in reached)
+    unbounded = [bool(torch.as_tensor(end).isinf().all()) for end in (low, high)]
+    if all(unbounded):
+        return constraints.real
+    if unbounded[1]:
+        return constraints.greater_than(low)
+    return constraints.less_than(high) if unbounded[0] else constraints.interval(low, high)
+
+
+def _flat(transforms: Sequence[Transform]) -> Iterator[Transform]:
+    """Transforms one after the other, without what composes them or declares dimensions as event."""
+    for transform in transforms:
+        if isinstance(transform, ComposeTransform):
+            yield from _flat(transform.parts)
+        elif isinstance(transform, IndependentTransform):
+            yield from _flat([transform.base_transform])
+        else:
+            yield transform
+
+
+def _number(end: Tensor) -> Any:
+    """A bound as a number where it is the same for all."""
+    first = end.flatten()[0]
+    return first.item() if bool((end == first).all()) else end
+
+
+def _same(reached: Sequence[Any], said: Sequence[Any] | None) -> bool:
+    if said is None:
+        return False
+    pairs = [(torch.as_tensor(a).double(), torch.as_tensor(b).double()) for a, b in zip(reached, said, strict=True)]
+    return all(bool(torch.isclose(a, b, rtol=1e-6, atol=1e-6).all()) for a, b in pairs)  # a sigmoid ends below 1
+
+
+def bounds(support: Any) -> tuple[Any, Any] | None:
+    """Lower and upper bound of an interval, of real or of whole numbers; `None` for any other set."""
+    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if support is constraints.real:
+        return -torch.inf, torch.inf
+    if support is constraints.boolean:
+        return 0, 1
+    if lower is None and upper is None:
+        return None
+    return -torch.inf if lower is None else lower, torch.inf if upper is None else upper
 
 
 def of_components(support: Any) -> Any:

@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import traces
+from ppl_vae import paired, traces
 from ppl_vae.casting import arguments
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
 from ppl_vae.find_plates import find_plates
@@ -22,7 +22,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
-from ppl_vae.support import contains, measure
+from ppl_vae.support import measure
 
 __all__ = ["Draws", "blocks", "by_datum", "draws", "encoded", "guided", "modelled", "replayed", "rescored", "score"]
 
@@ -152,7 +152,7 @@ def draws(
             guided(program, args, mask, num_samples, where)
             continue
         drawn = (by or score)(program, args, mask, num_samples, num_predictive, max_rows, where)
-        if isinstance(mask, Tensor) and (empty := ~mask.flatten(1).any(1).cpu()).any():
+        if isinstance(mask, Tensor) and (empty := ~mask.reshape(len(mask), -1).any(1).cpu()).any():
             drawn = replace(drawn, empty=empty & (drawn.log_likelihood == 0).all(0).cpu())
         if drawn.discrete_q and not drawn.quantized:
             here = where.of(len(args[0]))
@@ -220,7 +220,7 @@ def score(
         singular=any(map(traces.singular, q.values())),
         improper=any(map(traces.improper, p.values())),
         quantized=all(map(traces.quantized, q.values())),
-        narrow=tuple(name for name, site in q.items() if not contains(site["fn"], p[name]["fn"])),
+        narrow=tuple(name for name, site in q.items() if not paired.contains(site["fn"], p[name]["fn"])),
         observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),

@@ -13,8 +13,9 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from torch import Tensor
 
-from ppl_vae import traces
+from ppl_vae import one_way, traces
 from ppl_vae.distributions import MOST_STATES
+from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 
@@ -182,12 +183,23 @@ def _scored(
     there = ((states(model.nodes[name], where), found) for name, found in known.items())
     if any(now is None or not torch.equal(now.each, found.each) for now, found in there):
         return None
-    log_q, log_p = (
-        {name: in_float64(traces.log_prob(trace.nodes[name], where, num)) for name in values}
-        for trace in (guide, model)
-    )
+    log_q = {name: in_float64(traces.log_prob(_within_support(guide.nodes[name]), where, num)) for name in values}
+    log_p = {name: in_float64(traces.log_prob(model.nodes[name], where, num)) for name in values}
     seen = [in_float64(traces.log_prob(s, where, num)) for n, s in traces.observed(model).items() if n not in values]
     return Enumerated(log_q, log_p, torch.stack(seen).sum(0))
+
+
+def _within_support(site: traces.Site) -> traces.Site:
+    """A site of q scored at states of the prior: those that q does not have are of mass 0."""
+    fn, value = site["fn"], site["value"]
+    has = fn.support.check(value)
+    if has.all():
+        return site
+    states_before = random_states((value,))
+    some = torch.where(has.reshape((*has.shape, *(1 for _ in fn.event_shape))), value, fn.sample())
+    set_random_states(states_before, (value,))
+    log_q = one_way.log_prob(fn, some).masked_fill(~has, -math.inf)
+    return {**site, "unscaled_log_prob": log_q}
 
 
 def unseen(z: Mapping[str, Tensor], num_states: float) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from pyro import poutine
+from pyro.poutine import Trace
+from torch import Tensor
 
-from ppl_vae import traces
+from ppl_vae import paired, traces
 from ppl_vae.casting import arguments
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.memory import Allocated
@@ -37,6 +40,7 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
     with Allocated() as by_three:
         pair = traces.pair(program, *few[0], mask=few[1])
     where = traces.check_pair(*pair, 3, other[0])
+    _check_masked(program, few, pair[0])
     with by_three:
         traces.log_weights(*pair, where.of(3))
     before = random_states(fewer[0])
@@ -44,3 +48,23 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
         traces.log_weights(*traces.pair(program, *fewer[0], mask=fewer[1]), where.of(2))
     set_random_states(before, fewer[0])
     return replace(where, row_bytes=max(0, by_three.bytes - by_two.bytes))
+
+
+def _check_masked(program: Modelled, few: tuple[tuple[Tensor, ...], Tensor | bool], model: Trace) -> None:
+    """Refuse masked latents on which something that is scored depends: their log p and log q may not be left out."""
+    scored = {name: paired.scored(site) for name, site in traces.latents(model).items()}
+    if all(bool(mask.all()) for mask in scored.values()):
+        return
+    args, mask = few
+    before, kwargs = random_states(args), traces.model_kwargs(mask)
+    anew = traces.latents(poutine.trace(program.guide).get_trace(*args, **kwargs))
+    values = {name: torch.where(m, model.nodes[name]["value"], anew[name]["value"]) for name, m in scored.items()}
+    other = poutine.trace(poutine.condition(program.model, values)).get_trace(*args, **kwargs)
+    set_random_states(before, args)
+    for name, site in (traces.latents(model) | traces.observed(model)).items():
+        if not torch.allclose(traces.total(site), traces.total(other.nodes[name]), rtol=1e-4, atol=1e-6):
+            raise ValueError(
+                f"masked latents expect that nothing which is scored depends on them, got {name!r}, whose log density "
+                f"changes with masked values of {[n for n, m in scored.items() if not m.all()]}: log p(x) by q would "
+                "be wrong, as their log p and log q are left out; mask what depends on them, or do not mask them"
+            )

@@ -9,19 +9,14 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
-
-from ppl_vae.bare_support import of_components, of_each, support_of
 
 __all__ = [
     "EachColumn",
     "OneHotVectors",
-    "check_draw",
-    "check_plates",
     "check_shape",
     "check_values",
-    "contains",
     "element_mask",
     "filled",
     "inside",
@@ -239,98 +234,6 @@ def _check_columns(fn: Any, x: Tensor, mask: Tensor | bool) -> None:
             except ValueError as error:
                 raise ValueError(f"column {', '.join(map(str, named))}: {error}") from None
 
-
-def check_draw(q: Site, p: Site) -> None:
-    """Refuse a posterior whose support is not contained in that of its prior.
-
-    Judged by the bounds of both supports, where they have some, and by a draw from q; rounding errors on a simplex or a
-    sphere that both share are tolerated.
-
-    Raises
-    ------
-    ValueError
-        Naming both supports.
-    """
-    ours, theirs = _support(q["fn"]), _support(p["fn"])
-    if theirs is None or (type(ours) is type(theirs) and not hasattr(theirs, "size") and _bounds(theirs) is None):
-        return
-    point = any(isinstance(fn, dist.Delta) and not getattr(fn, "anywhere", False) for fn in layers(q["fn"]))
-    if (point or _within(ours, theirs)) and _drawn_within(support_of(p["fn"]), q["value"]):
-        return
-    raise ValueError(
-        f"a posterior expects draws in the support of its prior, got {q['name']!r} from {_named(q['fn'])} on {ours} "
-        f"for {_named(p['fn'])} on {theirs}, where p(z) = 0 or no density; choose another prior, or give the posterior "
-        f"a distribution on {theirs}{'' if theirs.is_discrete else ' (TransformedDistribution by biject_to(support))'}"
-    )
-
-
-def check_plates(q: Site, p: Site) -> None:
-    """Refuse, by a ValueError, a latent that a plate scales by one factor in the model and by another in the guide."""
-    ours, theirs = ({f.name: (f.full_size, f.size) for f in site["cond_indep_stack"]} for site in (q, p))
-    for name in sorted(ours.keys() & theirs.keys()):
-        (size, rows), (size_p, rows_p) = ours[name], theirs[name]
-        if size * rows_p != size_p * rows:
-            raise ValueError(
-                f"a plate expects one size in model and guide, got {size_p} in the model and {size} in the guide at "
-                f"{name!r}: log p and log q would be scaled differently; write pyro.plate({name!r}, len(x)) in both"
-            )
-
-
-def contains(outer: Any, inner: Any) -> bool:
-    """Whether the support of a distribution holds that of another, judged by their bounds where they have some."""
-    ours, theirs = _support(inner), _support(outer)
-    return theirs is None or isinstance(ours, _SURFACES) or _within(ours, theirs)
-
-
-def _drawn_within(support: Constraint, value: Tensor) -> bool:
-    """Whether a draw lies in a support up to rounding; values that are not finite are checked elsewhere."""
-    if not value.isfinite().all() or bool(support.check(value).all()):
-        return True
-    try:
-        onto = transform_to(of_components(support))
-        return torch.allclose(onto(onto.inv(value)), value, rtol=1e-4, atol=1e-5)
-    except NotImplementedError:  # no transform leads there
-        return False
-
-
-def _named(fn: Any) -> str:
-    return type(unwrapped(fn)).__name__
-
-
-def _support(fn: Any) -> Constraint | None:
-    """The support of each coordinate, if it is the same independent one."""
-    try:
-        support: Constraint = of_each(support_of(fn))
-    except NotImplementedError:
-        return None
-    return support
-
-
-def _bounds(support: Constraint) -> tuple[Any, Any] | None:
-    """Lower and upper bound of an interval, of real or of whole numbers; `None` for any other set."""
-    lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
-    if support is constraints.real:
-        return -torch.inf, torch.inf
-    if support is constraints.boolean:
-        return 0, 1
-    if lower is None and upper is None:
-        return None
-    return -torch.inf if lower is None else lower, torch.inf if upper is None else upper
-
-
-def _within(inner: Constraint | None, outer: Constraint) -> bool:
-    """Whether an interval lies within another; True if either is no interval, where only draws are checked."""
-    if isinstance(outer, OneHotVectors):
-        return isinstance(inner, OneHotVectors) and inner.size == outer.size
-    ours, theirs = None if inner is None else _bounds(inner), _bounds(outer)
-    if ours is None or theirs is None:
-        return theirs is None or not isinstance(inner, _SURFACES)  # a density there is none over an interval
-    (low, high), (lowest, highest) = (map(torch.as_tensor, bounds) for bounds in (ours, theirs))
-    return bool((low >= lowest).all() and (high <= highest).all())
-
-
-_SURFACES = (type(constraints.simplex), type(dist.constraints.sphere))
-"""Sets of a lower dimension than the space they lie in: a density on them is not one over that space."""
 
 _SUPPORTS = {
     "Bernoulli": ("x in {0, 1}", "binarize the data (`ppl_vae.data`: binarize) or use ContinuousBernoulli"),

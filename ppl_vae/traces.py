@@ -19,7 +19,7 @@ from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_vae import one_way, support
+from ppl_vae import one_way, paired, support
 from ppl_vae.memory import rows_at_once
 
 __all__ = [
@@ -110,7 +110,7 @@ def pair(
 
 @contextmanager
 def without_shapes(*kinds: type[Exception]) -> Iterator[None]:
-    """A scope whose errors of these kinds are as they were raised, without the table of shapes that Pyro appends."""
+    """A scope whose errors of these kinds are as they were raised, without Pyro's table of shapes."""
     try:
         yield
     except kinds as error:
@@ -261,15 +261,13 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     Raises
     ------
     ValueError
-        See `check_sites` and `plates`; and if observed values have another shape than their distribution or lie outside
-        its support, and so do the posterior's draws of the prior.
+        See `check_sites`, `plates`, `paired.check` and, for observed values, `check_support`.
     """
     check_sites(model, guide)
     of_guide, where = latents(guide), plates(model, size, other)
     for name, site in latents(model).items():
         support.check_shape(site, where.data, where.depth)
-        support.check_plates(of_guide[name], site)
-        support.check_draw(of_guide[name], site)
+        paired.check(of_guide[name], site)
     for site in observed(model).values():
         check_support(site, where)
     return where
@@ -281,8 +279,7 @@ def check_sites(model: Trace, guide: Trace) -> None:
     Raises
     ------
     ValueError
-        If they sample different sites, or none; if a mass meets a density as its prior, or an improper prior a
-        posterior with a density.
+        For different sites, none, or an observed one in the guide; for a density beside a mass, and an improper prior.
     """
     of_model, of_guide = latents(model), latents(guide)
     if set(of_model) != set(of_guide):
@@ -292,7 +289,13 @@ def check_sites(model: Trace, guide: Trace) -> None:
         )
     if not of_guide:
         raise ValueError("a model and guide expect a latent site, got none; sample z in both")
+    if seen := list(observed(guide)):
+        raise ValueError(
+            f"a guide expects latent sites alone, got {seen[0]!r} with a value (pyro.factor, obs=): q would not "
+            "integrate to one; put it into the model"
+        )
     for name, site in of_model.items():
+        paired.check_events(of_guide[name], site)
         if discrete(site) != discrete(of_guide[name]):
             kinds = ["mass" if discrete(s) else "density" for s in (of_guide[name], site)]
             raise ValueError(

@@ -106,6 +106,7 @@ def believable(
     split: Split,
     columns: dict[str, Tensor],
     highest: Tensor,
+    narrow: bool,
     settings: Settings,
     max_rows: int,
     progress: bool,
@@ -123,6 +124,8 @@ def believable(
         Of `per_datum`, in the units of the raw data.
     highest
         The highest log weight of q's draws, (n,), in nats and the units of x.
+    narrow
+        Whether q has a smaller support than the prior: no number from its draws is good then.
     settings
         See `improve`.
     """
@@ -135,6 +138,7 @@ def believable(
     n = len(split)
     k, error = columns["pareto_k"], columns["log_px_mcse"]
     good = ~doubtful(k, settings.num_samples) & ~error.isnan() & (~k.isnan() | (error == 0))
+    good &= torch.tensor(not narrow) | _empty(columns, split)
     belief = Belief(
         np.full(n, "importance", dtype=object), good.numpy().copy(), np.full(n, settings.num_samples), settings
     )

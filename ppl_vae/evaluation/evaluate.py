@@ -150,7 +150,7 @@ def evaluate(
         by = CompiledScores(compile, math.ceil(len(split) / group.size)) if compile else None
         found, rounded = scored(program, split, num_samples, max_rows, progress, group, precision, used, by)
         settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
-        rest = found.columns, found.highest, settings, max_rows, progress, group
+        rest = found.columns, found.highest, bool(found.narrow), settings, max_rows, progress, group
         adaptation = believable(program, split, *rest) if method == "adaptive" else None
     _warn_of(found.narrow if adaptation is None and group.first else ())
     return Evaluation(

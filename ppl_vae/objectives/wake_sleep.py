@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_vae import support, traces
+from ppl_vae import paired, traces
 from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
@@ -58,7 +58,7 @@ class WakeSleep(VectorizedELBO):
                 f"WakeSleep expects a prior to draw from, got an improper one (Flat) at {improper}; use StandardNormal"
             )
         for name, q in traces.latents(guide).items():
-            if not support.contains(q["fn"], model.nodes[name]["fn"]):
+            if not paired.contains(q["fn"], model.nodes[name]["fn"]):
                 raise ValueError(
                     f"WakeSleep expects a posterior with a density at the draws of its prior, got {q['fn'].support} at "
                     f"{name!r} for draws on {model.nodes[name]['fn'].support}: log q would be minus infinity; use "

@@ -83,8 +83,14 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
     if train.smallest() == 1:
         with train_mode_undone(program):
             _check_single(program, tried[-1], train, beta)
-    _warn_of_foreign(program, tried[-1], beta)
+    _warn_of_foreign(program, _fewer(program, tried[-1]), beta)
     return found
+
+
+def _fewer(program: Modelled, batch: Batch) -> Batch:
+    """A batch without its last row, where a parameter is as long as it: a program refuses one that follows the data."""
+    as_long = any(len(p) == len(batch.x) for p in program.parameters() if p.dim())
+    return batch.first(len(batch.x) - 1) if as_long and len(batch.x) > 1 else batch
 
 
 def structure(pair: Pair) -> frozenset[tuple[Any, ...]]:

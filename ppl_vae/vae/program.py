@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,14 @@ from torch.distributions.constraints import Constraint
 from ppl_vae import support
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import query, verb
-from ppl_vae.isolation import empty_store, eval_mode, evaluating, without_store
+from ppl_vae.isolation import (
+    empty_store,
+    eval_mode,
+    evaluating,
+    random_states,
+    set_random_states,
+    without_store,
+)
 from ppl_vae.latent_draws import Unvalidated
 from ppl_vae.split import Split
 from ppl_vae.vae.traced import decoded, encoded, sampled
@@ -31,7 +39,8 @@ class Program(nn.Module):
     """Two plain Pyro functions as one object with `.model` and `.guide`, usable wherever a `VAE` is.
 
     It holds the values of their `pyro.param`s itself, not in Pyro's global store, so that several fitted programs do
-    not interfere. The functions are called as `model(x, *context)`, with `mask=` if elements are missing.
+    not interfere. Those that are in the store when it is made start at the values there, as `SVI` left them, with a
+    warning. The functions are called as `model(x, *context)`, with `mask=` if elements are missing.
 
     Parameters
     ----------
@@ -69,6 +78,8 @@ class Program(nn.Module):
         self.params = nn.ParameterDict()
         self._constraints: dict[str, Constraint] = {}
         self._others: dict[str, nn.Parameter] = {}
+        self._sizes: dict[str, int] = {}
+        self._outside = dict(pyro.get_param_store().named_parameters())
 
     @property
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -153,7 +164,15 @@ class Program(nn.Module):
     def _call(
         self, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Tensor | bool, beta: float
     ) -> Any:
-        own = _OwnParams(self)
+        own = _OwnParams(self, len(x))
+        try:
+            return self._run(own, f, x, context, mask, beta)
+        finally:
+            own.warn_of_taken()
+
+    def _run(
+        self, own: _OwnParams, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Any, beta: float
+    ) -> Any:
         with empty_store(), own, _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
                 try:
@@ -190,9 +209,11 @@ class _OwnParams(Messenger):
     Parameters of `PyroModule`s that the program does not have are kept with them.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, num_data: int) -> None:
         super().__init__()
-        self.program = program
+        self.program, self.num_data = program, num_data
+        self.outside = program._outside
+        self.taken: list[str] = []
         self.params, self.constraints, self.others = program.params, program._constraints, program._others
 
     @cached_property
@@ -223,14 +244,51 @@ class _OwnParams(Messenger):
         """The parameter of a `pyro.param` statement, made at the first of that name."""
         key = _key("pyro", name)
         if key not in self.params:
-            with pyro.get_param_store().scope():
-                made: Any = msg["fn"]
-                unconstrained = made(*msg["args"], **msg["kwargs"]).unconstrained()
-                self.constraints[key] = msg["kwargs"].get("constraint")
-            is_parameter = isinstance(unconstrained, nn.Parameter)
-            self.params[key] = unconstrained if is_parameter else nn.Parameter(unconstrained.detach())
+            made = self._made(name, msg)
+            if name in self.outside and not isinstance(made, nn.Parameter):
+                made = self.outside[name].clone()
+                self.taken.append(name)
+            self.constraints[key] = msg["kwargs"].get("constraint")
+            self.params[key] = made if isinstance(made, nn.Parameter) else nn.Parameter(made.detach())
+            self.program._sizes[key] = self.num_data
+        self._refuse_per_datum(name, key, msg)
         self._refuse_second(name, key, msg["args"][1] if len(msg["args"]) > 1 else None)
         return self.params[key], self.constraints[key]
+
+    def warn_of_taken(self) -> None:
+        """Warn of parameters that Pyro's store had a value of, which a `pyro.param` statement means then."""
+        if self.taken:
+            warnings.warn(
+                f"a program's pyro.params {', '.join(map(repr, self.taken))} start at the values that Pyro's parameter "
+                "store had, as SVI left them, and not at those of the statements; call pyro.clear_param_store() before "
+                "Program, if they are another model's",
+                stacklevel=4,
+            )
+
+    def _made(self, name: str, msg: dict[str, Any]) -> Tensor:
+        """The starting value of a `pyro.param` statement, unconstrained."""
+        with pyro.get_param_store().scope():
+            made: Any = msg["fn"]
+            unconstrained: Tensor = made(*msg["args"], **msg["kwargs"]).unconstrained()
+        return unconstrained
+
+    def _refuse_per_datum(self, name: str, key: str, msg: dict[str, Any]) -> None:
+        """Refuse a parameter whose shape follows the number of data, once it is seen at another one.
+
+        Its rows would be those of other data in the next batch.
+        """
+        if self.num_data == self.program._sizes.get(key, self.num_data):
+            return
+        before = random_states((self.params[key],))
+        now, had = self._made(name, msg).shape, self.params[key].shape
+        set_random_states(before, (self.params[key],))
+        if now != had:
+            raise ValueError(
+                f"a program expects parameters that are the same for all data, got {name!r} of shape {tuple(had)} for "
+                f"{self.program._sizes[key]} data and {tuple(now)} for {self.num_data}: data come in batches and in "
+                "another order each time; compute what belongs to a datum from x, by a network"
+            )
+        del self.program._sizes[key]
 
     def _refuse_second(self, name: str, key: str, given: Any) -> None:
         """Refuse a module's parameter of a name that another has, once it is seen again: it would not be trained."""

@@ -41,7 +41,7 @@ LAYERS = {  # from the top
     "traces, weights, calls": "traces importance calls checksums compiled replayed",
     "graphs of constants": "folded",
     "conditionals, graphs": "conditional nets distributions domain corruptions codebook captured",
-    "kernels of a GPU, flows": "recorded one_way",
+    "kernels of a GPU, sites": "recorded one_way paired",
     "shared by all": "arguments bounds files group isolation latent_draws precision rows support tensors _torchvision",
     "verbs, libraries": "modelled libraries assumed known factories memory transform ascent products progress onednn",
     "alone": "bare_support strict_yaml up_to",
