@@ -236,6 +236,13 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     row = found[mixture]
     assert row["nll"] == pytest.approx(-log_px[mixture].mean())
     assert row["nll_sd"] == pytest.approx(abs(np.diff(log_px[mixture].mean(1))[0]) / 2**0.5)
+    elbo = np.array([results[mixture, s].per_datum.elbo for s in (0, 1)])
+    assert row["nll_se"] == pytest.approx(log_px[mixture].mean(0).std(ddof=1) / 20**0.5)
+    assert row["negative_elbo_se"] == pytest.approx(elbo.mean(0).std(ddof=1) / 20**0.5)
+    assert row["negative_elbo_sd"] == pytest.approx(abs(np.diff(elbo.mean(1))[0]) / 2**0.5)
+    bits = [results[mixture, s].per_datum for s in (0, 1)]
+    bits = np.array([each.bits_per_dim * each.elbo / each.log_px for each in bits])
+    assert row["elbo_bits_per_dim_se"] == pytest.approx(bits.mean(0).std(ddof=1) / 20**0.5)
     difference = (log_px[standard] - log_px[mixture]).mean(0)
     assert row["difference"] == pytest.approx(difference.mean())
     assert row["difference_se"] == pytest.approx(difference.std(ddof=1) / 20**0.5)
@@ -248,6 +255,7 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     assert rows[rows.cell == mixture].nll.tolist() == pytest.approx(ranked.nll.loc[["0", "1"]].tolist())
     assert rows[rows.cell == "negative epochs"].reason.str.contains("1 or more").all()
     text = (out / "table.md").read_text()
+    assert f"| {row['negative_elbo']:.2f} ± {row['negative_elbo_se']:.2f} " in text
     assert "| 12.5 [1]" in next(line for line in text.splitlines() if line.startswith(f"| {mixture}"))
     assert "1. A et al. 1999" in text
     assert (out / "table.png").read_bytes().startswith(b"\x89PNG")

@@ -34,11 +34,12 @@ def markdown(table: Table, cells: pd.DataFrame, title: str, budget: str) -> str:
 def notes(cells: pd.DataFrame) -> str:
     """What the columns are, and what of the rows may not be believed."""
     said = [
-        "NLL is -log p(x) of the test data in nats per datum, ± its standard error over the data; sd is that over the "
-        "seeds. A difference is that of the NLL from the reference on the same data, paired by datum and seed, ± its "
-        "standard error over the data; then how many of these it is, and its sd over the seeds. The gap is the KL from "
-        "q(z | x) to p(z | x). Believed is the share of the data with a good k-hat, or whose annealing settled. Below "
-        f"{MANY:.0%}, ≤ says that the NLL is an upper bound, and a difference may come from q."
+        "NLL is -log p(x) of the test data in nats per datum, ± its standard error over the data, as of -ELBO; sd "
+        "is that of the NLL over the seeds. A difference is that of the NLL from the reference on the same data, "
+        "paired by datum and seed, ± its standard error over the data; then how many of these it is, and its sd "
+        "over the seeds. The gap is the KL from q(z | x) to p(z | x). Believed is the share of the data with a good "
+        f"k-hat, or whose annealing settled. Below {MANY:.0%}, ≤ says that the NLL is an upper bound, and a "
+        "difference may come from q."
     ]
     if any(cells["seeds"].eq(1)):
         said.append("With one seed nothing is known of the spread over seeds.")
@@ -56,7 +57,7 @@ def _row(cell: Cell, found: Any, sources: list[str]) -> dict[str, str]:
         "difference": _with_error(value, "difference", "+.2f"),
         "in se": _in_se(value),
         "its sd": _number(value, "difference_sd"),
-        "-ELBO": _number(value, "negative_elbo"),
+        "-ELBO": _with_error(value, "negative_elbo"),
         "gap": _number(value, "kl_gap"),
         "believed": _number(value, "believed", ".0%"),
         "active units": _number(value, "active_units", ".1f"),
@@ -67,7 +68,7 @@ def _row(cell: Cell, found: Any, sources: list[str]) -> dict[str, str]:
         if entry["source"] not in sources:
             sources.append(entry["source"])
         title = _TITLES[entry["quantity"]]
-        row.setdefault(title, _number(value, entry["quantity"], ".3f"))
+        row.setdefault(title, _with_error(value, entry["quantity"], ".3f"))
         row[f"published {title}"] = f"{entry['value']} [{sources.index(entry['source']) + 1}]"
     return row
 
@@ -78,7 +79,7 @@ def _number(value: dict[str, Any], name: str, form: str = ".2f") -> str:
 
 
 def _with_error(value: dict[str, Any], name: str, form: str = ".2f") -> str:
-    number, error = _number(value, name, form), _number(value, f"{name}_se")
+    number, error = _number(value, name, form), _number(value, f"{name}_se", form.removeprefix("+"))
     return f"{number} ± {error}" if error else "reference" if name == "difference" and number else number
 
 

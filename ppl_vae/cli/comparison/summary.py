@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl_vae.cli.comparison.cell import Cell, shown
+from ppl_vae.cli.comparison.reading import QUANTITIES
 from ppl_vae.cli.comparison.runs import Run
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.evaluation.compare import check_comparable
@@ -27,6 +28,8 @@ class Found:
     ----------
     result
         Its evaluation.
+    of_data
+        Of each datum, as far as they are known: the NLL and minus the ELBO, in nats and in bits per dimension.
     seconds
         Of its epochs.
     epochs
@@ -35,32 +38,33 @@ class Found:
 
     def __init__(self, run: Run) -> None:
         self.result = Evaluation.load(run.folder / "evaluation.json")
+        self.of_data = _of_data(self.result.per_datum)
         history = RunFolder(run.folder).history()
         self.seconds, self.epochs = sum(row["seconds"] for row in history), len(history)
 
     @property
     def numbers(self) -> dict[str, float]:
         """Means over the data in nats per datum, shares and counts; NaN where one is not known."""
-        means = self.result.summary["mean"].to_dict()
+        known = self.of_data.mean().to_dict()
         return {
-            "nll": means.get("nll", UNKNOWN),
-            "nll_se": self.result.summary["se"].to_dict().get("nll", UNKNOWN),
-            "negative_elbo": -means.get("elbo", UNKNOWN),
-            "kl_gap": means.get("kl_gap", UNKNOWN),
+            **{name: known.get(name, UNKNOWN) for name in QUANTITIES},
+            **{f"{name}_se": _se(self.of_data[name]) for name in self.of_data},
+            "kl_gap": self.result.summary["mean"].to_dict().get("kl_gap", UNKNOWN),
             "believed": 1 - self.result.unreliable,
             "active_units": self.result.num_active,
-            "bits_per_dim": means.get("bits_per_dim", UNKNOWN),
-            "elbo_bits_per_dim": self._elbo_bits(),
             "seconds": self.seconds,
             "num_epochs": self.epochs,
         }
 
-    def _elbo_bits(self) -> float:
-        """Bits per dimension by minus the ELBO, where log p(x) has some: stored results do not have the elements."""
-        table = self.result.per_datum
-        if "bits_per_dim" not in table:
-            return UNKNOWN
-        return float((table["bits_per_dim"] * table["elbo"] / table["log_px"]).mean())
+
+def _of_data(table: pd.DataFrame) -> pd.DataFrame:
+    """Quantities of each datum; bits by minus the ELBO from those of log p(x), as results do not have the elements."""
+    known = {"nll": "log_px", "negative_elbo": "elbo"}
+    values = {name: -table[column] for name, column in known.items() if column in table}
+    if "bits_per_dim" in table:
+        bits = table["bits_per_dim"]
+        values |= {"bits_per_dim": bits, "elbo_bits_per_dim": bits * table["elbo"] / table["log_px"]}
+    return pd.DataFrame(values, index=table.index)
 
 
 def found(runs: Sequence[Run]) -> dict[Run, Found]:
@@ -91,10 +95,11 @@ def of_cells(runs: Sequence[Run], known: Mapping[Run, Found], reference: Mapping
     Returns
     -------
     DataFrame
-        `seeds`, how many runs are complete; means over them of `nll`, `negative_elbo`, `kl_gap`, `believed`,
-        `active_units`, `bits_per_dim` and `seconds`; `nll_se`, the standard error over the data of their mean over the
-        seeds, and `nll_sd`, the standard deviation over the seeds; `difference`, of the NLL from that of the reference,
-        `difference_se`, paired, over the data, and `difference_sd`, over the seeds; and `reason`, why a run is missing.
+        `seeds`, how many runs are complete; means over them of `nll`, `negative_elbo`, `bits_per_dim`,
+        `elbo_bits_per_dim`, `kl_gap`, `believed`, `active_units`, `seconds` and `num_epochs`; for each of the first
+        four the standard error over the data of that mean, as `nll_se`, and the standard deviation over the seeds, as
+        `nll_sd`; `difference`, of the NLL from that of the reference, `difference_se`, paired, over the data, and
+        `difference_sd`, over the seeds; and `reason`, why a run is missing.
     """
     rows = {}
     for cell in dict.fromkeys(run.cell for run in runs):
@@ -114,11 +119,10 @@ def _means(several: Sequence[Found]) -> dict[str, float]:
     if not several:
         return {}
     numbers = pd.DataFrame([one.numbers for one in several])
-    means: dict[str, float] = numbers.drop(columns="nll_se").mean().to_dict()
-    if numbers["nll"].isna().any():
-        return means
-    log_px = _log_px(several)
-    return means | {"nll_se": _se(log_px.mean(0)), "nll_sd": float(numbers["nll"].std(ddof=1))}
+    known = [name for name in QUANTITIES if numbers[name].notna().all()]
+    means: dict[str, float] = numbers[[name for name in numbers if not name.endswith("_se")]].mean().to_dict()
+    means |= {f"{name}_se": _se(sum(one.of_data[name] for one in several) / len(several)) for name in known}
+    return means | {f"{name}_sd": float(numbers[name].std(ddof=1)) for name in known}
 
 
 def _difference(own: Mapping[int, Found], others: Mapping[int, Found]) -> dict[str, float]:
@@ -151,6 +155,8 @@ def _log_px(several: Sequence[Found]) -> np.ndarray:
     return np.array([one.result.per_datum["log_px"].to_numpy(float) for one in several])
 
 
-def _se(values: np.ndarray) -> float:
-    """Standard error of a mean over data."""
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else UNKNOWN
+def _se(values: pd.Series | np.ndarray) -> float:
+    """Standard error of a mean over data; those without a number, of which no element was observed, are left out."""
+    known = pd.Series(values)
+    with np.errstate(invalid="ignore"):  # where a datum has log p(x) = -inf there is none
+        return float(known.std(ddof=1) / known.count() ** 0.5) if known.count() > 1 else UNKNOWN
