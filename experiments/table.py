@@ -6,8 +6,9 @@ Each result file of `ppl-vae table experiments/tables/NAME.yaml` gives its compl
 stand beside it, but for the files of few epochs, `priors.yaml` and `priors_full.yaml`; NLL and -ELBO are in nats per
 datum, or in bits per dimension. With ≤ an NLL is an upper bound, as less than 90 % of the data are believed. The
 sources had other budgets, and of Frey faces other splits. The cells of `priors_full.yaml` are compared with a standard
-normal prior, paired by datum and by seed. `ppl-vae table FILE.yaml` trains the cells of a file; this script trains
-nothing.
+normal prior, paired by datum and by seed. Errors are standard errors over the test data; the standard deviation over
+the seeds is given where there are several. A result file that was written before tables had the error of the ELBO, and
+whose runs are gone, has none. `ppl-vae table FILE.yaml` trains the cells of a file; this script trains nothing.
 """
 
 from __future__ import annotations
@@ -62,14 +63,14 @@ def beside(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         cell, found = each["cell"], each["found"]
         for entry in () if each["file"] in SHORT else cell.published:  # few epochs, beside numbers of up to 2,000
             ours, quantity = found[entry["quantity"]], entry["quantity"]
-            error = found["nll_se"] if quantity == "nll" else None
             rows.append(
                 {
                     "data": NAMES[cell.settings["data"]],
                     "model": label(cell),
                     "quantity": UNITS[quantity],
                     "ours": ours,
-                    "se": error,
+                    "se": found.get(f"{quantity}_se"),
+                    "sd_over_seeds": found.get(f"{quantity}_sd"),
                     "upper_bound": quantity == "nll" and found["believed"] < MANY,
                     "published": entry["value"],
                     "ours_less_published": ours - entry["value"],
@@ -90,7 +91,8 @@ def label(cell: Any) -> str:
     parts = [cell.settings.get(name, usual) for name, usual in USUAL.items()]
     names = [next(iter(part)) if isinstance(part, dict) else str(part) for part in parts]
     names = [names[0].removesuffix("Encoder"), *names[1:]]
-    return ", ".join(names[:2] if names[2] == USUAL["posterior"] else names)
+    once = ["binarized once"] * (cell.settings.get("binarize") == "static")
+    return ", ".join([*(names[:2] if names[2] == USUAL["posterior"] else names), *once])
 
 
 def equal_budget(cells: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -139,20 +141,22 @@ def drawn(rows: list[dict[str, Any]], equal: dict[str, dict[str, float]]) -> Fig
     """Ours less the published numbers, in nats and in bits per dimension; and other parts at equal budget."""
     bits = [row for row in rows if "bits" in row["quantity"]]
     nats = [row for row in rows if row not in bits]
-    figure = Figure(figsize=(11, 0.32 * max(len(rows) + 4, len(equal) + 2) + 1.2), layout="constrained")
+    figure = Figure(figsize=(12, 0.34 * max(len(rows) + 4, len(equal) + 2) + 1.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1])
     for axes, some, unit in zip(
         left.subplots(2, 1, height_ratios=[len(nats), len(bits)]), (nats, bits), ("nats", "bits/dim"), strict=True
     ):
         names = [f"{row['data']}: {row['model']}, {bound(row)}" for row in some]
-        points(axes, names, [row["ours_less_published"] for row in some], [row["se"] for row in some])
+        points(axes, names, some, "ours_less_published", "se", "sd_over_seeds")
         axes.set_xlabel(f"ours less the published number ({unit})")
     left.suptitle("Beside published numbers: ours are lower to the left of 0", fontsize=10)
     axes = right.subplots()
     names = [name.split("(num")[0].split(" (")[0] for name in equal]
-    points(axes, names, [row["difference"] for row in equal.values()], [row["difference_se"] for row in equal.values()])
+    points(axes, names, list(equal.values()), "difference", "difference_se", "difference_sd")
     axes.set_xlabel("NLL (nats) less that with a\nstandard normal, normal q, ELBO")
-    right.suptitle("MNIST, 20 epochs each, paired by image", fontsize=10)
+    seeds = " or ".join(map(str, sorted({row["seeds"] for row in equal.values()})))
+    right.suptitle(f"MNIST, 20 epochs and {seeds} seeds each, paired by image", fontsize=10)
+    axes.legend(loc="upper right", fontsize="small")
     return figure
 
 
@@ -161,12 +165,26 @@ def bound(row: dict[str, Any]) -> str:
     return f"{row['quantity'].split(',')[0]}{' ≤' * row['upper_bound']}"
 
 
-def points(axes: Axes, names: list[str], values: list[float], errors: list[float | None]) -> None:
-    """A row for each name from the top, with bars of two standard errors, and a line at 0."""
-    place = np.arange(len(names))
+def points(axes: Axes, names: list[str], rows: list[dict[str, Any]], value: str, error: str, spread: str) -> None:
+    """A row for each name from the top: wide bars of two standard errors, and thin ones of one sd over the seeds."""
+    place, values = np.arange(len(names)), [row[value] for row in rows]
+    errors, spreads = (np.array([row[name] or np.nan for row in rows], float) for name in (error, spread))
     colours = ["tab:blue" if value <= 0 else "tab:orange" for value in values]
-    axes.errorbar(values, place, xerr=[2 * (error or 0) for error in errors], fmt="none", ecolor="0.35", capsize=3)
-    axes.scatter(values, place, c=colours, zorder=3)
+    bars = {"fmt": "none", "zorder": 2}
+    axes.errorbar(
+        values, place, xerr=2 * errors, ecolor="0.6", elinewidth=5, label="± 2 standard errors over test data", **bars
+    )
+    axes.errorbar(
+        values,
+        place,
+        xerr=spreads,
+        ecolor="0.1",
+        elinewidth=1,
+        capsize=4,
+        label="± standard deviation over seeds",
+        **bars,
+    )
+    axes.scatter(values, place, c=colours, s=22, zorder=3)
     axes.set_yticks(place, names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.axvline(0, color="grey", linewidth=0.8)
