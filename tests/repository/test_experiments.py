@@ -59,6 +59,7 @@ TINY = {
     "--cache cache --figure figure.png --out out.json",
     "bounds.py": "--data digits --epochs 1 --train 50 --validation 20 --take 4 --latent-dim 3 --hidden-dim 8 --draws 2 "
     "--seeds 0 --num-samples 60 --cache cache --figure figure.png --out out.json",
+    "penalties.py": "--epochs 1 --train 60 --latent-dim 4 --hidden-dim 8 --seeds 0 1 --out out.json",
     "table.py": "--figure figure.png --out out.json",
     "sequences.py": "--num-train 60 --num-test 20 --epochs 1 --rates 0.001 0.004 --num-samples 30 --out out.json",
 }
@@ -279,6 +280,24 @@ def bounds(found, printed):
             assert [row["nll_less_baseline"]] == pytest.approx(row["nll_less_baseline_by_seed"])
             assert [row["kl_gap"]] == pytest.approx(row["kl_gap_by_seed"])
     assert len(list(Path("cache").iterdir())) == 14
+
+
+def penalties(found, printed):
+    assert [len(group) for group in found["results"].values()] == [5, 3, 2]
+    for group in found["results"].values():
+        baseline, *others = group.values()
+        assert set(baseline["mean"]) <= set(found["units"])
+        assert all(less == [0, 0] for less in baseline["less_baseline"].values())
+        for name, (mean, error) in ((name, pair) for row in others for name, pair in row["mean"].items()):
+            assert math.isfinite(mean), name
+            assert error >= 0, name
+        for row in others:
+            for name, (less, _) in row["less_baseline"].items():
+                assert less == pytest.approx(row["mean"][name][0] - baseline["mean"][name][0])
+    for row in found["results"]["autoencoders"].values():
+        assert row["mean"]["squared_jacobian"][0] > 0
+        assert 0 <= row["mean"]["accuracy, 5 % flipped"][0] <= 1
+    assert "Contractive" in printed
 
 
 WITHOUT_ERROR = {f"Frey faces: ResNet, StandardNormal{q}" for q in ("", ", IAF")}
