@@ -11,6 +11,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from ppl_vae.cli.new_data import outputs
 from ppl_vae.data.coding import in_text
 from ppl_vae.data.parquet import Table
 from ppl_vae.evaluation import Imputation, impute
@@ -19,16 +20,7 @@ from ppl_vae.libraries import pd
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
-__all__ = ["filled", "impute_by_group", "outputs"]
-
-
-def outputs(options: Namespace) -> dict[int | None, Path]:
-    """The file of the means, and those of the draws by their number."""
-    out = Path(options.out)
-    found: dict[int | None, Path] = {None: out}
-    for draw in range(options.num_draws):
-        found[draw] = out.with_name(f"{out.stem}_{draw + 1}{out.suffix}")
-    return found
+__all__ = ["filled", "impute_by_group"]
 
 
 def filled(before: pd.DataFrame, found: Imputation, draw: int | None) -> tuple[pd.DataFrame, dict[str, str]]:

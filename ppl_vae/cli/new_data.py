@@ -11,11 +11,12 @@ from jsonargparse.typing import PositiveInt
 
 import ppl_vae
 from ppl_vae.cli.components import Parser
+from ppl_vae.cli.outputs import check_outputs
 from ppl_vae.cli.stored_run import DEVICES, loaded
 from ppl_vae.libraries import pd
 from ppl_vae.progress import progress_bar
 
-__all__ = ["add_new_data_options", "opened_with", "parts", "write"]
+__all__ = ["add_new_data_options", "opened_with", "outputs", "parts", "write"]
 
 
 def add_new_data_options(parser: Parser) -> None:
@@ -48,10 +49,10 @@ def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
         raise ValueError(
             f"--out expects a file that ends in {expected}, for new data in {source.name}, got {out}; change it"
         )
-    if out.exists() and out.samefile(source):
-        raise ValueError(f"--out expects another file than that of the new data, got {out} for both; change it")
     run, vae = loaded(options)
-    _check_not_training_data(out, run)
+    reads = [(None if source.is_dir() else source, "that of the new data")]
+    files = outputs(options).values() if (run.config["data"][0] or {}).get("columns") else [out]
+    check_outputs("--out", files, [run.path], reads=reads)
     if options.levels is not None and run.config["data"][0].get("columns"):
         raise ValueError(
             f"--levels expects pictures of grey levels, got it for a table of {len(run.config['data'][0]['columns'])} "
@@ -62,11 +63,11 @@ def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
 
 
-def _check_not_training_data(out: Path, run: ppl_vae.Run) -> None:
-    """Refuse to write over a file that the run was trained on."""
-    for path in {Path(record["path"]) for record in run.config["data"] if record and record.get("path")}:
-        if out.exists() and path.exists() and (out.samefile(path) or path in out.resolve().parents):
-            raise ValueError(f"--out expects another file than the training data of {run.path}, got {out}; change it")
+def outputs(options: Namespace) -> dict[int | None, Path]:
+    """The file of the results of a table, and those of draws by their number, where draws are asked for."""
+    out = Path(options.out)
+    draws = range(getattr(options, "num_draws", 0))
+    return {None: out} | {draw: out.with_name(f"{out.stem}_{draw + 1}{out.suffix}") for draw in draws}
 
 
 def _read(source: Path, run: ppl_vae.Run) -> Any:

@@ -148,6 +148,41 @@ def test_what_is_written_is_what_was_read(tmp_path, table, capsys):
     assert "--levels expects pictures of grey levels, got it for a table" in capsys.readouterr().err
 
 
+def test_no_command_writes_over_data_or_files_of_a_run(tmp_path, table, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table[:9].to_csv("new_1.csv", index=False)
+    table[:9].to_csv("test_2.csv", index=False)
+    run_of(from_file("table.csv", test="test_2.csv").standardize(), tmp_path / "run")
+    carry_out("evaluate", "run", "--num-samples", 30)
+    carry_out("sample", "run", "--num", 4)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    for words, named in [
+        ("impute run new_1.csv --num-draws 2 --out new.csv", "that of the new data, got new_1.csv"),
+        ("impute run new_1.csv --num-draws 2 --out test.csv", "the training data of"),
+        ("encode run new_1.csv --out test_2.csv", "the training data of"),
+        ("encode run new_1.csv --out run/samples.csv", "those that the run"),
+        ("sample run --out table.csv", "the training data of"),
+        ("sample run --data new_1.csv --out new_1.csv", "the data, got new_1.csv"),
+        ("export run --out run/config.json", "those that the run"),
+        ("export run --out run/evaluation.json", "those that the run"),
+        ("report run --out run/history.jsonl", "those that the run"),
+        ("report run --out table.csv", "the training data of"),
+        ("compare run --figure run/checkpoint.json", "those that the run"),
+        ("manifold --data manifold.csv --out .", "the data, got manifold.csv"),
+        ("table table.yaml --out .", "the data of a cell, got results.csv"),
+    ]:
+        (tmp_path / "manifold.csv").write_text("a\n1\n")
+        (tmp_path / "results.csv").write_text("a\n1\n")
+        (tmp_path / "table.yaml").write_text("data: results.csv")
+        assert main(words.split()) == 1
+        said = capsys.readouterr().err
+        assert f"expects another file than {named}" in said, said
+    assert {file: file.read_bytes() for file in before} == before
+    carry_out("sample", "run", "--num", 9, "--out", "run/samples.csv")  # its own file, whose checksum is noted
+    load("run")
+    assert len(pd.read_csv("run/samples.csv")) == 9
+
+
 def test_gaps_of_a_table_are_filled_and_nothing_else_changes(tmp_path, table, capsys):
     frame = table.assign(note=[f"row {i}" for i in range(50)])
     frame.loc[1::9, "day"] = pd.NaT

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.cli.outputs import check_outputs
 
 __all__ = ["COMMAND"]
 
@@ -27,6 +28,8 @@ def _compare(options: Namespace) -> None:
     names = [Path(run).resolve().name for run in options.runs]
     full = {name for name in names if names.count(name) > 1}  # a/r and b/r are two runs
     runs = {str(run) if name in full else name: run for name, run in zip(names, options.runs, strict=True)}
+    if options.figure:
+        check_outputs("--figure", [Path(options.figure)], map(Path, options.runs))
     table = compare(runs)
     with as_json(options.json) as values:
         print(printed(table))

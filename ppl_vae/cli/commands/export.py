@@ -11,6 +11,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.cli.outputs import check_outputs, lies_in, noted
 from ppl_vae.cli.source import literal
 from ppl_vae.cli.stored_run import add_run, locked_run
 
@@ -29,16 +30,16 @@ def _options(parser: Parser) -> None:
 
 def _export(options: Namespace) -> None:
     """Write the file, and say how to read it."""
-    from ppl_vae.checksums import record
-
-    with as_json(options.json) as values, locked_run(options, "export") if options.out is None else nullcontext():
+    inside = options.out is None or lies_in(options.run, options.out)
+    with as_json(options.json) as values, locked_run(options, "export") if inside else nullcontext():
         run = ppl_vae.load(options.run, options.classes)
         if not isinstance(run.vae, ppl_vae.VAE):
             raise ValueError("export expects a run of a VAE, got another; export your own networks with torch.export")
-        out = Path(options.out or run.path / f"{options.part}.{options.format}")
+        name = f"{options.part}.{options.format}"
+        out = Path(options.out or run.path / name)
+        check_outputs("--out", [out], [run.path], own=[name])
         run.vae.export(out, options.part, options.format)
-        if options.out is None:
-            record(run.path, [out.name])
+        noted(run.path, out)
         contexts = [f"context_{i}" for i in range(len(run.config["recipe"]["context"]))]
         given = ["x" if options.part == "encoder" else "z", *contexts]
         pt2 = f'torch.export.load("{out}").module()({", ".join(given)})'

@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.new_data import add_new_data_options, opened_with, write
+from ppl_vae.cli.new_data import add_new_data_options, opened_with, outputs, write
 from ppl_vae.cli.stored_run import add_method
 from ppl_vae.libraries import pd
 
@@ -30,7 +30,7 @@ def _impute(options: Namespace) -> None:
 
     A table that is too large to be read whole is imputed a row group at a time.
     """
-    from ppl_vae.cli.large_tables import filled, impute_by_group, outputs
+    from ppl_vae.cli.large_tables import filled, impute_by_group
     from ppl_vae.data.coding import in_text
     from ppl_vae.data.known_formats import format_of
     from ppl_vae.data.parquet import Table

@@ -14,6 +14,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.markdown import lined_up
+from ppl_vae.cli.outputs import check_outputs
 from ppl_vae.cli.source import listed
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES
 from ppl_vae.libraries import pd
@@ -71,6 +72,8 @@ def _manifold(options: Namespace) -> None:
 
     chosen = _chosen(options)
     out = Path(options.out)
+    files = [out / name for name in ("manifold.csv", "manifold.md")]
+    check_outputs("--out", files, [], reads=[(name, "the data") for name in options.data])
     out.mkdir(parents=True, exist_ok=True)
     scores: list[pd.DataFrame] = []
     words = ["# Manifold learning methods side by side", _NOTES.format(k=_NUM_NEIGHBORS), _settings(chosen)]

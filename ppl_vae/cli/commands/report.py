@@ -11,9 +11,12 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.cli.outputs import check_outputs, lies_in, noted
 from ppl_vae.cli.stored_run import add_method, add_split_options, locked_folder, split_of
 
 __all__ = ["COMMAND"]
+
+_PAGE = "report.html"
 
 
 def _options(parser: Parser) -> None:
@@ -33,12 +36,16 @@ def _report(options: Namespace) -> None:
 
 
 def _written(options: Namespace) -> Path:
-    inside = options.out is None and len(options.runs) == 1
+    out = options.out
+    inside = len(options.runs) == 1 if out is None else lies_in(options.runs[0], out)
     with locked_folder(options.runs[0], "report") if inside else nullcontext():
         runs = [ppl_vae.load(run, options.classes, device=options.device) for run in options.runs]
-        return ppl_vae.report(
+        folders = [run.path for run in runs]
+        page = folders[0] / _PAGE if out is None and len(runs) == 1 else Path(out or _PAGE)
+        check_outputs("--out", [page], folders, reads=[(options.data, "the data")], own=[_PAGE])
+        path = ppl_vae.report(
             runs,
-            options.out,
+            page,
             data=[split_of(run, options) for run in runs],
             take=options.take,
             full=options.full,
@@ -47,6 +54,9 @@ def _written(options: Namespace) -> Path:
             seed=options.seed,
             max_rows=options.max_rows,
         )
+        for folder in folders:
+            noted(folder, path)
+    return path
 
 
 COMMAND = Command(

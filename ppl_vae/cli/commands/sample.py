@@ -14,6 +14,7 @@ from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.failures import nearest
 from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.cli.outputs import check_outputs, lies_in, noted
 from ppl_vae.cli.stored_run import add_run_options, loaded, locked_run, split_of
 from ppl_vae.libraries import pd
 
@@ -24,6 +25,9 @@ __all__ = ["COMMAND"]
 
 _FORMATS = (".csv", ".tsv", ".parquet", ".npz", ".npy")
 """Of arrays and tables; what else is asked for is a picture."""
+
+_OWN = ("samples.png", "samples.csv", "samples.npy")
+"""What is written to the run folder where no file is named."""
 
 _MOST_NAMED = 20
 
@@ -44,7 +48,7 @@ def _options(parser: Parser) -> None:
 
 def _sample(options: Namespace) -> None:
     """Draw data from the prior and the likelihood, in raw units."""
-    inside = options.out is None
+    inside = options.out is None or lies_in(options.run, options.out)
     with as_json(options.json) as values, locked_run(options, "sample") if inside else nullcontext():
         out, given = _sampled(options)
         print(f"wrote {out}{given}")
@@ -53,11 +57,12 @@ def _sample(options: Namespace) -> None:
 
 def _sampled(options: Namespace) -> tuple[Path, str]:
     """The file, and what the data in it were conditioned on, in words."""
-    from ppl_vae.checksums import record
     from ppl_vae.cli.figures import MEANS, draw, raw, save
     from ppl_vae.data.known_formats import format_of
 
     run, vae = loaded(options)
+    if options.out is not None:
+        check_outputs("--out", [Path(options.out)], [run.path], reads=[(options.data, "the data")], own=_OWN)
     device = next(vae.parameters()).device
     condition, given = _condition(run, options)
     context = [c.to(device) for c in condition]
@@ -77,8 +82,7 @@ def _sampled(options: Namespace) -> tuple[Path, str]:
         save(draw("samples", raw(vae, x), labelled=(MEANS if mean else "draws of x, z from the prior") + given), out)
     else:
         raise ValueError(f"--out expects a file that ends in {', '.join(_FORMATS)}, got {out}; change its ending")
-    if options.out is None:
-        record(run.path, [out.name])
+    noted(run.path, out)
     return out, given
 
 

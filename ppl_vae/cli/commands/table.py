@@ -14,6 +14,7 @@ from jsonargparse.typing import PositiveInt
 from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.cli.outputs import check_outputs
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DEVICES
 from ppl_vae.files import written
 from ppl_vae.libraries import pd
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ppl_vae.cli.comparison.runs import Run
 
 __all__ = ["COMMAND"]
+
+_FILES = ("table.md", "table.png", "results.parquet", "results.csv")
 
 
 def _options(parser: Parser) -> None:
@@ -59,6 +62,9 @@ def _table(options: Namespace) -> None:
     if options.list:
         print("\n".join(_listed(table, runs)))
         return
+    data = [cell.settings.get(name) for cell in table.cells for name in ("data", "test")]
+    reads = [(str(path), "the data of a cell") for path in data if path]
+    check_outputs("--out", [out / name for name in _FILES], [], reads=reads)
     with as_json(options.json) as values:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
         now = [] if options.summary else left
