@@ -243,7 +243,7 @@ class Split:
         steps = [t for t in self.provenance["transforms"] if t["transform"] not in ("standardize", "take")]
         # data drawn once are the same, whether or not the training data are drawn anew per batch
         steps = [{**t, "mode": "drawn"} if t.get("mode") in ("static", "dynamic") else t for t in steps]
-        said = {k: v for k, v in self.provenance.items() if k not in ("transforms", "sizes", "path", "rounded")}
+        said = {k: v for k, v in self.provenance.items() if k not in _NO_SOURCE}
         content = json.dumps([said, steps, self.index.tolist()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -271,6 +271,10 @@ class Split:
             mask=None if self.mask is None else f(self.mask),
             factors=None if self.factors is None else f(self.factors),
         )
+
+
+_NO_SOURCE = ("transforms", "sizes", "path", "rounded", "grey_levels")
+"""Entries of the provenance that are no part of the identity."""
 
 
 def _set(split: Split, name: str, value: Any) -> None:

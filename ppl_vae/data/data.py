@@ -327,7 +327,7 @@ class Data:
     def _each(self, record: dict[str, Any], after: Callable[[str, Split], Split], domain: Domain | None = None) -> Data:
         splits: dict[str, Any] = {role: after(role, split) for role, split in self.splits.items()}
         transforms = [*self.provenance.get("transforms", []), record]
-        provenance = {**self.provenance, "transforms": transforms}
+        provenance = {**self.provenance, **steps.grey(self.domain, record), "transforms": transforms}
         return replace(self, domain=domain or self.domain, provenance=provenance, **splits)
 
     def _through(

@@ -51,7 +51,7 @@ def prepared(
     y, context
         Labels, as names or codes, where the model was trained on labels; contexts, each (n, ...).
     raw_domain
-        The values of `raw`, where they are binarized and neither of 8 or 16 bits nor in [0, 1].
+        The values of `raw`, where they are binarized, are not in [0, 1], and are others than those of the training.
     seed
         Of what is drawn: binarization, dequantization.
 
@@ -66,7 +66,7 @@ def prepared(
     split, labels = _as_split(provenance, given, recipe["x_shape"])
     _check_shape("x", split.x, recipe["x_shape"])
     for record in provenance.get("transforms", []):
-        split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"]))
+        split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"], provenance))
     said = {k: v for k, v in provenance.items() if k not in ("split", "sizes", "sha256", "md5", "path")}
     classes = tuple(said.get("classes") or ()) or None
     split = replace(split.fixed(seed), domain=Domain(**recipe["domain"]), provenance=said, classes=classes)
@@ -188,10 +188,10 @@ def _contexts(provenance: Mapping[str, Any], context: Any) -> tuple[Tensor, ...]
     return made
 
 
-def _grey(raw: Any) -> Domain | None:
-    """The domain of grey values, where their dtype or values say it."""
+def _grey(raw: Any, provenance: Mapping[str, Any]) -> Domain | None:
+    """The domain of grey levels of 8 or 16 bits: as many as in training, where that is known."""
     levels = {"uint8": 256, "uint16": 65536}.get(str(getattr(raw, "dtype", "")).removeprefix("torch."))
-    return None if levels is None else Domain("levels", levels)
+    return None if levels is None else Domain("levels", provenance.get("grey_levels", levels))
 
 
 def _after(
@@ -202,17 +202,29 @@ def _after(
 
 
 def _binarized(split: Split, record: Mapping[str, Any], y: Any, provenance: Any, grey: Domain | None) -> Split:
-    unit = Domain("unit").contains(split.x, split.mask)
-    if grey is None and not unit:
-        raise ValueError(
-            "prepare expects grey values to binarize in [0, 1], or of 8 or 16 bits, got values up to "
-            f"{float(split.x.max()):g} of others; give their domain, domain=Domain('levels', 17), say"
-        )
+    known = provenance.get("grey_levels")
+    if grey is None and known is not None and not _within(split, 1.0):
+        grey = Domain("levels", known)
     top = grey.levels - 1.0 if grey is not None and isinstance(grey.levels, int) else 1.0
+    if not _within(split, top):
+        expected = "grey values to binarize in [0, 1], or of 8 or 16 bits"
+        expected = expected if grey is None else f"grey values to binarize from 0 to {top:g}"
+        raise ValueError(
+            f"prepare expects {expected}, got values up to {float(split.x.max()):g} of others; give their domain, "
+            "domain=Domain('levels', 17), say (on the command line --levels 17)"
+        )
     transform: Callable[[Tensor], Tensor] = SampleBinary(top)
     if record["mode"] == "threshold":
         transform = Threshold(record["threshold"], top)
     return replace(split, pending=(*split.pending, transform))
+
+
+def _within(split: Split, top: float) -> bool:
+    """Whether the observed values lie in [0, top]."""
+    unit = Domain("unit")
+    if isinstance(split.x, Rows):
+        return split.x.all(lambda x, mask: unit.contains(x / top, mask))
+    return unit.contains(split.x / top, split.mask)
 
 
 def _dequantized(split: Split, record: Mapping[str, Any], *_: Any) -> Split:

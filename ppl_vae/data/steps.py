@@ -21,6 +21,7 @@ __all__ = [
     "by_column",
     "check_binarize",
     "first",
+    "grey",
     "hidden",
     "labelled",
     "levels_of",
@@ -132,6 +133,12 @@ def check_binarize(domain: Domain, mode: str, threshold: float) -> float:
             f"got mode={mode!r} and threshold={threshold}; correct the one that is off"
         )
     return float(domain.levels - 1) if domain.kind == "levels" and isinstance(domain.levels, int) else 1.0
+
+
+def grey(domain: Domain, record: Mapping[str, Any]) -> dict[str, int]:
+    """What the provenance notes of the raw values before a step: how many grey levels were binarized."""
+    levels = domain.levels if domain.kind == "levels" and record["transform"] == "binarize" else None
+    return {"grey_levels": levels} if isinstance(levels, int) else {}
 
 
 def levels_of(domain: Domain, step: str, advice: str) -> int:

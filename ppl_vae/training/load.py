@@ -76,7 +76,8 @@ class Run:
         context
             An array (n, ...), or a tuple of several, where they are no columns of the frame.
         domain
-            The values of `raw`, where they are to be binarized and neither of 8 or 16 bits nor in [0, 1].
+            The values of `raw`, where they are to be binarized, are not in [0, 1], and have another number of grey
+            levels than those of the training.
         seed
             Of what is drawn at random: binarization and dequantization.
 

@@ -23,6 +23,7 @@ __all__ = ["refuse_taken", "stored", "write_finished"]
 
 # when a training stops and how often it is stored change no step of it, and nor do more epochs without a schedule
 _FREE = ("fit.patience", "fit.checkpoint_every")
+_ADDED = ("data[0].grey_levels", "data[1].grey_levels")  # which earlier versions did not note
 
 
 @contextmanager
@@ -171,7 +172,11 @@ def _refuse_another(folder: RunFolder, now: Mapping[str, Any]) -> None:
         )
     for part in ("recipe", "fit", "data", "program"):
         for name, old, new in _differences(before.get(part), now[part], part):
-            if name in _FREE or (name == "fit.epochs" and now["fit"]["schedule"] is None):
+            if (
+                name in _FREE
+                or (name in _ADDED and old is None)
+                or (name == "fit.epochs" and now["fit"]["schedule"] is None)
+            ):
                 continue
             if (older and type(old) is not type(new)) or (other_python and ", code " in f"{old}{new}"):
                 continue

@@ -1,5 +1,7 @@
 """New data are prepared as the training data were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from ppl_vae import Bernoulli, Domain, Gaussian, build, data, fit, load
 from ppl_vae.data import from_arrays, from_frame
+from ppl_vae.training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 
@@ -16,6 +19,17 @@ def run_of(prepared, folder, **parts):
     vae = build(prepared, latent_dim=2, seed=0, **parts)
     fit(vae, prepared, epochs=1, seed=0, progress=False, run=folder)
     return load(folder)
+
+
+def without_levels(provenance):
+    return {key: value for key, value in provenance.items() if key != "grey_levels"}
+
+
+def earlier_version(run):
+    """A run of a version that did not note how many grey levels were binarized."""
+    config = {**run.config, "data": [without_levels(one) for one in run.config["data"]]}
+    RunFolder(run.path).write_config(config)
+    return load(run.path)
 
 
 def assert_same(made, split):
@@ -98,9 +112,36 @@ def test_pictures(tmp_path, step):
         assert torch.equal((found.domain.raw(found.x)).floor().byte(), torch.from_numpy(x[rows]))
         return
     as_floats = x[rows].astype(float)
-    with pytest.raises(ValueError, match=r"grey values to binarize in \[0, 1\], or of 8 or 16 bits, got values up to"):
-        run.prepare(as_floats)
+    assert torch.equal(found.x, run.prepare(as_floats, seed=3).x)
     assert torch.equal(found.x, run.prepare(as_floats, domain=Domain("levels", 256), seed=3).x)
+    earlier = earlier_version(run)
+    with pytest.raises(ValueError, match=r"grey values to binarize in \[0, 1\], or of 8 or 16 bits, got values up to"):
+        earlier.prepare(as_floats)
+    assert torch.equal(found.x, earlier.prepare(as_floats, domain=Domain("levels", 256), seed=3).x)
+
+
+@pytest.mark.parametrize("step", ["threshold", "dynamic"])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_grey_levels_are_those_of_the_training(tmp_path, step, dtype):
+    x = RNG.integers(0, 17, (200, 1, 4, 4)).astype(dtype)
+    made = from_arrays(x, x_test=x[:90], domain=Domain("levels", 17)).binarize(step)
+    run = run_of(made, tmp_path / "run", likelihood=Bernoulli)
+    found = run.prepare(x[:90]).x
+    assert torch.equal(found, run.prepare(x[:90], domain=Domain("levels", 17)).x)
+    if step == "threshold":
+        assert torch.equal(found, made.test.x)
+    assert abs(found.mean() - made.test.x.mean()) < 0.05
+    np.save(tmp_path / "new.npy", x[:90])
+    on_disk = run.prepare(np.load(tmp_path / "new.npy", mmap_mode="r"))
+    assert step == "dynamic" or torch.equal(on_disk.x, found)
+    with pytest.raises(ValueError, match=r"binarize from 0 to 16, got values up to 17 .*command line --levels 17\)"):
+        run.prepare(x[:90] + (x[:90] == 16))
+    earlier = earlier_version(run)
+    if dtype == "uint8":
+        assert earlier.prepare(x[:90]).x.mean() < 0.1
+    made = from_arrays(x, x_test=x[:90], domain=Domain("levels", 17)).binarize(step)
+    fit(earlier.vae, made, epochs=2, seed=0, progress=False, run=tmp_path / "run", resume=True)
+    assert made.test.identity == replace(made.test, provenance=without_levels(made.test.provenance)).identity
 
 
 def test_sparse_counts(tmp_path):
