@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.libraries import pd
 
-__all__ = ["as_text", "decoded", "encoded", "in_text", "shortest"]
+__all__ = ["as_text", "check_known", "decoded", "encoded", "in_text", "shortest"]
 
 
 def in_text(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
@@ -30,6 +31,30 @@ def in_text(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
             "the data"
         )
     return renamed
+
+
+def check_known(caller: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse columns that are not among those of the training data.
+
+    Raises
+    ------
+    ValueError
+        Naming them, and those that only differ in capitals or spaces from one that is not there.
+    """
+    strange = [name for name in names if name not in known]
+    absent = {_folded(name): name for name in known if name not in names}
+    meant = {name: absent[_folded(name)] for name in strange if _folded(name) in absent}
+    if strange:
+        advice = (
+            f"rename them: df.rename(columns={meant!r})" if meant else f"leave them out: df.drop(columns={strange!r})"
+        )
+        raise ValueError(
+            f"{caller} expects the columns of the training data, got others, {', '.join(meant or strange)}; {advice}"
+        )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def encoded(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
-from ppl_vae.data.coding import decoded, encoded, in_text, shortest
+from ppl_vae.data.coding import check_known, decoded, encoded, in_text, shortest
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
@@ -97,8 +97,9 @@ def from_frame(
     TypeError
         For columns of other values.
     ValueError
-        For names that the frame does not have, a column without an observed value in the training data, text of too
-        many different values to be categories, values that a kind does not allow, and all that `from_arrays` refuses.
+        For names that the frame does not have, further frames of other columns, a column without an observed value in
+        the training data, text of too many different values to be categories, values that a kind does not allow, and
+        all that `from_arrays` refuses.
 
     Warns
     -----
@@ -129,12 +130,25 @@ def from_frame(
     skipped = [c for c in together.columns if say.get(c, NOTHING).kind == SKIP and c not in apart]
     kept = [column for column in together.columns if column not in (*apart, *skipped)]
     columns = Columns(decided(together[column], say.get(column, NOTHING)) for column in kept)
+    _check_alike(parts, [*apart, *kept])
     records = [conditions(together[[one]], roles == "train", say=say) for one in context]
     given = _given(together, roles, columns, label, tensors(together, records))
     made = from_arrays(
         **given, domain=columns.domain, standardize_context=False, seed=seed, fractions=fractions, name=name
     )
     return recorded(made, columns, records, label, [*skipped, *([split] if split else [])])
+
+
+def _check_alike(parts: Mapping[str, pd.DataFrame], needed: Sequence[str]) -> None:
+    """Refuse further frames that lack a column of the training data that is not skipped, or have others."""
+    known = list(parts["train"])
+    for role, frame in list(parts.items())[1:]:
+        check_known(f"the {role} frame", [name for name in frame if name in needed], known)
+        if absent := [name for name in needed if name not in frame]:
+            raise ValueError(
+                f"the {role} frame expects the columns of the training data, got none for {', '.join(absent)}; add "
+                "them, or leave them out everywhere"
+            )
 
 
 def recorded(made: Data, columns: Columns, records: list[Any], label: str | None, apart: list[str]) -> Data:

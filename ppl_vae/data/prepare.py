@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.arrays import read
 from ppl_vae.data.cells import genes, matrix
-from ppl_vae.data.coding import encoded, in_text
+from ppl_vae.data.coding import check_known, encoded, in_text
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.context import tensors
 from ppl_vae.data.parquet import ParquetRows, Table
@@ -148,11 +148,7 @@ def _check_names(provenance: Mapping[str, Any], columns: Columns, names: Sequenc
     records = provenance.get("conditions", [])
     known = {*columns.names, *(one["column"]["name"] for several in records for one in several)}
     known |= {*provenance.get("apart", []), provenance.get("label")}
-    if strange := [name for name in names if name not in known]:
-        raise ValueError(
-            f"prepare expects the columns of the training data, got others, {', '.join(strange)}; leave them out: "
-            f"df.drop(columns={strange!r})"
-        )
+    check_known("prepare", names, [name for name in known if name is not None])
 
 
 def _of_cells(provenance: Mapping[str, Any], adata: Any) -> tuple[Split, Any]:

@@ -322,6 +322,21 @@ def test_test_data_of_a_file_of_their_own(table, tmp_path, mixed):
     assert len(load(tmp_path / "x.npz", test=tmp_path / "y.npz").test) == 2
 
 
+@pytest.mark.parametrize("role", ["test", "validation"])
+def test_further_frames_of_other_columns_are_refused(tmp_path, role):
+    frame = pd.DataFrame({"a": np.arange(60) / 7, "b": np.arange(60) / 3, "c": np.arange(60)})
+    for other, message in [
+        (frame.drop(columns="b"), f"the {role} frame expects the columns of the training data, got none for b; add"),
+        (frame.assign(d=1, e=2), f"the {role} frame expects .* got others, d, e; leave them out: df.drop"),
+        (frame.rename(columns={"c": " C"}), r"got others,  C; rename them: df.rename\(columns={' C': 'c'}\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            from_frame(frame, **{role: other[:20]})
+    made = from_frame(frame, {"b": "skip", "d": "skip"}, **{role: frame.drop(columns="b").assign(d=1)[:20]})
+    assert made.columns.names == ("a", "c")
+    assert len(made.splits[role]) == 20
+
+
 def test_parquet(tmp_path, mixed):
     pytest.importorskip("pyarrow")
     mixed.drop(columns="numbered").to_parquet(tmp_path / "table.parquet")  # Arrow knows no categories of numbers
