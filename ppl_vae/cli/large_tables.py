@@ -44,6 +44,7 @@ def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) ->
                 vae,
                 split[start:stop],
                 num_draws=max(options.num_draws, 1),
+                method=options.method,
                 num_samples=options.num_samples,
                 seed=options.seed + number,
                 max_rows=options.max_rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.evaluation.evaluate import evaluate
+from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
@@ -27,21 +28,23 @@ def per_column(
     *context: Tensor,
     mask: Tensor | bool = True,
     columns: Sequence[str | int] | None = None,
+    method: str = "importance",
     num_samples: Count = 1000,
     seed: Seed | None = None,
     max_rows: Count = 10_000,
+    compile: Literal["auto"] | bool = False,
     progress: bool = True,
 ) -> pd.DataFrame:
     """NLL of each column given the other columns of its row: -log p(x_j | x_-j) = log p(x_-j) - log p(x).
 
-    Both terms are log densities of the observed elements, by importance sampling (see `evaluate`); in the first,
-    column j is missing. The result is a proper score of each column in its raw units; under a model of independent
+    Both terms are log densities of the observed elements, as `evaluate` estimates them; in the first, column j is
+    missing. The result is a proper score of each column in its raw units; under a model of independent
     columns it is the column's NLL. The scores do not add up to -log p(x): their sum is minus a log pseudo-likelihood
     (Besag 1975). The cost is one evaluation for each column, and one more.
 
     Parameters
     ----------
-    program, x, *context, mask, num_samples, seed, max_rows, progress
+    program, x, *context, mask, method, num_samples, seed, max_rows, compile, progress
         See `evaluate`. x is (n, ..., d), its columns the last dimension.
     columns
         Names or positions of those to score; all if `None`.
@@ -51,7 +54,8 @@ def per_column(
     DataFrame
         Indexed by `column`: `observed`, the number of rows in which it was observed; the mean `nll` over these with its
         standard error `nll_se`; `nll_mcse`, the part of the error that more samples reduce, all in nats per datum;
-        `unreliable`, the share of these rows in which the k-hat of a term is too high; and its `base_measure`.
+        `unreliable`, the share of these rows in which the k-hat of a term is too high, or by ``"adaptive"`` a term is
+        not believed; and its `base_measure`.
         ``.attrs["units"]`` are those of the columns.
 
     Raises
@@ -66,7 +70,8 @@ def per_column(
     """
     split = Split.of(x, *context, mask=mask)
     names = column_names(program, split)
-    options: Any = {"num_samples": num_samples, "max_rows": max_rows, "progress": progress}
+    options: Any = {"method": method, "num_samples": num_samples, "max_rows": max_rows, "compile": compile}
+    options |= {"progress": progress}
     whole = evaluate(program, split, seed=seed, **options)
     _refuse_given(whole.base_measure)
     split = split.fixed(whole.seed)
@@ -78,7 +83,7 @@ def per_column(
         seen = split.observed[..., j].reshape(len(split), -1).any(1).cpu().numpy()
         nll = (without.per_datum["log_px"] - whole.per_datum["log_px"])[seen]
         errors = np.hypot(without.per_datum["log_px_mcse"], whole.per_datum["log_px_mcse"])[seen]
-        off = [(e.per_datum["pareto_k"] > e.good_k).to_numpy()[seen] for e in (without, whole)]
+        off = [_unreliable(found)[seen] for found in (without, whole)]
         rows[names[j]] = {
             "observed": len(nll),
             "nll": nll.mean(),
@@ -90,6 +95,12 @@ def per_column(
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
     table.attrs["units"] = dict.fromkeys(("nll", "nll_se", "nll_mcse"), "nats per datum") | {"unreliable": "share"}
     return table
+
+
+def _unreliable(found: Evaluation) -> np.ndarray:
+    """Of which data log p(x) is not believed."""
+    high = found.per_datum["pareto_k"] > found.good_k
+    return np.asarray(~found.per_datum["believed"].astype(bool) if "believed" in found.per_datum else high)
 
 
 def column_names(program: Modelled, split: Split) -> tuple[str, ...]:

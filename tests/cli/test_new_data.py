@@ -77,6 +77,10 @@ def test_scores_of_each_column(tmp_path, table, capsys):
     carry_out("evaluate", tmp_path / "run", "--per-column", "--num-samples", 30, "--json")
     said = json.loads(capsys.readouterr().out)
     assert said["per_column"]["b"]["observed"] == expected["observed"]["b"]
+    carry_out("evaluate", tmp_path / "run", "--per-column", "--num-samples", 30, "--method", "adaptive")
+    found = pd.read_csv(tmp_path / "run" / "per_column.csv", index_col="column")
+    expected = per_column(run.vae, test, method="adaptive", num_samples=30, seed=0, progress=False)
+    np.testing.assert_allclose(found["nll"], expected["nll"])
     carry_out("evaluate", tmp_path / "run", "--num-samples", 30)  # the file beside the others is no damage
 
 
@@ -237,6 +241,18 @@ def test_a_table_too_large_for_memory_is_imputed_by_row_group(tmp_path, table, m
     monkeypatch.undo()
     assert pq.ParquetFile(out).num_row_groups == 3
     there = frame.notna()
+    many = [*words[:5], "--num-samples", 60]
+    for where in ("memory", "row groups"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", 100 if where == "row groups" else 2**30)
+            assert main([str(word) for word in (*words[:5], "--num-samples", 9, "--method", "adaptive")]) == 1
+            assert "impute(method='adaptive') expects num_samples of 25 or more, got 9" in capsys.readouterr().err
+            by = []
+            for method in ("importance", "adaptive"):
+                carry_out(*many[:4], tmp_path / f"{method}.parquet", *many[5:], "--method", method)
+                by.append(pd.read_parquet(tmp_path / f"{method}.parquet"))
+            assert not by[0].equals(by[1]), where
+    capsys.readouterr()
     for number in ("", "_1", "_2"):
         made = pd.read_parquet(tmp_path / f"out{number}.parquet")
         assert made.dtypes.equals(whole.dtypes)

@@ -329,6 +329,12 @@ def test_scores_by_column_are_conditional_densities():
         assert found.base_measure[name] == "density"
     one = per_column(vae, split, columns=["c"], num_samples=1000, seed=0, progress=False)
     assert one.nll["c"] == found.nll["c"]
+    with torch.no_grad():
+        vae.posterior.net.layers[-1].bias[:2] += 4  # a q beside the posterior, whose k-hat is high
+    assert per_column(vae, split, columns=["c"], num_samples=60, seed=0, progress=False).unreliable["c"] > 0.5
+    fitted = per_column(vae, split, columns=["c"], method="adaptive", num_samples=300, seed=0, progress=False)
+    assert fitted.unreliable["c"] == 0
+    assert abs(fitted.nll["c"] - found.nll["c"]) < 5 * np.hypot(fitted.nll_mcse["c"], found.nll_mcse["c"])
     with pytest.raises(ValueError, match="columns among a, b, c, or their positions, got"):
         per_column(vae, split, columns=["d"], num_samples=30, progress=False)
 

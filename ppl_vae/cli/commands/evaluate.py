@@ -51,10 +51,10 @@ def _evaluate(options: Namespace) -> None:
         locked_run(options, "evaluate") if first else nullcontext(),
     ):
         run, vae, split = opened(options)
-        settings = {name: getattr(options, name) for name in ("num_samples", "seed", "max_rows")}
+        names = ("method", "num_samples", "seed", "max_rows", "compile")
+        settings = {name: getattr(options, name) for name in names}
         each = ppl_vae.evaluation.per_column(vae, split, **settings) if options.per_column else None
-        how = {name: getattr(options, name) for name in ("method", "precision", "compile")}
-        result = ppl_vae.evaluate(vae, split, **how, **settings)
+        result = ppl_vae.evaluate(vae, split, precision=options.precision, **settings)
         if not first:
             return
         replace(result, weights=weights_of(run.path)).save(run.path / "evaluation.json")
