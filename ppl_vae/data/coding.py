@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ppl_vae.data.columns import Column, Columns
+from ppl_vae.domain import Domain
 from ppl_vae.libraries import pd
 
-__all__ = ["as_text", "check_known", "decoded", "encoded", "in_text", "shortest"]
+__all__ = ["as_text", "check_known", "check_values", "decoded", "encoded", "in_text", "shortest"]
 
 
 def in_text(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
@@ -76,6 +78,42 @@ def encoded(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[np.ndarray,
     for i, column in enumerate(columns):
         values[:, i] = _numbers(frame[column.name], column)
     return values, ~np.isnan(values)
+
+
+_EXPECTED = {
+    "binary": "0 or 1",
+    "unit": "a value from 0 to 1",
+    "real": "a number that float32 holds",
+    "positive": "a number above {low:g} that float32 holds",
+    "counts": "a whole number from {low:g} on",
+    "levels": "a whole number from {low:g} to {high:g}",
+    "categories": "a whole number from {low:g} to {high:g}",
+}
+"""Of the values of a column, by its kind."""
+
+
+def check_values(columns: Sequence[Column], parts: Iterable[np.ndarray]) -> None:
+    """Refuse values that their column does not take, of a table in parts (n, columns) as `encoded` gives them.
+
+    Raises
+    ------
+    ValueError
+        Naming the column, its first such row and the value there.
+    """
+    start = 0
+    for part in parts:
+        for column, x in zip(columns, part.T, strict=True):
+            there = torch.from_numpy(~np.isnan(x))
+            outside = Domain(column.kind, column.levels).outside(torch.from_numpy(x).float(), there)
+            if number := int(outside.sum()):
+                row = int(outside.int().argmax())
+                low, high = column.shift, column.shift + (column.levels or 1) - 1
+                raise ValueError(
+                    f"column {column.name!r} expects {_EXPECTED[column.kind].format(low=low, high=high)}, got "
+                    f"{x[row] + column.shift:g} (row {start + row}{f' and {number - 1} more' if number > 1 else ''}); "
+                    "correct it, or replace it by NaN as missing"
+                )
+        start += len(part)
 
 
 def _numbers(values: pd.Series, column: Column) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.arrays import read
 from ppl_vae.data.cells import genes, matrix
-from ppl_vae.data.coding import check_known, encoded, in_text
+from ppl_vae.data.coding import check_known, check_values, encoded, in_text
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.context import tensors
 from ppl_vae.data.parquet import ParquetRows, Table
@@ -100,6 +100,8 @@ def _check(split: Split, recipe: Mapping[str, Any]) -> None:
     rows = split.x
     inside = rows.all(domain.contains) if isinstance(rows, Rows) else domain.contains(rows, split.mask)
     if not inside:
+        if isinstance(rows, ParquetRows):
+            check_values(Columns.of(split.provenance["columns"]), rows.parts())
         came = "" if isinstance(rows, Rows) else f" from {float(rows.min()):g} to {float(rows.max()):g}"
         raise ValueError(
             f"prepare expects {domain.described} values after the steps of the training data, got others{came}; give "
@@ -128,6 +130,7 @@ def _of_frame(provenance: Mapping[str, Any], raw: Any) -> tuple[Split, Any]:
     records = provenance.get("conditions", [])
     _check_names(provenance, columns, list(frame))
     values, there = encoded(frame, columns)
+    check_values(columns, [values])
     x = torch.from_numpy(np.where(there, values, 0.0))
     split = whole(x, mask=None if there.all() else torch.from_numpy(there))
     return replace(split, context=tensors(frame, records)), frame.get(provenance.get("label"))

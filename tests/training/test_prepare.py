@@ -10,6 +10,8 @@ import torch
 
 from ppl_vae import Bernoulli, Domain, Gaussian, build, data, fit, load
 from ppl_vae.data import from_arrays, from_frame
+from ppl_vae.data.coding import check_values, encoded
+from ppl_vae.data.parquet import Table
 from ppl_vae.training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
@@ -75,6 +77,34 @@ def test_a_frame(frame, tmp_path):
         run.prepare(rows.assign(more=1))
     with pytest.raises(ValueError, match="expects a frame with the columns a, b, got ndarray"):
         run.prepare(rows[["a", "b"]].to_numpy())
+
+
+def test_a_wrong_cell_is_named(tmp_path):
+    n = np.arange(60)
+    frame = pd.DataFrame({"height": 100.0 + n, "income": 1.0 + n, "visits": n % 7, "share": n / 60, "shifted": n % 3})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "types.csv").write_text("type,dim,nclass\nreal,1,\npos,1,\ncount,1,\nreal,1,\npos,1,\n")
+    made = data.load(tmp_path / "table.csv", kinds=tmp_path / "types.csv").standardize()
+    run = run_of(made, tmp_path / "run")
+    frame = frame.astype(float)
+    for column, value, message in [
+        ("visits", -1.0, r"'visits' expects a whole number from 0 on, got -1 \(row 41 and 1 more\); correct it"),
+        ("visits", 2.5, r"'visits' expects a whole number from 0 on, got 2.5 \(row 41 and 1 more\)"),
+        ("income", 0.0, r"'income' expects a number above 0 that float32 holds, got 0 \(row 41"),
+        ("shifted", -1.0, r"'shifted' expects a number above -1 that float32 holds, got -1 \(row 41"),
+        ("height", 1e300, r"'height' expects a number that float32 holds, got 1e\+300 \(row 41"),
+    ]:
+        wrong = frame.copy()
+        wrong.loc[[41, 52], column] = value
+        with pytest.raises(ValueError, match=message):
+            run.prepare(wrong)
+        if value < 1e300:
+            wrong.to_parquet(tmp_path / "new.parquet", row_group_size=20)
+            with pytest.raises(ValueError, match=message):
+                run.prepare(Table(tmp_path / "new.parquet"))
+    values, _ = encoded(frame.assign(visits=[*[1.0] * 59, -3.0]), made.columns)
+    with pytest.raises(ValueError, match=r"got -3 \(row 59\)"):
+        check_values(made.columns, [values[:40], values[40:]])
 
 
 def test_arrays_with_context(tmp_path):
