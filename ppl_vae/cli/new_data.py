@@ -30,7 +30,9 @@ def add_new_data_options(parser: Parser) -> None:
         required=True,
         help="file to write, with the ending of FILE (.npz for pictures and documents)",
     )
-    parser.option("--levels", type=PositiveInt | None, help="number of grey levels, where they are not 256")
+    parser.option(
+        "--levels", type=PositiveInt | None, help="number of grey levels, where they are not those of the training"
+    )
     parser.option("--seed", type=int, default=0, help="of the draws")
     parser.option("--max-rows", type=PositiveInt, default=10_000, help="pairs of draw and datum decoded at once")
     parser.option("--device", offered=DEVICES, default="cpu", help="cpu, cuda or mps")
@@ -53,14 +55,29 @@ def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
     reads = [(None if source.is_dir() else source, "that of the new data")]
     files = outputs(options).values() if (run.config["data"][0] or {}).get("columns") else [out]
     check_outputs("--out", files, [run.path], reads=reads)
-    if options.levels is not None and run.config["data"][0].get("columns"):
-        raise ValueError(
-            f"--levels expects pictures of grey levels, got it for a table of {len(run.config['data'][0]['columns'])} "
-            "columns; leave it out"
-        )
+    _check_levels(options.levels, run)
     raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else _read(source, run)
     domain = None if options.levels is None else ppl_vae.Domain("levels", options.levels)
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
+
+
+def _check_levels(levels: int | None, run: ppl_vae.Run) -> None:
+    """Refuse `--levels` where it would change nothing."""
+    source, recipe = run.config["data"][0] or {}, run.config["recipe"] or {}
+    if levels is None:
+        return
+    if columns := source.get("columns"):
+        raise ValueError(
+            f"--levels expects pictures of grey levels, got it for a table of {len(columns)} columns; leave it out"
+        )
+    binarized = any(step["transform"] == "binarize" for step in source.get("transforms", []))
+    known = recipe.get("domain", {}).get("levels")
+    if not binarized and levels != known:
+        own = f"{known} grey levels" if isinstance(known, int) else "values that are no grey levels"
+        raise ValueError(
+            f"--levels expects the pictures of a run that is binarized, got {levels} for one that is not, of {own}; "
+            "leave it out, and give pictures as those of the training"
+        )
 
 
 def outputs(options: Namespace) -> dict[int | None, Path]:

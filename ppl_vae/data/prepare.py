@@ -58,11 +58,13 @@ def prepared(
     Raises
     ------
     ValueError
-        For other columns, categories or labels than in training, and values outside the domain.
+        For other columns, categories or labels than in training, values outside the domain, and a `raw_domain` of other
+        levels where nothing is binarized.
     """
     given = {"x": raw, "mask": None, "y": y, "context": context}
     if isinstance(raw, Mapping):
         given |= {k: v for k, v in raw.items() if k in given}
+    _check_used(raw_domain, provenance, recipe)
     split, labels = _as_split(provenance, given, recipe["x_shape"])
     _check_shape("x", split.x, recipe["x_shape"])
     for record in provenance.get("transforms", []):
@@ -72,6 +74,18 @@ def prepared(
     split = replace(split.fixed(seed), domain=Domain(**recipe["domain"]), provenance=said, classes=classes)
     _check(split, recipe)
     return split
+
+
+def _check_used(raw_domain: Domain | None, provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    """Refuse a domain of raw values that nothing is done with, unless it is that of the training data."""
+    known, steps = Domain(**recipe["domain"]), [record["transform"] for record in provenance.get("transforms", [])]
+    if raw_domain is None or "binarize" in steps or raw_domain.levels == known.levels:
+        return
+    raise ValueError(
+        f"prepare expects domain= for data that are binarized, got {raw_domain.described} for {known.described} data"
+        f"{f' of {known.levels} levels' if known.kind == 'unit' and known.levels else ''} that are not; leave it out, "
+        "and give values of the training data's domain"
+    )
 
 
 def _as_split(provenance: Mapping[str, Any], given: Mapping[str, Any], x_shape: Sequence[int]) -> tuple[Split, Any]:

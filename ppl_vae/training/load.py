@@ -90,7 +90,8 @@ class Run:
         ------
         ValueError
             For categories that the training data do not have, and names them; for other columns or labels; for values
-            outside the domain; and for a run of data that were not in memory, or of a program not of `build`.
+            outside the domain; for a `domain` of other levels where nothing is binarized; and for a run of data that
+            were not in memory, or of a program not of `build`.
         """
         recipe, source = self.config["recipe"], self.config["data"][0] or {}
         if recipe is None or "transforms" not in source:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 
-from ppl_vae import Categorical, build, evaluate, fit, impute, load
+from ppl_vae import Categorical, Domain, Gaussian, build, evaluate, fit, impute, load
 from ppl_vae.cli.main import main
 from ppl_vae.data import from_arrays, from_frame, to_frame
 from ppl_vae.data.files import from_file
@@ -118,6 +118,30 @@ def test_arrays(tmp_path, ending, capsys):
     carry_out("reconstruct", tmp_path / "run", file, "--out", out)
     found = np.load(out)
     assert (found if ending == ".npy" else found["x"]).shape == (7, 1, 4, 4)
+
+
+def test_levels_are_for_what_is_binarized(tmp_path, capsys):
+    x = RNG.integers(0, 17, (40, 1, 4, 4)).astype(np.uint8)
+    grey = from_arrays(x, domain=Domain("levels", 17))
+    run_of(grey.binarize("threshold"), tmp_path / "binary")
+    run_of(grey.dequantize(), tmp_path / "grey", likelihood=Gaussian)
+    run_of(from_arrays(RNG.normal(size=(40, 3))), tmp_path / "real")
+    np.save(tmp_path / "new.npy", x[:7])
+    np.save(tmp_path / "real.npy", RNG.normal(size=(7, 3)))
+    carry_out("encode", tmp_path / "binary", tmp_path / "new.npy", "--out", tmp_path / "a.npy")
+    carry_out("encode", tmp_path / "binary", tmp_path / "new.npy", "--levels", 17, "--out", tmp_path / "b.npy")
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    carry_out("encode", tmp_path / "grey", tmp_path / "new.npy", "--levels", 17, "--out", tmp_path / "b.npy")
+    for name, new, levels, message in [
+        ("grey", "new", 9, "got 9 for one that is not, of 17 grey levels; leave it out, and give pictures"),
+        ("real", "real", 9, "got 9 for one that is not, of values that are no grey levels; leave it out"),
+        ("binary", "new", 9, "binarize from 0 to 8, got values up to 16 of others; give their domain"),
+    ]:
+        words = "encode", tmp_path / name, tmp_path / f"{new}.npy", "--levels", levels, "--out", tmp_path / "c.npy"
+        assert main([str(word) for word in words]) == 1
+        said = capsys.readouterr().err
+        assert message in said
+        assert "--levels" in said
 
 
 def test_a_hierarchy_and_sparse_counts(tmp_path, capsys):

@@ -139,6 +139,11 @@ def test_pictures(tmp_path, step):
     if step == "threshold":
         assert torch.equal(found.x, made.test.x)
     if step == "dequantize":
+        assert torch.equal(found.x, run.prepare(x[rows], domain=Domain("levels", 256), seed=3).x)
+        with pytest.raises(
+            ValueError, match="domain= for data that are binarized, got 17 levels for real data that are"
+        ):
+            run.prepare(x[rows], domain=Domain("levels", 17))
         assert torch.equal((found.domain.raw(found.x)).floor().byte(), torch.from_numpy(x[rows]))
         return
     as_floats = x[rows].astype(float)
