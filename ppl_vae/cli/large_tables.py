@@ -52,6 +52,7 @@ def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) ->
             )
             others = table.stored(number, [n for n in table.names if n not in columns])
             before = in_text(table.group(number, table.names).reset_index(drop=True))
+            before.index = before.index if (labels := table.labels(number)) is None else labels
             for draw, file in files.items():
                 made, said = filled(before, found, draw)
                 rounded |= said
@@ -90,7 +91,8 @@ class _Parts:
 
     def append(self, frame: pd.DataFrame, others: Any) -> None:
         """Write the rows of a frame, columns that are among `others`, a `pyarrow.Table`, as they are there."""
-        rows = self._arrow.Table.from_pandas(frame, preserve_index=False)
+        named = not isinstance(frame.index, pd.RangeIndex)
+        rows = self._arrow.Table.from_pandas(frame, preserve_index=named)
         for name in others.column_names:
             rows = rows.set_column(rows.schema.get_field_index(name), others.schema.field(name), others.column(name))
         if self._writer is None:

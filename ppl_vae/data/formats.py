@@ -123,10 +123,10 @@ class Parquet(Format):
             raise damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
 
     def write(self, path: Path, made: Made, source: Path) -> str:
-        """The same columns and dtypes."""
+        """The same columns and dtypes, and names of rows, which are its index."""
         needs_pyarrow()
         with written(path) as temporary:
-            _frame(made).to_parquet(temporary, index=False)
+            _frame(made).to_parquet(temporary)
         return ""
 
 

@@ -83,6 +83,12 @@ class Table:
         frame: pd.DataFrame = self.stored(number, names).to_pandas()
         return frame
 
+    def labels(self, number: int) -> pd.Index | None:
+        """The names of the rows of one row group, where the file has an index; `None` where it has none."""
+        described = (self._file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
+        names = [one for one in described if isinstance(one, str)]  # numbers of rows are only described
+        return self.group(number, names).index if names else None
+
     def stored(self, number: int, names: Sequence[str]) -> Any:
         """The same as a `pyarrow.Table`, of the types that the file has."""
         return self._file.read_row_group(number, columns=list(names))

@@ -306,6 +306,26 @@ def test_columns_beside_those_of_the_model_keep_values_and_types(tmp_path, table
     assert made["b"].null_count == 0 < read["b"].null_count
 
 
+@pytest.mark.parametrize("most", [2**30, 100])
+@pytest.mark.parametrize("names", [["patient"], [None], ["clinic", "patient"]])
+def test_names_of_rows_stay(tmp_path, table, monkeypatch, most, names):
+    parts = [[f"id{i % 40}" for i in range(50)], RNG.integers(0, 9, 50)][: len(names)]
+    frame = table.set_index(pd.MultiIndex.from_arrays(parts, names=names) if len(names) > 1 else pd.Index(*parts))
+    frame.index.names = names
+    file, out = tmp_path / "table.parquet", tmp_path / "out.parquet"
+    frame.to_parquet(file, row_group_size=20)
+    run_of(from_file(file).standardize(), tmp_path / "run")
+    monkeypatch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", most)
+    carry_out("impute", tmp_path / "run", file, "--out", out, "--num-samples", 30, "--num-draws", 1)
+    for made in (pd.read_parquet(out), pd.read_parquet(tmp_path / "out_1.parquet")):
+        pd.testing.assert_index_equal(made.index, frame.index)
+        pd.testing.assert_frame_equal(made.where(frame.notna()), frame, check_dtype=False)
+        assert made.notna().all(axis=None)
+    carry_out("score", tmp_path / "run", file, "--out", tmp_path / "scores.parquet", "--num-samples", 30)
+    assert list(pd.read_parquet(tmp_path / "scores.parquet"))[:2] == ["log_px", "elbo"]
+    assert "obs" not in pq.read_table(tmp_path / "scores.parquet").column_names
+
+
 def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
     x = RNG.integers(0, 2, (40, 1, 4, 4)).astype(np.float32)
     x[RNG.random(x.shape) < 0.2] = np.nan

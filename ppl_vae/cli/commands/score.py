@@ -36,7 +36,8 @@ def _scored(options: Namespace) -> dict[str, Any]:
     found = ppl_vae.evaluate(vae, split, **settings)
     first = [name for name in ("log_px", "elbo") if name in found.per_datum]
     print(found)
-    write(options, found.per_datum[first + [name for name in found.per_datum if name not in first]])
+    names = first + [name for name in found.per_datum if name not in first]
+    write(options, found.per_datum[names].reset_index(drop=True))
     return {"run": options.run, **numbers(found), "wrote": [options.out]}
 
 
