@@ -129,13 +129,18 @@ def tensors(frame: pd.DataFrame, records: Sequence[Records]) -> tuple[Tensor, ..
     Raises
     ------
     ValueError
-        For missing values, and for categories that are not known.
+        For missing columns and values, and for categories that are not known.
     """
     return tuple(torch.cat([_tensor(frame, record) for record in records_of], -1) for records_of in records)
 
 
 def _tensor(frame: pd.DataFrame, record: Mapping[str, Any]) -> Tensor:
     column = Columns.of([record["column"]])[0]
+    if column.name not in frame:
+        raise ValueError(
+            f"context {column.name!r} expects a value for each datum, got no such column; add it with its values, as a "
+            "context cannot be missing"
+        )
     values, there = encoded(frame, [column])
     if not there.all():
         raise _incomplete(column.name, int((~there).sum()))

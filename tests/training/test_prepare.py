@@ -73,6 +73,10 @@ def test_a_frame(frame, tmp_path):
         run.prepare(rows.drop(columns="kind"))
     with pytest.raises(ValueError, match="the columns a, b, got none for b; add them, of NaN"):
         run.prepare(rows.drop(columns="b"))
+    with pytest.raises(ValueError, match=r"context 'site' expects .* got no such column; .* cannot be missing"):
+        run.prepare(rows.drop(columns="site"))
+    with pytest.raises(ValueError, match=r"got others, Kind; rename them: df.rename\(columns={'Kind': 'kind'}\)"):
+        run.prepare(rows.rename(columns={"kind": "Kind"}).assign(more=1))
     with pytest.raises(ValueError, match="columns of the training data, got others, more; leave them out"):
         run.prepare(rows.assign(more=1))
     with pytest.raises(ValueError, match="expects a frame with the columns a, b, got ndarray"):
