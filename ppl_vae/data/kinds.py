@@ -101,6 +101,11 @@ def _of_file(path: Path, names: Sequence[str]) -> dict[str, Told]:
             f"kinds expect a YAML file that maps columns to kinds, got {type(found).__name__} in {path}; write lines "
             "'column: kind', or give a types file of HI-VAE with the header type,dim,nclass"
         )
+    if other := [name for name in found if not isinstance(name, str) and str(name) not in names]:
+        raise ValueError(
+            f"kinds expect columns of the frame, {', '.join(names)}, got {other[0]!r} in {path}, as which YAML reads "
+            'names such as yes, no, on, off and 1.50 without quotes; write "yes": kind, say'
+        )
     return {str(name): _of_value(str(name), value) for name, value in found.items()}
 
 
@@ -251,8 +256,10 @@ def _coded(values: pd.Series, say: Told, found: tuple[Any, ...], usual: str) -> 
     _only(values, say, "binary", "levels", "categories")
     own = say.values or found
     if strange := [value for value in found if value not in own]:
+        quoted = isinstance(strange[0], str) and any(isinstance(value, bool) for value in own)
+        advice = "quote yes and no in YAML, which reads them as true and false" if quoted else "list all"
         raise ValueError(
-            f"column {values.name!r} expects the levels {', '.join(map(str, own))}, got {strange[0]!r}; list all"
+            f"column {values.name!r} expects the levels {', '.join(map(str, own))}, got {strange[0]!r}; {advice}"
         )
     kind = say.kind or ("binary" if len(own) == 2 and usual == "categories" else usual)
     fewest, most = 2, 2 if kind == "binary" else say.number or len(own)

@@ -109,6 +109,22 @@ def test_kinds_are_told(tmp_path):
     assert from_frame(frame, data.columns).columns == data.columns
 
 
+@pytest.mark.parametrize("name", ["yes", "NO", "on", "1.50"])
+def test_names_that_yaml_reads_otherwise_are_to_be_quoted(tmp_path, name):
+    frame, file = (
+        pd.DataFrame({name: np.arange(30), "b": np.arange(30) / 7, "2021": np.arange(30)}),
+        tmp_path / "k.yaml",
+    )
+    file.write_text(f"{name}: real\n2021: real\n")
+    with pytest.raises(ValueError, match=rf"columns of the frame, {name}, b, 2021, got .*k.yaml, .* without quotes"):
+        from_frame(frame, file)
+    file.write_text(f'"{name}": real\n2021: real\n')
+    assert [column.kind for column in from_frame(frame, file).columns] == ["real"] * 3
+    file.write_text("c: [no, yes]\n")
+    with pytest.raises(ValueError, match=r"levels False, True, got 'no'; quote yes and no in YAML"):
+        from_frame(frame.assign(c=["no", "yes"] * 15), file)
+
+
 def test_a_types_file_of_hi_vae(tmp_path):
     (tmp_path / "types.csv").write_text("type,dim,nclass\ncount,1,\ncat,4,4\nordinal,3,3\npos,1,\npos,1,\nreal,1,\n")
     n = np.arange(40)
