@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -274,6 +274,11 @@ def batches(
             raise ValueError(f"fit expects a batch_size of 1 or more, got {batch_size}; give more")
         _check_precision(split.x, split.context, dtype, split.mask)
         return InMemory(split, batch_size, device, dtype, shuffle, processes)
+    if isinstance(data, Mapping):
+        raise TypeError(
+            f"fit expects tensors or an iterable of batches (x, *context), got {type(data).__name__} of "
+            f"{', '.join(map(str, data))}, which is neither; give x itself, data['x'], or (x, *context)"
+        )
     if not isinstance(data, Iterable):
         raise TypeError(
             f"fit expects tensors or an iterable of batches (x, *context), got {type(data).__name__}; give a "

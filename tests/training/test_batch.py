@@ -55,3 +55,10 @@ def test_other_mappings_are_refused(names, came):
         TypeError, match=f"mappings to have x, and context, mask or labels y beside it, got {came}; rename"
     ):
         elbo(DataLoader(Named(*names), 20))
+
+
+def test_a_mapping_of_all_data_is_no_iterable_of_batches():
+    x = Named("x").x
+    for arguments in ({"data": {"x": x, "y": x[:, 0]}}, {"data": x, "validation": {"x": x, "y": x[:, 0]}}):
+        with pytest.raises(TypeError, match=r"got dict of x, y, which is neither; give x itself, data\['x'\]"):
+            elbo(**arguments)
