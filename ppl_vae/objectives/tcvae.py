@@ -26,9 +26,9 @@ class BetaTCVAE(Penalized):
     Of the KL's three parts, mutual information, total correlation and KL by unit, it weighs the second by beta, where a
     beta-VAE weighs all. q(z) = mean_j q(z | x_j) is estimated on the batch, by weights of the number of data N:
     ``"weighted"`` is biased upwards, and N moves its value alone; ``"stratified"`` counts each datum as often as it is
-    in the data, all pairs of a batch without its own. Both are far from TC for small batches of many units, where log
-    q(z) is that of the nearest datum. The estimate may be negative. Weights of the data scale it by their mean, and do
-    not enter q(z). `fit` chooses the best epoch by the ELBO.
+    in the data, all pairs of a batch without its own, and is exact where the batch is all. Both are far from TC for
+    small batches of many units, where log q(z) is that of the nearest datum. The estimate may be negative. Weights of
+    the data scale it by their mean, and do not enter q(z). `fit` chooses the best epoch by the ELBO.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class BetaTCVAE(Penalized):
     estimator
         How a batch stands for all data.
     num_data
-        N; by default the batch is all.
+        N; by default the number of the training data where `fit` knows it (data in memory), else the batch is all.
     num_particles
         Number of draws.
 
@@ -90,7 +90,8 @@ class BetaTCVAE(Penalized):
             )
         z = site["value"].reshape(self.num_particles, size, -1).transpose(0, 1).unsqueeze(2)
         each = _by_unit(site["fn"]).log_prob(z)  # (n of z, particles, n of q, units)
-        log_w = self._log_weights(self.num_data or size, size, each).unsqueeze(1)
+        num = self.num_data or max(self.data_size or size, size)  # a validation may have a larger batch
+        log_w = self._log_weights(num, size, each).unsqueeze(1)
         log_q = (each.sum(-1) + log_w).logsumexp(-1)
         product = (each + log_w.unsqueeze(-1)).logsumexp(-2).sum(-1)
         return (log_q - product).mean(1).sum()
@@ -99,6 +100,8 @@ class BetaTCVAE(Penalized):
         """Log weights of q(z_i | x_j) in q(z_i), (n, n)."""
         if self.estimator == "weighted" or size == 1:
             return like.new_full((size, size), -math.log(num * size))
+        if num == size:
+            return like.new_full((size, size), -math.log(size))
         others = size - 1
         weights = like.new_full((size, size), 1 / others)
         index = torch.arange(size)

@@ -43,6 +43,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     data_plate: str | None = None
     """Name of the plate over the data, which `fit` finds, for a batch that another plate is as long as."""
 
+    data_size: int | None = None
+    """Number of the training data, which `fit` knows of data in memory; `None` where it is unknown."""
+
     def __init__(self, num_particles: int) -> None:
         super().__init__(num_particles=num_particles, vectorize_particles=True)
 

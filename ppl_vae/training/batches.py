@@ -37,7 +37,15 @@ _SAMPLERS = (BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler
 
 
 class Batches(abc.ABC):
-    """Data in batches, one pass at a time."""
+    """Data in batches, one pass at a time.
+
+    Attributes
+    ----------
+    num_data
+        Number of data; `None` where it is unknown.
+    """
+
+    num_data: int | None = None
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Batch]:
@@ -113,7 +121,7 @@ class InMemory(Batches):
         self.processes = processes or Processes()
         self.split = split.to(device) if _fits(split, device) else split
         self.batch_size, self.device, self.dtype, self.shuffle = batch_size, device, dtype, shuffle
-        self.joined = 0
+        self.joined, self.num_data = 0, len(split)
 
     def __iter__(self) -> Iterator[Batch]:
         n, x = len(self.split), self.split.x

@@ -73,7 +73,7 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
         found.beside |= _beside(pair, where)
         depth, summed = max(depth, where.depth), summed or summed_over([pair])
     found.row_bytes = _row_bytes(tried, made)
-    objective.data_plate = where.name  # type: ignore[attr-defined]  # some of ours ask for it
+    objective.data_plate, objective.data_size = where.name, train.num_data  # type: ignore[attr-defined]  # for ours
     vectorized = objective.vectorize_particles and objective.num_particles > 1
     found.beside |= {objective.num_particles} if vectorized else set()
     if math.isinf(objective.max_plate_nesting):  # else Pyro finds it by one more run, and logs that

@@ -21,6 +21,7 @@ from ppl_vae import (
     Gaussian,
     StandardNormal,
     build,
+    fit,
     posteriors,
     traces,
 )
@@ -244,6 +245,8 @@ def test_total_correlation_on_all_data_is_that_of_the_mixture():
     each = q.log_prob(z[:, None])  # (n of z, n of q, units)
     mixture = each.sum(-1).logsumexp(1) - (each.logsumexp(1) - math.log(N * N)).sum(-1) - math.log(N * N)
     assert_close(loss(vae, [x], BetaTCVAE(5.0)), plain + 4 * mixture.sum(), rtol=1e-10, atol=0)
+    exact = each.sum(-1).logsumexp(1) - math.log(N) - (each.logsumexp(1) - math.log(N)).sum(-1)
+    assert_close(loss(vae, [x], BetaTCVAE(5.0, "stratified")), plain + 4 * exact.sum(), rtol=1e-10, atol=0)
     several = loss(vae, [x], BetaTCVAE(5.0, "stratified", num_data=100, num_particles=3))
     assert several.isfinite()
     assert_close(loss(vae, [x], BetaTCVAE(1.0)), plain, rtol=1e-12, atol=0)
@@ -257,6 +260,16 @@ def test_stratified_weights_are_unbiased_over_batches():
     own, others = weights[0, 0], weights[0, 1:]
     assert_close(own, torch.tensor(1 / data))
     assert_close(others.mean() * (batch - 1) / (data - 1), torch.tensor(1 / data))
+
+
+def test_total_correlation_is_of_all_training_data():
+    """`fit` says how many there are; a batch alone would count its next datum for nothing."""
+    vae, x, _ = model()
+    objective = BetaTCVAE(5.0, "stratified")
+    fit(vae, x, epochs=1, batch_size=4, objective=objective, progress=False)
+    assert objective.data_size == len(x)
+    assert_close(loss(vae, [x[:4]], objective), loss(vae, [x[:4]], BetaTCVAE(5.0, "stratified", num_data=len(x))))
+    assert (loss(vae, [x[:4]], objective) - loss(vae, [x[:4]], BetaTCVAE(5.0, "stratified"))).abs() > 0.01
 
 
 def test_what_they_cannot_do_is_refused():
