@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -88,6 +89,8 @@ class Parser(ArgumentParser):
         The names to choose from, of classes and of other values, by option.
     known
         Of a component all names of classes that its module has.
+    paths
+        Options whose value is one of those offered, or a path.
     least
         The smallest whole number, by option.
     of_run
@@ -101,6 +104,7 @@ class Parser(ArgumentParser):
         self.numbers: dict[str, str] = {}
         self.elsewhere: dict[str, Mapping[str, str]] = {}
         self.offered: dict[str, list[str]] = {}
+        self.paths: list[str] = []
         self.known: dict[str, list[str]] = {}
         self.least: dict[str, int] = {}
         self.of_run = False
@@ -140,17 +144,20 @@ class Parser(ArgumentParser):
         names: Sequence[str] = (),
         offered: Sequence[str] = (),
         least: int | None = None,
+        or_path: bool = False,
         **kwargs: Any,
     ) -> None:
         """An option that may be written with dashes or underscores, a pair of flags `--x`, `--no-x` if it is a bool.
 
-        With `names`, its value is one of them; with `offered`, one of those or another; with `least`, it or its
-        elements are so large: see `refuse_small`.
+        With `names`, its value is one of them; with `offered`, one of those or another, and with `or_path` one of those
+        or a path; with `least`, it or its elements are so large: see `refuse_small`.
         """
         dest = name.removeprefix("--").replace("-", "_")
         self.offered[dest] = list(offered or names or named(kwargs.get("type")))
         if least is not None:
             self.least[dest] = least
+        if or_path:
+            self.paths.append(dest)
         if names:
             one: Any = Literal[tuple(names)]
             kwargs.setdefault("metavar", name.rpartition("-")[2].upper())
@@ -244,6 +251,14 @@ class Parser(ArgumentParser):
             chosen = [after for word, after in pairwise(apart(words)) if word == f"--{name}"]
             if chosen and re.fullmatch(_A_CLASS, chosen[-1]) and chosen[-1] not in self.known[name]:
                 self.exit(2, f"{self.prog}: {self._no_class(name, chosen[-1])}\n")
+        for name in self.paths:
+            came, names = found.get(name), self.offered[name]
+            if came and re.fullmatch(r"[\w-]+", came) and came not in names and not os.path.lexists(came):
+                near = did_you_mean(came, names) or "correct the name"
+                self.exit(
+                    2,
+                    f"{self.prog}: --{name} expects {', '.join(names)}, or a path, got {came!r}; {near}\n",
+                )
         self.refuse_small(found)
         return found
 

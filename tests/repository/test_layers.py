@@ -151,6 +151,7 @@ QUICK = {
     "missing argument": ["evaluate"],
     "missing option": ["fit-prior", "runs/a"],
     "unknown class": ["train", "--prior", "Vamp"],
+    "unknown data": ["train", "--data", "nosuch"],
     "number too small": ["train", "--batch-size", "-3"],
     "no dimension": ["train", "--latent-dim", "[2, 0]"],
     "no run": ["evaluate", "nonexistent"],

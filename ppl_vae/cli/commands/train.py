@@ -34,7 +34,8 @@ def _options(parser: Parser) -> None:
     parser.import_option()
     parser.config_option()
     parser.section("data")
-    parser.option("--data", offered=DATA_SETS, default="digits", help=f"{', '.join(DATA_SETS)}; or a {_FILES}")
+    about = f"{', '.join(DATA_SETS)}; or a {_FILES}"
+    parser.option("--data", offered=DATA_SETS, or_path=True, default="digits", help=about)
     _table_options(parser)
     parser.option("--data-dir", type=str | None, help=ABOUT_DATA_DIR)
     about = "static, dynamic or threshold, for binary likelihoods"
