@@ -9,8 +9,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints
-from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
+from torch.distributions import constraints, transforms
 
 __all__ = ["bounds", "of_components", "of_each", "support_of"]
 
@@ -19,6 +18,12 @@ _CIRCLE = constraints.interval(-math.pi, math.pi)
 
 # The support that newer torch gives a mixture, around that of its components; torch 2.6 gives theirs.
 _OF_A_MIXTURE = getattr(constraints, "MixtureSameFamilyConstraint", ())
+_MONOTONE = (
+    *(transforms.AffineTransform, transforms.ExpTransform, transforms.PowerTransform, transforms.SigmoidTransform),
+    *(transforms.SoftplusTransform, transforms.TanhTransform),
+)
+"""Of single coordinates, by a formula that keeps nothing."""
+
 _CODOMAIN = torch.distributions.TransformedDistribution.support
 """What torch says of transformed distributions that do not say it themselves: the codomain of the last transform."""
 
@@ -50,33 +55,43 @@ def _known(fn: Any) -> Any:
 
 
 def _image(fn: Any) -> Any:
-    """The interval onto which transforms of single coordinates map an interval, where torch says another."""
-    reached = bounds(of_each(support_of(fn.base_dist)))
-    for transform in _flat(fn.transforms):
-        if transform.domain.event_dim or transform.codomain.event_dim or not transform.bijective:
-            reached = bounds(of_each(transform.codomain))
-        elif reached is not None:
-            # not by calling it, which would forget what it keeps of its last draw
-            ends = [transform._call(torch.as_tensor(end, dtype=torch.float64)) for end in reached]
-            reached = torch.minimum(*ends), torch.maximum(*ends)
-    said = bounds(of_each(fn.support))
-    if reached is None or any(torch.as_tensor(end).isnan().any() for end in reached) or _same(reached, said):
+    """The interval onto which monotone transforms map an interval, where torch says another."""
+    try:
+        support = of_each(support_of(fn.base_dist))
+        reached = None if support.is_discrete else bounds(support)
+        for transform in _flat(fn.transforms):
+            if type(transform) in _MONOTONE and reached is not None and not _all_reals(reached):
+                reached = _moved(transform, reached)
+                reached = None if any(bool(end.isnan().any()) for end in reached) else reached
+            else:
+                reached = bounds(of_each(transform.codomain))
+        said = bounds(of_each(fn.support))
+    except NotImplementedError:  # a flow that names no codomain
         return None
-    low, high = (_number(torch.as_tensor(end)) for end in reached)
-    unbounded = [bool(torch.as_tensor(end).isinf().all()) for end in (low, high)]
-    if all(unbounded):
-        return constraints.real
-    if unbounded[1]:
-        return constraints.greater_than(low)
-    return constraints.less_than(high) if unbounded[0] else constraints.interval(low, high)
+    if reached is None or (_plain(reached) and reached == said) or _same(reached, said):
+        return None
+    low, high = map(_number, map(torch.as_tensor, reached))
+    without = [torch.as_tensor(end).isinf() for end in (low, high)]
+    if any(bool(end.any()) != bool(end.all()) for end in without):  # each coordinate has bounds of another kind
+        return None
+    if without[0].all():
+        return constraints.real if without[1].all() else constraints.less_than(high)
+    return constraints.greater_than_eq(low) if without[1].all() else constraints.interval(low, high)
 
 
-def _flat(transforms: Sequence[Transform]) -> Iterator[Transform]:
+@torch.no_grad()
+def _moved(transform: Any, ends: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """The ends of the interval onto which a transform maps one, without what it keeps of its last draw."""
+    moved = [transform._call(torch.as_tensor(end, dtype=torch.float64)) for end in ends]
+    return torch.minimum(*moved), torch.maximum(*moved)
+
+
+def _flat(parts: Sequence[Any]) -> Iterator[Any]:
     """Transforms one after the other, without what composes them or declares dimensions as event."""
-    for transform in transforms:
-        if isinstance(transform, ComposeTransform):
+    for transform in parts:
+        if isinstance(transform, transforms.ComposeTransform):
             yield from _flat(transform.parts)
-        elif isinstance(transform, IndependentTransform):
+        elif isinstance(transform, transforms.IndependentTransform):
             yield from _flat([transform.base_transform])
         else:
             yield transform
@@ -86,6 +101,16 @@ def _number(end: Tensor) -> Any:
     """A bound as a number where it is the same for all."""
     first = end.flatten()[0]
     return first.item() if bool((end == first).all()) else end
+
+
+def _all_reals(ends: Sequence[Any]) -> bool:
+    """Whether nothing is bounded, so that the codomain of a transform is all that it reaches."""
+    return _plain(ends) and ends == bounds(constraints.real)
+
+
+def _plain(ends: Sequence[Any]) -> bool:
+    """Whether bounds are numbers, which a graph of operations need not compare."""
+    return not any(isinstance(end, Tensor) for end in ends)
 
 
 def _same(reached: Sequence[Any], said: Sequence[Any] | None) -> bool:

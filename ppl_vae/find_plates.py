@@ -17,7 +17,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision
 
-__all__ = ["find_plates"]
+__all__ = ["check_masked", "find_plates"]
 
 
 def find_plates(program: Modelled, data: Split) -> traces.Plates:
@@ -40,7 +40,7 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
     with Allocated() as by_three:
         pair = traces.pair(program, *few[0], mask=few[1])
     where = traces.check_pair(*pair, 3, other[0])
-    _check_masked(program, few, pair[0])
+    check_masked(program, pair[0], *few[0], mask=few[1])
     with by_three:
         traces.log_weights(*pair, where.of(3))
     before = random_states(fewer[0])
@@ -50,21 +50,39 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
     return replace(where, row_bytes=max(0, by_three.bytes - by_two.bytes))
 
 
-def _check_masked(program: Modelled, few: tuple[tuple[Tensor, ...], Tensor | bool], model: Trace) -> None:
-    """Refuse masked latents on which something that is scored depends: their log p and log q may not be left out."""
+def check_masked(program: Modelled, model: Trace, *args: Tensor, mask: Tensor | bool = True) -> None:
+    """Refuse masked latents on which something that is scored depends: their log p and log q may not be left out.
+
+    Parameters
+    ----------
+    program
+        Anything with `.model` and `.guide`.
+    model
+        A trace of the model, with draws from the guide.
+    *args, mask
+        What it was called with.
+
+    Raises
+    ------
+    ValueError
+        Naming the site that depends on them. They are drawn anew, and all is scored again; random states stay.
+    """
     scored = {name: paired.scored(site) for name, site in traces.latents(model).items()}
-    if all(bool(mask.all()) for mask in scored.values()):
+    if all(bool(some.all()) for some in scored.values()):
         return
-    args, mask = few
     before, kwargs = random_states(args), traces.model_kwargs(mask)
-    anew = traces.latents(poutine.trace(program.guide).get_trace(*args, **kwargs))
-    values = {name: torch.where(m, model.nodes[name]["value"], anew[name]["value"]) for name, m in scored.items()}
-    other = poutine.trace(poutine.condition(program.model, values)).get_trace(*args, **kwargs)
+    guide = traces.latents(poutine.trace(program.guide).get_trace(*args, **kwargs))
+    now = {name: model.nodes[name]["value"] for name in scored}
+    found = []
+    for values in (now, {name: torch.where(some, now[name], guide[name]["value"]) for name, some in scored.items()}):
+        set_random_states(before, args)  # a model may have noise of its own
+        found.append(poutine.trace(poutine.condition(program.model, values)).get_trace(*args, **kwargs).nodes)
     set_random_states(before, args)
-    for name, site in (traces.latents(model) | traces.observed(model)).items():
-        if not torch.allclose(traces.total(site), traces.total(other.nodes[name]), rtol=1e-4, atol=1e-6):
+    for name in traces.latents(model) | traces.observed(model):
+        as_now, anew = (traces.total(nodes[name]) for nodes in found)
+        if not torch.allclose(as_now, anew, rtol=1e-4, atol=1e-6):
             raise ValueError(
                 f"masked latents expect that nothing which is scored depends on them, got {name!r}, whose log density "
-                f"changes with masked values of {[n for n, m in scored.items() if not m.all()]}: log p(x) by q would "
-                "be wrong, as their log p and log q are left out; mask what depends on them, or do not mask them"
+                f"changes with masked values of {[n for n, some in scored.items() if not some.all()]}: log p(x) by q "
+                "would be wrong, as their log p and log q are left out; mask what depends on them, or do not mask them"
             )

@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from ppl_vae.bare_support import bounds, of_components, of_each, support_of
 from ppl_vae.support import OneHotVectors, layers, unwrapped
 
-__all__ = ["check", "check_events", "contains", "scored"]
+__all__ = ["check", "check_events", "contains", "in_own_plates", "scored"]
 
 Site = Mapping[str, Any]
 
@@ -80,6 +80,26 @@ def _check_masks(q: Site, p: Site) -> None:
             f"a latent expects one mask in model and guide, got {q['name']!r} with {_share(theirs)} masked in the "
             f"model and {_share(ours)} in the guide: log p without log q is no weight; give the same mask in both"
         )
+
+
+def in_own_plates(site: Site, log_prob: Tensor, depth: int) -> Tensor:
+    """Log densities of a site, after a check that no dimension of a plate in which it is not has values.
+
+    These would be particles, where a sum over a plate has taken its dimension away, and would be added up.
+
+    Raises
+    ------
+    ValueError
+        Naming the site and the shape.
+    """
+    inside = {frame.dim for frame in site["cond_indep_stack"]}
+    if any(size > 1 and -1 - i not in inside for i, size in enumerate(log_prob.shape[::-1][:depth])):
+        raise ValueError(
+            f"site {site['name']!r} expects dimensions of its own plates, and particles to the left of all plates, got "
+            f"log densities of shape {tuple(log_prob.shape)} with {depth} dimensions of plates; keep the dimension of "
+            "a plate that is summed over: z.sum(-2, keepdim=True)"
+        )
+    return log_prob
 
 
 def scored(site: Site) -> Tensor:

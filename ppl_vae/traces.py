@@ -194,7 +194,7 @@ def _inside(site: Site, plate: str) -> bool:
 
 def log_prob(site: Site, where: Plates, num_particles: int = 1) -> Tensor:
     """Log density of a site per particle and datum, (num_particles, size), in nats."""
-    return by_particle(_unscaled(site), where, num_particles)
+    return by_particle(paired.in_own_plates(site, _unscaled(site), where.depth), where, num_particles)
 
 
 def log_weights(model: Trace, guide: Trace, where: Plates, num_particles: int = 1) -> Tensor:

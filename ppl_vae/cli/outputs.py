@@ -54,9 +54,9 @@ def lies_in(folder: str | Path, out: str | Path) -> bool:
     return Path(out).resolve().parent == Path(folder).expanduser().resolve()
 
 
-def noted(folder: Path, out: Path) -> None:
-    """Note the SHA-256 of a file that a command wrote, where it lies in the run folder."""
-    if lies_in(folder, out):
+def noted(folder: Path, out: Path, own: Collection[str]) -> None:
+    """Note the SHA-256 of a file that a command wrote, where it is its usual one of the run folder."""
+    if lies_in(folder, out) and out.name in own:
         record(folder, [out.name])
 
 

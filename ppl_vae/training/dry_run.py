@@ -15,6 +15,7 @@ from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 
 from ppl_vae import traces
+from ppl_vae.find_plates import check_masked
 from ppl_vae.known import are_known
 from ppl_vae.memory import Allocated
 from ppl_vae.modelled import Modelled
@@ -66,6 +67,7 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
         with Allocated() as allocated:
             pair, where = check_first(program, objective, batch, beta)
             traces.log_weights(*pair, where)
+        check_masked(program, pair[0], batch.x, *batch.context, mask=batch.mask)
         check_context(program, batch, beta)
         made.append(allocated.bytes)
         found.structures.add(structure(pair))

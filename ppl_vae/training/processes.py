@@ -139,9 +139,9 @@ class Processes(Group):
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for p in parameters:
             by_dtype.setdefault(p.dtype, []).append(p)
-        for group in by_dtype.values():
-            if self._summed(group, failed) and not failed:
-                raise FloatingPointError("a loss in another process, which says more,")
+        some_failed = [self._summed(group, failed) for group in by_dtype.values()]  # all messages, or others wait
+        if any(some_failed) and not failed:
+            raise FloatingPointError("a loss in another process, which says more,")
 
     def _summed(self, parameters: Sequence[Tensor], failed: bool) -> bool:
         """Sum gradients of one dtype; whether some process failed."""

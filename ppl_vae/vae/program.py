@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import pyro
+import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
@@ -78,8 +79,8 @@ class Program(nn.Module):
         self.params = nn.ParameterDict()
         self._constraints: dict[str, Constraint] = {}
         self._others: dict[str, nn.Parameter] = {}
-        self._sizes: dict[str, int] = {}
-        self._outside = dict(pyro.get_param_store().named_parameters())
+        self._starts: dict[str, tuple[int, torch.Size]] = {}
+        self._outside = _stored()
 
     @property
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -245,12 +246,12 @@ class _OwnParams(Messenger):
         key = _key("pyro", name)
         if key not in self.params:
             made = self._made(name, msg)
-            if name in self.outside and not isinstance(made, nn.Parameter):
-                made = self.outside[name].clone()
-                self.taken.append(name)
             self.constraints[key] = msg["kwargs"].get("constraint")
+            self.program._starts[key] = self.num_data, made.shape
+            if name in self.outside and not isinstance(made, nn.Parameter):
+                made, self.constraints[key] = self.outside.pop(name)
+                self.taken.append(name)
             self.params[key] = made if isinstance(made, nn.Parameter) else nn.Parameter(made.detach())
-            self.program._sizes[key] = self.num_data
         self._refuse_per_datum(name, key, msg)
         self._refuse_second(name, key, msg["args"][1] if len(msg["args"]) > 1 else None)
         return self.params[key], self.constraints[key]
@@ -277,18 +278,20 @@ class _OwnParams(Messenger):
 
         Its rows would be those of other data in the next batch.
         """
-        if self.num_data == self.program._sizes.get(key, self.num_data):
+        num_data, shape = self.program._starts.get(key, (self.num_data, None))
+        if self.num_data == num_data or not (msg["args"][1:] or "init_tensor" in msg["kwargs"]):
             return
         before = random_states((self.params[key],))
-        now, had = self._made(name, msg).shape, self.params[key].shape
+        now = self._made(name, msg).shape
         set_random_states(before, (self.params[key],))
-        if now != had:
+        if now != shape:
             raise ValueError(
-                f"a program expects parameters that are the same for all data, got {name!r} of shape {tuple(had)} for "
-                f"{self.program._sizes[key]} data and {tuple(now)} for {self.num_data}: data come in batches and in "
-                "another order each time; compute what belongs to a datum from x, by a network"
+                f"a program expects parameters that are the same for all data, got {name!r} of shape "
+                f"{tuple(shape or ())} for {num_data} data and {tuple(now)} for {self.num_data}: data come in batches "
+                "and in another order each time; compute what belongs to a datum from x, by a network, and give a "
+                "start value whose shape is always the same"
             )
-        del self.program._sizes[key]
+        del self.program._starts[key]
 
     def _refuse_second(self, name: str, key: str, given: Any) -> None:
         """Refuse a module's parameter of a name that another has, once it is seen again: it would not be trained."""
@@ -300,6 +303,12 @@ class _OwnParams(Messenger):
                 "write Program(model, guide, *modules)"
             )
         self.others[key] = given
+
+
+def _stored() -> dict[str, tuple[Tensor, Constraint]]:
+    """Copies of the parameters in Pyro's store, unconstrained, with their constraints."""
+    state = pyro.get_param_store().get_state()
+    return {n: (p.detach().clone(), state["constraints"][n]) for n, p in state["params"].items()}
 
 
 def _key(kind: str, name: str) -> str:

@@ -209,6 +209,10 @@ def test_no_command_writes_over_data_or_files_of_a_run(tmp_path, table, monkeypa
     carry_out("sample", "run", "--num", 9, "--out", "run/samples.csv")  # its own file, whose checksum is noted
     load("run")
     assert len(pd.read_csv("run/samples.csv")) == 9
+    for num in (2, 3):  # of another name, it may be written again
+        carry_out("sample", "run", "--num", num, "--out", "run/mine.csv")
+    assert len(pd.read_csv("run/mine.csv")) == 3
+    load("run")
 
 
 def test_gaps_of_a_table_are_filled_and_nothing_else_changes(tmp_path, table, capsys):

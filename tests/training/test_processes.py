@@ -77,6 +77,13 @@ def test_two_processes_replay_and_compile_gradients(two, name, compile):
 
 
 @pytest.mark.own_seeds
+def test_a_failure_leaves_no_message_behind(two):
+    """One of each dtype is sent, also by a process that hears of a failure in the first."""
+    for process in two[0]:
+        assert [gradient.tolist() for gradient in process["two dtypes"]] == [[2.0] * 2, [2.0] * 3]
+
+
+@pytest.mark.own_seeds
 def test_a_training_is_resumed_and_stopped_by_all(two):
     (first, second), _ = two
     assert first["resumed"]["history"] == first["whole"]["history"]

@@ -116,6 +116,19 @@ def late_by_graphs():
     return said
 
 
+def of_two_dtypes(rank):
+    """Sums of gradients of two dtypes, after a failure in the second process."""
+    a, b = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    processes = Processes()
+    for failed in (rank == 1, False):
+        a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+        try:
+            processes.sum_gradients([a, b], failed=failed)
+        except FloatingPointError:
+            assert rank == 0
+    return [a.grad, b.grad]
+
+
 def refusal(parts, settings, make=digits):
     try:
         trained(make, parts, settings)
@@ -195,6 +208,7 @@ def main(folder):
         found["refused"][f"a late {value}"] = refusal({}, {}, lambda value=value: late(value))
     found["graphs"] = {(name, compile): by_graphs(name, compile) for name in GRAPHS for compile in (None, True)}
     found["refused"]["a late 0.5, by graphs"] = late_by_graphs()
+    found["two dtypes"] = of_two_dtypes(rank)
     found["evaluated"] = {name: evaluated(name) for name in EVALUATED}
     found["compiled"] = compiled_scores()
     found["not evaluated"] = not_evaluated()

@@ -1,6 +1,7 @@
 """What a guide must have in common with its model, and what a program does with parameters of Pyro's store."""
 
 import math
+import pickle
 from functools import partial
 
 import numpy as np
@@ -58,6 +59,12 @@ SUPPORTS = {
         transformed(dist.Exponential(torch.ones(3)), transforms.AffineTransform(0.0, -2.0)),
         (-math.inf, 0.0),
     ),
+    "of a vector": (
+        transformed(
+            dist.Exponential(torch.ones(3)).to_event(1), transforms.AffineTransform(torch.ones(3), 2.0, event_dim=1)
+        ),
+        (1.0, math.inf),
+    ),
     "an interval": (transformed(NORMAL, biject_to(constraints.interval(-1.0, 2.0))), (-1.0, 2.0)),
     "a half-line": (transformed(NORMAL, biject_to(constraints.greater_than(1.0))), (1.0, math.inf)),
     "1 - z": (transformed(NORMAL, transforms.SigmoidTransform(), transforms.AffineTransform(1.0, -1.0)), (0.0, 1.0)),
@@ -91,6 +98,28 @@ def test_the_support_of_transforms_is_the_image_of_that_of_their_base(case):
     assert found.event_dim == len(fn.event_shape)
     with pyro.validation_enabled(False):
         assert found.check(fn.sample((100,))).all()
+
+
+@pytest.mark.parametrize("part", [dist.transforms.Spline(2), dist.transforms.affine_coupling(2)])
+def test_transforms_that_keep_their_last_draw_are_not_called(part):
+    fn = transformed(dist.Normal(torch.zeros(2), 1.0).to_event(1), part)
+    x = fn.rsample((4,))
+    before = fn.log_prob(x)
+    assert support_of(fn).base_constraint is constraints.real
+    assert torch.equal(fn.log_prob(x), before)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        transformed(dist.Uniform(torch.zeros(2), 1.0), transforms.SigmoidTransform().inv),
+        transformed(dist.Exponential(torch.ones(2)), transforms.AffineTransform(0.0, torch.tensor([1.0, -1.0]))),
+        transformed(dist.Poisson(torch.ones(2)), transforms.AffineTransform(1.0, 1.0)),
+    ],
+    ids=["an inverse", "bounds on different sides", "a mass"],
+)
+def test_other_supports_are_those_of_torch(fn):
+    assert support_of(fn) == fn.support
 
 
 def half(x):
@@ -154,8 +183,14 @@ def test_masked_latents_are_left_out_where_nothing_depends_on_them():
     def rows(x):
         return torch.arange(len(x)) % 2 == 0
 
-    with pytest.raises(ValueError, match="got 'x', whose log density changes with masked values of \\['z'\\]"):
-        evaluate(Program(lambda x: model(x, rows(x)), lambda x: guide(x, rows(x))), X, **QUIET)
+    for verb in (evaluate, partial(fit, epochs=1)):
+        with pytest.raises(ValueError, match="got 'x', whose log density changes with masked values of \\['z'\\]"):
+            verb(Program(lambda x: model(x, rows(x)), lambda x: guide(x, rows(x))), X, **QUIET)
+
+    def noisy(x):
+        joint(x, dist.Normal(0.0, 1.0), lambda z: dist.Normal(z + torch.randn(()), 1.0), rows(x), rows(x))
+
+    evaluate(Program(noisy, lambda x: guide(x, rows(x))), X, num_samples=10, **QUIET)
     program = Program(lambda x: model(x, rows(x), rows(x)), lambda x: guide(x, rows(x)))
     found = evaluate(program, X, num_samples=1000, **QUIET).per_datum
     assert (found.log_px[[1, 3]] == 0).all()
@@ -222,6 +257,59 @@ def test_functions_that_svi_trained_keep_their_parameters():
     other = Program(model, slope)
     evaluate(other, X, num_samples=100, **QUIET)
     assert other.params["pyro:slope"].item() == 0
+
+
+def test_a_program_holds_copies_of_what_the_store_has():
+    pyro.clear_param_store()
+    pyro.param("slope", torch.ones(2))
+    program = pickle.loads(pickle.dumps(Program(model, slope)))
+    pyro.get_param_store()["slope"].data.fill_(7.0)
+    pyro.clear_param_store()
+    with pytest.warns(UserWarning, match="Pyro's parameter store had"):
+        program.guide(torch.zeros(2))
+    assert program.params["pyro:slope"].tolist() == [1.0, 1.0]
+    program.guide(torch.zeros(2, 2))  # another number of data than the first, and another shape than in the statement
+
+
+def test_a_stored_value_is_that_of_its_constraint():
+    pyro.clear_param_store()
+    pyro.param("slope", torch.tensor(0.5), constraint=constraints.positive)
+    program = Program(model, slope)
+    pyro.clear_param_store()
+    with pytest.warns(UserWarning, match="Pyro's parameter store had"):
+        trace = poutine.trace(program.guide).get_trace(X)
+    assert trace.nodes["slope"]["value"].item() == pytest.approx(0.5)
+
+
+def test_a_parameter_is_read_without_a_start_value():
+    calls = []
+
+    def later(x):
+        calls.append(len(x))
+        at = pyro.param("at", torch.tensor(0.5)) if len(calls) == 1 else pyro.param("at")
+        sampled(dist.Normal(at * x, 0.7), x)
+
+    fit(Program(model, later), X, epochs=2, batch_size=3, **QUIET)
+
+
+def test_a_sum_over_a_plate_keeps_its_dimension():
+    """Without it, 1,000 particles of log p(x) were added up."""
+
+    def summed(x, keep):
+        with pyro.plate("data", len(x), dim=-1):
+            with pyro.plate("two", 2, dim=-2):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z.sum(-2, keepdim=keep), 1.0), obs=x)
+
+    def halves(x):
+        with pyro.plate("data", len(x), dim=-1), pyro.plate("two", 2, dim=-2):
+            pyro.sample("z", dist.Normal(x / 3, 0.7))
+
+    with pytest.raises(ValueError, match=r"site 'x' expects dimensions of its own plates, .*keepdim=True"):
+        evaluate(Program(partial(summed, keep=False), halves), X, num_samples=100, **QUIET)
+    found = evaluate(Program(partial(summed, keep=True), halves), X, num_samples=1000, **QUIET).per_datum
+    exact = dist.Normal(0.0, math.sqrt(3.0)).log_prob(X).numpy()
+    assert (abs(found.log_px - exact) < 5 * found.log_px_mcse).all()
 
 
 def test_a_mask_of_data_of_one_dimension():

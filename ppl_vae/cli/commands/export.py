@@ -39,7 +39,7 @@ def _export(options: Namespace) -> None:
         out = Path(options.out or run.path / name)
         check_outputs("--out", [out], [run.path], own=[name])
         run.vae.export(out, options.part, options.format)
-        noted(run.path, out)
+        noted(run.path, out, [name])
         contexts = [f"context_{i}" for i in range(len(run.config["recipe"]["context"]))]
         given = ["x" if options.part == "encoder" else "z", *contexts]
         pt2 = f'torch.export.load("{out}").module()({", ".join(given)})'

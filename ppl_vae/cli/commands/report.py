@@ -55,7 +55,7 @@ def _written(options: Namespace) -> Path:
             max_rows=options.max_rows,
         )
         for folder in folders:
-            noted(folder, path)
+            noted(folder, path, [_PAGE])
     return path
 
 

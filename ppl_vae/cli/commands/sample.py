@@ -82,7 +82,7 @@ def _sampled(options: Namespace) -> tuple[Path, str]:
         save(draw("samples", raw(vae, x), labelled=(MEANS if mean else "draws of x, z from the prior") + given), out)
     else:
         raise ValueError(f"--out expects a file that ends in {', '.join(_FORMATS)}, got {out}; change its ending")
-    noted(run.path, out)
+    noted(run.path, out, _OWN)
     return out, given
 
 
