@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -243,17 +243,19 @@ class _OwnParams(Messenger):
 
     def _named(self, name: str, msg: dict[str, Any]) -> tuple[nn.Parameter, Constraint]:
         """The parameter of a `pyro.param` statement, made at the first of that name."""
-        key = _key("pyro", name)
+        key, given = _key("pyro", name), msg["args"][1] if len(msg["args"]) > 1 else None
         if key not in self.params:
-            made = self._made(name, msg)
-            self.constraints[key] = msg["kwargs"].get("constraint")
+            taken = name in self.outside and not isinstance(given, nn.Parameter)
+            starts = _starts(msg) or not taken  # without a start value and a stored one Pyro raises an error
+            made = self._made(name, msg) if starts else self.outside[name][0]
             self.program._starts[key] = self.num_data, made.shape
-            if name in self.outside and not isinstance(made, nn.Parameter):
+            self.constraints[key] = msg["kwargs"].get("constraint")
+            if taken:
                 made, self.constraints[key] = self.outside.pop(name)
                 self.taken.append(name)
             self.params[key] = made if isinstance(made, nn.Parameter) else nn.Parameter(made.detach())
         self._refuse_per_datum(name, key, msg)
-        self._refuse_second(name, key, msg["args"][1] if len(msg["args"]) > 1 else None)
+        self._refuse_second(name, key, given)
         return self.params[key], self.constraints[key]
 
     def warn_of_taken(self) -> None:
@@ -279,7 +281,7 @@ class _OwnParams(Messenger):
         Its rows would be those of other data in the next batch.
         """
         num_data, shape = self.program._starts.get(key, (self.num_data, None))
-        if self.num_data == num_data or not (msg["args"][1:] or "init_tensor" in msg["kwargs"]):
+        if self.num_data == num_data or not _starts(msg):
             return
         before = random_states((self.params[key],))
         now = self._made(name, msg).shape
@@ -303,6 +305,11 @@ class _OwnParams(Messenger):
                 "write Program(model, guide, *modules)"
             )
         self.others[key] = given
+
+
+def _starts(msg: Mapping[str, Any]) -> bool:
+    """Whether a `pyro.param` statement has a start value."""
+    return len(msg["args"]) > 1 or "init_tensor" in msg["kwargs"]
 
 
 def _stored() -> dict[str, tuple[Tensor, Constraint]]:

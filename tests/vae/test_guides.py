@@ -282,6 +282,13 @@ def test_a_stored_value_is_that_of_its_constraint():
 
 
 def test_a_parameter_is_read_without_a_start_value():
+    pyro.clear_param_store()
+    pyro.param("at", torch.tensor(0.25))
+    stored = Program(model, lambda x: sampled(dist.Normal(pyro.param("at") * x, 0.7), x))
+    pyro.clear_param_store()
+    with pytest.warns(UserWarning, match="Pyro's parameter store had"):
+        evaluate(stored, X, num_samples=10, **QUIET)
+    assert stored.params["pyro:at"].item() == 0.25
     calls = []
 
     def later(x):
