@@ -68,7 +68,7 @@ def _image(fn: Any) -> Any:
         said = bounds(of_each(fn.support))
     except NotImplementedError:  # a flow that names no codomain
         return None
-    if reached is None or (_plain(reached) and reached == said) or _same(reached, said):
+    if reached is None or (said is not None and _same(reached, said)):
         return None
     low, high = map(_number, map(torch.as_tensor, reached))
     without = [torch.as_tensor(end).isinf() for end in (low, high)]
@@ -113,11 +113,12 @@ def _plain(ends: Sequence[Any]) -> bool:
     return not any(isinstance(end, Tensor) for end in ends)
 
 
-def _same(reached: Sequence[Any], said: Sequence[Any] | None) -> bool:
-    if said is None:
-        return False
+def _same(reached: Sequence[Any], said: Sequence[Any]) -> bool:
+    """Whether bounds are the same, up to rounding: a sigmoid ends below 1."""
+    if _plain([*reached, *said]):
+        return reached == said
     pairs = [(torch.as_tensor(a).double(), torch.as_tensor(b).double()) for a, b in zip(reached, said, strict=True)]
-    return all(bool(torch.isclose(a, b, rtol=1e-6, atol=1e-6).all()) for a, b in pairs)  # a sigmoid ends below 1
+    return all(bool(torch.isclose(a, b, rtol=1e-6, atol=1e-6).all()) for a, b in pairs)
 
 
 def bounds(support: Any) -> tuple[Any, Any] | None:
