@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.callbacks.logger import Logger
+from ppl_vae.callbacks.logger import Logger, as_folder
 from ppl_vae.files import written
 from ppl_vae.libraries import pd
 from ppl_vae.split import Split
@@ -28,11 +28,16 @@ class CSV(Logger):
         Where to write; made if it is not there.
     figures, every
         See `Logger`.
+
+    Raises
+    ------
+    ValueError
+        Where the folder is a file.
     """
 
     def __init__(self, folder: str | Path, *, figures: Split | None = None, every: Count = 10) -> None:
         super().__init__(figures=figures, every=every)
-        self.folder = Path(folder)
+        self.folder = as_folder("CSV", folder)
         self._rows: dict[int, dict[str, float]] = {}
 
     def settings(self, values: Mapping[str, Any]) -> None:

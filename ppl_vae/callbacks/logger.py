@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ppl_vae.arguments import Count, checked
@@ -15,7 +16,7 @@ from ppl_vae.training.processes import Processes
 from ppl_vae.vae import VAE
 from ppl_vae.vae.formula import formula_of
 
-__all__ = ["Logger", "flat"]
+__all__ = ["Logger", "as_folder", "flat"]
 
 
 @checked
@@ -114,3 +115,17 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | f
         elif value is not None:
             found[prefix + name] = value if isinstance(value, str | int | float | bool) else json.dumps(value)
     return found
+
+
+def as_folder(logger: str, path: str | Path) -> Path:
+    """The folder that a logger will make at its first epoch, if it is not there.
+
+    Raises
+    ------
+    ValueError
+        Where a file has that name.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{logger} expects a folder, got the file {path}; give another name")
+    return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.callbacks.logger import Logger, flat
+from ppl_vae.callbacks.logger import Logger, as_folder, flat
 from ppl_vae.libraries import needing
 from ppl_vae.split import Split
 
@@ -30,13 +30,15 @@ class TensorBoard(Logger):
     ------
     ImportError
         Without tensorboard: `pip install 'ppl_vae[tensorboard]'`.
+    ValueError
+        Where the folder is a file.
     """
 
     def __init__(self, folder: str | Path, *, figures: Split | None = None, every: Count = 10) -> None:
         super().__init__(figures=figures, every=every)
         with needing("TensorBoard", "tensorboard", "tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
-        self._make, self.folder = SummaryWriter, Path(folder)
+        self._make, self.folder = SummaryWriter, as_folder("TensorBoard", folder)
 
     @cached_property
     def writer(self) -> Any:

@@ -53,7 +53,7 @@ class Format(abc.ABC):
 
     @abc.abstractmethod
     def write(self, path: Path, made: Made, source: Path) -> str:
-        """Write to a path what was made of the file `source`; what was left out, in words."""
+        """Write to a path what was made of a file `source`, or of none, then the path; what was left out, in words."""
 
     def alike(self, found: Sequence[Any], width: int = 0) -> list[Any]:
         """What was read of several files that belong together, and to data of some `width`; by default as it is."""
@@ -123,10 +123,13 @@ class Parquet(Format):
             raise damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
 
     def write(self, path: Path, made: Made, source: Path) -> str:
-        """The same columns and dtypes, and names of rows, which are its index."""
+        """The same columns and dtypes, and the names of rows, an index, that the source has."""
         needs_pyarrow()
+        frame = _frame(made)
+        if source != path:
+            frame = frame.set_axis(pd.read_parquet(source, columns=[]).index)
         with written(path) as temporary:
-            _frame(made).to_parquet(temporary)
+            frame.to_parquet(temporary)
         return ""
 
 

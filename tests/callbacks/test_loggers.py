@@ -177,3 +177,10 @@ def test_on_the_command_line(tmp_path):
     assert main(["train", *tiny, "--run", str(tmp_path / "run"), *logs]) == 0
     assert list(pd.read_csv(tmp_path / "run" / "metrics" / "metrics.csv").epoch) == [1]
     assert list((tmp_path / "board").glob("events.*"))
+
+
+@pytest.mark.parametrize("logger", [CSV, TensorBoard])
+def test_a_folder_that_is_a_file_is_refused_before_the_training(tmp_path, logger):
+    (tmp_path / "metrics").write_text("mine")
+    with pytest.raises(ValueError, match=f"{logger.__name__} expects a folder, got the file .*; give another name"):
+        logger(tmp_path / "metrics")

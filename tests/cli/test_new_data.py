@@ -328,6 +328,10 @@ def test_names_of_rows_stay(tmp_path, table, monkeypatch, most, names):
     carry_out("score", tmp_path / "run", file, "--out", tmp_path / "scores.parquet", "--num-samples", 30)
     assert list(pd.read_parquet(tmp_path / "scores.parquet"))[:2] == ["log_px", "elbo"]
     assert "obs" not in pq.read_table(tmp_path / "scores.parquet").column_names
+    for command in ("encode", "reconstruct"):
+        carry_out(command, tmp_path / "run", file, "--out", tmp_path / f"{command}.parquet")
+    for made in ("scores", "encode", "reconstruct"):
+        pd.testing.assert_index_equal(pd.read_parquet(tmp_path / f"{made}.parquet").index, frame.index)
 
 
 def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
