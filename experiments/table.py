@@ -7,8 +7,8 @@ stand beside it, but for the files of few epochs, `priors.yaml` and `priors_full
 datum, or in bits per dimension. With ≤ an NLL is an upper bound, as less than 90 % of the data are believed. The
 sources had other budgets, and of Frey faces other splits. The cells of `priors_full.yaml` are compared with a standard
 normal prior, paired by datum and by seed. Errors are standard errors over the test data; the standard deviation over
-the seeds is given where there are several. A result file that was written before tables had the error of the ELBO, and
-whose runs are gone, has none. `ppl-vae table FILE.yaml` trains the cells of a file; this script trains nothing.
+the seeds is given where there are several. `ppl-vae table FILE.yaml` trains the cells of a file; this script trains
+nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def beside(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "model": label(cell),
                     "quantity": UNITS[quantity],
                     "ours": ours,
-                    "se": found.get(f"{quantity}_se"),
+                    "se": found[f"{quantity}_se"],
                     "sd_over_seeds": found.get(f"{quantity}_sd"),
                     "upper_bound": quantity == "nll" and found["believed"] < MANY,
                     "published": entry["value"],
@@ -110,7 +110,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     sources = list(dict.fromkeys(row["source"] for row in rows))
     lines = [["data", "model", "quantity", "ours", "published", "epochs", "seeds", "believed"]]
     for row in rows:
-        ours = f"{'≤ ' * row['upper_bound']}{row['ours']:.2f}" + (f" ± {row['se']:.2f}" if row["se"] else "")
+        ours = f"{'≤ ' * row['upper_bound']}{row['ours']:.2f} ± {row['se']:.2f}"
         published = f"{row['published']:.2f} [{sources.index(row['source']) + 1}]"
         epochs, seeds, believed = f"{row['epochs']:.0f}", f"{row['seeds']:.0f}", f"{row['believed']:.0%}"
         lines.append([row["data"], row["model"], row["quantity"], ours, published, epochs, seeds, believed])
