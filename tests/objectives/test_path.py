@@ -134,6 +134,8 @@ def test_a_guide_with_noise_of_its_own_is_refused_and_a_ladder_trains():
     ladder = build(described(), latent_dim=[2, 2], **NETS)
     result = fit(ladder, X, epochs=2, objective=STL(2), beta=Linear(epochs=1), seed=0, progress=False)
     assert result.history.train_elbo.notna().all()
+    weighted = fit(ladder, X, epochs=2, objective=STL(2), beta=0.5, seed=0, progress=False)  # below one in every step
+    assert weighted.history.train_elbo.notna().all()
     ladder.posterior.levels[0].net = nn.Sequential(ladder.posterior.levels[0].net, nn.Dropout(0.5)).train()
     with pytest.raises(ValueError, match=r"STL expects a guide that gives its draws of 'z2' the same density"):
         loss(ladder, [X], STL())
