@@ -258,20 +258,24 @@ class _Found:
         return cls(number, nowhere, nowhere, rows, {k: v.cpu() for k, v in (new | more).items()}, counts)
 
     def enter(self, columns: dict[str, Tensor], belief: Belief, log_volume: Tensor) -> None:
-        """Put the new numbers in the place of those from q, and record which data are believed."""
+        """Put the new numbers in the place of those from q, and record which data are believed.
+
+        Where they are not believed, and are lower than those from q, the latter stay, which are a lower bound, too.
+        """
         belief.evaluations[self.probed.numpy()] += self.probes.numpy()
         if self.rows is None:
             return
-        rows, new = self.rows, self.columns
-        log_px = new["log_px"] - log_volume[rows]
-        columns["kl_gap_mcse"][rows] = torch.hypot(columns["elbo_mcse"][rows], new["log_px_mcse"])
-        columns["kl_gap"][rows] = log_px - columns["elbo"][rows]
-        columns["log_px"][rows] = log_px
-        for name in ("log_px_mcse", "log_px_bias", "ess", "pareto_k"):
-            columns[name][rows] = new[name]
-        at = rows.numpy()
-        belief.method[at] = np.where(new["annealed"].numpy(), "annealing", "adaptive")
+        found, new = self.columns["log_px"] - log_volume[self.rows], self.columns
+        at = self.rows.numpy()
         belief.believed[at] = new["believed"].numpy()
         belief.evaluations[at] += new["evaluations"].numpy()
         for name, count in self.counts.items():
             setattr(belief, name, getattr(belief, name) + count)
+        taken = new["believed"] | ~(found < columns["log_px"][self.rows])  # of two lower bounds the higher; NaN is none
+        rows, log_px = self.rows[taken], found[taken]
+        columns["kl_gap_mcse"][rows] = torch.hypot(columns["elbo_mcse"][rows], new["log_px_mcse"][taken])
+        columns["kl_gap"][rows] = log_px - columns["elbo"][rows]
+        columns["log_px"][rows] = log_px
+        for name in ("log_px_mcse", "log_px_bias", "ess", "pareto_k"):
+            columns[name][rows] = new[name][taken]
+        belief.method[rows.numpy()] = np.where(new["annealed"][taken].numpy(), "annealing", "adaptive")

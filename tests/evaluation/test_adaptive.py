@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 from small_models import CASES, ppca, two_modes
 
 from ppl_vae import Program, check_guide, compare, diagnose, evaluate
+from ppl_vae.adaptive import improve
 from ppl_vae.adaptive.leftovers import cost
 from ppl_vae.diagnostics import Elpd, elpd, log_marginal_likelihood
 from ppl_vae.evaluation import Evaluation
@@ -35,6 +37,30 @@ def test_intervals_cover_over_all_believed_data(s):
     assert abs(error.mean()) < 0.01
     assert found.unreliable == pytest.approx(1 - table.believed.mean())
     np.testing.assert_allclose(table.kl_gap, table.log_px - table.elbo)
+
+
+def test_a_bound_that_is_lower_than_that_of_q_is_not_taken(monkeypatch):
+    known = ppca(latent_dim=2, dim=4, n=40, s=0.3)  # a q that is too narrow
+    by_q = evaluate(known.vae, known.x, **QUIET).per_datum
+
+    def low(density, rows, settings, seen=None):
+        found = improve(density, rows, settings, seen)
+        adapted = replace(
+            found.adapted, log_w=found.adapted.log_w - torch.tensor([0.0, 50.0]).repeat(len(rows))[: len(rows)]
+        )
+        believed = found.believed & (torch.arange(len(rows)) % 4 < 2)
+        return replace(found, adapted=adapted, believed=believed, annealed=rows[:0], log_chains=adapted.log_w[:, :0])
+
+    monkeypatch.setattr("ppl_vae.evaluation.adaptive.improve", low)
+    found = adaptive(known.vae, known.x).per_datum
+    kept = (~found.believed) & (found.method == "importance")
+    taken = (~found.believed) & (found.method == "adaptive")
+    assert kept.sum() > 3
+    assert taken.sum() > 3
+    pd.testing.assert_frame_equal(found.loc[kept, by_q.columns[:5]], by_q.loc[kept, by_q.columns[:5]])
+    np.testing.assert_array_equal(found.log_px[kept], by_q.log_px[kept])
+    assert (found.log_px >= by_q.log_px)[taken].all()
+    np.testing.assert_allclose(found.kl_gap, found.log_px - found.elbo)
 
 
 def test_data_with_a_good_k_hat_keep_their_numbers():
