@@ -147,6 +147,7 @@ class Domain:
     @checked
     def outside(self, x: Values, mask: Tensor | None = None) -> Tensor:
         """Where elements of x are no values of this domain, booleans of the shape of x; False where `mask` is."""
+        x = x.to(torch.uint8) if x.dtype == torch.bool else x  # booleans cannot be rounded
         tops = {"binary": 1, "unit": 1}
         top = [one.levels - 1 if one.kind in _FEWEST else tops.get(one.kind, math.inf) for one in self._each]
         inside = torch.isfinite(x) & (x <= self._along(x, top))

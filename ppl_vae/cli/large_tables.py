@@ -26,10 +26,23 @@ __all__ = ["filled", "impute_by_group"]
 def filled(before: pd.DataFrame, found: Imputation, draw: int | None) -> tuple[pd.DataFrame, dict[str, str]]:
     """A table as it was read, with its gaps filled, other columns as they were; and what was rounded, by column."""
     made = found.to_frame(draw)
-    rounded = made.attrs.get("rounded", {})
+    rounded = {name: said for name, said in made.attrs.get("rounded", {}).items() if before[name].isna().any()}
     made.index = before.index
-    columns = {name: made[name].where(before[name].isna(), before[name]).astype(made[name].dtype) for name in made}
-    return before.assign(**columns), rounded
+    return before.assign(**{name: _filled(before[name], made[name]) for name in made}), rounded
+
+
+def _filled(before: pd.Series, made: pd.Series) -> pd.Series:
+    """A column with its gaps filled: of the type of the training data, unless that would change what was there."""
+    gaps = before.isna()
+    if not gaps.any():
+        return before
+    there = before.astype(object) if isinstance(before.dtype, pd.CategoricalDtype) else before
+    filled = made.where(gaps, there)
+    try:
+        as_trained = filled.astype(made.dtype)
+    except (TypeError, ValueError):  # pandas' own whole numbers take no others
+        return filled
+    return as_trained if (as_trained == filled).all() else filled
 
 
 def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) -> None:

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with told_in_one_line(command):
             return _run(COMMANDS[command], rest)
     except KeyboardInterrupt:
-        print(f"ppl-vae {command}: interrupted; a training goes on from its last epoch with --resume", file=sys.stderr)
+        how = "by the same command again" if command == "table" else "with --resume"
+        print(f"ppl-vae {command}: interrupted; a training goes on from its last epoch {how}", file=sys.stderr)
         return 130
     except SystemExit:
         raise

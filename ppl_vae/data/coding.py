@@ -216,8 +216,11 @@ def _column(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
         return pd.Series(x).astype(dtype), ""
     whole = np.rint(x)
     limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
-    inside = np.clip(whole, limits.min, np.nextafter(float(limits.max), 0))
-    said = "rounded to whole numbers" if (inside != x)[there].any() else ""
+    top = float(limits.max)  # of 64 bits one more than the largest
+    inside = np.clip(whole, limits.min, top if int(top) == limits.max else np.nextafter(top, 0))
+    said = "rounded to whole numbers" if (whole != x)[there].any() else ""
+    if not said and (inside != whole)[there].any():
+        said = f"kept within the range of {dtype}"
     made = pd.Series(inside)  # with gaps it stays a float, as pandas itself would have it
     return (made if not there.all() and isinstance(dtype, np.dtype) else made.astype(dtype)), said
 

@@ -21,6 +21,7 @@ from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
 from ppl_vae.data.steps import ROLES
 from ppl_vae.domain import Domain
 from ppl_vae.libraries import pd
+from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import as_tensor
 
@@ -337,4 +338,4 @@ def _log2(values: np.ndarray) -> np.ndarray:
 
 def _with_gaps(split: Split) -> Tensor:
     fixed = split.fixed()
-    return fixed.x if fixed.mask is None else fixed.x.masked_fill(~fixed.mask, torch.nan)
+    return dense(fixed.x) if fixed.mask is None else dense(fixed.x).masked_fill(~dense(fixed.mask), torch.nan)

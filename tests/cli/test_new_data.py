@@ -334,6 +334,27 @@ def test_names_of_rows_stay(tmp_path, table, monkeypatch, most, names):
         pd.testing.assert_index_equal(pd.read_parquet(tmp_path / f"{made}.parquet").index, frame.index)
 
 
+def test_observed_values_stay_whatever_the_types_of_the_training_data(tmp_path, capsys):
+    cells = {"a": RNG.normal(size=80), "v": RNG.poisson(20, 80).astype("int8"), "n": RNG.integers(-5, 6, 80)}
+    frame = pd.DataFrame(cells | {"c": pd.Categorical(RNG.choice(list("xyz"), 80))})
+    frame.to_parquet(tmp_path / "table.parquet")
+    run_of(from_frame(frame, kinds={"n": "real", "v": "counts"}), tmp_path / "run")
+    some = pd.DataFrame({"a": [np.nan, 0.1, 0.2], "v": [300, np.nan, 5], "n": [-3.5, 4.5, -2.5]})
+    some["c"] = pd.Categorical(["x", "y", None], categories=["x", "y"])
+    for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+        file, out = tmp_path / f"new{ending}", tmp_path / f"out{ending}"
+        some.to_csv(file, index=False) if ending == ".csv" else some.to_parquet(file)
+        carry_out("impute", tmp_path / "run", file, "--out", out, "--num-samples", 30)
+        made = read(out)
+        assert made.notna().all(axis=None)
+        pd.testing.assert_frame_equal(
+            made.astype(object).where(some.notna(), None),
+            some.astype(object).where(some.notna(), None),
+            check_dtype=False,
+        )
+        assert "column n is" not in capsys.readouterr().out  # nothing of it was imputed
+
+
 def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
     x = RNG.integers(0, 2, (40, 1, 4, 4)).astype(np.float32)
     x[RNG.random(x.shape) < 0.2] = np.nan

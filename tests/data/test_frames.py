@@ -539,3 +539,38 @@ def test_time_stamps_that_float32_moves_are_told():
 def test_a_long_cell_is_read(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n" + f"{'x' * 140_000},2\n" + "y,3\n" * 20)
     assert from_file(tmp_path / "t.csv").columns.names == ("a", "b")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "Int8", "UInt16"])
+def test_the_largest_whole_number_of_a_type_comes_back(dtype):
+    top = np.iinfo(dtype.lower()).max
+    frame = pd.DataFrame({"c": pd.Series(np.r_[np.arange(40) % 5, [top] * 40]).astype(dtype), "a": np.arange(80.0)})
+    data = from_frame(frame, kinds={"c": "counts"})
+    back = to_frame(data.train, data)
+    assert back.c.max() == top
+    assert "rounded" not in back.attrs
+    beyond = data.train.x[:2].clone()
+    beyond[:, 0] = 2.0**40
+    drawn = to_frame(beyond, data)
+    assert (drawn.c == top).all()
+    assert drawn.attrs["rounded"] == {"c": f"kept within the range of {dtype}"}
+
+
+def test_booleans_of_a_memory_map_are_those_in_memory(tmp_path):
+    x = np.random.default_rng(0).random((100, 4)) > 0.5
+    np.save(tmp_path / "x.npy", x)
+    mapped, held = from_arrays(np.load(tmp_path / "x.npy", mmap_mode="r")), from_arrays(x)
+    assert mapped.domain == held.domain
+    assert torch.equal(torch.as_tensor(np.asarray(mapped.train.x)), held.train.x)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_table_on_disk_comes_back_as_a_frame(tmp_path, monkeypatch, gaps):
+    monkeypatch.setattr("ppl_vae.data.formats.MOST_IN_MEMORY", 1)
+    a = np.where(np.arange(90) % 7, np.arange(90.0), np.nan) if gaps else np.arange(90.0)
+    frame = pd.DataFrame({"a": a, "b": np.arange(90.0) ** 0.5})
+    frame.to_parquet(tmp_path / "table.parquet")
+    data = from_file(tmp_path / "table.parquet")
+    back = to_frame(data.test, data)
+    expected = frame.iloc[data.test.index.tolist()].reset_index(drop=True)
+    pd.testing.assert_frame_equal(back.reset_index(drop=True), expected, check_dtype=False, rtol=1e-6)

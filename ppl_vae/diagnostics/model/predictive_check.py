@@ -22,6 +22,7 @@ from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
+from ppl_vae.rows import dense
 from ppl_vae.split import Split
 
 __all__ = ["PREDICTIVE_CHECK", "PREDICTIVE_CHECK_DATUM", "posterior_predictive_check"]
@@ -199,7 +200,7 @@ def _pictures(level: Level, split: Split, made: Tensor) -> dict[str, xr.Dataset]
     group = "prior_predictive" if level == "population" else "posterior_predictive"
     return {
         group: of_draws({"x": made[None]}, ("chain", "draw", "obs"), obs, is_data=True),
-        "observed_data": of_draws({"x": split.x.masked_fill(~split.observed, 0)}, ("obs",), obs, is_data=True),
+        "observed_data": of_draws({"x": dense(split.x).masked_fill(~split.observed, 0)}, ("obs",), obs, is_data=True),
     }
 
 

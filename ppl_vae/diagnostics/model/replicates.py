@@ -70,7 +70,7 @@ def from_prior(program: Modelled, split: Split, num: int, max_rows: int) -> Iter
                 f"replicates of the data expect a prior to draw from, got an improper one (Flat) at {name!r}; use "
                 "another prior, or level='datum'"
             )
-    max_rows = rows_at_once(max_rows, COPIES * split.x[0].nbytes)
+    max_rows = rows_at_once(max_rows, COPIES * args[0].nbytes)
     for rows in chunks(len(split), num, max_rows):
         few = split[rows]
         _, data = simulated(program, few, num * len(few), max_rows=max_rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_vae.domain import Domain
 from ppl_vae.precision import in_float64
+from ppl_vae.rows import dense
 from ppl_vae.split import Split
 
 __all__ = [
@@ -194,7 +195,7 @@ class Measure:
     def __init__(self, split: Split, statistics: Mapping[str, Statistic] | None) -> None:
         self.split = split
         if statistics is None:
-            x = split.x.masked_fill(~split.observed, 0)
+            x = dense(split.x).masked_fill(~split.observed, 0)
             self.chosen = suited(x, split.domain, split.provenance.get("columns", ()), split.observed)
         elif not statistics:
             raise ValueError("a predictive check expects one statistic or more, got none; leave out statistics=")
@@ -220,7 +221,7 @@ class Measure:
 
     def of_data(self, rows: slice, device: torch.device) -> Tensor:
         """Statistics of the observed data, (statistics, 1, n)."""
-        return self(self.split.x[rows][None].to(device), rows)
+        return self(dense(self.split.x[rows])[None].to(device), rows)
 
     def _one(self, name: str, x: Tensor, seen: Tensor) -> Tensor:
         values = self.chosen[name].of(x, seen)

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
+from scipy import sparse
 from scipy.ndimage import label
 from small_models import CASES, SMALL, conditional, diagonal, masked, ppca, two_modes
 from torch.testing import assert_close
@@ -366,3 +367,14 @@ def test_shares_are_of_the_categories_that_were_observed():
     vae = build(table, latent_dim=2, encoder=SMALL, decoder=SMALL, seed=0)
     names = found(vae, table.train, num_replicates=5, seed=0)["statistic"].values.tolist()
     assert names == ["job = clerk", "job = judge", "age"]
+
+
+def test_sparse_data_have_the_numbers_of_dense_ones():
+    x = sparse.random(100, 5, density=0.4, format="csr", random_state=0)
+    found = []
+    for given in (x, x.toarray().astype("float32")):
+        loaded = data.from_arrays(given, domain=Domain("real"), seed=0)
+        vae = build(loaded, latent_dim=1, seed=0)
+        found.append(group(check(vae, loaded.test, seed=0, progress=False), "predictive_check"))
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
