@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ppl_vae.cli.stored_run import DEVICES, loaded
 from ppl_vae.libraries import pd
 from ppl_vae.progress import progress_bar
 
-__all__ = ["add_new_data_options", "opened_with", "outputs", "parts", "write"]
+__all__ = ["add_new_data_options", "opened_with", "outputs", "parts", "read_like", "write"]
 
 
 def add_new_data_options(parser: Parser) -> None:
@@ -56,7 +56,8 @@ def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
     files = outputs(options).values() if (run.config["data"][0] or {}).get("columns") else [out]
     check_outputs("--out", files, [run.path], reads=reads)
     _check_levels(options.levels, run)
-    raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else _read(source, run)
+    trained, width = run.config["data"][0] or {}, run.config["recipe"]["x_shape"][-1]
+    raw: Any = pictures(source, size=_size(run)).x if source.is_dir() else read_like(source, trained, width)
     domain = None if options.levels is None else ppl_vae.Domain("levels", options.levels)
     return vae, run.prepare(raw, domain=domain, seed=options.seed)
 
@@ -87,11 +88,15 @@ def outputs(options: Namespace) -> dict[int | None, Path]:
     return {None: out} | {draw: out.with_name(f"{out.stem}_{draw + 1}{out.suffix}") for draw in draws}
 
 
-def _read(source: Path, run: ppl_vae.Run) -> Any:
+def read_like(source: Path, provenance: Mapping[str, Any], width: int = 0) -> Any:
+    """A file as the training data were read: what was text there is text here, whatever rows the file has."""
+    from ppl_vae.data.columns import Columns
     from ppl_vae.data.known_formats import format_of
 
+    conditions = [one["column"] for several in provenance.get("conditions", []) for one in several]
+    text = Columns.of([*provenance.get("columns", []), *conditions]).text
     how = format_of(source)
-    (found,) = how.alike([how.read(source)], width=run.config["recipe"]["x_shape"][-1])
+    (found,) = how.alike([how.read_like(source, text)], width=width)
     return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +142,9 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
     known = {value: float(code) for code, value in enumerate(column.categories)}
     text = all(isinstance(value, str) for value in known)
     plain = values.astype(object)
-    codes = plain.map(lambda v: known.get(as_text(v) if text else v, -1.0), na_action="ignore").to_numpy(
+    if text:
+        _check_told_apart(plain, column)
+    codes = plain.map(lambda v: known.get(_as_known(v, known) if text else v, -1.0), na_action="ignore").to_numpy(
         dtype=float, na_value=np.nan
     )
     if (strange := codes == -1).any():
@@ -152,6 +156,37 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
             "have; correct it, replace it by NaN as missing, or train with it"
         )
     return codes
+
+
+_POINT = re.compile(r"(?<=\d)\.0+$")
+"""The end of a whole number that was a float."""
+
+
+def _check_told_apart(values: pd.Series, column: Column) -> None:
+    """Refuse numbers that are two categories of text: 1.1 is "1.1" and "1.10"."""
+    several: dict[float, list[str]] = {}
+    for category in filter(_is_number, column.categories or ()):
+        several.setdefault(float(category), []).append(str(category))
+    for value in values.dropna().unique():
+        alike = [] if isinstance(value, str | bool) else several.get(value, [])
+        if len(alike) > 1:
+            raise ValueError(
+                f"column {column.name!r} expects text, got the number {value}, which is {' and '.join(alike)} of the "
+                f"training data; read the column as text: pd.read_csv(path, dtype={{{column.name!r}: str}})"
+            )
+
+
+def _as_known(value: Any, known: Mapping[Any, float]) -> str:
+    """The category that a value is; "1.0" is "1" where that alone is one."""
+    text = as_text(value)
+    return text if text in known else _POINT.sub("", text)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def as_text(value: Any) -> str:

@@ -82,6 +82,12 @@ class Columns(tuple[Column, ...]):
         return tuple(column.name for column in self)
 
     @property
+    def text(self) -> tuple[str, ...]:
+        """Names of those that were text in the frame."""
+        coded = [one for one in self if one.categories and one.dtype.startswith(("object", "str", "category"))]
+        return tuple(one.name for one in coded if all(isinstance(value, str) for value in one.categories or ()))
+
+    @property
     def domain(self) -> Domain:
         """The domain of x, (n, columns)."""
         kinds, levels = tuple(c.kind for c in self), tuple(c.levels if c.kind != "binary" else None for c in self)

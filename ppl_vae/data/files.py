@@ -133,7 +133,7 @@ def _of_files(files: Sequence[Path], domain: Domain | None, options: dict[str, A
     """Data of a table, of cells, or of arrays; `options` are those that were given."""
     path, read = files[0], format_of(files[0])
     raw_context = options.pop("raw_context", False)
-    found: list[Any] = read.alike([read.read(file) for file in files])
+    found: list[Any] = read.alike_read(files)
     if any(isinstance(one, Table | pd.DataFrame | Cells) for one in found) and raw_context:
         raise ValueError(
             f"raw_context expects a .npz file with contexts, got {path}; say that an exposure is one by its kind, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,9 +51,17 @@ class Format(abc.ABC):
             For a file of another format, or a damaged one.
         """
 
+    def read_like(self, path: Path, text: Collection[str]) -> Any:
+        """As `read`, with columns of these names as text, where a file does not say what is text and what a number."""
+        return self.read(path)
+
     @abc.abstractmethod
     def write(self, path: Path, made: Made, source: Path) -> str:
         """Write to a path what was made of a file `source`, or of none, then the path; what was left out, in words."""
+
+    def alike_read(self, paths: Sequence[Path]) -> list[Any]:
+        """What is read of several files that belong together."""
+        return self.alike([self.read(path) for path in paths])
 
     def alike(self, found: Sequence[Any], width: int = 0) -> list[Any]:
         """What was read of several files that belong together, and to data of some `width`; by default as it is."""
@@ -66,6 +74,10 @@ class Text(Format):
     endings = (".csv", ".tsv")
 
     def read(self, path: Path) -> pd.DataFrame:
+        """`read_like`, with no columns that are known to be text."""
+        return self.read_like(path, ())
+
+    def read_like(self, path: Path, text: Collection[str]) -> pd.DataFrame:
         """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ...
 
         Text in which all values are dates, as ISO 8601 writes them, are dates, and of several offsets dates in UTC.
@@ -87,7 +99,8 @@ class Text(Format):
             named = not all(map(_is_number, cells))
             header = 0 if named else None
             how = {"encoding": "utf-8-sig", "skipinitialspace": True, "low_memory": False}  # else a dtype for each part
-            frame = pd.read_csv(path, sep=apart, header=header, **how)
+            as_text = {name: str for name in text if name in cells} if named else {}
+            frame = pd.read_csv(path, sep=apart, header=header, dtype=as_text, **how)
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
         if named and (twice := [name for name in dict.fromkeys(cells) if name and cells.count(name) > 1]):
@@ -99,7 +112,13 @@ class Text(Format):
                 f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
                 "the next; name every column (in R: row.names=FALSE), and end no row with a separator"
             )
-        return frame.apply(_with_dates)
+        return frame.apply(lambda column: column if column.name in as_text else _with_dates(column))
+
+    def alike_read(self, paths: Sequence[Path]) -> list[Any]:
+        """The files after the first with its columns of text as text, whatever their own rows look like."""
+        first = self.read(paths[0])
+        text = [str(name) for name in first if pd.api.types.is_string_dtype(first[name].dropna())]
+        return self.alike([first, *(self.read_like(path, text) for path in paths[1:])])
 
     def write(self, path: Path, made: Made, source: Path) -> str:
         """With the separator of the ending."""

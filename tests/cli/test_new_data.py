@@ -334,6 +334,29 @@ def test_names_of_rows_stay(tmp_path, table, monkeypatch, most, names):
         pd.testing.assert_index_equal(pd.read_parquet(tmp_path / f"{made}.parquet").index, frame.index)
 
 
+def test_codes_that_look_like_numbers_are_text_whatever_rows_a_file_has(tmp_path):
+    codes = RNG.choice(["1.1", "1.10", "02", "beta", "rc", "old"], 80)
+    pd.DataFrame({"a": RNG.normal(size=80), "code": codes}).to_csv(tmp_path / "table.csv", index=False)
+    pd.DataFrame({"a": [0.3, 0.2], "code": ["1.10", "02"]}).to_csv(tmp_path / "few.csv", index=False)
+    pd.DataFrame({"a": [0.3, None, 0.1], "code": ["1.10", "02", "beta"]}).to_csv(tmp_path / "more.csv", index=False)
+    data = from_file(tmp_path / "table.csv", test=tmp_path / "few.csv")
+    assert data.columns[1].categories == ("02", "1.1", "1.10", "beta", "old", "rc")
+    assert data.test.x[:, 1].tolist() == [2, 0]
+    run_of(data, tmp_path / "run")
+    for name in ("few", "more"):
+        words = tmp_path / "run", tmp_path / f"{name}.csv", "--out", tmp_path / f"{name}_out.csv", "--num-samples", 30
+        carry_out("score", *words)
+    few, more = (pd.read_csv(tmp_path / f"{name}_out.csv") for name in ("few", "more"))
+    assert few.elbo[0] == pytest.approx(more.elbo[0], abs=5 * np.hypot(few.elbo_mcse[0], more.elbo_mcse[0]))
+    carry_out("impute", *words[:4], "--num-samples", 30)
+    assert pd.read_csv(words[3], dtype=str).code.tolist() == ["1.10", "02", "beta"]
+    run = load(tmp_path / "run")
+    with pytest.raises(
+        ValueError, match=r"'code' expects text, got the number 1.1, which is 1.1 and 1.10 of the .*str"
+    ):
+        run.prepare(pd.read_csv(tmp_path / "few.csv", dtype={"code": float}))
+
+
 def test_observed_values_stay_whatever_the_types_of_the_training_data(tmp_path, capsys):
     cells = {"a": RNG.normal(size=80), "v": RNG.poisson(20, 80).astype("int8"), "n": RNG.integers(-5, 6, 80)}
     frame = pd.DataFrame(cells | {"c": pd.Categorical(RNG.choice(list("xyz"), 80))})

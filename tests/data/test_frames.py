@@ -490,8 +490,8 @@ def test_codes_that_are_mostly_numbers_are_categories_where_told_whatever_the_ot
     assert data.columns[1].categories == ("1", "2", "A")
     assert sorted(data.test.x[:, 1].unique().tolist()) == [0.0, 1.0]
     with pytest.raises(
-        TypeError,
-        match=r"got object of mixed-integer; .* say that it has categories, kinds=\{'c': 'categories'\}, or",
+        ValueError,
+        match=r"got 2 different numbers and 'A'; .* say that all are categories: kinds=\{'c': 'categories'\}$",
     ):
         from_file(tmp_path / "train.csv", test=tmp_path / "test.csv")
 

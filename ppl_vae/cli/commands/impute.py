@@ -10,7 +10,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
-from ppl_vae.cli.new_data import add_new_data_options, opened_with, outputs, write
+from ppl_vae.cli.new_data import add_new_data_options, opened_with, outputs, read_like, write
 from ppl_vae.cli.stored_run import add_method
 from ppl_vae.libraries import pd
 
@@ -32,13 +32,12 @@ def _impute(options: Namespace) -> None:
     """
     from ppl_vae.cli.large_tables import filled, impute_by_group
     from ppl_vae.data.coding import in_text
-    from ppl_vae.data.known_formats import format_of
     from ppl_vae.data.parquet import Table
     from ppl_vae.evaluation.wording import plural
 
     vae, split = opened_with(options)
     source = Path(options.file).expanduser()
-    read = format_of(source).read(source) if "columns" in split.provenance else None
+    read = read_like(source, split.provenance) if "columns" in split.provenance else None
     if isinstance(read, Table):
         return impute_by_group(options, vae, split, read)
     num_draws = max(options.num_draws, 1)
