@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ppl_vae import corruptions, likelihoods, nets, posteriors, priors
+from ppl_vae.distributions import zuko_flows
 from ppl_vae.factories import Factory, made_by, settings_of
 from ppl_vae.vae.data_spec import DataSpec
 
@@ -39,11 +40,14 @@ def part(entry: Mapping[str, Any], role: str, classes: Sequence[type] = ()) -> F
     Raises
     ------
     ValueError
-        If it is neither one of `ppl_vae` nor among `classes`.
+        If it is neither one of `ppl_vae`, nor a flow of zuko, nor among `classes`.
     """
     args = {name: _given(value, role, classes) for name, value in entry["args"].items()}
     name, ours = entry["class"], entry.get("module", "ppl_vae").partition(".")[0] == "ppl_vae"
     known: dict[str, Any] = {c.__name__: c for c in classes}
+    if entry.get("module") == "zuko" and name not in known:
+        flows = zuko_flows("a recipe")
+        known = {n: c for n, c in vars(flows).items() if inspect.isclass(c) and issubclass(c, flows.LazyDistribution)}
     if ours:
         known = {name: c for of_role in COMPONENTS.values() for name, c in of_role.items()} | COMPONENTS[role]
     if name not in known:
