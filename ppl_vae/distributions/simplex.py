@@ -166,6 +166,20 @@ class RelaxedCategorical(TorchDistribution):
         new._validate_args = self._validate_args
         return new
 
+    @property
+    def mean(self) -> Tensor:
+        """Refused: there is no formula.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError(
+            "a relaxed categorical expects a mean of draws, got a request for the exact one, which has no formula; "
+            "average them: q.sample((1000,)).mean(0)"
+        )
+
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Draws (*sample_shape, *batch, K)."""
         shape = (*sample_shape, *self.logits.shape)

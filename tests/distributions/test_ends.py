@@ -82,3 +82,10 @@ def test_draws_are_ends_as_often_as_their_mass_says():
         for end in (0.0, 1.0):
             mass = float(p.log_prob(torch.tensor(end)).exp()) * 2.0**-25
             assert float((z == end).double().mean()) == pytest.approx(mass, abs=5 * math.sqrt(mass / 100_000))
+
+
+def test_a_mean_without_a_formula_says_what_to_do():
+    with pytest.raises(
+        NotImplementedError, match=r"which has no formula; average them: q.sample\(\(1000,\)\).mean\(0\)"
+    ):
+        _ = RelaxedCategorical(torch.zeros(3), 0.5).mean
