@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppl_vae.files import interpreted, parsed, read_bytes, regular, written
+from ppl_vae.files import interpreted, parsed, read_bytes, regular, write_text
 
 __all__ = [
     "ADVICE",
@@ -100,8 +100,7 @@ def record(folder: Path, names: Iterable[str]) -> None:
         known = {}
     known = {name: noted for name, noted in known.items() if (folder / name).is_file()}
     known |= {name: file_digest(folder / name) for name in names}
-    with written(path) as temporary:
-        temporary.write_text(sealed({"files": known}))
+    write_text(path, sealed({"files": known}))
 
 
 def changed(folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEMPORARY", "interpreted", "no_run", "parsed", "read_bytes", "regular", "written"]
+__all__ = ["TEMPORARY", "interpreted", "no_run", "parsed", "read_bytes", "regular", "write_text", "written"]
 
 TEMPORARY = re.compile(r".+\.\d+-[0-9a-f]{8}\.tmp|.+\.(json|jsonl|yaml|safetensors)\.tmp")
 """Names that `written` writes to, and did in earlier versions; a killed process leaves one behind."""
@@ -138,6 +138,12 @@ def written(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file in UTF-8, whatever the encoding of the locale; errors as for `written`."""
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _sweep(path: Path) -> None:

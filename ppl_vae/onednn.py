@@ -41,7 +41,7 @@ def is_faster() -> bool:
     by a measurement, so that a training has the same rounding whenever it runs.
     """
     info = Path("/proc/cpuinfo")
-    told = info.read_text() if info.is_file() else ""
+    told = info.read_text(encoding="utf-8") if info.is_file() else ""
     family = re.search(r"cpu family\s*: (\d+)", told)
     return (
         torch.backends.mkl.is_available()

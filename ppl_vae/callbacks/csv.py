@@ -9,7 +9,7 @@ from typing import Any
 
 from ppl_vae.arguments import Count, checked
 from ppl_vae.callbacks.logger import Logger, as_folder
-from ppl_vae.files import written
+from ppl_vae.files import write_text
 from ppl_vae.libraries import pd
 from ppl_vae.split import Split
 
@@ -60,5 +60,4 @@ class CSV(Logger):
 
     def _write(self, name: str, text: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with written(self.folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(self.folder / name, text)

@@ -11,7 +11,7 @@ from ppl_vae.checksums import record
 from ppl_vae.cli.figures import raw, save
 from ppl_vae.diagnostics import DIAGNOSTICS, Diagnosis, Figure, Panel
 from ppl_vae.diagnostics.guide import gaps_panel, panel, rank_panel
-from ppl_vae.files import read_bytes, written
+from ppl_vae.files import read_bytes, write_text, written
 from ppl_vae.vae import VAE
 
 __all__ = ["write_diagnosis"]
@@ -21,8 +21,7 @@ def write_diagnosis(vae: VAE, found: Diagnosis, folder: Path) -> str:
     """Write `diagnosis.md` with its figures, and the trees; the verdict, and what was written."""
     _remove_earlier(folder)
     paths = _drawn(vae, found, folder / "figures")
-    with written(folder / "diagnosis.md") as temporary:
-        temporary.write_text(found.report(paths))
+    write_text(folder / "diagnosis.md", found.report(paths))
     trees = {"posterior": found.to_arviz()} | found.apart()
     for name, tree in trees.items():
         with written(folder / f"{name}.nc") as temporary:

@@ -86,7 +86,7 @@ def _of_value(name: str, value: Any) -> Told:
 
 
 def _of_file(path: Path, names: Sequence[str]) -> dict[str, Told]:
-    text = regular(path, 2**20).read_text()
+    text = regular(path, 2**20).read_text(encoding="utf-8")
     if text.lower().startswith("type,"):
         return _of_hi_vae(path, names)
     try:

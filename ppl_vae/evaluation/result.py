@@ -16,7 +16,7 @@ from ppl_vae.arguments import checked
 from ppl_vae.checksums import sealed, unsealed
 from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.wording import counted, data
-from ppl_vae.files import interpreted, written
+from ppl_vae.files import interpreted, write_text
 from ppl_vae.importance import FEWEST, MOST
 from ppl_vae.libraries import pd
 
@@ -245,8 +245,7 @@ class Evaluation(Comparable):
         content["summary"] = {name: {"mean": m, "se": s} for name, (m, s) in self.summary.iterrows()}
         content["active_units"] = self.active_units
         content["unreliable"] = self.unreliable
-        with written(Path(path)) as temporary:
-            temporary.write_text(sealed(_plain(content)))
+        write_text(Path(path), sealed(_plain(content)))
 
     @classmethod
     @checked

@@ -10,7 +10,7 @@ from ppl_vae import data as data_sets
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.checksums import record
 from ppl_vae.diagnostics import DIAGNOSTICS, Diagnostic
-from ppl_vae.files import written
+from ppl_vae.files import write_text
 from ppl_vae.pages.page import page
 from ppl_vae.pages.subject import Subject, content, judged
 from ppl_vae.split import Split
@@ -101,8 +101,7 @@ def report(
     folder = subjects[0].run.path
     path = Path(out) if out is not None else folder / "report.html" if len(subjects) == 1 else Path("report.html")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path) as temporary:
-        temporary.write_text(page(subjects, contents), encoding="utf-8")
+    write_text(path, page(subjects, contents))
     if out is None and len(subjects) == 1:
         record(folder, [path.name])
     return path

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ppl_vae.checksums import sealed, unsealed
-from ppl_vae.files import written
+from ppl_vae.files import write_text
 from ppl_vae.libraries import needing
 from ppl_vae.training.card import card
 from ppl_vae.training.run_folder import RunFolder
@@ -46,8 +46,8 @@ def bundled(run: Path, target: Path, name: str) -> Path:
     evaluation = run / "evaluation.json"
     if evaluation.is_file():
         content, _ = unsealed(evaluation, "evaluate the run again", most=2**30)
-        _write(target / evaluation.name, sealed(_without_paths(content)))
-    _write(target / "README.md", card(target, config, len(source.history()), name))
+        write_text(target / evaluation.name, sealed(_without_paths(content)))
+    write_text(target / "README.md", card(target, config, len(source.history()), name))
     return target
 
 
@@ -96,8 +96,3 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: Path(v).name if k == "path" and isinstance(v, str) else _without_paths(v) for k, v in value.items()}
     return [_without_paths(v) for v in value] if isinstance(value, list) else value
-
-
-def _write(path: Path, text: str) -> None:
-    with written(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ppl_vae.checksums import ADVICE, check, digest, file_digest, sealed, unsealed
-from ppl_vae.files import TEMPORARY, parsed, read_bytes, regular, written
+from ppl_vae.files import TEMPORARY, parsed, read_bytes, regular, write_text, written
 
 __all__ = ["RunFolder", "folder_path"]
 
@@ -89,8 +89,7 @@ class RunFolder:
             stored, has_sums = self._stored()
             if has_sums:
                 self._commit({**stored, "checksums": sums})
-        with written(self.path / "config.json") as temporary:
-            temporary.write_text(text)
+        write_text(self.path / "config.json", text)
         sums["config.json"] = [new]
 
     def write(
@@ -110,8 +109,7 @@ class RunFolder:
             files["best"] = f"best-{epoch:06d}.safetensors"
             self._write_tensors(files["best"], best)
         rows = [_line(row) for row in history]
-        with written(self.path / "history.jsonl") as temporary:
-            temporary.write_text("".join(rows))
+        write_text(self.path / "history.jsonl", "".join(rows))
         sums["history.jsonl"] = [digest("".join(rows[:epoch]).encode())]
         for name in {*files.values(), "config.json"} - sums.keys():  # a folder of an earlier version
             if (self.path / name).is_file():
@@ -165,8 +163,7 @@ class RunFolder:
             ) from error
 
     def _commit(self, content: dict[str, Any]) -> None:
-        with written(self.path / "checkpoint.json") as temporary:
-            temporary.write_text(sealed(content))
+        write_text(self.path / "checkpoint.json", sealed(content))
 
     def _write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         with written(self.path / name) as temporary:

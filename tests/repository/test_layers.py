@@ -62,6 +62,17 @@ def test_rooms_import_from_lower_rooms(file):
         assert not back, f"{own} may import from rooms below it, not from {sorted(back)}"
 
 
+@each_file
+def test_text_files_have_an_encoding(file):
+    calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
+    methods = [call for call in calls if isinstance(call.func, ast.Attribute)]
+    text = [call for call in methods if call.func.attr in ("read_text", "write_text")]
+    modes = {"r", "w", "a", "x"}
+    text += [c for c in methods if c.func.attr == "open" and {getattr(a, "value", None) for a in c.args} & modes]
+    without = [call.lineno for call in text if "encoding" not in {keyword.arg for keyword in call.keywords}]
+    assert not without, f"give encoding='utf-8' in lines {without}, or use files.write_text"
+
+
 def test_the_page_of_the_architecture_shows_the_layers_and_rooms():
     page = structure.PAGE.read_text()
     assert all(text in page for text in structure.blocks().values()), "python tests/repository/structure.py --write"

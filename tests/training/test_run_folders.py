@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from ppl_vae import Program, StandardNormal, checksums, evaluate, fit_prior
 from ppl_vae.cli import main
 from ppl_vae.evaluation import Evaluation, compare
-from ppl_vae.files import regular, written
+from ppl_vae.files import regular, write_text, written
 from ppl_vae.priors import GaussianMixture
 from ppl_vae.training import fit, load
 from ppl_vae.training.lock import locked
@@ -205,6 +205,11 @@ def test_a_killed_write_leaves_nothing_that_stays(run):
     with pytest.raises(OSError, match=r"expected to write .*x\.json.*; free space"), written(run / "x.json"):
         pass
     assert not list(run.glob("*.tmp"))
+
+
+def test_text_is_written_in_utf_8(tmp_path):
+    write_text(tmp_path / "table.md", "97.5 ± 0.1 µs\n")
+    assert (tmp_path / "table.md").read_bytes() == "97.5 ± 0.1 µs\n".encode()
 
 
 # resume finds another training

@@ -17,6 +17,7 @@ from ppl_vae.cli.markdown import lined_up
 from ppl_vae.cli.outputs import check_outputs
 from ppl_vae.cli.source import listed
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES
+from ppl_vae.files import write_text
 from ppl_vae.libraries import pd
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _manifold(options: Namespace) -> None:
         # after each data set, so that an interruption costs one of them
         table = pd.concat(scores)
         table[["data", *table.columns.drop("data")]].to_csv(out / "manifold.csv", index=False)
-        (out / "manifold.md").write_text("\n\n".join(words) + "\n")
+        write_text(out / "manifold.md", "\n\n".join(words) + "\n")
     print(f"wrote {out / 'manifold.csv'} and {out / 'manifold.md'}")
     print(f"next: ppl-vae train --data {options.data[0]} --latent-dim 2")
 

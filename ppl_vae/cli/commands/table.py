@@ -16,7 +16,7 @@ from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.outputs import check_outputs
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DEVICES
-from ppl_vae.files import written
+from ppl_vae.files import write_text, written
 from ppl_vae.libraries import pd
 from ppl_vae.progress import progress_bar
 
@@ -116,8 +116,7 @@ def _written(table: Table, runs: Sequence[Run], out: Path) -> dict[str, Any]:
     rows, cells = of_runs(runs, known), of_cells(runs, known, table.reference_of)
     out.mkdir(parents=True, exist_ok=True)
     text = markdown(table, cells, table.path.stem, _budget(runs, len(known)))
-    with written(out / "table.md") as temporary:
-        temporary.write_text(text)
+    write_text(out / "table.md", text)
     files = [_stored(rows, out), out / "table.md"]
     if known:
         save(drawn(table, cells, rows), out / "table.png")

@@ -21,7 +21,7 @@ from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.source import literal, networks
 from ppl_vae.cli.stored_run import ABOUT_DATA_DIR, DATA_SETS, DEVICES
 from ppl_vae.factories import name_of
-from ppl_vae.files import written
+from ppl_vae.files import write_text
 
 __all__ = ["COMMAND"]
 
@@ -222,8 +222,7 @@ def _options_kept(folder: Path, yaml: str) -> Callable[[object], None]:
 
         if not kept:
             kept.append(folder / "options.yaml")
-            with written(kept[0]) as temporary:
-                temporary.write_text(yaml)
+            write_text(kept[0], yaml)
             record(folder, ["options.yaml"])
 
     return keep

@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any
 
 from ppl_vae.cli.comparison.cell import Cell
-from ppl_vae.files import written
+from ppl_vae.files import write_text
 from ppl_vae.group import num_cores
 
 __all__ = ["Run", "carried_out", "run_all", "runs_of"]
@@ -77,8 +77,7 @@ class Run:
         That is the last line of its log, or the signal that ended its process.
         """
         why = self._failure(status) if status else ""
-        with written(self._record) as temporary:
-            temporary.write_text(json.dumps({**self._carried_out, "failed": why}, indent=1))
+        write_text(self._record, json.dumps({**self._carried_out, "failed": why}, indent=1))
         return why
 
     @property
@@ -92,7 +91,7 @@ class Run:
     def _ended(self) -> str | None:
         """Why it failed, nothing where it is complete, and `None` where it did not end with these commands."""
         try:
-            stored = json.loads(self._record.read_text())
+            stored = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         why = stored.pop("failed", "")  # records of 0.1 are of complete runs alone
@@ -101,7 +100,9 @@ class Run:
     def _failure(self, status: int | None) -> str:
         if status is not None and status < 0:
             return f"its process was ended by signal {-status}"
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
+        lines = (
+            self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if self.log.is_file() else []
+        )
         last = lines[-1] if lines else f"its process ended with status {status}"
         return last.removeprefix("ppl-vae train: ").removeprefix("ppl-vae evaluate: ")
 
@@ -118,7 +119,7 @@ def carried_out(run: Run) -> int:
     from ppl_vae.cli.main import main
 
     run.begin()
-    with run.log.open("a") as log, redirect_stdout(log), redirect_stderr(log):
+    with run.log.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         for words in run.commands:
             if status := main(words):
                 return status
