@@ -102,7 +102,7 @@ def test_a_wrong_graph_is_not_used(monkeypatch):
     def wrong(graph, example):
         def moved(*tensors):
             found = graph(*tensors)
-            tensors[1].mul_(2)  # after the numbers of the optimizer its state
+            next(t for t in tensors[1:] if t.is_floating_point()).mul_(2)  # state, after the numbers of the optimizer
             return found
 
         return moved
@@ -111,7 +111,7 @@ def test_a_wrong_graph_is_not_used(monkeypatch):
     plain, expected = fitted("clipped", compile=False)
     vae, found = fitted("clipped", compile=True)
     assert found.compiled == 0
-    assert found.not_compiled is not None
+    assert "depends on more than its arguments" in found.not_compiled
     assert same(found, expected, 1e-5)
     assert close(plain, vae, 1e-5)
 
