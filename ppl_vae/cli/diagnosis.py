@@ -64,8 +64,7 @@ def _check(vae: VAE, found: Diagnosis) -> Iterator[tuple[str, Figure]]:
         yield "check_guide", Figure("pareto_k", [[_pareto_k(found)]])
     if data.x.dim() == 4:
         worst = data[found.check.worst(10)]
-        mask = True if worst.mask is None else worst.mask
-        x_hat = vae.reconstruct(worst.x, *worst.context, mask=mask, seed=found.check.evaluation.seed)
+        x_hat = vae.reconstruct(worst, seed=found.check.evaluation.seed)
         rows = table.loc[worst.index.tolist()]
         values = {"KL" if found.check.known[found.check.worst(10)].all() else "KL ≥": rows.kl_gap.to_numpy()}
         values["k-hat"] = rows.pareto_k.to_numpy()

@@ -16,19 +16,21 @@ from ppl_vae import evaluation
 from ppl_vae.evaluation import Evaluation
 from ppl_vae.isolation import evaluating
 from ppl_vae.manifold import traverse
+from ppl_vae.pages.latents import codes_of
 from ppl_vae.priors import Prior
-from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
 __all__ = ["IN_TURN", "MEANS", "draw", "figures", "overview", "raw", "save"]
 
+_MOST_UNITS = 10
+"""Of which traversals are drawn."""
 
 MEANS = "E[x | z] of draws z from the prior"
 """What pictures of samples show where x itself is not drawn."""
 
 IN_TURN = ", under the labels or conditions of the first test data in turn"
-"""What they are given, where no label is chosen."""
+"""What samples are conditioned on where no label is chosen."""
 
 
 def figures(
@@ -43,23 +45,23 @@ def figures(
     made: dict[str, Callable[[], Any]] = {}
     if "train_elbo" in history:  # a prior fitted afterwards has none
         made["elbo_curves"] = lambda: draw("elbo_curves", history)
-    codes = _codes(vae, split, seed)
+    codes = codes_of(vae, split, seed)
     images = split.x.dim() == 4
     bounded = "log_px" in result.per_datum
     dense = bounded and not result.one_code
     if images:
         few = split[:10]
-        shown = vae.reconstruct(few.x.to(codes.device), *_context(few, codes), mask=_mask(few, codes), seed=seed)
+        shown = vae.reconstruct(few, seed=seed)
         made["reconstructions"] = lambda: draw("reconstructions", raw(vae, few.x), raw(vae, shown))
         made["traversals"] = lambda: _traversals(vae, split, codes)
     if images and bounded:
-        context = tuple(c[torch.arange(64) % len(c)] for c in _context(split, codes))
+        context = tuple(c[torch.arange(64) % len(c)] for c in split.context)
         said = MEANS + (IN_TURN if context else "")
         made["samples"] = lambda: draw(
             "samples", raw(vae, vae.sample(64, *context, seed=seed, mean=True)), labelled=said
         )
     if codes.shape[-1] > 1:
-        made["latent_space"] = lambda: _latent_space(codes.cpu(), split, result.unit_variance.get(vae.prior.sites[-1]))
+        made["latent_space"] = lambda: _latent_space(codes, split, result.unit_variance.get(vae.prior.sites[-1]))
     flat = codes.shape[-1] == 2 and not split.context
     if images and flat:
         made["manifold"] = lambda: _manifold(vae, codes)
@@ -81,7 +83,7 @@ def overview(runs: Mapping[str, tuple[VAE, Split, Evaluation]], path: Path, *, s
 
     _, rows = plt.subplots(len(runs), 3, figsize=(15, 4.4 * len(runs)), layout="constrained", squeeze=False)
     for (title, (vae, split, result)), (left, middle, right) in zip(runs.items(), rows, strict=True):
-        codes = _codes(vae, split, seed)
+        codes = codes_of(vae, split, seed)
         _manifold(vae, codes, side=15, ax=left)
         _aggregate_posterior(vae, codes, split, ax=middle)
         _pareto_k(result, ax=right)
@@ -116,17 +118,6 @@ def save(ax: Any, path: Path) -> None:
     plt.close(ax.figure)
 
 
-def _codes(vae: VAE, split: Split, seed: int) -> Tensor:
-    """One draw of the last latent for each datum, (n, latent_dim)."""
-    device = next(vae.parameters()).device
-    with evaluating(vae, seed):
-        parts = [
-            vae.posterior_draw(p.x.to(device), *(c.to(device) for c in p.context), mask=_mask(p, p.x.to(device)))
-            for p in (split[i : i + 1000] for i in range(0, len(split), 1000))
-        ]
-    return torch.cat(parts)
-
-
 def _latent_space(codes: Tensor, split: Split, variance: Sequence[float] | None) -> Any:
     """The codes in the two units whose mean under q varies most over the data, or whose draws where that is unknown."""
     known = variance is not None and len(variance) == codes.shape[-1] and not np.isnan(variance).any()
@@ -139,14 +130,14 @@ def _latent_space(codes: Tensor, split: Split, variance: Sequence[float] | None)
     return ax
 
 
-def _traversals(vae: VAE, split: Split, codes: Tensor, most: int = 10) -> Any:
+def _traversals(vae: VAE, split: Split, codes: Tensor) -> Any:
     """One latent unit after the other, from -2 to 2 standard deviations of the codes, the others as for one datum."""
-    values = torch.linspace(-2, 2, 11, device=codes.device)
+    values = torch.linspace(-2, 2, 11)
     centre, spread = codes[0], codes.std(0)
-    units = spread.argsort(descending=True)[:most].sort().values
+    units = spread.argsort(descending=True)[:_MOST_UNITS].sort().values
     z = traverse(centre, codes.mean(0).unsqueeze(-1) + values * spread.unsqueeze(-1))
-    decoded = _decoded(vae, z[units], *(c[:1] for c in _context(split, codes)))
-    steps = values.cpu().numpy().round(1) + 0.0  # no minus zero
+    decoded = _decoded(vae, z[units], *(c[:1] for c in split.context))
+    steps = values.numpy().round(1) + 0.0  # no minus zero
     labelled = "value of the moving unit, standard deviations of q(z) from its mean"
     return draw("traversals", decoded, values=steps, units=units.tolist(), labelled=labelled)
 
@@ -156,21 +147,21 @@ def _pareto_k(result: Evaluation, **kwargs: Any) -> Any:
     return draw("pareto_k", table.pareto_k, obs=table.index, num_samples=result.num_samples, **kwargs)
 
 
-def _aggregate_posterior(vae: VAE, codes: Tensor, split: Split, side: int = 101, **kwargs: Any) -> Any:
+def _aggregate_posterior(vae: VAE, codes: Tensor, split: Split, **kwargs: Any) -> Any:
     """The codes over the prior's density, on a square that holds both."""
     with evaluating(vae, 0):
         prior = vae.prior.given()
-        reach = 1.1 * torch.cat([codes, prior.sample((1000,))]).abs().max().item()
-        axis = torch.linspace(-reach, reach, side, device=codes.device)
+        reach = 1.1 * torch.cat([codes, prior.sample((1000,)).cpu()]).abs().max().item()
+        axis = torch.linspace(-reach, reach, 101, device=next(vae.parameters()).device)
         grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
         log_prior = prior.log_prob(grid).cpu()
     extent = (-reach, reach, -reach, reach)
-    return draw("aggregate_posterior", codes.cpu(), log_prior, extent=extent, labels=split.y, **kwargs)
+    return draw("aggregate_posterior", codes, log_prior, extent=extent, labels=split.y, **kwargs)
 
 
 def _manifold(vae: VAE, codes: Tensor, side: int = 20, **kwargs: Any) -> Any:
     low, high = codes.quantile(0.02, dim=0).tolist(), codes.quantile(0.98, dim=0).tolist()
-    first, second = (torch.linspace(low[i], high[i], side, device=codes.device) for i in (0, 1))
+    first, second = (torch.linspace(low[i], high[i], side) for i in (0, 1))
     z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)  # rows from high z[1] to low
     return draw("manifold", _decoded(vae, z), extent=(low[0], high[0], low[1], high[1]), **kwargs)
 
@@ -178,14 +169,6 @@ def _manifold(vae: VAE, codes: Tensor, side: int = 20, **kwargs: Any) -> Any:
 def _decoded(vae: VAE, z: Tensor, *context: Tensor) -> np.ndarray:
     with evaluating(vae):
         return raw(vae, vae.decode(z, *context).mean).numpy()
-
-
-def _context(split: Split, like: Tensor) -> tuple[Tensor, ...]:
-    return tuple(c.to(like.device) for c in split.context)
-
-
-def _mask(split: Split, like: Tensor) -> Tensor | bool:
-    return True if split.mask is None else dense(split.mask).to(like.device)
 
 
 _MEANS = {"KL": "KL", "dimension-wise KL": "mismatch KL(q(z_j) || p(z_j)) of all data together"}

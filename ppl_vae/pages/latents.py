@@ -15,7 +15,6 @@ from ppl_vae import traces
 from ppl_vae.draws import encoded
 from ppl_vae.isolation import evaluating
 from ppl_vae.pages.values import plain
-from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
@@ -69,8 +68,7 @@ def codes_of(vae: VAE, split: Split, seed: int, at_once: int = 1000) -> Tensor:
     """One draw of what the likelihood is given for each datum, (n, latent_dim), on the CPU."""
     parts = [split[i : i + at_once] for i in range(0, len(split), at_once)]
     with evaluating(vae, seed):
-        masks = (True if part.mask is None else dense(part.mask) for part in parts)
-        return torch.cat([vae.posterior_draw(p.x, *p.context, mask=m) for p, m in zip(parts, masks, strict=True)]).cpu()
+        return torch.cat([vae.posterior_draw(part) for part in parts]).cpu()
 
 
 def prior_draws(

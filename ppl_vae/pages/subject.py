@@ -17,7 +17,6 @@ from ppl_vae.libraries import pd
 from ppl_vae.pages.latents import codes_of, context_of, latents, posteriors, prior_draws
 from ppl_vae.pages.values import Looks, plain, raw
 from ppl_vae.pages.walks import explorer, samples
-from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.training import Run
 from ppl_vae.vae import VAE
@@ -125,8 +124,7 @@ def _data(subject: Subject, some: Split, looks: Looks, num: int, seed: int) -> d
         ranked = ranked[ranked < len(some)]
         chosen = ranked[torch.linspace(0, len(ranked) - 1, num).round().long()].sort().values
     few = some[chosen]
-    mask = True if few.mask is None else dense(few.mask)
-    x_hat = vae.raw(vae.reconstruct(few.x, *few.context, mask=mask, seed=seed)).cpu()
+    x_hat = vae.raw(vae.reconstruct(few, seed=seed)).cpu()
     columns = ("pareto_k", "kl_gap", "log_px", "elbo", "reconstruction")
     numbers = {name: plain(table[name].to_numpy(float)) for name in columns if name in table}
     known = [] if subject.found is None else subject.found.check.known[: len(some)].tolist()
