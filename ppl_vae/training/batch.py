@@ -44,7 +44,7 @@ class Batch(NamedTuple):
         """The first data of the batch."""
         return self.at(slice(0, size))
 
-    def at(self, rows: slice) -> Batch:
+    def at(self, rows: slice | Tensor) -> Batch:
         """Some data of the batch."""
         mask = self.mask[rows] if isinstance(self.mask, Tensor) else self.mask
         return Batch(self.x[rows], tuple(c[rows] for c in self.context), mask)

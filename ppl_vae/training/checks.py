@@ -12,6 +12,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import objectives, traces
+from ppl_vae.captured import first_line
 from ppl_vae.conditional import Amortized
 from ppl_vae.modelled import Modelled
 from ppl_vae.training.batches import Batch
@@ -122,28 +123,25 @@ def check_context(program: Modelled, batch: Batch, beta: float) -> None:
     if not leaves or not batch.context:
         return
     rows = torch.arange(len(batch.x) + 1, device=batch.x.device) % len(batch.x)
-    mask = batch.mask[rows] if isinstance(batch.mask, Tensor) else batch.mask
     try:
-        drawn = _drawn(program, Batch(batch.x[rows], tuple(c[rows] for c in batch.context), mask), beta)
+        drawn = _drawn(program, batch.at(rows), beta)
         traces.check_pair(*drawn, len(rows))
     except (RuntimeError, ValueError) as error:
-        first = str(error).partition("\n")[0].strip()
         raise ValueError(
             f"a class that sees the context expects to broadcast it over batches of any size, got {leaves[0]}, which "
-            f"takes {len(batch.x)} data and fails on {len(rows)} ({first}); give a context (n, 1) the dimensions of x "
-            "in it: context.reshape(*context.shape[:-1], *[1] * len(self.x_shape))"
+            f"takes {len(batch.x)} data and fails on {len(rows)} ({first_line(error)}); give a context (n, 1) the "
+            "dimensions of x in it: context.reshape(*context.shape[:-1], *[1] * len(self.x_shape))"
         ) from error
 
 
 def fails_alone(program: Modelled, batch: Batch, beta: float) -> bool:
     """Whether a program in train mode fails on a batch of one datum and not on the same datum twice, as batch norm."""
-    x, context = torch.cat([batch.x] * 2), tuple(torch.cat([c] * 2) for c in batch.context)
-    mask = torch.cat([batch.mask] * 2) if isinstance(batch.mask, Tensor) else batch.mask
+    twice = torch.arange(2 * len(batch.x), device=batch.x.device) % len(batch.x)
     try:
         _drawn(program, batch, beta)
     except (RuntimeError, ValueError):
         with suppress(RuntimeError, ValueError):
-            _drawn(program, Batch(x, context, mask), beta)
+            _drawn(program, batch.at(twice), beta)
             return True
     return False
 
@@ -184,11 +182,10 @@ def _first_drawn(program: Modelled, batch: Batch, beta: float) -> Pair:
         if not batch.context:
             raise
         shapes = [tuple(c.shape) for c in batch.context]
-        first = str(error).partition("\n")[0].strip()  # Pyro appends a table of shapes
         raise ValueError(
             f"a program expects the context it was made for, got the tensors after x of each batch, {shapes}, taken "
-            f"as context, and failed on them ({first}); give x alone where they are labels not to condition on "
-            "(DataLoader: collate_fn), else build with context= for each"
+            f"as context, and failed on them ({first_line(error)}); give x alone where they are labels not to "
+            "condition on (DataLoader: collate_fn), else build with context= for each"
         ) from error
 
 

@@ -22,11 +22,16 @@ from torch.utils.data import Dataset
 from ppl_vae.modelled import Modelled
 from ppl_vae.vae.program import Program
 
-__all__ = ["code_of_program", "of_loader", "plain"]
+__all__ = ["code_of_program", "of_loader", "plain", "without_addresses"]
 
 _ITEMS = 64
 _MOST_BYTES = 2**30
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def without_addresses(value: Any) -> str:
+    """The repr of a value without addresses in memory, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 @singledispatch
@@ -37,7 +42,7 @@ def plain(value: Any, depth: int = 4) -> Any:
     networks that a function refers to are left out, as they may be its state.
     """
     if depth == 0 or not hasattr(value, "__dict__"):
-        return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+        return without_addresses(value)
     kept = {name: plain(v, depth - 1) for name, v in vars(value).items() if not name.startswith("__")}
     return {"class": plain(type(value), depth - 1), **kept}
 
@@ -60,7 +65,7 @@ def _(value: float, depth: int = 4) -> float | str:
 def _(value: Any, depth: int = 4) -> Any:
     if len(value) > 1000:  # indices of a sampler
         return f"{len(value)} values {_digest(repr(value))}"
-    return [plain(v, depth - 1) if depth else re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for v in value]
+    return [plain(v, depth - 1) if depth else without_addresses(v) for v in value]
 
 
 @plain.register(Mapping)

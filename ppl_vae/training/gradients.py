@@ -64,7 +64,7 @@ class Trained:
         unseen = f"the steps of {type(self.objective).__name__} are not seen from outside"
         self.why_called = unseen if self.unseen else None
         self.moving: set[str] = set()
-        self.supports = _validates()
+        self.validates = _validates()
         self.parameters = dict(program.named_parameters())
         owners = dict(program.named_modules())
         paths = {name: name.rpartition(".") for name, _ in program.named_buffers()}  # shared ones once
@@ -305,7 +305,7 @@ class Gradients:
     def _inside(self, pairs: Sequence[Pair]) -> Tensor:
         """Whether the data lie in the support of their distribution."""
         sites = [site for model, _ in pairs for site in traces.observed(model).values()]
-        if not self.trained.supports or not sites:
+        if not self.trained.validates or not sites:
             return torch.tensor(True)
         return torch.stack([support.inside(s["fn"], s["value"]) for s in sites]).all()
 

@@ -26,7 +26,7 @@ from ppl_vae.training.json_values import typed_like
 from ppl_vae.training.optim import NamedOptim
 from ppl_vae.training.pace import Pace, of_guide
 from ppl_vae.training.processes import Processes
-from ppl_vae.training.randomness import random_states, set_random_states
+from ppl_vae.training.randomness import restore_generators, stored_generators
 from ppl_vae.training.row_draws import check_sum
 from ppl_vae.training.settings import Settings, plain_settings
 from ppl_vae.training.state import EpochEnd, State
@@ -139,7 +139,7 @@ class Training:
             others.
         """
         optim = self.optim.get_state()
-        random, python_random = random_states(gpus(self.program))
+        random, python_random = stored_generators(gpus(self.program))
         moments = {name: tensor.detach().cpu().contiguous() for name, tensor in optim["tensors"].items()}
         return {
             **self.state.progress(),
@@ -180,7 +180,7 @@ class Training:
             self.pace.set_state(state["pace"])
         loader = part_of(tensors, "loader")
         self.train.set_state([loader[str(i)] for i in range(len(loader))])
-        set_random_states(part_of(tensors, "random"), state["python_random"], gpus(self.program))
+        restore_generators(part_of(tensors, "random"), state["python_random"], gpus(self.program))
 
     def _stopped(self, asked: bool) -> str:
         if asked:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["random_states", "set_random_states"]
+__all__ = ["restore_generators", "stored_generators"]
 
 
-def random_states(gpus: Sequence[int]) -> tuple[dict[str, Tensor], list[Any]]:
+def stored_generators(gpus: Sequence[int]) -> tuple[dict[str, Tensor], list[Any]]:
     """Tensors by name for torch, numpy and the GPUs, and Python's as a plain list."""
     numpy: Any = np.random.get_state()  # noqa: NPY002
     _, keys, position, has_gauss, cached = numpy
@@ -27,8 +27,8 @@ def random_states(gpus: Sequence[int]) -> tuple[dict[str, Tensor], list[Any]]:
     return states, [*words, gauss]
 
 
-def set_random_states(states: Mapping[str, Tensor], python: Sequence[Any], gpus: Sequence[int]) -> None:
-    """Restore what `random_states` gave."""
+def restore_generators(states: Mapping[str, Tensor], python: Sequence[Any], gpus: Sequence[int]) -> None:
+    """Restore what `stored_generators` gave."""
     torch.set_rng_state(states["torch"])
     position, has_gauss, cached = states["numpy_rest"].tolist()
     keys = states["numpy"].numpy().astype(np.uint32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.objectives import BetaSchedule
 from ppl_vae.split import Split
 from ppl_vae.training.batches import split_of
-from ppl_vae.training.fingerprint import code_of_program, of_loader, plain
+from ppl_vae.training.fingerprint import code_of_program, of_loader, plain, without_addresses
 from ppl_vae.training.json_values import as_json
 from ppl_vae.vae.formula import formula_of
 from ppl_vae.vae.vae import VAE
@@ -50,7 +49,7 @@ class Settings:
 def plain_settings(settings: Settings, optimizer: Optimizer, schedule: LRScheduler | None) -> dict[str, Any]:
     """The settings, and those of the optimizer and the schedule that were made."""
     groups = [{k: len(v) if k == "params" else plain(v) for k, v in g.items()} for g in optimizer.param_groups]
-    kept = {k: re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for k, v in optimizer.defaults.items()}
+    kept = {k: without_addresses(v) for k, v in optimizer.defaults.items()}
     return {
         **{name: plain(v) for name, v in vars(settings).items() if (name, v) != ("encoder_steps", 1)},  # since 0.2
         "optimizer": {"class": plain(type(optimizer)), **kept},
@@ -101,5 +100,5 @@ def _data(source: Any) -> dict[str, Any] | None:
         **split.provenance,
         "checksum": split.checksum,
         "context": [Split(c, split.index).checksum for c in split.context],
-        "pending": re.sub(r" at 0x[0-9a-f]+", "", repr(split.pending)),
+        "pending": without_addresses(split.pending),
     }

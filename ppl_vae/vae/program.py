@@ -247,7 +247,7 @@ class _OwnParams(Messenger):
         if key not in self.params:
             taken = name in self.outside and not isinstance(given, nn.Parameter)
             starts = _starts(msg) or not taken  # without a start value and a stored one Pyro raises an error
-            made = self._made(name, msg) if starts else self.outside[name][0]
+            made = self._made(msg) if starts else self.outside[name][0]
             self.program._starts[key] = self.num_data, made.shape
             self.constraints[key] = msg["kwargs"].get("constraint")
             if taken:
@@ -268,7 +268,7 @@ class _OwnParams(Messenger):
                 stacklevel=4,
             )
 
-    def _made(self, name: str, msg: dict[str, Any]) -> Tensor:
+    def _made(self, msg: dict[str, Any]) -> Tensor:
         """The starting value of a `pyro.param` statement, unconstrained."""
         with pyro.get_param_store().scope():
             made: Any = msg["fn"]
@@ -284,7 +284,7 @@ class _OwnParams(Messenger):
         if self.num_data == num_data or not _starts(msg):
             return
         before = random_states((self.params[key],))
-        now = self._made(name, msg).shape
+        now = self._made(msg).shape
         set_random_states(before, (self.params[key],))
         if now != shape:
             raise ValueError(
