@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEMPORARY", "interpreted", "no_run", "parsed", "read_bytes", "regular", "write_text", "written"]
+__all__ = ["TEMPORARY", "interpreted", "no_run", "number", "parsed", "read_bytes", "regular", "write_text", "written"]
 
 TEMPORARY = re.compile(r".+\.\d+-[0-9a-f]{8}\.tmp|.+\.(json|jsonl|yaml|safetensors)\.tmp")
 """Names that `written` writes to, and did in earlier versions; a killed process leaves one behind."""
@@ -91,6 +92,13 @@ def parsed(text: bytes, path: Path, advice: str) -> Any:
         return json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON in {str(path)!r}, got something else ({error}); {advice}") from error
+
+
+def number(value: float) -> float | str | None:
+    """A number as JSON has it: NaN is null and infinities are text, for a mean of what is read must not skip these."""
+    if math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from ppl_vae.cli.new_data import outputs
+from ppl_vae.cli.output import tell_rounded
 from ppl_vae.data.coding import in_text
 from ppl_vae.data.parquet import Table
 from ppl_vae.evaluation import Imputation, impute
@@ -74,8 +75,7 @@ def impute_by_group(options: Namespace, vae: VAE, split: Split, table: Table) ->
             rows, good = rows + int(incomplete.sum()), good + int((found.pareto_k[incomplete] <= found.good_k).sum())
     print(f"imputed {rows:,} of {len(table):,} rows, a row group at a time; ", end="")
     print(f"k-hat is good, at most {found.good_k:.2f}, for {good:,} of them; the others may be off")
-    if rounded:
-        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+    tell_rounded(rounded)
     print(f"wrote {', '.join(str(path) for path in outputs(options).values())}")
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ppl_vae.cli.components import Parser
+from ppl_vae.files import number
 
 if TYPE_CHECKING:
     from ppl_vae.evaluation import Evaluation
 
-__all__ = ["add_json", "as_json", "numbers"]
+__all__ = ["add_json", "as_json", "numbers", "tell_rounded"]
 
 
 def add_json(parser: Parser) -> None:
@@ -42,6 +42,12 @@ def numbers(result: Evaluation) -> dict[str, Any]:
     return {**said, **known, "data": {name: result.data[name] for name in ("identity", "checksum")}}
 
 
+def tell_rounded(rounded: Mapping[str, str]) -> None:
+    """Print how the columns of a table that is written were rounded, if any were."""
+    if rounded:
+        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+
+
 def _plain(value: Any) -> Any:
     """Values that JSON has: NaN as null, infinities, paths and what else as text."""
     if isinstance(value, Mapping):
@@ -50,6 +56,6 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, float):
+        return number(value)
+    return value if isinstance(value, str | int | bool | None) else str(value)

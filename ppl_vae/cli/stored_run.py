@@ -21,7 +21,6 @@ __all__ = [
     "data_of",
     "loaded",
     "locked_folder",
-    "locked_run",
     "opened",
     "split_of",
 ]
@@ -72,13 +71,8 @@ def add_method(parser: Parser) -> None:
     parser.option("--method", names=listed("ppl_vae.evaluation.adaptive", "METHODS"), default="importance", help=about)
 
 
-def locked_run(options: Namespace, command: str) -> AbstractContextManager[object]:
-    """A scope that locks the run folder; where there is no run, loading it raises."""
-    return locked_folder(options.run, command)
-
-
 def locked_folder(run: str, command: str) -> AbstractContextManager[object]:
-    """As `locked_run`, of a run folder by its path."""
+    """A scope that locks a run folder; where there is no run, loading it raises."""
     from ppl_vae.training.lock import locked
     from ppl_vae.training.run_folder import folder_path
 

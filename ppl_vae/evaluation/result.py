@@ -16,7 +16,7 @@ from ppl_vae.arguments import checked
 from ppl_vae.checksums import sealed, unsealed
 from ppl_vae.evaluation.comparable import Comparable
 from ppl_vae.evaluation.wording import counted, data
-from ppl_vae.files import interpreted, write_text
+from ppl_vae.files import interpreted, number, write_text
 from ppl_vae.importance import FEWEST, MOST
 from ppl_vae.libraries import pd
 
@@ -308,14 +308,12 @@ def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def _plain(content: Any) -> Any:
-    """NaN as null, infinities as text: a mean of what is read must not skip these."""
+    """Values with their numbers as JSON has them."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_plain(value) for value in content]
-    if not isinstance(content, float) or math.isfinite(content):
-        return content
-    return None if math.isnan(content) else str(content)
+    return number(content) if isinstance(content, float) else content
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:

@@ -10,7 +10,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json, numbers
-from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
+from ppl_vae.cli.stored_run import add_method, add_split_options, locked_folder, opened
 
 __all__ = ["COMMAND"]
 
@@ -36,7 +36,7 @@ def _diagnose(options: Namespace) -> None:
         raise ValueError(
             "--length expects --full, whose AIS and HMC it lengthens, got it alone; add --full, or omit it"
         )
-    with as_json(options.json) as values, locked_run(options, "diagnose"):
+    with as_json(options.json) as values, locked_folder(options.run, "diagnose"):
         run, vae, split = opened(options)
         first = ppl_vae.evaluate(vae, split[:1], num_samples=2, seed=options.seed, progress=False)
         if "log_px" not in first.per_datum or first.one_code:  # q has no spread that could be judged

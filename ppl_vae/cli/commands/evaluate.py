@@ -13,7 +13,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json, numbers
-from ppl_vae.cli.stored_run import add_method, add_split_options, locked_run, opened
+from ppl_vae.cli.stored_run import add_method, add_split_options, locked_folder, opened
 from ppl_vae.files import written
 
 __all__ = ["COMMAND"]
@@ -48,7 +48,7 @@ def _evaluate(options: Namespace) -> None:
     with (
         launched() as first,
         using_threads(options.threads),
-        locked_run(options, "evaluate") if first else nullcontext(),
+        locked_folder(options.run, "evaluate") if first else nullcontext(),
     ):
         run, vae, split = opened(options)
         names = ("method", "num_samples", "seed", "max_rows", "compile")

@@ -13,7 +13,7 @@ from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.outputs import check_outputs, lies_in, noted
 from ppl_vae.cli.source import literal
-from ppl_vae.cli.stored_run import add_run, locked_run
+from ppl_vae.cli.stored_run import add_run, locked_folder
 
 __all__ = ["COMMAND"]
 
@@ -31,7 +31,7 @@ def _options(parser: Parser) -> None:
 def _export(options: Namespace) -> None:
     """Write the file, and say how to read it."""
     inside = options.out is None or lies_in(options.run, options.out)
-    with as_json(options.json) as values, locked_run(options, "export") if inside else nullcontext():
+    with as_json(options.json) as values, locked_folder(options.run, "export") if inside else nullcontext():
         run = ppl_vae.load(options.run, options.classes)
         if not isinstance(run.vae, ppl_vae.VAE):
             raise ValueError("export expects a run of a VAE, got another; export your own networks with torch.export")

@@ -11,6 +11,7 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, outputs, read_like, write
+from ppl_vae.cli.output import tell_rounded
 from ppl_vae.cli.stored_run import add_method
 from ppl_vae.libraries import pd
 
@@ -61,8 +62,7 @@ def _impute(options: Namespace) -> None:
     before = in_text(pd.DataFrame(read))
     for draw, out in outputs(options).items():
         made, rounded = filled(before, found, draw)
-        if rounded:
-            print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+        tell_rounded(rounded)
         write(Namespace(file=options.file, out=str(out)), made)
     return None
 

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.new_data import add_new_data_options, opened_with, parts, write
+from ppl_vae.cli.output import tell_rounded
 
 __all__ = ["COMMAND"]
 
@@ -24,8 +25,7 @@ def _reconstruct(options: Namespace) -> None:
     if "columns" not in split.provenance:
         return write(options, {"x": raw(vae, x).numpy()})
     frame = ppl_vae.data.to_frame(x, split)
-    if rounded := frame.attrs.get("rounded"):
-        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+    tell_rounded(frame.attrs.get("rounded", {}))
     return write(options, frame)
 
 

@@ -13,9 +13,9 @@ import ppl_vae
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.failures import nearest
-from ppl_vae.cli.output import add_json, as_json
+from ppl_vae.cli.output import add_json, as_json, tell_rounded
 from ppl_vae.cli.outputs import check_outputs, lies_in, noted
-from ppl_vae.cli.stored_run import add_run_options, loaded, locked_run, split_of
+from ppl_vae.cli.stored_run import add_run_options, loaded, locked_folder, split_of
 from ppl_vae.libraries import pd
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _options(parser: Parser) -> None:
 def _sample(options: Namespace) -> None:
     """Draw data from the prior and the likelihood, in raw units."""
     inside = options.out is None or lies_in(options.run, options.out)
-    with as_json(options.json) as values, locked_run(options, "sample") if inside else nullcontext():
+    with as_json(options.json) as values, locked_folder(options.run, "sample") if inside else nullcontext():
         out, given = _sampled(options)
         print(f"wrote {out}{given}")
         values.update(run=options.run, num=options.num, given=given.removeprefix(", ") or None, wrote=[out])
@@ -93,8 +93,7 @@ def _frame(x: Tensor, run: ppl_vae.Run) -> pd.DataFrame:
     domain = ppl_vae.Domain(**run.config["recipe"]["domain"])
     split = ppl_vae.data.Split(x, torch.arange(len(x)), domain=domain, provenance=run.config["data"][0])
     made = ppl_vae.data.to_frame(x, split)
-    if rounded := made.attrs.get("rounded"):
-        print("; ".join(f"column {name} is {said}" for name, said in rounded.items()))
+    tell_rounded(made.attrs.get("rounded", {}))
     return made
 
 
