@@ -19,9 +19,7 @@ from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 
-__all__ = ["MOST", "Enumerated", "States", "enumerate_latents", "states", "unseen"]
-
-MOST = MOST_STATES  # of a datum's latents together
+__all__ = ["Enumerated", "States", "enumerate_latents", "states", "unseen"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,10 @@ class States:
     units
         Shape of the site's independent units: its plates, with size 1 for the data plate, then the independent
         dimensions of an event.
-    num_plates
-        Number of leading dimensions of `units` that are plates.
     """
 
     each: Tensor
     units: tuple[int, ...]
-    num_plates: int
 
     @property
     def count(self) -> int:
@@ -113,13 +108,13 @@ def states(site: traces.Site, where: traces.Plates) -> States | None:
     batch, event = tuple(site["fn"].batch_shape), tuple(site["fn"].event_shape)
     plates = [*[1] * where.depth, *batch][-where.depth :]
     plates[where.data] = 1
-    return States(each.reshape(len(each), *event[independent:]), (*plates, *event[:independent]), len(plates))
+    return States(each.reshape(len(each), *event[independent:]), (*plates, *event[:independent]))
 
 
 def enumerate_latents(
     program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, where: traces.Plates, *, max_rows: int = 10_000
 ) -> Enumerated | None:
-    """Log densities at every state of some data's latents; `None` if they are not discrete or more than `MOST`.
+    """Log densities at every state of some data's latents; `None` if they are not discrete or more than `MOST_STATES`.
 
     Nor where the states of a site depend on the value of another, as of a binomial with a latent number of trials. At
     most `max_rows` pairs of state and datum are scored at once.
@@ -129,7 +124,7 @@ def enumerate_latents(
     sites = {name: states(model.nodes[name], where) for name in traces.latents(guide)}
     known = {name: found for name, found in sites.items() if found is not None}
     total = math.prod(found.count for found in known.values())
-    if len(known) < len(sites) or total > MOST:
+    if len(known) < len(sites) or total > MOST_STATES:
         return None
     parts = []
     for numbers in torch.arange(total, device=args[0].device).split(max(1, max_rows // where.size)):

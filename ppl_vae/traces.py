@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ppl_vae import one_way, paired, support
 from ppl_vae.memory import rows_at_once
+from ppl_vae.modelled import Modelled
 
 __all__ = [
-    "Modelled",
     "Plates",
     "analytic_kl",
     "by_particle",
@@ -50,13 +50,6 @@ __all__ = [
 Site = dict[str, Any]
 PARTICLES = "num_particles_vectorized"  # the name Pyro's objectives give theirs
 UNSIZED = -1  # the size that Pyro gives a plate made without one
-
-
-class Modelled(Protocol):
-    """An object whose Pyro model and guide take the same arguments: a `VAE`, a `Program`, one of your own."""
-
-    def model(self, x: Tensor, *context: Tensor) -> Any: ...  # noqa: D102
-    def guide(self, x: Tensor, *context: Tensor) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

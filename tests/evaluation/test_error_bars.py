@@ -12,7 +12,7 @@ from scipy import stats
 from ppl_vae import Program, evaluate
 from ppl_vae.diagnostics import check_guide, elpd, inference_gaps, log_marginal_likelihood
 from ppl_vae.diagnostics import log_weights as log_weights_of
-from ppl_vae.enumeration import MOST
+from ppl_vae.distributions import MOST_STATES
 from ppl_vae.evaluation import Evaluation, compare
 from ppl_vae.evaluation.compare import printed
 from ppl_vae.importance import good_k, log_marginal, psis, standard_error, tail_error
@@ -139,7 +139,7 @@ def test_discrete_latents_are_summed_over(num_states, num_latents, independent):
 
 def test_states_that_are_too_many_leave_the_error_unknown(tmp_path):
     program, x, _ = discrete(2, 13)
-    assert MOST < 2**13
+    assert MOST_STATES < 2**13
     result = evaluate(program, x[:3], num_samples=50, seed=0, progress=False)
     assert result.per_datum[["log_px_mcse", "kl_gap_mcse", "log_px_bias"]].isna().all(axis=None)
     assert result.per_datum.kl_gap.notna().all()
