@@ -104,7 +104,8 @@ class Group:
         if failed is not None:
             raise failed
         if others := [f"process {rank} has {error}" for rank, (_, error) in enumerate(answers) if error]:
-            raise RuntimeError(f"{self.work[0]} by {self.size} processes expects all of them to go on, but {others[0]}")
+            what, fix = self.work
+            raise RuntimeError(f"{what} by {self.size} processes expects all of them to go on, but {others[0]}; {fix}")
         return sorted((item for items, _ in answers for item in items), key=order)
 
     @contextmanager

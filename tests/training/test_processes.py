@@ -139,7 +139,8 @@ def test_an_evaluation_that_the_processes_would_not_agree_on_is_refused_in_both(
     assert noisy == too
     assert noisy.startswith("an evaluation by 2 processes expects a model that draws no random numbers")
     assert "x in {0, 1}" in told
-    assert outside == f"an evaluation by 2 processes expects all of them to go on, but process 1 has ValueError: {told}"
+    expected = "an evaluation by 2 processes expects all of them to go on, but process 1 has ValueError"
+    assert outside == f"{expected}: {told}; start all of them again"
 
 
 @pytest.mark.own_seeds
