@@ -47,7 +47,7 @@ def matched(u: Tensor, log_w: Tensor, around: Student) -> Student:
 
 
 def of_draws(u: Tensor, df: float) -> Student:
-    """The same of draws (draws, n, dim) of equal weight."""
+    """`matched` for draws (draws, n, dim) of equal weight."""
     u = in_float64(u)
     around = Student(u.mean(0), u.std(0).clamp_min(_TINY).diag_embed(), df)
     return matched(u, torch.zeros_like(u[..., 0]), around)

@@ -149,7 +149,7 @@ def mean_kl(q: dict[str, Any], p: dict[str, Any], num: int) -> Tensor:
 
 
 def scale_of_data(site: dict[str, Any]) -> float:
-    """That as a number, in float64."""
+    """The mean scale of a site as a number, computed in float64."""
     return float(in_float64(torch.as_tensor(site["scale"])).mean())
 
 

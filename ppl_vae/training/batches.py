@@ -106,7 +106,7 @@ class InMemory(Batches):
     shuffle
         Whether each pass has an order of its own; see `Rows.shuffled` for data on disk.
     processes
-        Of whose rows of each batch this process reads its own.
+        The processes that share each batch; this one reads its own rows. `None` where it is alone.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ def folder_path(run: str | os.PathLike[str], caller: str) -> Path:
     Raises
     ------
     ValueError
-        For an empty path, one that cannot be one, and one that leads to a file.
+        For an empty path, for a path that the system does not take, and for one that leads to a file.
     """
     path = Path(run)
     if path == Path(""):

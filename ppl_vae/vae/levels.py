@@ -44,7 +44,7 @@ class Level:
 
     @property
     def known(self) -> Known:
-        """Context shapes of the level's components."""
+        """Arguments of the level's components that it knows, each by a function that gives its value."""
         site: Known = {"site": lambda: self.site} if self.site else {}
         return {"latent_dim": lambda: self.latent_dim, **site}
 

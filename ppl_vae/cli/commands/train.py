@@ -116,12 +116,12 @@ def _table_options(parser: Parser) -> None:
 
 
 def _of_data(base: Any) -> Collection[str]:
-    """Arguments of likelihoods that the component or the data set."""
+    """Arguments of likelihoods that the component or the data determine."""
     return [*parameters(base), "levels", "ordered", "domain", "columns", "names"]
 
 
 def _linked(base: Any) -> Collection[str]:
-    """Arguments of networks that the component or the data set."""
+    """Arguments of networks that the component or the data determine."""
     return [*base.linked, "masked", "levels"]
 
 
