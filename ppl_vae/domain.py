@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Count, Positive, Rule, checked
 
-__all__ = ["Domain"]
+__all__ = ["Domain", "Kind"]
 
 Kind = Literal["binary", "levels", "unit", "real", "positive", "counts", "categories"]
 Values = Annotated[Tensor, Rule("of real numbers", lambda v: torch.is_tensor(v) and not v.is_complex())]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from ppl_vae.arguments import Count, checked
-from ppl_vae.domain import Domain
+from ppl_vae.domain import Domain, Kind
 from ppl_vae.libraries import pd
 
 __all__ = ["LIKELIHOODS", "Column", "Columns"]
-
-Kind = Literal["binary", "levels", "unit", "real", "positive", "counts", "categories"]
 
 LIKELIHOODS = {
     "binary": "Bernoulli",

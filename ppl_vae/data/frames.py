@@ -18,7 +18,7 @@ from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
-from ppl_vae.data.steps import ROLES
+from ppl_vae.data.steps import ROLE_OF, ROLES
 from ppl_vae.domain import Domain
 from ppl_vae.libraries import pd
 from ppl_vae.rows import dense
@@ -36,9 +36,6 @@ __all__ = [
     "to_frame",
     "warn_of_large",
 ]
-
-_ROLES = {"train": "train", "training": "train", "test": "test"}
-_ROLES |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 
 
 @checked
@@ -191,7 +188,7 @@ def roles_of(values: pd.Series, given: Sequence[str]) -> pd.Series:
             f"split expects one frame with a column {values.name!r}, got frames for {', '.join(given)}; give one or "
             "the other"
         )
-    said = values.map(lambda v: _ROLES.get(str(v).lower()))
+    said = values.map(lambda v: ROLE_OF.get(str(v).lower()))
     if said.isna().any() or not (said == "train").any():
         came = ", ".join(map(str, values.unique()[:5]))
         raise ValueError(

@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 from ppl_vae.arguments import checked
+from ppl_vae.data.steps import ROLE_OF
 
 __all__ = ["Pictures", "pictures", "read_images", "split_folders"]
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # decoders allowed, whatever the suffix of a file
-_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-_SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -80,7 +79,7 @@ def split_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
     So MVTec AD and many others are laid out: train, test, and masks in a folder of their own.
     """
     inside = sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != ".")
-    found = {_SPLITS[f.name.lower()]: f for f in inside if f.name.lower() in _SPLITS}
+    found = {ROLE_OF[f.name.lower()]: f for f in inside if f.name.lower() in ROLE_OF}
     if "train" not in found or len(found) < 2:
         return {}, []
     return found, [f.name for f in inside if f not in found.values()]
@@ -97,7 +96,7 @@ def pictures(folder: Path, background: str = "white", size: tuple[int, int] | No
             f"expected pictures ({', '.join(_ENDINGS)}) in {folder}, or in subfolders named after their "
             f"labels, got {'none' if not files else 'some in both'}; move them, or name another folder"
         )
-    if labels <= {"train", "training", "val", "valid", "validation", "test"}:
+    if labels <= ROLE_OF.keys():
         raise ValueError(
             f"expected the subfolders of {folder} to be labels, got {sorted(map(str, labels))}, which look "
             "like splits; read each by `read_images` and give them to `from_arrays` (x, x_validation, x_test)"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_vae.data.arrays import read
 from ppl_vae.data.cells import genes, matrix
-from ppl_vae.data.coding import check_known, check_values, encoded, in_text
+from ppl_vae.data.coding import as_text, check_known, check_values, encoded, in_text
 from ppl_vae.data.columns import Columns
 from ppl_vae.data.context import tensors
 from ppl_vae.data.parquet import ParquetRows, Table
@@ -255,7 +255,7 @@ def _conditioned(split: Split, record: Mapping[str, Any], y: Any, provenance: Ma
         raise ValueError(f"prepare expects a label for each datum, got {came}; give y=, or the column of labels")
     names = provenance.get("classes") or [str(code) for code in range(record["classes"])]
     codes = {name: code for code, name in enumerate(names)}
-    said = [str(int(v) if isinstance(v, float) and v.is_integer() else v) for v in np.asarray(y).tolist()]
+    said = list(map(as_text, np.asarray(y).tolist()))
     if strange := [name for name in dict.fromkeys(said) if name not in codes]:
         raise ValueError(
             f"prepare expects labels among {', '.join(names[:20])}, as in training, got {', '.join(strange[:5])}; "

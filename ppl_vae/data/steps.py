@@ -17,6 +17,7 @@ from ppl_vae.split import Split
 
 __all__ = [
     "ROLES",
+    "ROLE_OF",
     "Standard",
     "by_column",
     "check_binarize",
@@ -33,6 +34,10 @@ __all__ = [
 
 ROLES = ("train", "validation", "test")
 """The splits of data, by name."""
+
+ROLE_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+ROLE_OF |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+"""The split that a folder or a value of a column means, by its name in small letters."""
 
 
 def seed_of(role: str, seed: int) -> int:

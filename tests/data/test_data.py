@@ -553,6 +553,7 @@ def test_folders_that_are_refused(tmp_path):
     write_pictures(tmp_path / "sizes", 2)
     Image.new("L", (9, 9)).save(tmp_path / "sizes/big.png")
     write_pictures(tmp_path / "splits/test", 2)
+    write_pictures(tmp_path / "dev/dev", 2)
     write_pictures(tmp_path / "both", 2)
     write_pictures(tmp_path / "both/cat", 2)
     write_pictures(tmp_path / "broken", 2)
@@ -563,6 +564,7 @@ def test_folders_that_are_refused(tmp_path):
         ("empty", r"expected pictures .* got none; move"),
         ("sizes", r"got \(4, 3\) for .* and \(9, 9\) for .*big.png \(width, height\); crop"),
         ("splits", r"got \['test'\], which look like splits; read each"),
+        ("dev", r"got \['dev'\], which look like splits; read each"),
         ("both", "got some in both; move"),
         ("broken", "expected a picture, got .*00.png; repair"),
         ("deep", "8 bits a channel, got mode F for .* convert"),

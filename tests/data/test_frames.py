@@ -161,6 +161,8 @@ def test_labels_context_and_a_split_by_column():
     torch.testing.assert_close(size[:, 0].log().double(), torch.from_numpy(np.log(n[35:] + 1) - np.log(n[1:31]).mean()))
     assert repr(data).endswith(", given site (one-hot), age (standardized), size (over its geometric mean))")
     assert repr(data.test) == "Split(5 data, x_shape=(2,), real, with labels, context, a mask)"
+    named = frame.assign(fold=frame["fold"].replace({"valid": "dev", "TEST": "testing"}))
+    assert [len(split) for split in from_frame(named, split="fold").splits.values()] == [30, 5, 5]
     held = from_frame(frame[:35].drop(columns="fold"), {"age": "skip"}, test=frame[35:].drop(columns="fold"))
     assert len(held.test) == 5
 

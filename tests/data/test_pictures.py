@@ -180,6 +180,8 @@ def test_folders_of_training_and_test_data(tmp_path):
     assert data.test.y.tolist() == [0] * 9 + [1] * 3
     assert "without ground_truth" in repr(data)
     assert again(data.provenance).checksum == data.checksum
+    save(tmp_path / "dev" / "good" / "0.png", np.full((4, 4), 50, np.uint8))
+    assert load(tmp_path).validation.x.unique().tolist() == [50]
 
 
 def test_pictures_of_any_sizes_are_cropped_and_scaled(tmp_path):
