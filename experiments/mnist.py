@@ -8,9 +8,9 @@ Gated MLP 784-300-300-40 (Tomczak & Welling 2018), dynamic binarization, 50 epoc
     python experiments/mnist.py --data-dir DIR --out experiments/results/mnist.json
 
 With `--minutes` each prior is trained for so long instead: four epochs of a copy predict how many epochs fit in nine
-tenths of what is left, which is the length of the schedules, and steps are compiled. `--processor` counts seconds of the processor
-over `--cores` in the place of the clock, for a machine that other programs use. The seconds that the trial, the
-compilation and the training took are in the results.
+tenths of what is left, which is the length of the schedules, and steps are compiled. `--processor` counts seconds of
+the processor over `--cores` in the place of the clock, for a machine that other programs use. The seconds that the
+trial, the compilation and the training took are in the results.
 
     python experiments/mnist.py --minutes 10 --data-dir DIR --out experiments/results/mnist.json
 """
@@ -136,7 +136,7 @@ def train_and_evaluate(name: str, prior, data, args: argparse.Namespace) -> tupl
 
 
 def planned(vae, data, args: argparse.Namespace, run: Path | None) -> int:
-    """How many epochs fit into `--minutes`, by the slower of the last two of four of a copy; a resumed run has a plan."""
+    """How many epochs fit into `--minutes`, by the last two of four of a copy; a run that is resumed has a plan."""
     plan = None if run is None else run.with_suffix(".epochs")
     if plan is not None and plan.exists():
         return int(plan.read_text())

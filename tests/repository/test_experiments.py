@@ -123,22 +123,25 @@ def mnist(found, printed):
     assert 0 < found["runs"]["VampPrior"]["nll"] < 64 * math.log(2) * 1.5  # a fair coin a pixel, and some
 
 
-def test_epochs_of_mnist_fit_into_minutes(monkeypatch):
-    script, clock = importlib.import_module("mnist"), [0.0]
+@pytest.mark.parametrize("longer", [1.0, 1.1])
+def test_epochs_of_mnist_fit_into_minutes_with_a_tenth_in_reserve(longer, monkeypatch):
+    script, clock, epoch = importlib.import_module("mnist"), [0.0], [6.0]
     monkeypatch.setattr(script.time, "perf_counter", lambda: clock[0])
 
     def fit(vae, data, epochs, args, callbacks=(), **more):
         """Six seconds an epoch, and five to compile in the first epoch and in the first after the warm-up."""
         for number in range(epochs):
-            clock[0] += 11 if number in (0, args.warm_up) else 6
+            clock[0] += epoch[0] + (5 if number in (0, args.warm_up) else 0)
             for callback in callbacks:
                 callback(None)
 
     monkeypatch.setattr(script, "fit", fit)
     args = Namespace(minutes=2, processor=False, warm_up=None)
     epochs = script.planned(None, None, args, None)
+    left = 120 - clock[0] - 10  # of which the two compilations are no epochs
+    epoch[0] *= longer  # than those of the trial
     script.fit(None, None, epochs, Namespace(warm_up=epochs // 5))
-    assert 120 - 6 < clock[0] <= 120
+    assert 120 - 6 - 0.1 * left < clock[0] <= 120
 
 
 def swap_likelihoods(found, printed):
