@@ -45,18 +45,16 @@ class Update:
         """What changed of the optimizer so that a graph made before is no longer its step."""
         if self._now() != self._settings:
             return "the settings of its optimizer changed"
-        if any(len(steps) > 1 for steps in self._steps()):
+        self._read_steps()
+        if any(len(steps) > 1 for steps in self._known[1]):
             return "its parameters have taken different numbers of steps"
         return None
 
     def numbers(self) -> list[Tensor]:
-        """The numbers of the next step of each group of parameters, (k,), which a schedule may have changed."""
+        """The numbers of the next step of each group, (k,), after `changed`; a schedule may have changed them."""
         like = next(iter(self.parameters.values()))
-        numbers = _RULES[type(self.optimizer)].numbers
-        found = [
-            numbers(group, max(steps, default=0.0) + 1)
-            for group, steps in zip(self._groups, self._steps(), strict=True)
-        ]
+        numbers, steps = _RULES[type(self.optimizer)].numbers, self._known[1]
+        found = [numbers(group, max(own, default=0.0) + 1) for group, own in zip(self._groups, steps, strict=True)]
         # a copy from memory that is not pinned would wait for the GPU
         rows = [torch.tensor(row, dtype=like.dtype, pin_memory=like.is_cuda) for row in found]
         return [row.to(like.device, non_blocking=True) for row in rows]
@@ -100,23 +98,23 @@ class Update:
     def count(self, number: int = 1) -> None:
         """Count a step that was taken as a graph."""
         if self._stepped:
-            steps = [{step + number for step in steps} for steps in self._steps()]
             torch._foreach_add_(self._stepped, number)
-            if {id(step) for step in self._counters()} == {id(step) for step in self._stepped}:
-                self._known = self._versions(), steps
+            versions, steps = self._known
+            if {one for one, _ in versions} == {id(step) for step in self._stepped}:
+                after = [(one, version + 1) for one, version in versions]
+                self._known = after, [{step + number for step in own} for own in steps]
 
     def _now(self) -> list[list[bool]]:
         return [[bool(group.get(name)) for name in _SETTINGS] for group in self._groups]
 
-    def _steps(self) -> list[set[float]]:
-        """Numbers of steps that the parameters of each group have taken, of those that count them.
+    def _read_steps(self) -> None:
+        """Read the numbers of steps that the parameters of each group have taken, of those that count them.
 
-        They are read again where they changed otherwise than by `count`: that waits for a GPU on which they are.
+        They are read where they changed otherwise than by `count`: that waits for a GPU on which they are.
         """
         if self._versions() != self._known[0]:
             each = [list(self._counters(group)) for group in self._groups]
             self._known = self._versions(), [set(torch.stack(steps).tolist()) if steps else set() for steps in each]
-        return self._known[1]
 
     def _counters(self, *groups: Group) -> Iterator[Tensor]:
         states = self.optimizer.state
