@@ -16,15 +16,16 @@ from torch import Tensor
 from ppl_vae import paired, traces
 from ppl_vae.casting import arguments
 from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
-from ppl_vae.find_plates import find_plates
+from ppl_vae.find_plates import check_rows, find_plates
 from ppl_vae.memory import CACHED, chunks, rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.site_values import by_datum, coarse
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
 
-__all__ = ["Draws", "blocks", "by_datum", "draws", "encoded", "guided", "modelled", "replayed", "rescored", "score"]
+__all__ = ["Draws", "blocks", "draws", "encoded", "guided", "modelled", "replayed", "rescored", "score"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Draws:
         log p(x' | z), (num_predictive, n), in nats.
     num_states
         Of the discrete sites, by site: how many states each has; infinite where they cannot be counted.
+    coarse
+        Of which data draws of q lie too close together, (n,): see `site_values.coarse`.
     enumerated
         Log densities at every state of the latents, where all are discrete and their states can be summed over.
     narrow
@@ -77,6 +80,7 @@ class Draws:
     predicted: dict[str, Tensor]
     log_predicted: Tensor
     num_states: dict[str, float]
+    coarse: Tensor
     enumerated: Enumerated | None = None
     narrow: tuple[str, ...] = ()
     empty: Tensor | None = None
@@ -94,7 +98,7 @@ class Draws:
     def unseen(self) -> Tensor:
         """Whether a state of the discrete latents was drawn by none, so that its weight is unknown, (n,)."""
         if not self.num_states:
-            return torch.zeros(self.log_likelihood.shape[1], dtype=torch.bool, device=self.log_likelihood.device)
+            return torch.zeros_like(self.log_likelihood[0], dtype=torch.bool)
         return unseen({name: self.z[name] for name in self.num_states}, math.prod(self.num_states.values()))
 
 
@@ -151,6 +155,8 @@ def draws(
         if number % share[1] != share[0]:
             guided(program, args, mask, num_samples, where)
             continue
+        if where.varies:
+            check_rows(program, *args, mask=mask)
         drawn = (by or score)(program, args, mask, num_samples, num_predictive, max_rows, where)
         if isinstance(mask, Tensor) and (empty := ~mask.reshape(len(mask), -1).any(1).cpu()).any():
             drawn = replace(drawn, empty=empty & (drawn.log_likelihood == 0).all(0).cpu())
@@ -225,6 +231,7 @@ def score(
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={name: _num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
+        coarse=coarse(q.values(), where),
     )
 
 
@@ -267,6 +274,7 @@ def rescored(
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={},
+        coarse=torch.zeros(where.size, dtype=torch.bool),
     )
 
 
@@ -340,11 +348,3 @@ def _observed(site: dict[str, Any], where: traces.Plates) -> Tensor:
     missing = where.depth + 1 + len(site["fn"].event_shape) - value.dim()  # data are not repeated for every draw
     value = by_datum(value[(None,) * missing], site, where)[0]
     return value.expand(where.size, *value.shape[1:])
-
-
-def by_datum(value: Tensor, site: dict[str, Any], where: traces.Plates) -> Tensor:
-    """A site's values (draws, ..., *event_shape) as (draws, n, ...), whatever other plates it lies in."""
-    batch = value.dim() - len(site["fn"].event_shape)
-    value = value.movedim(batch + where.data, 1)
-    others = [d for d in range(2, batch) if value.shape[d] == 1]
-    return value.squeeze(others) if others else value

@@ -17,7 +17,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.split import Split
 from ppl_vae.tensors import check_precision
 
-__all__ = ["check_masked", "find_plates"]
+__all__ = ["check_masked", "check_rows", "find_plates"]
 
 
 def find_plates(program: Modelled, data: Split) -> traces.Plates:
@@ -48,6 +48,23 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
         traces.log_weights(*traces.pair(program, *fewer[0], mask=fewer[1]), where.of(2))
     set_random_states(before, fewer[0])
     return replace(where, row_bytes=max(0, by_three.bytes - by_two.bytes))
+
+
+def check_rows(program: Modelled, *args: Tensor, mask: Tensor | bool = True) -> None:
+    """Check masks and supports of latents again, of further data, by draws that leave random states as they were.
+
+    Raises
+    ------
+    ValueError
+        See `paired.check` and `check_masked`.
+    """
+    before = random_states(args)
+    model, guide = traces.pair(program, *args, mask=mask)
+    of_guide = traces.latents(guide)
+    for name, site in traces.latents(model).items():
+        paired.check(of_guide[name], site)
+    check_masked(program, model, *args, mask=mask)
+    set_random_states(before, args)
 
 
 def check_masked(program: Modelled, model: Trace, *args: Tensor, mask: Tensor | bool = True) -> None:

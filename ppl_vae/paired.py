@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from ppl_vae.bare_support import bounds, of_components, of_each, support_of
 from ppl_vae.support import OneHotVectors, layers, unwrapped
 
-__all__ = ["check", "check_events", "contains", "in_own_plates", "scored"]
+__all__ = ["check", "check_events", "contains", "in_own_plates", "scored", "varies"]
 
 Site = Mapping[str, Any]
 
@@ -24,6 +24,15 @@ def check(q: Site, p: Site) -> None:
     _check_plates(q, p)
     _check_masks(q, p)
     _check_draw(q, p)
+
+
+def varies(q: Site, p: Site) -> bool:
+    """Whether the masks or the supports of a latent are tensors, which may be others for other data."""
+    masks = [
+        mask for site in (q, p) for mask in (site["mask"], *(getattr(fn, "_mask", None) for fn in layers(site["fn"])))
+    ]
+    ends = [end for site in (q, p) for end in bounds(_support(site["fn"])) or ()]
+    return any(isinstance(each, Tensor) and each.dim() > 0 for each in (*masks, *ends))
 
 
 def _check_draw(q: Site, p: Site) -> None:

@@ -68,6 +68,8 @@ class Plates:
         Bytes of the tensors that are made for one row, a pair of draw and datum; 0 if not measured.
     name
         Name of the data plate.
+    varies
+        Whether masks or supports of latents are tensors, which may be others for other data; see `paired.varies`.
     """
 
     size: int
@@ -75,6 +77,7 @@ class Plates:
     depth: int
     row_bytes: int = 0
     name: str = field(default="", compare=False)
+    varies: bool = field(default=False, compare=False)
 
     def of(self, size: int) -> Plates:
         """The same for another number of data."""
@@ -263,7 +266,7 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
         paired.check(of_guide[name], site)
     for site in observed(model).values():
         check_support(site, where)
-    return where
+    return replace(where, varies=any(paired.varies(of_guide[name], site) for name, site in latents(model).items()))
 
 
 def check_sites(model: Trace, guide: Trace) -> None:

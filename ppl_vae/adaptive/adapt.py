@@ -12,6 +12,8 @@ from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.moments import matched, of_draws
 from ppl_vae.adaptive.student import Defensive, Student
 from ppl_vae.importance import good_k, log_marginal, psis
+from ppl_vae.isolation import random_states, set_random_states
+from ppl_vae.site_values import coincide
 from ppl_vae.unconstrained import LogJoint
 
 __all__ = ["Adapted", "Settings", "adapt", "pareto_k"]
@@ -19,6 +21,10 @@ __all__ = ["Adapted", "Settings", "adapt", "pareto_k"]
 
 _DRAWS_A_DIMENSION = 4
 """Effective sample that a covariance is taken of before an estimate is tried."""
+
+
+_NARROW, _JUDGES = 1e-2, 16
+"""Of the prior's standard deviations, below which q's covariance is judged, and the draws that judge it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,8 @@ def adapt(density: Density, rows: Tensor, settings: Settings, starts: Tensor | N
     From q's mean and covariance: gradient steps, then rounds of moment matching. In each round draws are taken from the
     proposal, and weighted together with those of the rounds before by their deterministic mixture. Once the
     new draws of a datum have a good k-hat, log p(x) is estimated from fresh draws; if their k-hat is good too, the
-    datum is done.
+    datum is done. Where q is far narrower than the prior, or has collapsed, the covariance is that of the prior if its
+    ELBO is higher.
 
     Parameters
     ----------
@@ -118,7 +125,7 @@ def adapt(density: Density, rows: Tensor, settings: Settings, starts: Tensor | N
     n, num_starts = len(rows), 1 if starts is None else 1 + len(starts)
     joint = density.of(rows.repeat(num_starts))
     drawn = joint.from_guide(max(settings.num_draws, 50 * joint.dim))
-    proposal = of_draws(drawn, settings.df)
+    proposal, spent = _not_collapsed(density, joint, of_draws(drawn, settings.df), drawn)
     if starts is not None:
         loc = torch.cat([proposal.loc[:n], starts.to(proposal.loc).flatten(0, 1)])
         proposal = replace(proposal, loc=loc)
@@ -131,12 +138,30 @@ def adapt(density: Density, rows: Tensor, settings: Settings, starts: Tensor | N
     )
     diverged = (better.loc == proposal.loc).all(-1)[:n]
     loop = _Loop(density, rows, settings, joint, better, drawn[:0])
-    loop.evaluations += num_starts * (GRADIENT * settings.num_steps * settings.num_particles + 32)
+    loop.evaluations += num_starts * (spent + GRADIENT * settings.num_steps * settings.num_particles + 32)
     for last in range(settings.num_rounds - 1, -1, -1):
         if not len(loop.left):
             break
         loop.round(last == 0)
     return replace(loop.result(), diverged=diverged)
+
+
+def _not_collapsed(density: Density, joint: LogJoint, start: Student, drawn: Tensor) -> tuple[Student, int]:
+    """A start of q's draws, with the covariance of the prior where that is better; and evaluations of each datum."""
+    before = random_states([drawn])
+    from_prior = joint.from_prior(len(drawn))
+    narrow = (drawn.std(0) < _NARROW * from_prior.std(0)).any(-1)
+    if not narrow.any():
+        set_random_states(before, [drawn])
+        return start, 0
+    wide = replace(start, tril=of_draws(from_prior, start.df).tril)
+
+    def elbo(student: Student) -> Tensor:
+        u = student.sample(_JUDGES).to(drawn)
+        return (density.score(joint, u).log_joint - student.log_prob(u)).mean(0)
+
+    better = coincide(drawn).any(-1) | (narrow & ~(elbo(wide) <= elbo(start)))
+    return replace(start, tril=torch.where(better[:, None, None], wide.tril, start.tril)), 2 * _JUDGES
 
 
 class _Loop:

@@ -144,7 +144,8 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
     Log densities are of the raw data, `log_volume` (n,) below those of x. A point mass or an improper prior has the
     reconstruction alone. Numbers that are not defined are NaN: the error and the gap of one draw, the k-hat of few
     draws, and that of a discrete q, whose weights have no tail. Discrete latents with few states are summed over,
-    without an error; where there are more states and one was not drawn, the error of log p(x) is not known. All draws
+    without an error; where there are more states and one was not drawn, the error of log p(x) is not known. Nor is it
+    where draws of a density lie too close together (`site_values.coarse`): k-hat is then infinite. All draws
     of a q that is one code are equal and count as one: log p(x) is then the ELBO. Where nothing of x was observed,
     log p(x) is 0, without an error and with a k-hat of 0.
     """
@@ -162,15 +163,17 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
 def _estimated(drawn: Draws) -> dict[str, Tensor]:
     """`per_datum` from draws, in the units of x."""
     log_w = in_float64(drawn.log_weights)[: 1 if drawn.quantized else None]
-    unseen = drawn.unseen.to(log_w.device)
+    unseen, coarse = drawn.unseen.to(log_w.device), drawn.coarse.to(log_w.device)
     agree = unseen & (log_w == log_w[0]).all(0)
+    reliable = reliability(torch.where(coarse, 0.0, log_w), not drawn.discrete_q)  # they may be NaN there
     return {
         "elbo": log_w.mean(0),
         "reconstruction": in_float64(drawn.log_likelihood).mean(0),
         **{_kl(name): in_float64(drawn.log_q[name] - drawn.log_p[name]).mean(0) for name in drawn.z},
-        "elbo_mcse": torch.where(agree, math.nan, standard_error(log_w)),
-        **errors(log_w, unseen),
-        **reliability(log_w, not drawn.discrete_q),
+        "elbo_mcse": torch.where(agree | coarse, math.nan, standard_error(log_w)),
+        **errors(log_w, unseen | coarse),
+        "ess": torch.where(coarse, 1.0, reliable["ess"]),
+        "pareto_k": torch.where(coarse, math.inf, reliable["pareto_k"]),
     }
 
 

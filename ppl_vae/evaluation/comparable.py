@@ -54,11 +54,18 @@ class Comparable(ABC):
         return good_k(self.num_samples) if self.num_samples >= FEWEST else math.nan
 
     @property
+    def collapsed(self) -> int:
+        """Number of data whose q is narrower than the spacing of floating-point numbers, so that its draws coincide."""
+        if "pareto_k" not in self.per_datum:
+            return 0
+        return int((self.per_datum["pareto_k"].eq(math.inf) & self.per_datum["log_px_mcse"].isna()).sum())
+
+    @property
     def unreliable(self) -> float:
         """Share of the data whose log p(x) is not believed; NaN where that is not known.
 
         Where `per_datum` has a column `believed`, those that are not. Elsewhere those with a k-hat above `good_k`, and
-        those whose error is not known because some states of a discrete latent were not drawn.
+        those whose error is not known: some states of a discrete latent were not drawn, or draws of q coincide.
         """
         if self.one_code:
             return math.nan

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ppl_vae import bounds, support, traces
 from ppl_vae.compiled import Compiler
-from ppl_vae.draws import Draws, blocks, by_datum, guided, modelled, score
+from ppl_vae.draws import Draws, blocks, guided, modelled, score
 from ppl_vae.group import Group
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
+from ppl_vae.site_values import by_datum, coarse
 from ppl_vae.summed import likelihood
 
 __all__ = ["CompiledScores"]
@@ -131,6 +132,7 @@ class CompiledScores:
             log_p=dict(zip(values, log_p, strict=True)),
             log_likelihood=log_likelihood,
             observed={},
+            coarse=coarse(q.values(), where),
         )
 
     def _densities(self, *tensors: Tensor) -> list[Tensor]:

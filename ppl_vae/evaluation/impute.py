@@ -16,7 +16,7 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.distributions.row import Row
-from ppl_vae.draws import Draws, by_datum, replayed, score
+from ppl_vae.draws import Draws, replayed, score
 from ppl_vae.evaluation.adaptive import check_method
 from ppl_vae.evaluation.categories import domain_of, elements, levels_of, probabilities
 from ppl_vae.evaluation.imputation import Imputation
@@ -29,6 +29,7 @@ from ppl_vae.observed import check_observed
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
 from ppl_vae.rows import dense
+from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 from ppl_vae.up_to import up_to
 from ppl_vae.vae.formula import formula_of
@@ -214,13 +215,15 @@ class _Sampler:
         _check_weights(drawn)
         site = check_observed(drawn.observed, data)
         empty = (data.elements == 0).to(drawn.log_likelihood.device)
-        values, log_w = drawn.values, in_float64(drawn.log_weights)
+        values, log_w, coarse = drawn.values, in_float64(drawn.log_weights), drawn.coarse.to(empty.device) & ~empty
         if empty.any():
             values = self._from_prior(args, mask, values, empty)
             log_w = torch.where(empty.to(log_w.device), 0.0, log_w)
         if self.method == "adaptive":
-            values, log_w = refitted(self.program, data, self.where, self.max_rows, values, log_w)
+            values, log_w = refitted(self.program, data, self.where, self.max_rows, values, log_w, coarse)
+            coarse = torch.zeros_like(coarse)
         log_w, k, ess = smoothed(log_w, not drawn.discrete_q)
+        k = torch.where(coarse.to(k.device), math.inf, k)
         chosen = torch.multinomial(log_w.exp().T, self.num_draws, replacement=True).T  # (num_draws, n)
         taken = {name: torch.take_along_dim(v, self._aligned(chosen, v).to(v.device), 0) for name, v in values.items()}
         mean, shares = self._mean(site, args, mask, values, log_w.exp())

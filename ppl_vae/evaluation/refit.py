@@ -25,10 +25,15 @@ def refitted(
     max_rows: int,
     values: Mapping[str, Tensor],
     log_w: Tensor,
+    coarse: Tensor,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draws by site, in their batch shapes, and log weights (S, n); new ones where k-hat is `doubtful`."""
+    """Draws by site, in their batch shapes, and log weights (S, n); new ones where k-hat is `doubtful`.
+
+    So there are of data whose draws lie too close together: see `Draws.coarse`.
+    """
     num_samples = len(log_w)
-    bad = doubtful(pareto_k(log_w), num_samples).nonzero().flatten()
+    k = torch.where(coarse.to(log_w.device), math.inf, pareto_k(log_w))
+    bad = doubtful(k, num_samples).nonzero().flatten()
     if not len(bad):
         return dict(values), log_w
     with frozen(program):

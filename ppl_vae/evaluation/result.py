@@ -40,9 +40,10 @@ class Evaluation(Comparable):
         `log_px_mcse` and `kl_gap_mcse`. Among the data with a good k-hat, 1.96 of them to either side cover the truth
         for about 95 %, the error of a heavy tail included (`importance.tail_error`). They are too small where k-hat is
         high. Discrete latents with at most 4096 states are summed over, with errors of 0; with more states the errors
-        are NaN where a state was not drawn. Then `ess`, the effective number of samples; `pareto_k`, above
-        `good_k` where log_px and its error are not believed, NaN for a discrete q; and `bits_per_dim`, where the
-        domain has them. A point-mass posterior has `reconstruction` alone.
+        are NaN where a state was not drawn. So they are, with an infinite `pareto_k`, where draws of a narrow q
+        coincide as floating-point numbers. Then `ess`, the effective number of samples; `pareto_k`, above `good_k`
+        where log_px and its error are not believed, NaN for a discrete q; and `bits_per_dim`, where the domain has
+        them. A point-mass posterior has `reconstruction` alone.
     unit_variance
         Variance over the data of the posterior mean of each latent unit, by site; NaN for one datum, or fewer than 25
         samples.
@@ -116,7 +117,7 @@ class Evaluation(Comparable):
     @property
     def one_code(self) -> bool:
         """Whether all draws of a datum were equal: q is a code (`VectorQuantized`), and `log_px` is the ELBO."""
-        of_one_draw = self.per_datum.get(["kl_gap", "log_px_mcse"], pd.DataFrame([0.0]))
+        of_one_draw = self.per_datum.get(["kl_gap", "log_px_mcse", "pareto_k"], pd.DataFrame([0.0]))
         return self.num_samples > 1 and bool(of_one_draw.isna().all(axis=None))
 
     @property
@@ -209,16 +210,15 @@ class Evaluation(Comparable):
         no_tail = "  no k-hat: the weights of a discrete q have no tail"
         if self.exact:
             return [f"{no_tail}, and need none: log p(x) is the sum over all states of z, with no error"]
-        unknown = int(self.per_datum["log_px_mcse"].isna().sum())
+        unknown = int(self.per_datum["log_px_mcse"].isna().sum()) - self.collapsed
         not_drawn = (
             f"the error of log p(x) is not known for {unknown} of {data(len(self.per_datum))}: some states of a "
             "discrete latent were not drawn and cannot be summed over; there log p(x) may be too low"
         )
         if self.per_datum["pareto_k"].isna().all():
             return [f"{no_tail} to judge log p(x) by; {not_drawn if unknown else unseen}"]
-        if unknown:
-            return [f"  {not_drawn}", *self._of_tails(unseen)]
-        return self._of_tails(unseen)
+        close = f"  draws of a narrow q coincide for {data(self.collapsed)}: ELBO and log p(x) are not known there"
+        return [*[f"  {not_drawn}"] * bool(unknown), *[close] * bool(self.collapsed), *self._of_tails(unseen)]
 
     def _of_tails(self, unseen: str) -> list[str]:
         high = float(self.per_datum["pareto_k"].gt(self.good_k).mean())

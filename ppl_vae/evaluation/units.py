@@ -14,12 +14,12 @@ from ppl_vae import traces
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
-from ppl_vae.draws import by_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import stats
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 
 __all__ = ["kernel_log_density", "kl_of_data", "kl_per_unit"]

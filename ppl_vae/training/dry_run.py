@@ -38,6 +38,8 @@ class DryRun:
         Parameters that the program owns and neither function names to Pyro in every batch.
     row_bytes
         Bytes of the tensors that are made for one datum; see `memory`.
+    varies
+        Whether other data may have other masks or supports of latents: see `traces.Plates`.
     beside
         Sizes above 1 of the dimensions to the left of the data: particles and other plates.
     """
@@ -45,6 +47,7 @@ class DryRun:
     structures: set[Any] = field(default_factory=set)
     unnamed: dict[str, nn.Parameter] = field(default_factory=dict)
     row_bytes: float = 0.0
+    varies: bool = False
     beside: set[int] = field(default_factory=set)
 
 
@@ -73,6 +76,7 @@ def dry_run(program: Modelled, objective: ELBO, train: Batches, beta: float) -> 
         found.structures.add(structure(pair))
         found.unnamed |= _unnamed(program, pair)
         found.beside |= _beside(pair, where)
+        found.varies |= where.varies
         depth, summed = max(depth, where.depth), summed or summed_over([pair])
     found.row_bytes = _row_bytes(tried, made)
     objective.data_plate, objective.data_size = where.name, train.num_data  # type: ignore[attr-defined]  # for ours

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ppl_vae import traces
 from ppl_vae.conditional import Amortized
+from ppl_vae.find_plates import check_rows
 from ppl_vae.isolation import evaluating, gpus, isolated
 from ppl_vae.memory import rows_at_once
 from ppl_vae.modelled import Modelled
@@ -80,6 +81,7 @@ class Training:
         self.train, self.validation, self.beta, self.seed = train, validation, settings.beta, settings.seed
         self.watched = Watched(settings.objective)
         self.objective = self.watched.objective
+        self.unchecked = False
         tried = self._dry_run()
         self.optim, self.schedule = make_optim()
         self.pace, self.optim.paced = Pace(settings.encoder_steps, self._of_guide()), settings.encoder_steps > 1
@@ -214,6 +216,7 @@ class Training:
         terms = Terms()
         for number, batch in enumerate(self.train, 1):
             beta, rate = self.beta(state.step, len(self.train)), self.optim.optimizer.param_groups[0]["lr"]
+            self._check_rows(batch)
             self._step(batch, beta, terms, number)
             state.step += 1
             bar.update()
@@ -221,12 +224,19 @@ class Training:
         self.optim.warn_of_unreached()
         state.epoch += 1
         row = {"epoch": state.epoch, **terms.together(self.processes).row("train"), **self._validate()}
+        self.unchecked = False
         row |= {"beta": beta, "learning_rate": float(rate), "seconds": time.perf_counter() - start}
         for part in self.program.modules():
             row |= part.reported() if isinstance(part, Amortized) else {}
         row = self.processes.of_first(row)
         state.history.append(row)
         return row
+
+    def _check_rows(self, batch: Batch) -> None:
+        """Check masks and supports of latents that depend on the data, of every batch of the first epoch."""
+        if self.unchecked:
+            with evaluating(self.program, self.seed):
+                check_rows(self.program, batch.x, *batch.context, mask=batch.mask)
 
     def _step(self, batch: Batch, beta: float, terms: Terms, number: int) -> None:
         state = self.state
@@ -260,6 +270,7 @@ class Training:
 
     def _score(self, batch: Batch, terms: Terms, where: str) -> None:
         check_mask(batch.x, batch.mask)
+        self._check_rows(batch)
         model, guide = self.program.model, self.program.guide
         try:
             pair, loss = self._pair(batch), None
@@ -288,7 +299,7 @@ class Training:
         # eval mode: batch statistics must not move; nor do random states
         with evaluating(self.program, self.seed), self.train.rewound():
             tried = dry_run(self.program, self.objective, self.train, self.beta(0, 1))
-        self.processes.beside = tried.beside
+        self.processes.beside, self.unchecked = tried.beside, tried.varies
         if self.processes.size > 1:
             with isolated(self.program, self.seed), self.train.rewound(), self.processes.whole():
                 batch = next(iter(self.train))

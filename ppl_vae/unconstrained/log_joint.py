@@ -21,12 +21,12 @@ from ppl_vae import traces
 from ppl_vae.bare_support import of_components, support_of
 from ppl_vae.captured import Function
 from ppl_vae.casting import arguments
-from ppl_vae.draws import by_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.folded import folded
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
+from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +20,7 @@ from ppl_vae.importance import log_marginal, tail_error
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.site_values import coincide
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.annealing import Path, Settings, anneal, num_pilot, schedule
 
@@ -47,7 +49,8 @@ def ais(
 
     Chains from the prior can reach modes that q misses. From q the variance is lower, but modes that q misses stay
     missing. The standard error comes from the spread between chains: with few of them (8), or where `log_weight_sd` is
-    above 1, it is usually too small. Then use more temperatures.
+    above 1, it is usually too small. Then use more temperatures. Where the first draws lie too close together to have a
+    density, as those of a q that has collapsed do, it is NaN: start from the prior.
 
     Parameters
     ----------
@@ -95,19 +98,20 @@ def ais(
     betas = schedule(num_temperatures)
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         log_w = torch.empty(num_chains, len(split), dtype=torch.float64)
-        acceptance = torch.empty(len(split), dtype=torch.float64)
+        acceptance, close = torch.empty_like(log_w[0]), torch.zeros_like(log_w[0], dtype=torch.bool)
         total = (num_temperatures + num_pilot(num_temperatures)) * len(split)
         with progress_bar("AIS", total, "step", shown=progress, unit_scale=True) as bar:
             for rows, joint in log_joints(program, split, num_chains, max_rows=max_rows):
                 path = Path(joint, from_guide=init == "guide")
                 settings = Settings.tuned(path, betas, num_chains, num_steps, bar)
-                found = anneal(path, path.draws(num_chains), betas, settings, bar)
-                log_w[:, rows], acceptance[rows] = (part.cpu() for part in found)
+                first = path.draws(num_chains)
+                found = (*anneal(path, first, betas, settings, bar), coincide(first).any(-1))
+                log_w[:, rows], acceptance[rows], close[rows] = (part.cpu() for part in found)
         log_px = log_marginal(log_w)
         return with_units(
             {
                 "log_px": (("obs",), log_px.estimate - split.log_volume, "nats"),
-                "log_px_mcse": (("obs",), torch.hypot(log_px.mcse, tail_error(log_w)), "nats"),
+                "log_px_mcse": (("obs",), _error(log_w, close), "nats"),
                 "log_px_bias": (("obs",), log_px.bias, "nats"),
                 "ess": (("obs",), log_px.ess, "chains"),
                 "log_weight_sd": (("obs",), log_w.std(0), "nats"),
@@ -117,6 +121,11 @@ def ais(
             cannot_see=_CANNOT_SEE[init],
             **attributes(program, split, used, init=init, num_temperatures=num_temperatures, num_chains=num_chains),
         )
+
+
+def _error(log_w: Tensor, close: Tensor) -> Tensor:
+    """Standard error of log p(x), that of the tail included; NaN where the first draws lie too close together."""
+    return torch.hypot(log_marginal(log_w).mcse, tail_error(log_w)).masked_fill(close, math.nan)
 
 
 def check_annealing(caller: str, init: str, num_temperatures: int, num_chains: int, num_steps: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -67,7 +68,8 @@ def inference_gaps(
     xarray.Dataset
         By `obs`, in nats, of the data in their original units: `elbo` of q, `refined_elbo` of q*, `log_px`, and
         `amortization_gap`, `approximation_gap` and their sum `kl_gap`; each with its Monte Carlo standard error,
-        `<name>_mcse`. `pareto_k` and `ess` of q, `refined_pareto_k` and `refined_ess` of q*.
+        `<name>_mcse`. `pareto_k` and `ess` of q, `refined_pareto_k` and `refined_ess` of q*. Where draws lie too close
+        together to have a density, k-hat is infinite and the errors are NaN.
 
         `is_refined`: false where q* was no better than q on a separate set of draws; q is then kept and the gap is
         exactly 0. Selection on separate draws biases neither; a gap below 0 is noise. `log_px_by_refined`: whether
@@ -134,26 +136,46 @@ def _judged(program: Modelled, refined: Refined, data: Split, num_samples: int, 
     """Variables of the result for some data, each (n,)."""
     args, mask = arguments(program, data)
 
-    def log_weights(q: Modelled, num: int) -> Tensor:
-        return in_float64(score(q, args, mask, num, 0, max_rows, refined.where).log_weights)
+    def weights(q: Modelled, num: int) -> _Weights:
+        drawn = score(q, args, mask, num, 0, max_rows, refined.where)
+        log_w = in_float64(drawn.log_weights)
+        return _Weights(log_w, drawn.coarse.to(log_w.device))
 
-    def of_both(refined: Refined, num: int) -> tuple[Tensor, Tensor]:
-        """Each (num, n), with common random numbers."""
+    def of_both(refined: Refined, num: int) -> tuple[_Weights, _Weights]:
+        """Of `num` draws, with common random numbers."""
         with torch.random.fork_rng(devices=gpus(program)):
-            log_w = log_weights(program, num)
-        return log_w, log_weights(refined, num)
+            of_q = weights(program, num)
+        return of_q, weights(refined, num)
 
-    trial = of_both(refined, max(FEWEST, num_samples // 4))
-    is_refined = _gains(*trial)
-    by_refined = is_refined & _weighs_better(*trial)
-    log_w, refined_log_w = of_both(refined.only(is_refined), num_samples)
+    q, better = of_both(refined, max(FEWEST, num_samples // 4))
+    is_refined = _gains(q.log_w, better.log_w)
+    by_refined = is_refined & _weighs_better(q, better)
+    q, better = of_both(refined.only(is_refined), num_samples)
+    gaps = _gaps(q.log_w, better.log_w, torch.where(by_refined, better.log_w, q.log_w))
+    unknown = q.coarse | better.coarse
     return {
-        **_gaps(log_w, refined_log_w, torch.where(by_refined, refined_log_w, log_w)),
-        **{name: psis(lw)[1] for name, lw in (("pareto_k", log_w), ("refined_pareto_k", refined_log_w))},
-        **{name: log_marginal(lw).ess for name, lw in (("ess", log_w), ("refined_ess", refined_log_w))},
+        **{name: torch.where(unknown & name.endswith("_mcse"), math.nan, values) for name, values in gaps.items()},
+        **{"pareto_k": q.k, "refined_pareto_k": better.k, "ess": q.ess, "refined_ess": better.ess},
         "is_refined": is_refined,
         "log_px_by_refined": by_refined,
     }
+
+
+class _Weights(NamedTuple):
+    """Log weights (draws, n), and where their draws lie too close together, (n,): see `draws.Draws.coarse`."""
+
+    log_w: Tensor
+    coarse: Tensor
+
+    @property
+    def k(self) -> Tensor:
+        """k-hat, (n,)."""
+        return torch.where(self.coarse, math.inf, psis(self.log_w)[1])
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective number of draws, (n,)."""
+        return torch.where(self.coarse, 1.0, log_marginal(self.log_w).ess)
 
 
 def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str, Tensor]:
@@ -179,12 +201,10 @@ def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str,
     return columns
 
 
-def _weighs_better(log_w: Tensor, refined_log_w: Tensor) -> Tensor:
+def _weighs_better(q: _Weights, refined: _Weights) -> Tensor:
     """Whether the refined q is the better proposal; not judged by the higher log p(x), which would be biased."""
-    k, refined_k = psis(log_w)[1], psis(refined_log_w)[1]
-    both_good = torch.maximum(k, refined_k) <= good_k(len(log_w))
-    larger_ess = log_marginal(refined_log_w).ess > log_marginal(log_w).ess
-    return torch.where(both_good, larger_ess, refined_k < k)
+    both_good = torch.maximum(q.k, refined.k) <= good_k(len(q.log_w))
+    return torch.where(both_good, refined.ess > q.ess, refined.k < q.k)
 
 
 def _gains(log_w: Tensor, refined_log_w: Tensor) -> Tensor:

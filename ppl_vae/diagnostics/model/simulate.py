@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
-from ppl_vae.draws import by_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.observed import check_observed
+from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 
 __all__ = ["simulated"]

@@ -14,9 +14,9 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.distributions import Mixture
-from ppl_vae.draws import by_datum
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 from ppl_vae.up_to import up_to
 

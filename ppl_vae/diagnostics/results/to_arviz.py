@@ -20,7 +20,7 @@ from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.results.arviz_io import to_tree
 from ppl_vae.diagnostics.results.datasets import attributes, of_draws, with_columns
-from ppl_vae.draws import Draws, by_datum, draws
+from ppl_vae.draws import Draws, draws
 from ppl_vae.evaluation.by_q import per_datum
 from ppl_vae.find_plates import find_plates
 from ppl_vae.importance import FEWEST, psis
@@ -28,6 +28,7 @@ from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 
 __all__ = ["to_arviz"]
