@@ -47,9 +47,12 @@ def prepared(
         `VAE.recipe`: shapes and domain of what the model takes.
     raw
         A frame for data that came from one, else an array (n, *x_shape), in which NaN is missing, or sequences of at
-        most as many steps as in training; or arrays by name, as a ``.npz`` file holds them: x, mask, y, context.
-    y, context
-        Labels, as names or codes, where the model was trained on labels; contexts, each (n, ...).
+        most as many steps as in training; or arrays by name, as a ``.npz`` file holds them: x, mask, y, context. Labels
+        of such a file, and the column of labels of a frame, may be there where the model is not given them.
+    y
+        Labels, as names or codes, where the model was conditioned on labels and `raw` has no column of them.
+    context
+        Contexts of arrays, each (n, ...); those of a frame and of cells are columns of it.
     raw_domain
         The values of `raw`, where they are binarized, are not in [0, 1], and are others than those of the training.
     seed
@@ -58,14 +61,20 @@ def prepared(
     Raises
     ------
     ValueError
-        For other columns, categories or labels than in training, values outside the domain, and a `raw_domain` of other
-        levels where nothing is binarized.
+        For other columns, categories, labels or contexts than in training, values outside the domain, and what would
+        not be used: labels or contexts that columns hold, or that the model is not given, other names of arrays, and a
+        `raw_domain` of other levels where nothing is binarized.
     """
-    given = {"x": raw, "mask": None, "y": y, "context": context}
-    if isinstance(raw, Mapping):
-        given |= {k: v for k, v in raw.items() if k in given}
+    given = _by_name(raw, y, context)
+    conditioned = [record["transform"] for record in provenance.get("transforms", [])].count("condition_on_labels")
     _check_used(raw_domain, provenance, recipe)
+    if y is not None and not conditioned:
+        raise ValueError(
+            "prepare expects y= for a VAE that was conditioned on labels, got it for one that is not given them; leave "
+            "it out"
+        )
     split, labels = _as_split(provenance, given, recipe["x_shape"])
+    _check_number(len(split.context), len(recipe["context"]) - conditioned)
     _check_shape("x", split.x, recipe["x_shape"])
     for record in provenance.get("transforms", []):
         split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"], provenance))
@@ -74,6 +83,20 @@ def prepared(
     split = replace(split.fixed(seed), domain=Domain(**recipe["domain"]), provenance=said, classes=classes)
     _check(split, recipe)
     return split
+
+
+def _by_name(raw: Any, y: Any, context: Any) -> dict[str, Any]:
+    """What is given, by the names that arrays have in a file."""
+    given = {"x": raw, "mask": None, "y": y, "context": context}
+    if not isinstance(raw, Mapping) or "x" not in raw:
+        return given
+    if strange := [str(name) for name in raw if name not in given]:
+        raise ValueError(
+            f"prepare expects arrays named {', '.join(given)}, got {', '.join(strange)}; leave them out, or rename them"
+        )
+    if twice := [name for name in ("y", "context") if name in raw and given[name] is not None]:
+        raise ValueError(f"prepare expects {twice[0]} once, got it as an argument and among the arrays; leave one out")
+    return given | dict(raw)
 
 
 def _check_used(raw_domain: Domain | None, provenance: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
@@ -90,25 +113,55 @@ def _check_used(raw_domain: Domain | None, provenance: Mapping[str, Any], recipe
 
 def _as_split(provenance: Mapping[str, Any], given: Mapping[str, Any], x_shape: Sequence[int]) -> tuple[Split, Any]:
     """The raw data as a split, and their labels; `None` for none."""
-    raw = given["x"]
-    if hasattr(raw, "obs") and hasattr(raw, "var_names"):
-        return _of_cells(provenance, raw)
-    if "columns" in provenance:
-        return _of_frame(provenance, raw)
+    raw, contexts = given["x"], _several(given["context"])
+    cells = hasattr(raw, "obs") and hasattr(raw, "var_names")
+    if cells or "columns" in provenance:
+        return _of_columns(_of_cells if cells else _of_frame, provenance, given)
     if "padded" in provenance or is_ragged(raw):
         raw = padded("raw", raw, x_shape[0])
     split = read("raw", raw, given["mask"])
-    return replace(split, context=_contexts(provenance, given["context"])), given["y"]
+    return replace(split, context=_contexts(provenance, contexts)), given["y"]
+
+
+def _several(context: Any) -> tuple[Any, ...]:
+    return () if context is None else context if isinstance(context, tuple) else (context,)
+
+
+def _of_columns(
+    read: Callable[..., tuple[Split, Any]], provenance: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[Split, Any]:
+    """A frame or cells as a split, and their labels: those of a column, else those that are given beside them."""
+    apart = {"mask": given["mask"], "context": _several(given["context"]) or None}
+    if said := [name for name, value in apart.items() if value is not None]:
+        names = [one["column"]["name"] for several in provenance.get("conditions", []) for one in several]
+        fix = {
+            "mask": "make what is missing NaN",
+            "context": f"give the columns {', '.join(names)} in its place" if names else "leave it out",
+        }
+        raise ValueError(
+            f"prepare expects no {said[0]} beside a frame or cells, whose values and columns hold it, got one; "
+            f"{fix[said[0]]}"
+        )
+    split, column = read(provenance, given["x"])
+    if column is not None and given["y"] is not None:
+        raise ValueError(
+            f"prepare expects the labels once, got y= and the column {provenance['label']!r}; leave one of them out"
+        )
+    return split, given["y"] if column is None else column
+
+
+def _check_number(number: int, known: int) -> None:
+    """Refuse another number of contexts than in training, beside the labels."""
+    if number != known:
+        raise ValueError(
+            f"prepare expects {known or 'no'} context{'s' * (known > 1)}, as in training, got {number}; "
+            + ("give each by context=" if number < known else "leave the others out" if known else "leave it out")
+        )
 
 
 def _check(split: Split, recipe: Mapping[str, Any]) -> None:
-    for i, (c, shape) in enumerate(zip(split.context, recipe["context"], strict=False)):
+    for i, (c, shape) in enumerate(zip(split.context, recipe["context"], strict=True)):
         _check_shape(f"context[{i}]", c, shape)
-    if len(split.context) != len(recipe["context"]):
-        raise ValueError(
-            f"prepare expects {len(recipe['context'])} contexts, as in training, got {len(split.context)}; give each "
-            "by context="
-        )
     domain = split.domain
     assert domain is not None
     rows = split.x
@@ -180,15 +233,15 @@ def _of_cells(provenance: Mapping[str, Any], adata: Any) -> tuple[Split, Any]:
     return replace(split, context=tensors(obs, provenance.get("conditions", []))), obs.get(provenance.get("label"))
 
 
-def _contexts(provenance: Mapping[str, Any], context: Any) -> tuple[Tensor, ...]:
+def _contexts(provenance: Mapping[str, Any], arrays: Sequence[Any]) -> tuple[Tensor, ...]:
     """Contexts of arrays, by the records of the training data where these were standardized."""
-    arrays: Sequence[Any] = () if context is None else context if isinstance(context, tuple) else (context,)
     records = provenance.get("conditions")
     if records is None:
         given = [torch.as_tensor(np.asarray(c)) if not isinstance(c, Tensor) else c for c in arrays]
         return tuple(c[:, None] if c.dim() == 1 else c for c in given)  # as `from_arrays` does
+    _check_number(len(arrays), len(records))
     made: tuple[Tensor, ...] = ()
-    for array, several in zip(arrays, records, strict=False):
+    for array, several in zip(arrays, records, strict=True):
         plain = np.asarray(array).reshape(len(array), -1)
         if plain.shape[1] != len(several):
             raise ValueError(

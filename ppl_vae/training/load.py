@@ -72,9 +72,9 @@ class Run:
         raw
             A frame for data of a frame or table, else an array (n, *x_shape); NaN is a missing value.
         y
-            Labels (n,), where the training was conditioned on labels that are no column of the frame.
+            Labels (n,), where the training was conditioned on labels that no column of the frame or the cells holds.
         context
-            An array (n, ...), or a tuple of several, where they are no columns of the frame.
+            For arrays: an array (n, ...), or a tuple of several. Contexts of a frame and of cells are columns of it.
         domain
             The values of `raw`, where they are to be binarized, are not in [0, 1], and have another number of grey
             levels than those of the training.
@@ -89,9 +89,9 @@ class Run:
         Raises
         ------
         ValueError
-            For categories that the training data do not have, and names them; for other columns or labels; for values
-            outside the domain; for a `domain` of other levels where nothing is binarized; and for a run of data that
-            were not in memory, or of a program not of `build`.
+            For categories that the training data do not have, and names them; for other columns, labels or contexts;
+            for values outside the domain; for labels, contexts, arrays by other names and a `domain` that would not be
+            used; and for a run of data that were not in memory, or of a program not of `build`.
         """
         recipe, source = self.config["recipe"], self.config["data"][0] or {}
         if recipe is None or "transforms" not in source:

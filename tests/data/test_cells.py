@@ -121,6 +121,8 @@ def test_new_cells_and_results_beside_them(adata, file, tmp_path):
     other = SimpleNamespace(**{**vars(adata), "var_names": adata.var_names[::-1]})
     with pytest.raises(ValueError, match="expects the genes of the training data in their order"):
         run.prepare(other)
+    with pytest.raises(ValueError, match=r"expects no context beside a frame or cells, .*; give the columns batch in"):
+        run.prepare(adata, context=np.zeros(50))
     for command in ("encode", "reconstruct", "score"):
         samples = ["--num-samples", "30"] if command == "score" else []
         assert (

@@ -71,6 +71,13 @@ def test_a_frame(frame, tmp_path):
         run.prepare(rows.assign(kind="prime"))
     with pytest.raises(ValueError, match="expects a label for each datum, got none"):
         run.prepare(rows.drop(columns="kind"))
+    assert_same(run.prepare(rows.drop(columns="kind"), y=labels), made.test)
+    with pytest.raises(ValueError, match=r"the labels once, got y= and the column 'kind'; leave one of them out"):
+        run.prepare(rows, y=labels)
+    with pytest.raises(ValueError, match=r"expects no context beside a frame .* got one; give the columns site in its"):
+        run.prepare(rows, context=np.zeros((len(rows), 1)))
+    with pytest.raises(ValueError, match=r"expects no mask beside a frame .* got one; make what is missing NaN"):
+        run.prepare({"x": rows, "mask": np.ones((len(rows), 2), dtype=bool)})
     with pytest.raises(ValueError, match="the columns a, b, got none for b; add them, of NaN"):
         run.prepare(rows.drop(columns="b"))
     with pytest.raises(ValueError, match=r"context 'site' expects .* got no such column; .* cannot be missing"):
@@ -81,6 +88,16 @@ def test_a_frame(frame, tmp_path):
         run.prepare(rows.assign(more=1))
     with pytest.raises(ValueError, match="expects a frame with the columns a, b, got ndarray"):
         run.prepare(rows[["a", "b"]].to_numpy())
+
+
+def test_labels_and_contexts_beside_a_table_on_disk(frame, tmp_path):
+    made = from_frame(frame.drop(columns=["site", "id"]), label="kind").condition_on_labels()
+    run = run_of(made, tmp_path / "run")
+    frame[["a", "b"]].to_parquet(tmp_path / "new.parquet")
+    new = Table(tmp_path / "new.parquet")
+    assert torch.equal(run.prepare(new, y=frame["kind"]).context[0].argmax(1), torch.arange(60) % 2)
+    with pytest.raises(ValueError, match=r"expects no context beside a frame or cells, .* got one; leave it out"):
+        run.prepare(new, y=frame["kind"], context=np.zeros(60))
 
 
 def test_a_wrong_cell_is_named(tmp_path):
@@ -124,6 +141,27 @@ def test_arrays_with_context(tmp_path):
         run.prepare(x)
     with pytest.raises(ValueError, match=r"expects x of shape \(n, 3\), as in training, got \(60, 2\)"):
         run.prepare(x[:, :2], context=(age, context[1][np.zeros(60, dtype=int)]))
+
+
+@pytest.mark.parametrize("standardized", [True, False])
+def test_what_would_not_be_used_of_arrays_is_refused(tmp_path, standardized):
+    x, age, y = RNG.normal(size=(60, 3)), RNG.normal(40, 9, 60), np.arange(60) % 2
+    given = from_arrays(x, y, context=age, standardize_context=standardized)
+    run = run_of(given.condition_on_labels(), tmp_path / "run")
+    assert_same(run.prepare({"x": x, "y": y}, context=age), run.prepare(x, y=y, context=age))
+    for context, came, fix in [((age, age), 2, "leave the others out"), ((), 0, "give each by context=")]:
+        with pytest.raises(ValueError, match=f"expects 1 context, as in training, got {came}; {fix}"):
+            run.prepare(x, y=y, context=context)
+    with pytest.raises(ValueError, match="expects y once, got it as an argument and among the arrays; leave one out"):
+        run.prepare({"x": x, "y": y}, y=y, context=age)
+    with pytest.raises(ValueError, match="expects arrays named x, mask, y, context, got masks; leave them out, or"):
+        run.prepare({"x": x, "y": y, "context": age, "masks": x > 0})
+    plain = run_of(from_arrays(x, y), tmp_path / "plain")
+    assert_same(plain.prepare({"x": x, "y": y}), plain.prepare(x))  # labels of a file, which the model is not given
+    with pytest.raises(ValueError, match="y= for a VAE that was conditioned on labels, got it for one that is not"):
+        plain.prepare(x, y=y)
+    with pytest.raises(ValueError, match="expects no context, as in training, got 1; leave it out"):
+        plain.prepare(x, context=age)
 
 
 @pytest.mark.parametrize("step", ["threshold", "static", "dequantize"])
