@@ -199,12 +199,22 @@ def _days(values: pd.Series, column: Column) -> np.ndarray:
         return np.full(len(values), np.nan)
     if not pd.api.types.is_datetime64_any_dtype(values):
         raise TypeError(f"column {column.name!r} expects dates, got {values.dtype}; convert it: pd.to_datetime")
-    origin, zone = pd.Timestamp(column.origin), values.dt.tz
-    if zone is not None:
-        origin = origin.tz_localize(zone) if origin.tzinfo is None else origin.tz_convert(zone)
-    elif origin.tzinfo is not None:
-        origin = origin.tz_localize(None)
-    return ((values - origin) / pd.Timedelta(days=1)).to_numpy(dtype=float)
+    zone = _zone(column)
+    known = values if zone is None or values.dt.tz is None else values.dt.tz_convert(zone)
+    return ((known.dt.tz_localize(None) - _start(column)) / pd.Timedelta(days=1)).to_numpy(dtype=float)
+
+
+def _zone(column: Column) -> Any:
+    """The zone by whose clock the dates of a column are counted; `None` for dates without one."""
+    return getattr(pd.api.types.pandas_dtype(column.dtype), "tz", None)
+
+
+def _start(column: Column) -> pd.Timestamp:
+    """What dates are counted from, by the clock of their zone, on which every day has 24 hours."""
+    start, zone = pd.Timestamp(column.origin), _zone(column)
+    if start.tzinfo is not None and zone is not None:  # of other data, maybe in another zone
+        start = start.tz_convert(zone)
+    return start.tz_localize(None)
 
 
 def shortest(values: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
@@ -273,14 +283,22 @@ def _of_codes(codes: np.ndarray, column: Column) -> pd.Series:
 
 
 def _of_days(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
-    """Whole days, or whole seconds where a time was among the training data."""
-    origin = pd.Timestamp(column.origin)
+    """Whole days, or whole seconds where a time was among the training data, by the clock of their zone."""
     days = len(str(column.origin)) == len("2000-01-01")
     unit, number = ("D", x) if days else ("s", x * 86400)
-    moments = origin + pd.to_timedelta(pd.Series(np.rint(number)), unit)
+    clock = _start(column) + pd.to_timedelta(pd.Series(np.rint(number)), unit)
     off = np.nan_to_num(np.abs(np.rint(number) - number)) > 1e-6 + 2 * np.finfo(np.float32).eps * np.abs(number)
-    said = f"rounded to whole {'days' if days else 'seconds'}" if off.any() else ""
-    dtype = pd.api.types.pandas_dtype(column.dtype)
-    if getattr(dtype, "tz", None) is None:
-        return moments.astype(dtype), said
-    return (moments.dt.tz_localize(dtype.tz) if moments.dt.tz is None else moments).astype(dtype), said
+    said = [f"rounded to whole {'days' if days else 'seconds'}"] if off.any() else []
+    zone, dtype = _zone(column), pd.api.types.pandas_dtype(column.dtype)
+    if zone is None:
+        return clock.astype(dtype), " and ".join(said)
+    moments, later = (
+        clock.dt.tz_localize(zone, ambiguous=np.full(len(clock), summer), nonexistent="shift_forward")
+        for summer in (True, False)
+    )
+    there = clock.notna()
+    said += (
+        ["moved past the hour that summer time skips"] if (moments.dt.tz_localize(None) != clock)[there].any() else []
+    )
+    said += ["the earlier of two where summer time ends"] if (moments != later)[there].any() else []
+    return moments.astype(dtype), " and ".join(said)

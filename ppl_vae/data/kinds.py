@@ -221,7 +221,8 @@ def _refuse_numbers(name: str, found: tuple[str, ...]) -> None:
 
 def _of_dates(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
     _only(values, say, "real")
-    first, days = there.min(), bool((there == there.dt.normalize()).all())
+    first, clock = there.min(), there.dt.tz_localize(None)  # where summer time begins a midnight may not exist
+    days = bool((clock == clock.dt.normalize()).all())
     return {"kind": "real", "origin": str(first.date()) if days else first.isoformat()}
 
 

@@ -106,7 +106,9 @@ def plain(values: Any) -> Any:
 def _column(column: Any) -> dict[str, Any]:
     whole = column.kind == "counts" or column.dtype.lower().startswith(("int", "uint"))
     categories = None if column.categories is None else list(map(str, column.categories))
-    return {"categories": categories, "origin": column.origin, "whole": whole}
+    # by the clock of its zone: JavaScript writes dates in UTC
+    origin = column.origin and f"{column.origin[:19]}{'Z' * (len(column.origin) > 10)}"
+    return {"categories": categories, "origin": origin, "whole": whole}
 
 
 def _mosaic(tiles: np.ndarray, across: int) -> np.ndarray:

@@ -513,6 +513,51 @@ def test_times_of_a_zone_with_summer_time_are_dates(times, dtype, tmp_path):
     assert str(getattr(pd.api.types.pandas_dtype(column.dtype), "tz", None)) == str(dtype)
 
 
+@pytest.mark.parametrize(("zone", "start"), [("Europe/Berlin", "2021-03-10"), ("America/New_York", "2021-10-20")])
+def test_days_are_whole_by_the_clock_of_their_zone(zone, start):
+    frame = pd.DataFrame({"t": pd.date_range(start, periods=40, tz=zone), "v": np.linspace(-1, 1, 40)})
+    data = from_frame(frame)
+    assert torch.equal(data.train.x[:, 0], data.train.index.float())
+    back = to_frame(data.train, data, index=data.train.index.numpy())
+    pd.testing.assert_series_equal(back["t"], frame["t"].loc[back.index])
+    assert "rounded" not in back.attrs
+    there = np.ones(40, dtype=bool)
+    for other in [frame["t"].dt.tz_convert("Asia/Tokyo"), frame["t"].dt.tz_localize(None)]:
+        values, there = encoded(frame.assign(t=other), data.columns)
+        assert values[:, 0].tolist() == list(range(40))
+    assert there.all()
+
+
+def test_clock_times_that_come_twice_or_never_are_told():
+    zone = "Europe/Berlin"
+    times = pd.date_range("2021-03-27 02:30", periods=20, freq="12h", tz=zone).append(
+        pd.date_range("2021-10-31 00:30", periods=20, freq="30min", tz=zone)
+    )
+    frame = pd.DataFrame({"t": times, "v": np.linspace(-1, 1, 40)})
+    data = from_frame(frame)
+    x, _ = encoded(frame, data.columns)
+    back = to_frame(torch.from_numpy(x), data)
+    clock = frame["t"].dt.tz_localize(None)
+    pd.testing.assert_series_equal(back["t"].dt.tz_localize(None), clock)
+    assert (frame["t"] - back["t"]).value_counts().to_dict() == {pd.Timedelta(0): 38, pd.Timedelta(hours=1): 2}
+    assert back.attrs["rounded"] == {"t": "the earlier of two where summer time ends"}
+    never = torch.tensor([[1.0, 0.0], [torch.nan, 0.0]])
+    made = to_frame(never, data)
+    assert str(made["t"][0]) == "2021-03-28 03:00:00+02:00"
+    assert made["t"].isna()[1]
+    assert made.attrs["rounded"] == {"t": "moved past the hour that summer time skips"}
+
+
+def test_midnights_that_do_not_exist_are_read():
+    frame = pd.DataFrame(
+        {"t": pd.date_range("2018-10-20 12:00", periods=40, tz="America/Sao_Paulo"), "v": np.arange(40.0)}
+    )
+    frame.loc[15, "t"] = pd.Timestamp("2018-11-04 01:00", tz="America/Sao_Paulo")  # the first moment of that day
+    data = from_frame(frame)
+    back = to_frame(data.train, data, index=data.train.index.numpy())
+    pd.testing.assert_series_equal(back["t"], frame["t"].loc[back.index])
+
+
 def test_times_that_become_whole_seconds_are_told():
     times = pd.to_datetime("2021-01-01") + pd.to_timedelta(np.arange(60) * 10, "ms")
     data = from_frame(pd.DataFrame({"a": np.linspace(-1, 1, 60), "t": times}))

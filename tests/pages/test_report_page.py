@@ -16,10 +16,11 @@ from conftest import QUICK, SETTINGS
 import ppl_vae
 from ppl_vae import priors
 from ppl_vae.cli.main import main
+from ppl_vae.data.columns import Column
 from ppl_vae.pages.latents import Tempered, prior_draws
 from ppl_vae.pages.mathml import mathml
 from ppl_vae.pages.subject import _labels
-from ppl_vae.pages.values import Looks, plain
+from ppl_vae.pages.values import Looks, _column, plain
 
 
 def values(path):
@@ -216,6 +217,14 @@ def test_what_is_missing_is_transparent_and_what_is_not_finite_none():
     assert grey[0, ..., 0].tolist() == [[0, 255], [128, 0]]
     assert grey[0, ..., 1].tolist() == [[255, 255], [255, 0]]
     assert plain(np.array([1.0, np.nan, np.inf, 123456.7])) == [1.0, None, None, 123460.0]
+
+
+@pytest.mark.parametrize(
+    ("origin", "shown"),
+    [(None, None), ("2020-02-03", "2020-02-03"), ("2020-02-03T00:30:00+01:00", "2020-02-03T00:30:00Z")],
+)
+def test_dates_of_a_page_are_those_of_the_clock_of_their_zone(origin, shown):
+    assert _column(Column("t", "real", "datetime64[us, UTC+01:00]", origin=origin))["origin"] == shown
 
 
 def test_mathml_of_every_part():
