@@ -6,12 +6,14 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ppl_vae.data.columns import Column, Columns
+from ppl_vae.data.dtypes import as_plain, plain_dtype, plain_name, returned
 from ppl_vae.domain import Domain
 from ppl_vae.libraries import pd
 
@@ -78,7 +80,7 @@ def encoded(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[np.ndarray,
         )
     values = np.empty((len(frame), len(columns)))
     for i, column in enumerate(columns):
-        values[:, i] = _numbers(frame[column.name], column)
+        values[:, i] = _numbers(as_plain(frame[column.name]), column)
     return values, ~np.isnan(values)
 
 
@@ -206,7 +208,7 @@ def _days(values: pd.Series, column: Column) -> np.ndarray:
 
 def _zone(column: Column) -> Any:
     """The zone by whose clock the dates of a column are counted; `None` for dates without one."""
-    return getattr(pd.api.types.pandas_dtype(column.dtype), "tz", None)
+    return getattr(plain_dtype(column.dtype), "tz", None)
 
 
 def _start(column: Column) -> pd.Timestamp:
@@ -238,8 +240,9 @@ def decoded(values: np.ndarray, columns: Columns, index: Any = None) -> tuple[pd
     """Values (n, columns) in raw units, NaN where missing, as a frame; and what was changed, by column."""
     made, changed = {}, {}
     for column, x in zip(columns, values.T, strict=True):
-        made[column.name], said = _column(x, column)
-        if said:
+        plain, rounded = _column(x, replace(column, dtype=plain_name(column.dtype)))
+        made[column.name], other = returned(plain, column.dtype)
+        if said := " and ".join(filter(None, (rounded, other))):
             changed[column.name] = said
     frame = pd.DataFrame(made)
     return frame if index is None else frame.set_index(pd.Index(index)), changed
@@ -253,9 +256,8 @@ def _column(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
         return _of_codes(np.where(there, codes, -1), column), said
     if column.origin is not None:
         return _of_days(x, column)
-    try:
-        dtype = pd.api.types.pandas_dtype(column.dtype)
-    except TypeError:  # a dtype of a library that is not there
+    dtype = plain_dtype(column.dtype)
+    if dtype is None:
         return pd.Series(x), ""
     if not pd.api.types.is_integer_dtype(dtype):
         return pd.Series(x).astype(dtype), ""
@@ -278,8 +280,9 @@ def _of_codes(codes: np.ndarray, column: Column) -> pd.Series:
     plain = pd.Series(made).astype(object)
     if column.dtype.startswith("float") and all(type(value) is int for value in column.categories):
         return plain.astype("Int64")  # floats only for their gaps
-    fits = bool((codes >= 0).all()) or not column.dtype.startswith(("bool", "int", "uint"))
-    return plain.astype(column.dtype) if fits or column.dtype == "boolean" else plain
+    dtype = plain_dtype(column.dtype)
+    holds_gaps = not isinstance(dtype, np.dtype) or dtype.kind not in "biu"
+    return plain.astype(dtype) if dtype is not None and (holds_gaps or bool((codes >= 0).all())) else plain
 
 
 def _of_days(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
@@ -289,7 +292,7 @@ def _of_days(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
     clock = _start(column) + pd.to_timedelta(pd.Series(np.rint(number)), unit)
     off = np.nan_to_num(np.abs(np.rint(number) - number)) > 1e-6 + 2 * np.finfo(np.float32).eps * np.abs(number)
     said = [f"rounded to whole {'days' if days else 'seconds'}"] if off.any() else []
-    zone, dtype = _zone(column), pd.api.types.pandas_dtype(column.dtype)
+    zone, dtype = _zone(column), plain_dtype(column.dtype)
     if zone is None:
         return clock.astype(dtype), " and ".join(said)
     moments, later = (

@@ -142,9 +142,11 @@ class Parquet(Format):
             raise damaged(path, "a table in Parquet", error, "write it anew with df.to_parquet(path)") from error
 
     def write(self, path: Path, made: Made, source: Path) -> str:
-        """The same columns and dtypes, and the names of rows, an index, that the source has."""
+        """The same columns and dtypes, sparse ones dense, and the names of rows, an index, that the source has."""
         needs_pyarrow()
         frame = _frame(made)
+        sparse = [name for name, values in frame.items() if isinstance(values.dtype, pd.SparseDtype)]
+        frame = frame.assign(**{str(name): frame[name].sparse.to_dense() for name in sparse})
         if source != path:
             frame = frame.set_axis(pd.read_parquet(source, columns=[]).index)
         with written(path) as temporary:

@@ -17,6 +17,7 @@ from ppl_vae.data.coding import check_known, decoded, encoded, in_text, shortest
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
+from ppl_vae.data.dtypes import plain_dtype
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, decided, told
 from ppl_vae.data.steps import ROLE_OF, ROLES
 from ppl_vae.domain import Domain
@@ -226,7 +227,7 @@ def warn_of_large(columns: Sequence[Column], values: np.ndarray) -> None:
                 f"{float(np.nanmax(seconds)):.0f} s; take days (dt.normalize()), or a shorter time",
                 stacklevel=5,
             )
-        whole = column.kind == "counts" or pd.api.types.is_integer_dtype(pd.api.types.pandas_dtype(column.dtype))
+        whole = column.kind == "counts" or pd.api.types.is_integer_dtype(plain_dtype(column.dtype))
         if whole and (other := np.abs(x) > 2**24).any() and (other := (x.astype(np.float32) != x) & ~np.isnan(x)).any():
             first = x[other][0]
             warnings.warn(

@@ -13,6 +13,7 @@ import yaml
 
 from ppl_vae.data.coding import as_text
 from ppl_vae.data.columns import LIKELIHOODS, Column
+from ppl_vae.data.dtypes import as_plain, plain_dtype
 from ppl_vae.files import regular
 from ppl_vae.libraries import pd
 from ppl_vae.strict_yaml import check_keys
@@ -138,7 +139,8 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
     ValueError
         For no value at all, and for values that the kind that is told does not allow.
     """
-    name, there = str(values.name), values.dropna()
+    name, dtype, values = str(values.name), str(values.dtype), as_plain(values)
+    there = values.dropna()
     if not len(there):
         raise ValueError(
             f"column {name!r} expects at least one observed value, got none; leave it out: kinds={{{name!r}: 'skip'}}"
@@ -148,13 +150,23 @@ def decided(values: pd.Series, say: Told = NOTHING) -> Column:
     )
     if read is None:
         coded = f"say that it has categories, kinds={{{name!r}: 'categories'}}, " if _words(there) else ""
+        by = _BY.get(pd.api.types.infer_dtype(there))
         raise TypeError(
-            f"column {name!r} expects numbers, booleans, text, categories or dates, got {_came(there)}; convert it, "
-            f"{coded}or leave it out: kinds={{{name!r}: 'skip'}}"
+            f"column {name!r} expects numbers, booleans, text, categories or dates, got {_came(there)}; convert it"
+            f"{'' if by is None else f' by {by}'}, {coded}or leave it out: kinds={{{name!r}: 'skip'}}"
         )
-    found: dict[str, Any] = {"name": name, "dtype": str(values.dtype), "missing": float(values.isna().mean())}
+    found: dict[str, Any] = {"name": name, "dtype": dtype, "missing": float(values.isna().mean())}
     found |= read(values, there, say)
     return Column(**found | ({} if say.like is None else {"origin": say.like.origin, "shift": say.like.shift}))
+
+
+_BY = {
+    "date": "pd.to_datetime",
+    "decimal": "astype(float)",
+    "period": "dt.to_timestamp()",
+    "timedelta64": "dt.total_seconds()",
+}
+"""What makes numbers or dates of other values."""
 
 
 def _came(there: pd.Series) -> str:
@@ -221,6 +233,11 @@ def _refuse_numbers(name: str, found: tuple[str, ...]) -> None:
 
 def _of_dates(values: pd.Series, there: pd.Series, say: Told) -> dict[str, Any]:
     _only(values, say, "real")
+    if plain_dtype(str(values.dtype)) is None:
+        raise TypeError(
+            f"column {values.name!r} expects dates of a zone with a name, got {values.dtype}; convert it: "
+            "dt.tz_convert('Europe/Berlin'), say"
+        )
     first, clock = there.min(), there.dt.tz_localize(None)  # where summer time begins a midnight may not exist
     days = bool((clock == clock.dt.normalize()).all())
     return {"kind": "real", "origin": str(first.date()) if days else first.isoformat()}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ppl_vae.data.coding import encoded, in_text
 from ppl_vae.data.columns import Column, Columns
+from ppl_vae.data.dtypes import as_plain
 from ppl_vae.data.kinds import decided
 
 __all__ = ["as_numbers", "records_of"]
@@ -31,7 +32,7 @@ def records_of(X: Any) -> Columns:
     """
     if not isinstance(X, pd.DataFrame):
         return Columns()
-    coded = [_is_coded(values) for _, values in X.items()]
+    coded = [_is_coded(as_plain(values)) for _, values in X.items()]
     for (_, values), is_coded in zip(X.items(), coded, strict=True):
         if not is_coded:
             _check_numbers(values, "numbers, or text alone")
@@ -103,8 +104,8 @@ def _is_coded(values: pd.Series) -> bool:
 
 
 def _decided(values: pd.Series) -> Column:
-    there = values.dropna()
-    if pd.api.types.is_datetime64_any_dtype(values) and len(there):
+    there = as_plain(values).dropna()
+    if pd.api.types.is_datetime64_any_dtype(there) and len(there):
         return decided(values)
     category = isinstance(values.dtype, pd.CategoricalDtype)
     found = list(values.cat.categories) if category else sorted(there.unique())

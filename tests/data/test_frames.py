@@ -1,6 +1,7 @@
 """Frames of pandas: what is decided about columns, numbers of them, and back."""
 
 import json
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import torch
 from ppl_vae.data import Domain, again, from_arrays, from_file, from_frame, load, to_frame
 from ppl_vae.data.coding import encoded
 from ppl_vae.data.columns import Column, Columns
+from ppl_vae.data.dtypes import as_plain
+from ppl_vae.data.formats import Parquet
 
 
 @pytest.fixture
@@ -68,6 +71,61 @@ def test_every_dtype_is_read_and_comes_back(mixed):
         for name in mixed:
             exact = name != "real"
             pd.testing.assert_series_equal(back[name], was[name], check_freq=False, check_exact=exact, rtol=1e-6)
+
+
+def stored():
+    """Sparse columns, and those that Arrow holds."""
+    arrow, n = pytest.importorskip("pyarrow"), np.arange(40)
+    days = pd.Series(pd.date_range("2021-03-20", periods=40))
+    gaps, zoned = days.where(n % 5 > 0), days.dt.tz_localize("Europe/Berlin")
+    return pd.DataFrame(
+        {
+            "sparse": pd.arrays.SparseArray(np.where(n % 3, n * 1.5, np.nan)),
+            "sparse zeros": pd.arrays.SparseArray(
+                np.where(n % 3, np.where(n % 7, n * 1.5, np.nan), 0.0), fill_value=0.0
+            ),
+            "sparse count": pd.arrays.SparseArray(n % 5),
+            "sparse flag": pd.arrays.SparseArray(n % 3 == 0),
+            "sparse text": pd.arrays.SparseArray(np.array(["a", "b", None, "b"] * 10, dtype=object)),
+            "day": gaps.dt.date.astype("date32[pyarrow]"),
+            "other day": days.astype(pd.ArrowDtype(arrow.date64())),
+            "moment": (gaps + pd.to_timedelta(n, "s")).astype("timestamp[us][pyarrow]"),
+            "zoned": zoned.astype(pd.ArrowDtype(arrow.timestamp("us", "Europe/Berlin"))),
+            "maybe": pd.Series([True, None] * 20, dtype="bool[pyarrow]"),
+            "code": pd.Series([1, 2, None, 4] * 10, dtype="int8[pyarrow]"),
+        }
+    )
+
+
+def test_columns_that_are_sparse_or_of_arrow_come_back(tmp_path):
+    frame, n = stored(), np.arange(40)
+    data = from_frame(frame, {"code": "categories"})
+    values, there = encoded(frame, data.columns)
+    assert np.array_equal(there, np.stack([np.asarray(frame[name].notna()) for name in frame], 1))
+    days, gaps = n.astype(float), np.where(n % 5, n - 1.0, np.nan)
+    expected = [np.where(n % 3, n * 1.5, np.nan), n % 5, n % 3 == 0, gaps, days, gaps + (n - 1) / 86400, days]
+    for name, known in zip([0, 2, 3, 5, 6, 7, 8], expected, strict=True):
+        np.testing.assert_array_equal(values[:, name], known)
+    back = to_frame(data.train, data, index=data.train.index.numpy())
+    assert (back.dtypes == frame.dtypes).all()
+    assert "rounded" not in back.attrs
+    for name in frame:
+        pd.testing.assert_series_equal(as_plain(back[name]), as_plain(frame[name]).loc[back.index])
+    Parquet().write(tmp_path / "made.parquet", back, tmp_path / "made.parquet")
+    assert pd.read_parquet(tmp_path / "made.parquet")["day"].dtype == frame["day"].dtype
+
+
+def test_a_sparse_column_that_does_not_hold_gaps_is_told():
+    frame = pd.DataFrame({name: pd.arrays.SparseArray(np.arange(40) % 3 == 0) for name in "ab"})
+    frame["b"] = frame["b"].astype("Sparse[int8]")
+    data = from_frame(frame)
+    made = to_frame(torch.tensor([[1.0, torch.nan], [torch.nan, 1.0]]), data)
+    assert made["a"].tolist()[0] is True
+    assert [made[name].isna().tolist() for name in made] == [[False, True], [True, False]]
+    assert made.attrs["rounded"] == {
+        "a": "object in the place of Sparse[bool, False]",
+        "b": "float64 in the place of Sparse[int8, 0]",
+    }
 
 
 def test_decisions_follow_the_values():
@@ -173,6 +231,16 @@ def test_labels_context_and_a_split_by_column():
         ({"a": [None] * 9}, {}, "column 'a' expects at least one observed value, got none; leave it out"),
         ({"a": [1, "b", 2.5]}, {}, "column 'a' expects numbers, .* got object of mixed"),
         ({"a": pd.to_timedelta(range(9), "D")}, {}, "column 'a' expects numbers, .* got timedelta64"),
+        (
+            {"a": [date(2020, 1, 1)] * 9},
+            {},
+            "column 'a' expects .* got object of date; convert it by pd.to_datetime, or",
+        ),
+        (
+            {"a": pd.date_range("2020", periods=9, tz="dateutil/Europe/Berlin")},
+            {},
+            "column 'a' expects dates of a zone with a name, got .*; convert it: dt.tz_convert",
+        ),
         ({"a": [1.0, np.inf] * 5}, {}, "column 'a' expects finite numbers, got infinity"),
         ({"name": [f"n{i}" for i in range(90)]}, {}, "text of a few categories, got 90 different ones in 90"),
         ({"a": ["b"] * 9}, {}, "column 'a' expects two values or more as categories, got 1, 'b'"),
