@@ -53,9 +53,9 @@ def from_file(
     ----------
     path
         A ``.csv``, ``.tsv`` or ``.parquet`` file of a table (see `from_frame`), apart by commas, semicolons or tabs,
-        with the names of the columns in its first line, unless that holds numbers alone; of these a ``.parquet`` file
-        stays on disk where its numbers take more than a gibibyte in float32, and so does a ``.npy`` file with x; a
-        ``.npz`` file with x and what else `from_arrays` takes, under the names
+        with the names of the columns in its first line, unless that holds numbers, and maybe gaps, alone; of these a
+        ``.parquet`` file stays on disk where its numbers take more than a gibibyte in float32, and so does a ``.npy``
+        file with x; a ``.npz`` file with x and what else `from_arrays` takes, under the names
         x, y, mask, context, x_validation, ...,
         with one array of any name, or with a sparse matrix of scipy; a ``.h5ad`` file of cells (see `from_anndata`);
         a ``.feat``, ``.svm`` or ``.libsvm`` file of documents, one a line, a label and ``word:count`` with words from

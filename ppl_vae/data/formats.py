@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import csv
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
@@ -78,7 +79,9 @@ class Text(Format):
         return self.read_like(path, ())
 
     def read_like(self, path: Path, text: Collection[str]) -> pd.DataFrame:
-        """A frame; without a first line of names, which is one of numbers alone, its columns are 0, 1, ...
+        """A frame; without a first line of names its columns are 0, 1, ...
+
+        A first line of numbers alone, or of numbers and missing values, is no line of names.
 
         Text in which all values are dates, as ISO 8601 writes them, are dates, and of several offsets dates in UTC.
         Spaces after a separator are no part of a value, so a cell of spaces alone is a gap.
@@ -96,7 +99,7 @@ class Text(Format):
                 raise ValueError(f"a first line {first.strip()!r}, of Excel, which names no columns")
             apart = _separator(first, second)
             cells, after = (_cells(record, apart) for record in (first, second))
-            named = not all(map(_is_number, cells))
+            named = not _is_data(cells)
             header = 0 if named else None
             how = {"encoding": "utf-8-sig", "skipinitialspace": True, "low_memory": False}  # else a dtype for each part
             as_text = {name: str for name in text if name in cells} if named else {}
@@ -194,6 +197,10 @@ class Arrays(Format):
         return ""
 
 
+_MISSING = {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>"}
+_MISSING |= {"N/A", "n/a", "NA", "NULL", "null", "None"}
+"""What pandas takes for missing, beside an empty cell and NaN, which `float` reads."""
+
 _OFFSET = re.compile(r":\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$")
 
@@ -253,6 +260,13 @@ def _cells(line: str, apart: str) -> list[str]:
         return next(csv.reader([line], delimiter=apart, skipinitialspace=True), [])
     except csv.Error:
         return []
+
+
+def _is_data(cells: Sequence[str]) -> bool:
+    """Whether a first row is one of numbers, or of numbers and of words for what is missing."""
+    numbers = {cell for cell in cells if _is_number(cell)}
+    known = any(not math.isnan(float(cell or "nan")) for cell in numbers)
+    return set(cells) <= numbers | (_MISSING if known else set())
 
 
 def _is_number(cell: str) -> bool:

@@ -12,7 +12,7 @@ from ppl_vae.data import Domain, again, from_arrays, from_file, from_frame, load
 from ppl_vae.data.coding import encoded
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.dtypes import as_plain
-from ppl_vae.data.formats import Parquet
+from ppl_vae.data.formats import Parquet, Text
 
 
 @pytest.fixture
@@ -366,6 +366,40 @@ def test_separators_and_names_are_found(tmp_path, text, names):
     assert len(frame.columns) == 2
     data = from_file(file, kinds={"a": "skip"} if names == "a b" else None)
     assert data.columns.names == tuple(names.split())[-len(data.columns) :]
+
+
+MISSING = [
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "NaN",
+    "nan",
+    "-nan",
+    "-NaN",
+    "null",
+    "NULL",
+    "None",
+    "<NA>",
+    "#NA",
+    "#N/A",
+    "#N/A N/A",
+]
+
+
+@pytest.mark.parametrize("gap", [*MISSING, "-1.#IND", "1.#QNAN", '"NA"'])
+def test_a_first_row_of_numbers_and_gaps_is_data(tmp_path, gap):
+    (tmp_path / "t.csv").write_text(f"{gap},1.5,-2e3\n" + "4,2.5,1\n" * 29)
+    frame = Text().read(tmp_path / "t.csv")
+    assert list(frame) == [0, 1, 2]
+    assert frame.iloc[0].isna().tolist() == [True, False, False]
+    assert len(frame) == 30
+
+
+@pytest.mark.parametrize("names", ["NA,None,null", "NA,1.5,year", "NA,,null"])
+def test_words_for_gaps_may_be_names(tmp_path, names):
+    (tmp_path / "t.csv").write_text(f"{names}\n" + "4,2.5,1\n" * 29)
+    assert len(Text().read(tmp_path / "t.csv")) == 29
 
 
 def test_cells_of_spaces_are_gaps(tmp_path):
