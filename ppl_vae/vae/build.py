@@ -108,7 +108,8 @@ def build(
     Warns
     -----
     UserWarning
-        Where the ranges of the columns of a table differ by a factor above 100.
+        Where the ranges of the columns of a table, of `LogNormal` ones those of their logarithms, differ by a factor
+        above 100.
 
     Examples
     --------
@@ -133,9 +134,9 @@ def build(
     _check_parts("build", likelihood=likelihood, **parts)
     spec, levels = DataSpec.of(data), levels_of(latent_dim, prior, posterior)
     described = chosen(spec, likelihood)
-    warn_of_scales(spec)
     to = parts_given(spec, context_to)
     likelihood_made = _likelihood(described, spec, levels[-1], decoder, to)
+    warn_of_scales(spec, likelihood_made)
     masked = spec.masked if mask_input is None else mask_input
     known = _of_data(spec, "encoder", to) | {"x_shape": lambda: seen_shape(likelihood_made, masked)}
     posteriors = [_posterior(level, known, encoder, likelihood_made, masked) for level in levels]

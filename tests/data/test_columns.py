@@ -4,6 +4,8 @@ import json
 import math
 import warnings
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from ppl_vae import DataSpec, Domain, Gaussian, build, compare, evaluate
+from ppl_vae import DataSpec, Domain, Gamma, Gaussian, Heterogeneous, build, compare, evaluate
 from ppl_vae.data import Split, again, from_arrays, from_frame, load
 from ppl_vae.evaluation.per_column import column_names
 from ppl_vae.vae.build import rebuild
@@ -188,6 +190,70 @@ def test_columns_on_different_scales_are_warned_of():
         warnings.simplefilter("error")
         build(x.standardize(), latent_dim=2)
         build(from_arrays(table() * [1.0, 0.5, 0.0], domain=Domain("real")), latent_dim=2)
+
+
+ROWS = np.arange(200)
+TABLE = pd.DataFrame(
+    {
+        "income": np.exp(np.sin(ROWS) * 8 + 9),
+        "temperature": np.cos(ROWS),
+        "share": 0.5 + np.sin(2 * ROWS) / 1e4,
+        "constant": 1000 + np.cos(5 * ROWS) / 100,
+    }
+)
+POSITIVE, UNIT, LOG = {"income": "positive"}, {"share": "unit"}, "take the logarithm of column 'income', as a real"
+REAL = "give column '{}' the kind 'real', as which it is standardized"
+
+
+@pytest.mark.parametrize(
+    ("names", "kinds", "how", "likelihood", "advice"),
+    [
+        (
+            "income temperature",
+            {},
+            None,
+            None,
+            r"column 'temperature'\) to .* \(column 'income'\).*data.standardize\(\)$",
+        ),
+        ("income temperature", {}, "all", None, r"data.standardize\(per='column'\)$"),
+        ("income temperature", POSITIVE, None, Gamma, r"data.standardize\(\)$"),
+        ("income temperature", POSITIVE, "column", Gamma, LOG),
+        ("share temperature", UNIT, None, None, r"data.standardize\(\)$"),
+        ("share temperature", UNIT, "column", None, REAL.format("share")),
+        (
+            "share income",
+            UNIT | POSITIVE,
+            "column",
+            None,
+            r"\(the logarithm of column 'income'\).*" + REAL.format("share"),
+        ),
+        ("constant temperature", {"constant": "positive"}, "column", None, REAL.format("constant")),
+    ],
+)
+@pytest.mark.parametrize("seed", [None, 0])
+def test_advice_on_scales_helps(names, kinds, how, likelihood, advice, seed):
+    data = from_frame(TABLE[names.split()], kinds=kinds)
+    data = data if how is None else data.standardize(per=how)
+    parts = {} if likelihood is None else {"likelihood": partial(Heterogeneous, columns={"income": likelihood})}
+    with pytest.warns(UserWarning, match=advice) as caught:
+        build(data, latent_dim=2, seed=seed, **parts)
+    assert [Path(one.filename).name for one in caught] == [Path(__file__).name]
+
+
+def test_a_value_far_from_the_others_is_warned_of_after_standardizing():
+    rows = np.arange(60_000)
+    x = np.stack([np.where(rows % 2, 1.0, -1.0), np.where(rows == 7, 1e6, np.sin(rows))], 1)
+    data = from_arrays(x, x_validation=x[:9], x_test=x[:9], domain=Domain("real")).standardize()
+    with pytest.warns(
+        UserWarning, match=r"correct values of column 1 that are far from the others, or take np.arcsinh"
+    ):
+        build(data, latent_dim=2)
+
+
+def test_positive_columns_are_compared_by_their_logarithms():
+    data = from_frame(TABLE[["income", "temperature"]], kinds=POSITIVE)
+    build(data, latent_dim=2)
+    build(data.standardize(), latent_dim=2)
 
 
 def test_raw_values_of_columns_keep_the_precision_of_x():
