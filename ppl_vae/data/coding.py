@@ -231,7 +231,7 @@ def shortest(values: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
         up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
         rounded = np.rint(values[left] * up / down) / up * down
         near = np.abs(rounded - values[left]) <= tolerance[left]
-        made[left] = np.where(near, rounded, values[left])
+        made[left] = np.where(near, rounded + 0.0, values[left])  # what is rounded to 0 has no sign
         left[left] = ~near
     return made
 
@@ -261,7 +261,7 @@ def _column(x: np.ndarray, column: Column) -> tuple[pd.Series, str]:
         return pd.Series(x), ""
     if not pd.api.types.is_integer_dtype(dtype):
         return pd.Series(x).astype(dtype), ""
-    whole = np.rint(x)
+    whole = np.rint(x) + 0.0  # 0 has no sign
     limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
     top = float(limits.max)  # of 64 bits one more than the largest
     inside = np.clip(whole, limits.min, top if int(top) == limits.max else np.nextafter(top, 0))

@@ -320,12 +320,13 @@ def _raw(x: Tensor, data: Data | Split, columns: Columns) -> np.ndarray:
     stored = (data if isinstance(data, Split) else data.train).x.dtype
     precision = max(torch.finfo(dtype).eps if dtype.is_floating_point else 0.0 for dtype in (x.dtype, stored))
     domain = data.domain or Domain("real")
-    raw = domain.raw(x.double()).numpy()
+    raw, plain = domain.raw(x.double()).numpy(), x.double().numpy()
     each = domain.columns(x.shape[1])
     shift, as_read = np.array([one.shift for one in each]), [(one.shift, one.span) == (0.0, 1.0) for one in each]
     # almost half a step of precision for each number that was rounded on the way to x = (raw - shift) / span
     read, by, moved = (0.49 * precision * np.exp2(np.floor(_log2(v))) for v in (raw, shift, raw - shift))
     tolerance = np.where(as_read, read, read + by + 3 * moved)
+    raw = np.where(as_read, plain, raw)  # -0.0 + 0.0 is 0.0
     return shortest(raw, np.where([one.origin is None for one in columns], tolerance, 0.0))  # times are no decimals
 
 

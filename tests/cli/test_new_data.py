@@ -378,6 +378,24 @@ def test_observed_values_stay_whatever_the_types_of_the_training_data(tmp_path, 
         assert "column n is" not in capsys.readouterr().out  # nothing of it was imputed
 
 
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+@pytest.mark.parametrize("standardized", [True, False])
+def test_observed_values_of_arrays_stay_to_the_bit(tmp_path, ending, standardized):
+    x = RNG.normal(size=(60, 3))
+    x[::5, 0], x[1::7, 1], x[2::9, 2], x[::10, 2] = -0.0, np.nan, np.nan, 0.0
+    data = from_arrays(x)
+    run_of(data.standardize() if standardized else data, tmp_path / "run")
+    file, out = tmp_path / f"new{ending}", tmp_path / f"out{ending}"
+    np.save(file, x) if ending == ".npy" else np.savez(file, x=x)
+    carry_out("impute", tmp_path / "run", file, "--out", out, "--num-samples", 30, "--num-draws", 2)
+    made = np.load(out) if ending == ".npy" else np.load(out)["x"]
+    there = ~np.isnan(x)
+    assert made[there].tobytes() == x[there].tobytes()
+    assert np.isfinite(made).all()
+    if ending == ".npz":
+        assert all(draw[there].tobytes() == x[there].tobytes() for draw in np.load(out)["draws"])
+
+
 def test_gaps_of_arrays_and_of_categories(tmp_path, capsys):
     x = RNG.integers(0, 2, (40, 1, 4, 4)).astype(np.float32)
     x[RNG.random(x.shape) < 0.2] = np.nan

@@ -316,6 +316,19 @@ def test_numbers_come_back_as_the_decimals_they_were(steps):
         assert (back["time"] - was.loc[rows, "time"]).abs().max() <= pd.Timedelta(seconds=1)
 
 
+def test_zeros_keep_their_sign():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(3, 1, 60), "b": rng.normal(-900, 200, 60), "c": rng.normal(0, 1e-3, 60)})
+    frame.iloc[::4] = 0.0
+    data = from_frame(frame)
+    for split in (data.train, data.standardize().train):
+        back = to_frame(split, data if split is data.train else data.standardize())
+        assert not np.signbit(back.to_numpy()[back == 0]).any()
+    negative = from_frame(frame.where(frame != 0, -0.0))
+    back = to_frame(negative.train, negative).to_numpy()
+    assert np.signbit(back[back == 0]).all()
+
+
 def test_the_shortest_decimal_is_within_the_precision():
     rng = np.random.default_rng(0)
     x = torch.tensor(np.exp(rng.normal(0, 9, (300, 1))) * rng.choice([-1, 1], (300, 1)), dtype=torch.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -56,15 +57,30 @@ def _impute(options: Namespace) -> None:
     print(found.told(how, "in the units of the file"))
     if read is None:
         raw = found.raw
-        arrays = {"x": raw.mean, "pareto_k": found.pareto_k, "ess": found.ess}
-        arrays |= {"draws": raw.draws} if options.num_draws else {}
-        return write(options, {name: values.numpy() for name, values in arrays.items()})
+        imputed = {"x": raw.mean} | ({"draws": raw.draws} if options.num_draws else {})
+        more = {"pareto_k": found.pareto_k.numpy(), "ess": found.ess.numpy()}
+        return write(options, {**_with_observed(imputed, found.observed, source, split), **more})
     before = in_text(pd.DataFrame(read))
     for draw, out in outputs(options).items():
         made, rounded = filled(before, found, draw)
         tell_rounded(rounded)
         write(Namespace(file=options.file, out=str(out)), made)
     return None
+
+
+def _with_observed(imputed: dict[str, Any], observed: Any, source: Path, split: ppl_vae.data.Split) -> dict[str, Any]:
+    """Imputed tensors as arrays, with what was observed as the file has it, where its values are those of x."""
+    import numpy as np
+
+    arrays = {name: values.numpy() for name, values in imputed.items()}
+    steps = {step["transform"] for step in split.provenance.get("transforms", [])}
+    if source.is_dir() or steps & {"binarize", "dequantize"}:
+        return arrays
+    read = read_like(source, split.provenance, split.x.shape[-1])
+    x = read.get("x") if isinstance(read, dict) else None
+    if not isinstance(x, np.ndarray) or x.shape != tuple(split.x.shape):  # sparse, or in another order
+        return arrays
+    return {name: np.where(observed.numpy(), x, values) for name, values in arrays.items()}
 
 
 COMMAND = Command(
