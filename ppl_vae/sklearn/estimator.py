@@ -144,8 +144,13 @@ class TableEstimator(BaseEstimator, abc.ABC):
             check_complete(X)
         elif missing_in(X) is not None:
             X = np.ma.filled(np.ma.asarray(X, dtype=float), np.nan)
-        finite = "allow-nan" if self.gaps else True
-        table: np.ndarray = validate_data(self, X, dtype=np.float64, ensure_all_finite=finite, **settings)
+        table: np.ndarray = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **settings)
+        if not self.gaps and (gaps := np.isnan(table).any(1)).any():  # scikit-learn names estimators of its own
+            raise ValueError(
+                f"Input X contains NaN: {type(self).__name__} expects complete rows, got gaps in {int(gaps.sum())} of "
+                f"{len(gaps)}, first in row {int(gaps.argmax())}; fill them by ppl_vae.sklearn.Imputer, leave such "
+                "rows out, or score them by ppl_vae.evaluate and a VAE of your own, which takes NaN as missing"
+            )
         if settings.get("reset", True) and (empty := np.flatnonzero(np.isnan(table).all(0)).tolist()):
             names = getattr(self, "feature_names_in_", np.arange(table.shape[1]))[empty].tolist()
             raise ValueError(
@@ -253,7 +258,7 @@ def check_complete(X: Any) -> None:
     if missing_in(X) is not None:
         raise ValueError(
             "an estimator expects a complete X, got a masked array with missing values; fill them (X.filled(), "
-            "sklearn.impute), or train with ppl_vae.fit, which takes them as missing"
+            "ppl_vae.sklearn.Imputer), or train with ppl_vae.fit, which takes them as missing"
         )
 
 

@@ -183,3 +183,12 @@ def test_numbers_as_text_are_numbers_where_not_all_are_text():
 def test_outliers_with_gaps_are_refused():
     with pytest.raises(ValueError, match="Input X contains NaN"):
         _made(OutlierDetector).fit(GAPS)
+    whole = GAPS.dropna()
+    some, detector = whole.copy(), _made(OutlierDetector).fit(whole)
+    some.iloc[2:5, some.columns.get_indexer(some.select_dtypes("number").columns[:1])] = np.nan
+    said = (
+        f"OutlierDetector expects complete rows, got gaps in 3 of {len(some)}, first in row 2; fill them by ppl_vae.sk"
+    )
+    for call in (detector.predict, detector.score_samples, detector.assess, detector.fit):
+        with pytest.raises(ValueError, match=said):
+            call(some)
