@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
@@ -17,34 +16,12 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, get_loader, set_parsing_settings
 
+from ppl_vae.cli.chosen import functions, parameters
 from ppl_vae.cli.failures import did_you_mean, expected, plainly
 from ppl_vae.cli.source import choices, imported
 from ppl_vae.cli.words import apart, is_number, named
 
-__all__ = ["Parser", "allow_imports", "import_file", "made", "parameters", "part"]
-
-
-def parameters(cls: Any) -> list[str]:
-    """Names of the parameters of a class's constructor."""
-    return list(inspect.signature(cls).parameters)
-
-
-def part(chosen: Namespace | None) -> Any:
-    """The chosen class with its chosen arguments filled in, as a `functools.partial`; `None` for no choice."""
-    if chosen is None:
-        return None
-    module, _, name = chosen.class_path.rpartition(".")
-    cls = getattr(sys.modules[module], name)
-    defaults = {n: p.default for n, p in inspect.signature(cls).parameters.items()}
-    given = vars(chosen.init_args) if "init_args" in chosen else {}
-    fixed = {n: v for n, v in given.items() if n in defaults and v != defaults[n]}
-    return partial(cls, **fixed) if fixed else cls
-
-
-def made(chosen: Namespace | None) -> Any:
-    """An instance of the chosen class."""
-    factory = part(chosen)
-    return None if factory is None else factory()
+__all__ = ["Parser", "allow_imports", "import_file"]
 
 
 def import_file(path: str) -> list[type]:
@@ -191,7 +168,7 @@ class Parser(ArgumentParser):
         about
             What it is, in a few words.
         skip
-            Of the base, parameters of constructors that are no options.
+            Of the base, parameters of constructors that are no options; those that are functions are none either.
         usual
             What is said of the class that is taken where none is chosen.
         among
@@ -220,9 +197,9 @@ class Parser(ArgumentParser):
             self._within.add_argument(f"--{name}", metavar="NAME", nargs="?", help=about)
             return
         found = resolve_name(base)
-        if among is not None:
-            resolve_name(among)  # defines the subclasses
-        self.components[name] = frozenset(skip(found))
+        package = resolve_name(among or module)  # defines the subclasses
+        of_python = {argument for choice in every for argument in functions(getattr(package, choice))}
+        self.components[name] = frozenset(skip(found)) | of_python
         self.add_subclass_arguments(
             found, name, skip=set(self.components[name]), instantiate=False, required=False, metavar="NAME", help=about
         )
@@ -321,7 +298,11 @@ class Parser(ArgumentParser):
         if found := re.search(r"class_path '(.+?)':\s+Option '(.+?)' is not accepted", message):
             module, _, cls = found[1].rpartition(".")
             argument, skipped = found[2], self.components.get(key[1], frozenset())
-            offered = [p for p in parameters(getattr(sys.modules[module], cls)) if p not in skipped]
+            chosen = getattr(sys.modules[module], cls)
+            if argument in functions(chosen):
+                give = f"give one in Python, as {key[1]}=partial({cls}, {argument}=...), or leave it out"
+                return f"{option}.{argument} expects a function, got text; {give}"
+            offered = [p for p in parameters(chosen) if p not in skipped]
             near = did_you_mean(argument, offered).replace("mean ", f"mean {option}.")
             other = near or f"choose another before it with {option} NAME, or see {option}.help {cls}"
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"

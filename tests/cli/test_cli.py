@@ -391,6 +391,10 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
             ["--prior", "GaussianMixture", "--prior.num_components", "x"],
             "--prior.num_components expects a whole number, got 'x'; give another value",
         ),
+        (
+            ["--prior", "ZukoPrior", "--prior.flow", "zuko.flows.NSF"],
+            "--prior.flow expects a function, got text; give one in Python, as prior=partial(ZukoPrior, flow=...), or",
+        ),
     ],
 )
 def test_a_wrong_component_is_explained(words, message, capsys):
@@ -639,6 +643,12 @@ def test_help_names_an_option_once_with_its_default_and_no_type(monkeypatch, cap
     with pytest.raises(SystemExit):
         run("fit-prior", "--help")
     assert "folder of the new run (required)" in capsys.readouterr().out
+
+
+def test_help_of_a_class_offers_no_functions(capsys):
+    with pytest.raises(SystemExit):
+        run("train", "--prior.help", "ZukoPrior")
+    assert "flow " not in capsys.readouterr().out
 
 
 def classes(shown, option):

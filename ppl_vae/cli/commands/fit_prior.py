@@ -8,8 +8,9 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat
 
 import ppl_vae
+from ppl_vae.cli.chosen import part
 from ppl_vae.cli.command import Command, on_run
-from ppl_vae.cli.components import Parser, part
+from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.stored_run import add_run_options, data_of, loaded
 

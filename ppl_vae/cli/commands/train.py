@@ -14,8 +14,9 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeFloat, PositiveFloat, PositiveInt
 
 import ppl_vae
+from ppl_vae.cli.chosen import made, parameters, part
 from ppl_vae.cli.command import Command, on_run
-from ppl_vae.cli.components import Parser, made, parameters, part
+from ppl_vae.cli.components import Parser
 from ppl_vae.cli.loggers import KINDS, logged
 from ppl_vae.cli.output import add_json, as_json
 from ppl_vae.cli.source import literal, networks

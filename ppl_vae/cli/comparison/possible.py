@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import Namespace
 
-from ppl_vae.cli.components import made, part
+from ppl_vae.cli.chosen import made, part
 
 __all__ = ["why_not"]
 
