@@ -55,6 +55,7 @@ class Command:
             outline=outline,
         )
         self.parser(parser)
+        Parser.command = parser.format_usage().removeprefix("usage: ").partition(" [options]")[0]
         return parser
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace, get_loader, set_parsing_settings
@@ -72,9 +72,15 @@ class Parser(ArgumentParser):
         The smallest whole number, by option.
     of_run
         Whether its first argument is a stored run.
+    command
+        The usage of the command, for the parser that jsonargparse makes to print the help of a class.
     """
 
+    command: ClassVar[str] = "ppl-vae"
+
     def __init__(self, *args: Any, outline: bool = False, **kwargs: Any) -> None:
+        if of_class := re.match(r"Help for (--\S+)\.help=\S*?(\w+)$", kwargs.get("description") or ""):
+            kwargs["usage"] = f"{self.command} {of_class[1]} {of_class[2]} [options]"
         super().__init__(*args, **kwargs)
         self.outline = outline
         self.components: dict[str, frozenset[str]] = {}

@@ -651,6 +651,22 @@ def test_help_of_a_class_offers_no_functions(capsys):
     assert "flow " not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (("train",), "ppl-vae train --prior VampPrior [options]"),
+        (("fit-prior", "RUN", "--out", "OUT"), "ppl-vae fit-prior RUN --prior VampPrior [options]"),
+    ],
+)
+def test_help_of_a_class_shows_the_command(words, usage, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "checkpoint.json").touch()
+    with pytest.raises(SystemExit):
+        run(*words, "--prior.help", "VampPrior")
+    assert capsys.readouterr().out.startswith(f"usage: {usage}\n")
+
+
 def classes(shown, option):
     """The classes that help lists of an option."""
     return re.findall(r"\w+", re.search(rf"--{option} NAME.*?:(.*?)\n  --", shown, re.DOTALL)[1])
