@@ -44,15 +44,16 @@ def compare(results: Mapping[str, Comparable | str | Path]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by name: `nll` and `nll_se`, its standard error over the data, in nats per datum; `difference` from the
-        best and `difference_se`, over the data, paired; `elbo`; `kl`, over all sites; `bits_per_dim`, where there are
-        any; `active_units`; `weight` of the model in the mixture of all with the highest log score, by stacking;
-        `nll_mcse`, the Monte Carlo standard error of `nll`, and `nll_bias`, its bias to first order, never negative:
-        both too small where k-hat is high; `unreliable`, the share of data whose log p(x) is not believed; `method`
-        that gave log p(x), ``"iwae"`` for importance sampling; `num_samples`; and `caution`, a sentence. It is not
-        empty where that share is above 10 % (nll is then an upper bound, and the rank may be due to the guide), for
-        results on the training data, and where log p(x) is not finite. Unknown values are NaN. ``.attrs["units"]`` are
-        the units of the columns; ``.attrs["warning"]`` is the text that `printed` adds.
+        Indexed by name: `difference` of the negative log-likelihood from the best, and `difference_se`, its standard
+        error over the data, paired; `nll` and `nll_se`, the same of the model alone; all in nats per datum; `elbo`;
+        `kl`, over all sites; `bits_per_dim`, where there are any; `active_units`; `weight` of the model in the mixture
+        of all with the highest log score, by stacking; `nll_mcse`, the Monte Carlo standard error of `nll`, and
+        `nll_bias`, its bias to first order, never negative: both too small where k-hat is high; `unreliable`, the share
+        of data whose log p(x) is not believed; `method` that gave log p(x), ``"iwae"`` for importance sampling;
+        `num_samples`; and `caution`, a sentence. It is not empty where that share is above 10 % (nll is then an upper
+        bound, and the rank may be due to the guide), for results on the training data, and where log p(x) is not
+        finite. Unknown values are NaN. ``.attrs["units"]`` are the units of the columns; ``.attrs["warning"]`` is the
+        text that `printed` adds.
 
     Raises
     ------
@@ -146,10 +147,10 @@ def _row(result: Comparable, best: Comparable) -> dict[str, Any]:
     with np.errstate(invalid="ignore"):  # where a datum has log p(x) = -inf, errors are NaN
         difference = best.per_datum["log_px"] - log_px  # aligned by obs
         row = {
+            "difference": difference.mean(),  # first, as pandas leaves out the middle of a table that is too wide
+            "difference_se": difference.std(ddof=1) / np.sqrt(len(difference)),
             "nll": -log_px.mean(),
             "nll_se": log_px.std(ddof=1) / np.sqrt(log_px.count()),
-            "difference": difference.mean(),
-            "difference_se": difference.std(ddof=1) / np.sqrt(len(difference)),
         }
     mcse, bias = (table.get(f"log_px_{name}", pd.Series([np.nan])) for name in ("mcse", "bias"))
     row |= {

@@ -243,6 +243,17 @@ def test_compare_pairs_the_data():
     assert table.difference_se["s=0.5"] < table.nll_se["s=0.5"] / 3
 
 
+@pytest.mark.parametrize("num_samples", [10, 200])  # of 10 draws the table has a caution, which is long
+def test_a_printed_comparison_shows_the_difference(num_samples, monkeypatch):
+    x = ppca()[1]
+    results = {
+        "a name of thirty letters, " + end: evaluate(ppca()[0], x, num_samples=num_samples, seed=0) for end in "ab"
+    }
+    monkeypatch.setenv("COLUMNS", "80")
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        assert "difference" in str(compare(results)).splitlines()[0]
+
+
 def test_compare_refuses_what_has_no_common_scale():
     digits = data.load("digits").take(test=20)
     results = {}
