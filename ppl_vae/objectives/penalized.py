@@ -38,7 +38,7 @@ class Penalized(VectorizedELBO):
         For a negative weight, or a number of draws that is not whole, or below 1.
     """
 
-    def __init__(self, weight: float, num_particles: int, kl: float = 1.0) -> None:
+    def __init__(self, weight: float, num_particles: int = 1, kl: float = 1.0) -> None:
         super().__init__(num_particles)
         if not 0 <= weight < math.inf:
             raise ValueError(f"{type(self).__name__} expects a weight of 0 or more, got {weight}; give 0, or more")

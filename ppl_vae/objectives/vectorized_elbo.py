@@ -46,7 +46,7 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
     data_size: int | None = None
     """Number of the training data, which `fit` knows of data in memory; `None` where it is unknown."""
 
-    def __init__(self, num_particles: int) -> None:
+    def __init__(self, num_particles: int = 1) -> None:
         super().__init__(num_particles=num_particles, vectorize_particles=True)
 
     @abc.abstractmethod

@@ -347,6 +347,20 @@ def test_an_argument_that_a_class_of_ones_own_needs(tmp_path, capsys):
     assert "--objective Own expects --objective.num_data, got none; see --obj" in capsys.readouterr().err
 
 
+SPARSE = """
+from ppl_vae.objectives.penalized import Penalized
+class Sparse(Penalized):
+    def _check(self, model, guide): pass
+    def _penalty(self, model, guide, x): return sum(s["value"].abs().sum() for s in [guide.nodes["z"]])
+"""
+
+
+def test_an_objective_of_ones_own_takes_one_draw_by_default(tmp_path):
+    (tmp_path / "sparse.py").write_text(SPARSE)
+    words = ("--import", tmp_path / "sparse.py", "--objective", "Sparse", "--objective.weight", 0.1)
+    assert run("train", *words, *TINY, "--run", tmp_path / "run") == 0
+
+
 def test_the_package_is_the_command_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["ppl_vae", "--version"])
     with pytest.raises(SystemExit) as stop:
