@@ -150,3 +150,22 @@ def test_units_and_directions_do_not_contradict_each_other():
     said = diagnose(gaussian(0.7, dim=1), data(20, 1), **CALL).report()
     assert "1 of 1 unit are" not in said
     assert "1 of 1 unit is active, and 1 direction whatever the axes. Collapsed: none." in said
+
+
+def test_a_unit_that_follows_its_prior_is_said_to_be_active_and_collapsed():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z2 = pyro.sample("z2", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("z1", dist.Normal(z2, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z2, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            z2 = pyro.sample("z2", dist.Normal(x / 2, 0.7).to_event(1))
+            pyro.sample("z1", dist.Normal(z2, 1.0).to_event(1))
+
+    said = diagnose(Program(model, guide), data(20, 1), **CALL).report()
+    both = "is active, too: its mean varies, but its KL to the prior is below 0.01 nats"
+    assert (
+        f"1 of 1 unit of z1 is active, and 1 direction whatever the axes. Collapsed: z1[0]; 1 of these {both}." in said
+    )

@@ -64,7 +64,8 @@ def active_units(
         By unit, (latent,): `variance` in squared units of z, and `variance_se` over the data; `active`; `kl` in nats,
         its `attrs["estimator"]` naming one of the two estimators of `kl_per_unit`; `kl_se` over the data,
         `share_below`, the share of the data with a KL below `epsilon`, and `collapsed`, all NaN where the KL per datum
-        is not known. Below the top of a hierarchy the KL is that given one draw of the level above. By direction,
+        is not known. Below the top of a hierarchy the KL is that given one draw of the level above: a unit whose q is
+        its prior is collapsed, and active where the mean of that prior varies with the level above. By direction,
         (component,): `eigenvalue`, largest first, and `eigenvalue_se`. `num_active_units` and `num_active_directions`;
         `attrs["collapsed"]` names the collapsed units. With several sites all variables and dimensions exist for each,
         with the suffix `_<site>`.
@@ -221,11 +222,22 @@ def _activity(found: xr.Dataset, site: str) -> str:
     said += ", which no axis shows alone" if across > active else ""
     if np.isnan(collapsed).all():
         return f"{said}. Which have collapsed is not known: the KL of a datum cannot be split by unit here."
-    names = [f"{site[1:]}[{j}]" for j in np.flatnonzero(collapsed == 1)] if site else [found.attrs["collapsed"]]
-    rest = [j for j in range(variance.size) if not found[f"active{site}"].values[j] and collapsed[j] != 1]
+    units = np.flatnonzero(collapsed == 1)
+    names = [f"{site[1:]}[{j}]" for j in units] if site else [found.attrs["collapsed"]]
+    is_active = found[f"active{site}"].values
+    rest = [j for j in range(variance.size) if not is_active[j] and collapsed[j] != 1]
     their = "its" if len(rest) == 1 else "their"
     quiet = f"; {plural(len(rest), 'unit')} neither active nor collapsed may speak by {their} variance alone"
-    return f"{said}. Collapsed: {', '.join(names) or 'none'}{quiet if rest else ''}."
+    both = _both(int(is_active[units].sum()), found.attrs["epsilon"])
+    return f"{said}. Collapsed: {', '.join(names) or 'none'}{both}{quiet if rest else ''}."
+
+
+def _both(num: int, epsilon: float) -> str:
+    """How a unit can be active and collapsed, as below a level that its prior follows; empty where none is."""
+    if num == 0:
+        return ""
+    means = "is active, too: its mean varies, but its" if num == 1 else "are active, too: their means vary, but their"
+    return f"; {num} of these {means} KL to the prior is below {epsilon:g} nats"
 
 
 def _figures(_: Subject, results: Results) -> Iterator[Figure]:
