@@ -264,6 +264,7 @@ def test_autoencoders(trained, capsys):
     folder = trained("ae", "--prior", "Flat", "--posterior", "Point")
     assert run("evaluate", folder, "--num-samples", 30) == 0
     assert run("diagnose", folder, "--num-samples", 30) == 0
+    assert "diagnosis.md" not in capsys.readouterr().out
     assert run("sample", folder) == 1
     assert "an autoencoder has no prior to sample" in capsys.readouterr().err
     fitted = folder.with_name("fitted")
@@ -284,6 +285,8 @@ def test_a_vector_quantized_run(trained, capsys):
     assert "without a spread of q there is no more to diagnose: figures only" in said
     figures = {p.stem for p in (folder / "figures").iterdir()}
     assert figures == {"elbo_curves", "reconstructions", "samples", "latent_space", "traversals", "manifold"}
+    assert "diagnosis.md" not in said
+    assert said.endswith(f"next: ppl-vae report {folder}\n")
 
 
 def test_classes_of_your_own_come_from_a_file_you_name(tmp_path, monkeypatch, capsys):

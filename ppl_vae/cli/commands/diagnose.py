@@ -44,17 +44,18 @@ def _diagnose(options: Namespace) -> None:
                 vae, split, num_samples=options.num_samples, seed=options.seed, max_rows=options.max_rows
             )
             print(f"{result}\n  without a spread of q there is no more to diagnose: figures only")
+            after = f"{on_run('report', run.path)}{options.imports}"
         else:
             found = _diagnosed(run.path, vae, split, options)
             result = found.check.evaluation
             values.update(verdict=found.in_short().partition("\n")[0], check=str(found.check.verdict()))
             values.update(ran=list(found.results), left_out=found.left_out)
+            compare = f"{on_run('compare', run.path)} OTHER{options.imports}"
+            after = f"read {run.path / 'diagnosis.md'}, or {compare}"
         names = list(figures(vae, split, run.history, result, run.path / "figures", seed=options.seed))
         record(run.path, [name.relative_to(run.path).as_posix() for name in names])
         values.update(run=run.path, **numbers(result), figures=names)
-        compare = f"{on_run('compare', run.path)} OTHER{options.imports}"
-        after = f"next: read {run.path / 'diagnosis.md'}, or {compare}"
-        print("\n".join([*(f"wrote {name}" for name in names), after]))
+        print("\n".join([*(f"wrote {name}" for name in names), f"next: {after}"]))
 
 
 def _diagnosed(
