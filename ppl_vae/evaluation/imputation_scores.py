@@ -27,7 +27,7 @@ def imputation_scores(imputed: Imputation, truth: Tensor | Split, *, prob: Fract
     Parameters
     ----------
     imputed
-        What `impute` returned, in the units of x.
+        What `impute` returned, in the units of x, with 2 / (1 - prob) - 1 draws or more: 39 for intervals of 95 %.
     truth
         The data before elements were hidden, in the units of x, (n, *x_shape). Elements that are missing there, too, by
         the mask of a `Split` or as NaN, do not count.
@@ -49,8 +49,8 @@ def imputation_scores(imputed: Imputation, truth: Tensor | Split, *, prob: Fract
     Raises
     ------
     ValueError
-        For a truth of another shape or without a known value among the imputed ones; for too few draws for the
-        intervals.
+        For a truth of another shape or without a known value among the imputed ones; for fewer draws than intervals of
+        that probability need.
 
     Notes
     -----

@@ -58,3 +58,11 @@ def test_ranks_by_hand():
     draws = torch.tensor([0.0, 0.0, 1.0, 2.0]).repeat(10).reshape(40, 1, 1)
     found = imputation_scores(imputed_as(draws), torch.ones(1, 1), prob=0.2).loc["all", "coverage_randomized"]
     assert found == pytest.approx((0.6 - 20 / 41) / (11 / 41), abs=1e-6)
+
+
+def test_too_few_draws_for_the_intervals_are_refused():
+    with pytest.raises(
+        ValueError, match=r"intervals\(0.95\) expects at least 39 draws, got 38; impute again with num_draws"
+    ):
+        imputation_scores(imputed_as(torch.zeros(38, 1, 1)), torch.ones(1, 1))
+    assert imputation_scores(imputed_as(torch.zeros(38, 1, 1)), torch.ones(1, 1), prob=0.9).loc["all", "elements"] == 1
