@@ -89,7 +89,8 @@ class Refined:
     def __repr__(self) -> str:
         bad, n = int((~self.believed).sum()), len(self.index)
         ess = float(log_marginal(self.log_weight).ess.median())
-        verdict = f"k-hat is too high for {bad}: there they are no more than better than q" if bad else "k-hat is good"
+        far = f"k-hat is too high for {bad}: these may be far from p(z | x), though closer than q"
+        verdict = far if bad else "k-hat is good"
         return f"Refined(Student t of {n} data, median ESS {ess:.0f} of {len(self.log_weight)} draws; {verdict})"
 
 

@@ -25,6 +25,9 @@ __all__ = ["CompiledScores"]
 PAYS = 60.0
 """Seconds that the scores to come must take for ``"auto"`` to compile, which takes some of them."""
 
+_BATCHES = 4
+"""As many are needed: the first is scored without a graph, and the next two check it."""
+
 
 class CompiledScores:
     """Scores as `draws.score` does, with the log densities of the model by compiled code.
@@ -50,7 +53,7 @@ class CompiledScores:
         self._graph = Replayed(self._densities, by=self.compiler.folded, most=1, after=0, trials=1)
         self._first: Draws | None = None
         self._names: list[str] = []
-        self._seconds, self._chunks, self._why = 0.0, 0, ""
+        self._seconds, self._chunks, self._size, self._why = 0.0, 0, 1, ""
 
     def __call__(
         self,
@@ -64,6 +67,7 @@ class CompiledScores:
     ) -> Draws:
         """See `draws.score`."""
         start, states, size = time.perf_counter(), random_states(args), len(args[0])
+        self._size = max(1, max_rows // num_samples)  # of a batch, of which these data may be a part
         found = None
         if num_predictive == 0 and self._pays(size):
             self._program, self._where, self._mask = program, where.of(size), mask
@@ -83,7 +87,8 @@ class CompiledScores:
         data, seconds, reasons = zip(*group.gathered(mine), strict=True)
         why = next(filter(None, reasons), None)
         if self.when is True and not any(data) and why is None:
-            why = "the data are too few"
+            needed = f"{_BATCHES * self._size * group.size} or more are needed, {_BATCHES} batches of {self._size}"
+            why = f"the data are too few: {needed}{' in each process' * (group.size > 1)}"
         return {"data": sum(data), "seconds": round(max(seconds), 1), "reason": why}
 
     def _pays(self, size: int) -> bool:
@@ -94,7 +99,7 @@ class CompiledScores:
             self._why = "its latents are discrete"
         if self._why or self._graph.reason is not None:
             return False
-        if self._chunks == 0 and self.left < 3 * size:
+        if self._chunks == 0 and self.left < (_BATCHES - 1) * size:
             return False
         return self.when is True or self._chunks > 0 or self._seconds / size * self.left >= PAYS
 

@@ -1,6 +1,7 @@
 """`refine` and `to_arviz(refined=True)`: distributions and draws closer to p(z | x) than q's."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,9 @@ def test_the_distribution_and_weighted_draws_are_those_of_the_exact_posterior(wr
     spread = drawn.var(0) / known.covariance.diagonal()
     assert abs(spread.mean() - 1) < 0.05
     assert "k-hat is good" in repr(found)
+    heavy = torch.linspace(0.001, 1, 2000).double().log().neg().mul(2).reshape(-1, 1).expand(2000, 20)  # k-hat of 2
+    said = "k-hat is too high for 20: these may be far from p(z | x), though closer than q)"
+    assert repr(replace(found, log_weight=heavy)).endswith(said)
 
 
 def test_two_modes_are_two_components():

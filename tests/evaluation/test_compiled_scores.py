@@ -235,8 +235,11 @@ def test_discrete_latents_and_few_data(uncompiled):
     vae = built({"prior": priors.Bernoulli, "posterior": posteriors.Bernoulli}).double()
     found = evaluate(vae, binary(), compile=True, **GIVEN)
     assert (found.compiled["data"], found.compiled["reason"]) == (0, "its latents are discrete")
-    found = evaluate(built({}).double(), binary()[:8], compile=True, **GIVEN)
-    assert found.compiled["reason"] == "the data are too few"
+    for few in (8, 39):
+        found = evaluate(built({}).double(), binary()[:few], compile=True, **GIVEN)
+        said = "the data are too few: 40 or more are needed, 4 batches of 10"
+        assert (found.compiled["data"], found.compiled["reason"]) == (0, said)
+    assert evaluate(built({}).double(), binary()[:40], compile=True, **GIVEN).compiled["data"] == 30
 
 
 def test_auto_compiles_where_it_pays(uncompiled, monkeypatch):
