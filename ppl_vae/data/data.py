@@ -151,7 +151,7 @@ class Data:
         Salakhutdinov and Murray (2008), doi:10.1145/1390156.1390266; Burda, Grosse and Salakhutdinov (2016),
         arXiv:1509.00519.
         """
-        top = steps.check_binarize(self.domain, mode, threshold)
+        top = steps.check_binarize(self.domain, threshold)
         record: dict[str, Any] = {"transform": "binarize", "mode": mode}
         if mode == "threshold":
             return self._through(Threshold(threshold, top), Domain("binary"), {**record, "threshold": threshold})

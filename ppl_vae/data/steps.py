@@ -118,13 +118,13 @@ def num_classes(labels: Sequence[Tensor], classes: Sequence[str] | None, name: s
     return len(classes) if classes else 1 + max(int(y.max()) for y in labels)
 
 
-def check_binarize(domain: Domain, mode: str, threshold: float) -> float:
+def check_binarize(domain: Domain, threshold: float) -> float:
     """The largest value of grey data.
 
     Raises
     ------
     ValueError
-        For data that are not grey, an unknown mode, or a threshold outside (0, 1).
+        For data that are not grey, or a threshold outside (0, 1).
     """
     if domain.kind not in ("levels", "unit") or isinstance(domain.levels, tuple):
         advice = {
@@ -132,10 +132,10 @@ def check_binarize(domain: Domain, mode: str, threshold: float) -> float:
             "real": "binarize before standardizing",
         }.get(domain.kinds[0] if len(domain.kinds) == 1 else "", "use a likelihood of these values as they are")
         raise ValueError(f"binarize expects levels or unit data, got {', '.join(domain.kinds)}; {advice}")
-    if mode not in ("dynamic", "static", "threshold") or not 0 < threshold < 1:
+    if not 0 < threshold < 1:
         raise ValueError(
-            "binarize expects mode 'dynamic', 'static' or 'threshold' and a threshold in (0, 1), "
-            f"got mode={mode!r} and threshold={threshold}; correct the one that is off"
+            f"binarize expects a threshold in (0, 1), got threshold={threshold}; give a share of the largest grey "
+            "value, 0.5, say"
         )
     return float(domain.levels - 1) if domain.kind == "levels" and isinstance(domain.levels, int) else 1.0
 

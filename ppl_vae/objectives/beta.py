@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import abc
-import math
 from dataclasses import dataclass, field
 
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, Positive, Rate, checked
 
 __all__ = ["BetaSchedule", "Constant", "Cyclical", "Linear"]
 
@@ -49,11 +48,8 @@ class Constant(BetaSchedule):
     Higgins et al. 2017, openreview.net/forum?id=Sy2fzU9gl.
     """
 
-    beta: float = 1.0
+    beta: Positive = 1.0
     epochs: float = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        _check_positive("beta", self.beta)
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
         """The weight at a step, counted from 0."""
@@ -87,10 +83,7 @@ class Linear(BetaSchedule):
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    epochs: float = 10
-
-    def __post_init__(self) -> None:
-        _check_positive("epochs", self.epochs)
+    epochs: Positive = 10
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
         """The weight at a step, counted from 0."""
@@ -125,15 +118,9 @@ class Cyclical(BetaSchedule):
     Fu et al. 2019, arXiv:1903.10145.
     """
 
-    epochs: float = 40
+    epochs: Positive = 40
     cycles: Count = 4
-    ramp: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_positive("epochs", self.epochs)
-        _check_positive("ramp", self.ramp)
-        if self.ramp > 1:
-            raise ValueError(f"Cyclical expects a ramp of at most 1, a part of a cycle, got {self.ramp}; give 0.5, say")
+    ramp: Rate = 0.5
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
         """The weight at a step, counted from 0."""
@@ -141,8 +128,3 @@ class Cyclical(BetaSchedule):
             return 1.0
         phase = (step * self.cycles / (self.epochs * steps_per_epoch)) % 1.0
         return min(1.0, max(1e-6, phase / self.ramp))
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} expects a positive number, got {value}; give one above 0, and finite")

@@ -45,7 +45,7 @@ class Commitment(Penalized):
     van den Oord et al. 2017, arXiv:1711.00937, equation 3; Yu et al. 2024, arXiv:2310.05737 (the entropy).
     """
 
-    def __init__(self, weight: float = 0.25, num_particles: Count = 1, diversity: NonNegative = 0.0) -> None:
+    def __init__(self, weight: NonNegative = 0.25, num_particles: Count = 1, diversity: NonNegative = 0.0) -> None:
         super().__init__(weight, num_particles)
         self.diversity = diversity
 

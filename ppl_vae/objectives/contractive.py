@@ -10,7 +10,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import distributions, traces
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives.penalized import Penalized, by_unit
 from ppl_vae.support import layers
 
@@ -58,7 +58,9 @@ class Contractive(Penalized):
 
     differentiates_x = True
 
-    def __init__(self, weight: float = 0.1, num_projections: Count | None = None, num_particles: Count = 1) -> None:
+    def __init__(
+        self, weight: NonNegative = 0.1, num_projections: Count | None = None, num_particles: Count = 1
+    ) -> None:
         super().__init__(weight, num_particles)
         self.num_projections = num_projections
 

@@ -9,7 +9,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
-from ppl_vae.arguments import Count, checked
+from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives.mmd import squared_mmd
 from ppl_vae.objectives.penalized import Penalized, by_unit
 
@@ -55,7 +55,7 @@ class InfoVAE(Penalized):
 
     sums_over_data = False
 
-    def __init__(self, alpha: float = 1.0, weight: float = 100.0, num_particles: Count = 1) -> None:
+    def __init__(self, alpha: float = 1.0, weight: NonNegative = 100.0, num_particles: Count = 1) -> None:
         if not -math.inf < alpha <= 1:
             raise ValueError(
                 f"InfoVAE expects alpha of at most 1, got {alpha}; give 0 to 1 (above 1 the loss has no lower bound)"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import abc
-import math
 
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
+from ppl_vae.arguments import Count, NonNegative, checked
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["Penalized", "by_unit"]
 
 
+@checked
 class Penalized(VectorizedELBO):
     """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
 
@@ -38,10 +39,8 @@ class Penalized(VectorizedELBO):
         For a negative weight, or a number of draws that is not whole, or below 1.
     """
 
-    def __init__(self, weight: float, num_particles: int = 1, kl: float = 1.0) -> None:
+    def __init__(self, weight: NonNegative, num_particles: Count = 1, kl: float = 1.0) -> None:
         super().__init__(num_particles)
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"{type(self).__name__} expects a weight of 0 or more, got {weight}; give 0, or more")
         self.weight, self.kl = weight, kl
 
     @abc.abstractmethod

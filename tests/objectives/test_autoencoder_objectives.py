@@ -179,6 +179,8 @@ def test_refusals():
     for wrong in (lambda: Contractive(-1.0), lambda: InfoVAE(weight=math.nan)):
         with pytest.raises(ValueError, match=r"expects .*weight.*, got"):
             wrong()
+    with pytest.raises(ValueError, match=r"Contractive expects weight to be a number from 0 on, got -1.0; the default"):
+        Contractive(-1.0)
     with pytest.raises(ValueError, match=r"num_projections to be a whole number from 1 on or None, got 0"):
         Contractive(num_projections=0)
     with pytest.raises(ValueError, match=r"alpha of at most 1, got 1.5"):

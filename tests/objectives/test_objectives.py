@@ -374,6 +374,8 @@ def test_warm_ups():
     ):
         with pytest.raises(ValueError, match=r"expects .*number.*, got"):
             wrong()
+    with pytest.raises(ValueError, match=r"Cyclical expects ramp to be a number above 0 and at most 1, got 2; the def"):
+        Cyclical(ramp=2)
 
 
 def test_the_earlier_name_of_schedules_warns():
