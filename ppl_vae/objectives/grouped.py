@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import torch
 from pyro.poutine import Trace
@@ -117,14 +115,10 @@ class PIWAE(VectorizedELBO):
         self.groups = groups
 
     scores_elsewhere = True
+    draws_within = Apart  # the model's draws are tensors of their own, whose gradient is that of log p alone
 
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.weights("PIWAE", model, guide)
-
-    def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
-        with Apart():  # the model's draws are tensors of their own, whose gradient is that of log p alone
-            pairs = list(super()._get_traces(model, guide, args, kwargs))
-        yield from pairs
 
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
         num, of_guide = self.num_particles, traces.latents(guide)

@@ -25,6 +25,14 @@ __all__ = ["STL", "Apart", "DReG", "scaled_gradient"]
 _SCORE = "score"  # what is added to a site of the guide
 
 
+class Apart(Messenger):
+    """Gives each draw a tensor of its own, so that its density is computed from it and not from the noise behind it."""
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
+            msg["value"] = msg["value"].view_as(msg["value"])
+
+
 class _Path(VectorizedELBO, abc.ABC):
     """A bound whose latent sites of the guide have log q at draws without a gradient: its gradient is the score."""
 
@@ -121,6 +129,8 @@ class DReG(_Path):
     Tucker et al. 2019, arXiv:1810.04152; Rainforth et al. 2018, arXiv:1802.04537 (the noise of `IWAE`).
     """
 
+    draws_within = Apart
+
     def __init__(self, num_particles: Count = 5) -> None:
         super().__init__(num_particles)
 
@@ -133,25 +143,12 @@ class DReG(_Path):
                 "once; use STL or IWAE"
             )
 
-    def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
-        with Apart():
-            pairs = list(super()._get_traces(model, guide, args, kwargs))
-        yield from pairs
-
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
         (site,), num = traces.latents(guide).values(), self.num_particles
         score = traces.by_particle(site[_SCORE], where, num)
         log_w = traces.log_weights(model, guide, where, num) + (score - score.detach())
         scaled_gradient(site, log_w.detach().softmax(0), where)
         return (math.log(num) - log_w.logsumexp(0)).sum()
-
-
-class Apart(Messenger):
-    """Gives each draw a tensor of its own, so that its density is computed from it and not from the noise behind it."""
-
-    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
-        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
-            msg["value"] = msg["value"].view_as(msg["value"])
 
 
 def scaled_gradient(site: traces.Site, weight: Tensor, where: traces.Plates) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +16,14 @@ from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
 __all__ = ["RWS"]
+
+
+class _Detached(Messenger):
+    """Takes the gradient off each draw."""
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
+            msg["value"] = msg["value"].detach()
 
 
 @checked
@@ -44,6 +51,7 @@ class RWS(VectorizedELBO):
 
     differentiates_draws: ClassVar[bool] = False
     scores_elsewhere = True
+    draws_within = _Detached
 
     def __init__(self, num_particles: Count = 10) -> None:
         if num_particles < 2:
@@ -53,11 +61,6 @@ class RWS(VectorizedELBO):
     def _check(self, model: Trace, guide: Trace) -> None:
         needs.weights("RWS", model, guide)
 
-    def _get_traces(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[tuple[Trace, Trace]]:
-        with _Detached():
-            pairs = list(super()._get_traces(model, guide, args, kwargs))
-        yield from pairs
-
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
         num = self.num_particles
         log_q = torch.stack([traces.log_prob(s, where, num) for s in traces.latents(guide).values()]).sum(0)
@@ -66,11 +69,3 @@ class RWS(VectorizedELBO):
         step = (weights * (log_w + 2 * log_q)).sum()  # log p + log q, each draw by its weight
         value = (math.log(num) - log_w.logsumexp(0)).sum()
         return value.detach() - (step - step.detach())
-
-
-class _Detached(Messenger):
-    """Takes the gradient off each draw."""
-
-    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
-        if isinstance(msg["value"], Tensor) and not msg["is_observed"]:
-            msg["value"] = msg["value"].detach()

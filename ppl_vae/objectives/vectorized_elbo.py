@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -36,6 +37,9 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
 
     sums_over_data: ClassVar[bool] = True
     """Whether the loss is a sum over data, so that several processes may each compute a part of it."""
+
+    draws_within: ClassVar[type[AbstractContextManager[Any]]] = nullcontext
+    """Scope in which model and guide draw, a Pyro handler for instance."""
 
     kl: float = 1.0
     """Weight of the KL in the loss; 0 where the loss has none."""
@@ -84,7 +88,8 @@ class VectorizedELBO(Trace_ELBO, abc.ABC):
         if self.differentiates_x:
             args = (args[0].detach().requires_grad_(), *args[1:])
         with torch.set_grad_enabled(torch.is_grad_enabled() or self.differentiates_x):
-            ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
+            with self.draws_within():
+                ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
             self.check(model_trace, guide_trace)
             where = traces.plates(model_trace, len(args[0]), name=self.data_plate)
             return self._loss(model_trace, guide_trace, args[0], where)
