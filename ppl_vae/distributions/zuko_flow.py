@@ -11,6 +11,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ppl_vae.libraries import needing
+
 __all__ = ["ZukoFlow", "zuko_flows"]
 
 Shape = Sequence[int]
@@ -70,11 +72,8 @@ def zuko_flows(caller: str) -> ModuleType:
     """
     validates = Distribution._validate_args
     try:
-        from zuko import flows
-    except ImportError:
-        raise ImportError(
-            f"{caller} expects zuko, got an environment without it; pip install 'ppl_vae[zuko]'"
-        ) from None
+        with needing(caller, "zuko", "zuko"):
+            from zuko import flows
     finally:
         Distribution.set_default_validate_args(validates)  # importing zuko turns it off for all of torch
     return flows

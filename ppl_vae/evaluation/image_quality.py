@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ppl_vae.arguments import Numbers, Positive, checked
-from ppl_vae.libraries import pd
+from ppl_vae.libraries import needing, pd
 from ppl_vae.tensors import as_tensor, missing_in
 
 __all__ = ["image_quality"]
@@ -70,12 +70,8 @@ def image_quality(x: Numbers, x_hat: Numbers, *, data_range: Positive) -> pd.Dat
 
 
 def _skimage_metrics() -> Any:
-    try:
+    with needing("image_quality", "scikit-image", "images"):
         from skimage import metrics
-    except ImportError as error:
-        raise ImportError(
-            "image_quality expects scikit-image, got an environment without it; pip install 'ppl_vae[images]'"
-        ) from error
     return metrics
 
 

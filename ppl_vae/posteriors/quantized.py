@@ -12,6 +12,7 @@ from torch import Tensor
 from ppl_vae.arguments import Count, Fraction, Name, Range, checked
 from ppl_vae.codebook import Code, Usage
 from ppl_vae.conditional import Net
+from ppl_vae.libraries import needing
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors.coded import Coded
 
@@ -30,13 +31,8 @@ def _library(caller: str) -> Any:
     ImportError
         Without it.
     """
-    try:
+    with needing(caller, "vector-quantize-pytorch", "quantizers"):
         import vector_quantize_pytorch
-    except ImportError:
-        raise ImportError(
-            f"{caller} expects vector-quantize-pytorch, got an environment without it; "
-            "pip install 'ppl_vae[quantizers]'"
-        ) from None
     return vector_quantize_pytorch
 
 

@@ -197,7 +197,9 @@ def test_splines_score_their_own_draws_and_others_alike():
 
 def test_zuko_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "zuko", None)
-    with pytest.raises(ImportError, match=r"SplineFlow expects zuko, got .*pip install 'ppl_vae\[zuko\]'"):
+    with pytest.raises(
+        ImportError, match=r"SplineFlow expects zuko, got .* cannot be imported \(.*\); pip install 'ppl_vae\[zuko\]'"
+    ):
         posteriors.SplineFlow((3,), 2)
 
 
