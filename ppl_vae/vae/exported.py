@@ -29,6 +29,9 @@ __all__ = ["Format", "Half", "exported"]
 Half = Literal["encoder", "decoder"]
 Format = Literal["pt2", "onnx"]
 
+_Written = tuple[bytes, Callable[..., dict[str, Tensor]]]
+"""What a file holds, and what computes its results."""
+
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 """Of what a file computes, relative to the largest number: rounding adds up to 2e-5 where it sums over 256 levels."""
 
@@ -78,7 +81,9 @@ def exported(vae: Any, path: Path, part: Half, format: Format) -> Path:
         made = _Encoder(vae) if part == "encoder" else _Decoder(vae)
         examples = [_example(vae, part, n) for n in (3, 1, 5)]
         expected = [_results(made, example, part) for example in examples]
-        content, run = _FORMATS[format](made, examples[0], [name, *_contexts(vae)], list(expected[0]), part)
+        program = _program(made, examples[0], part)
+        with _refusing(_WRITERS[format], part):
+            content, run = _FORMATS[format](program, [name, *_contexts(vae)], list(expected[0]))
         for example, values in zip(examples, expected, strict=True):
             with _refusing(format, part):
                 found = run(example)
@@ -198,30 +203,23 @@ def _program(made: nn.Module, example: tuple[Tensor, ...], part: Half) -> Any:
     return program
 
 
-def _as_pt2(
-    made: nn.Module, example: tuple[Tensor, ...], names: list[str], results: list[str], part: Half
-) -> tuple[bytes, Callable[..., dict[str, Tensor]]]:
+def _as_pt2(program: Any, names: list[str], results: list[str]) -> _Written:
     buffer = BytesIO()
-    with _refusing("torch.export", part):
-        torch.export.save(_program(made, example, part), buffer)
-        module = torch.export.load(BytesIO(buffer.getvalue())).module()
+    torch.export.save(program, buffer)
+    module = torch.export.load(BytesIO(buffer.getvalue())).module()
     return buffer.getvalue(), lambda given: module(*given)
 
 
-def _as_onnx(
-    made: nn.Module, example: tuple[Tensor, ...], names: list[str], results: list[str], part: Half
-) -> tuple[bytes, Callable[..., dict[str, Tensor]]]:
+def _as_onnx(program: Any, names: list[str], results: list[str]) -> _Written:
     import onnxruntime
 
-    program = _program(made, example, part)
-    with _refusing("ONNX", part):
-        made_of = {"input_names": names, "output_names": results, "dynamo": True, "verbose": False}
-        table = {torch.ops.aten.log_sigmoid.default: _log_sigmoid}
-        found = torch.onnx.export(program, example, custom_translation_table=table, **made_of)  # type: ignore[arg-type]
-        for node in found.model.graph:  # type: ignore[union-attr]
-            node.metadata_props.clear()  # paths of this machine
-        content: bytes = found.model_proto.SerializeToString()  # type: ignore[union-attr]
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    made_of = {"input_names": names, "output_names": results, "dynamo": True, "verbose": False}
+    table = {torch.ops.aten.log_sigmoid.default: _log_sigmoid}
+    found = torch.onnx.export(program, custom_translation_table=table, **made_of)  # type: ignore[arg-type]
+    for node in found.model.graph:  # type: ignore[union-attr]
+        node.metadata_props.clear()  # paths of this machine
+    content: bytes = found.model_proto.SerializeToString()  # type: ignore[union-attr]
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(given: Sequence[Tensor]) -> dict[str, Tensor]:
         known = {one.name for one in session.get_inputs()}
@@ -238,7 +236,8 @@ def _log_sigmoid(self: Any) -> Any:  # named as torch's own argument: torch 2.6 
     return op.Neg(op.Softplus(op.Neg(self)))
 
 
-_FORMATS: dict[str, Callable[..., tuple[bytes, Callable[..., dict[str, Tensor]]]]] = {"pt2": _as_pt2, "onnx": _as_onnx}
+_FORMATS: dict[str, Callable[..., _Written]] = {"pt2": _as_pt2, "onnx": _as_onnx}
+_WRITERS = {"pt2": "torch.export", "onnx": "ONNX"}
 
 
 def _onnx_libraries() -> None:
