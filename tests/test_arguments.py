@@ -61,6 +61,33 @@ def test_what_fits_passes(good):
     assert draw(**good) == "drawn"
 
 
+@checked
+def returned(
+    *more: int,
+    seed: Seed | None = None,
+    weight: float | Callable[[], float] = 1.0,
+    quiet: bool = False,
+    dims: Count | Sequence[Count] = 1,
+    parts: tuple[float, float] = (0.8, 0.2),
+    names: Mapping[str, float] | None = None,
+    x: Any = None,
+    **options: float,
+) -> tuple[Any, ...]:
+    """Return what came."""
+    return more, seed, weight, quiet, dims, parts, names, x, options
+
+
+def test_functions_are_given_python_numbers_for_those_of_numpy():
+    one, half = np.uint8(1), np.float32(0.5)
+    given = {"seed": one, "weight": half, "quiet": np.True_, "dims": np.array([1, 1]), "parts": [half, one]}
+    came = returned(one, **given, names={"a": half}, x=one, other=np.float64(0.5))
+    assert repr(came) == "((1,), 1, 0.5, True, (1, 1), [0.5, 1], {'a': 0.5}, np.uint8(1), {'other': 0.5})"
+    assert returned(weight=1)[2] == 1
+    assert isinstance(returned(weight=1)[2], int)
+    dims = [1, 2]
+    assert returned(dims=dims)[4] is dims  # what is plain is handed on as it is
+
+
 BAD = [
     ({"num": 0}, ValueError, "draw expects num to be a whole number from 1 on, got 0; the default is 3"),
     ({"num": 1.5}, TypeError, "a whole number from 1 on, got 1.5"),

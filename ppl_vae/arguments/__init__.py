@@ -1,8 +1,9 @@
 """Checks of the arguments of public functions against their annotations.
 
-An annotation gives the type and, by `Annotated`, the range: `Count` is a whole number from 1 on. Numpy scalars count as
-Python numbers; booleans, NaN and infinity do not count as numbers; whole numbers must fit into 64 bits. An array has at
-least one dimension; `Numbers` holds real numbers. Data are checked where they are read.
+An annotation gives the type and, by `Annotated`, the range: `Count` is a whole number from 1 on. A function is given
+Python numbers where the caller gave numpy scalars; booleans, NaN and infinity do not count as numbers; whole numbers
+must fit into 64 bits. An array has at least one dimension; `Numbers` holds real numbers. Data are checked where they
+are read.
 """
 
 from ppl_vae.arguments.checked import checked
@@ -22,6 +23,7 @@ from ppl_vae.arguments.kinds import (
     Whole,
     as_array,
 )
+from ppl_vae.arguments.unboxed import for_json
 
 __all__ = [
     "Count",
@@ -39,4 +41,5 @@ __all__ = [
     "Whole",
     "as_array",
     "checked",
+    "for_json",
 ]

@@ -54,25 +54,29 @@ def _checked(f: Callable[..., Any]) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         name = type(args[0]).__name__ if f.__name__ == "__init__" else f.__name__
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(_of_call(name, signature, error, kwargs)) from None
+        given = bound.arguments
         for argument, hint in hints().items():
-            if argument in given and (wrong := _first_wrong(signature.parameters[argument], hint, given[argument])):
-                error_class, value = wrong
-                raise error_class(_sentence(name, signature.parameters[argument], hint, value))
-        return f(*args, **kwargs)
+            if argument in given:
+                given[argument] = _plain(name, signature.parameters[argument], hint, given[argument])
+        return f(*bound.args, **bound.kwargs)
 
     return called
 
 
-def _first_wrong(parameter: inspect.Parameter, hint: Expected, value: Any) -> tuple[type[Exception], Any] | None:
-    of_kind: dict[Any, Callable[[Any], Iterable[Any]]] = {
-        parameter.VAR_POSITIONAL: tuple,
-        parameter.VAR_KEYWORD: dict.values,
-    }
-    values = of_kind[parameter.kind](value) if parameter.kind in of_kind else (value,)
-    return next(((wrong, v) for v in values if (wrong := hint.wrong(v))), None)
+def _plain(caller: str, parameter: inspect.Parameter, hint: Expected, value: Any) -> Any:
+    """An argument, or all of a `*` or `**` parameter, as the function is given it."""
+
+    def plain(v: Any) -> Any:
+        if error_class := hint.wrong(v):
+            raise error_class(_sentence(caller, parameter, hint, v))
+        return hint.plain(v)
+
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return tuple(map(plain, value))
+    return {k: plain(v) for k, v in value.items()} if parameter.kind is parameter.VAR_KEYWORD else plain(value)
 
 
 def _sentence(caller: str, parameter: inspect.Parameter, hint: Expected, value: Any) -> str:

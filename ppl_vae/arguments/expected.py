@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -13,18 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ppl_vae.arguments.kinds import Range, Rule, as_array
+from ppl_vae.arguments.unboxed import unboxed
 from ppl_vae.modelled import Modelled, is_modelled
 
 __all__ = ["Expected", "expected"]
 
 
 class Expected(NamedTuple):
-    """The values that a hint allows: in words, as a function from a value to an error or `None`, and how to fix it."""
+    """The values that a hint allows: in words, as a function from a value to an error or `None`, and how to fix it.
+
+    `plain` gives a value that is allowed as the function sees it, with Python's numbers in the place of NumPy's.
+    """
 
     words: str
     wrong: Callable[[Any], type[Exception] | None]
     choices: tuple[Any, ...] = ()
     fix: str = ""
+    plain: Callable[[Any], Any] = lambda value: value
 
 
 def expected(hint: Any) -> Expected:
@@ -78,8 +83,13 @@ def _union(*hints: Any) -> Expected:
         errors = [part.wrong(value) for part in parts]
         return None if None in errors else ValueError if ValueError in errors else TypeError
 
+    def plain(value: Any) -> Any:
+        for part in parts:  # all that fit: what torch's classes are is not checked here
+            value = part.plain(value) if part.wrong(value) is None else value
+        return value
+
     *first, last = (part.words for part in parts)
-    return Expected(f"{', '.join(first)} or {last}", wrong, sum((part.choices for part in parts), ()))
+    return Expected(f"{', '.join(first)} or {last}", wrong, sum((part.choices for part in parts), ()), plain=plain)
 
 
 def _annotated(hint: Any, *metadata: Any) -> Expected:
@@ -88,7 +98,7 @@ def _annotated(hint: Any, *metadata: Any) -> Expected:
     def wrong(value: Any) -> type[Exception] | None:
         return base.wrong(value) or (None if all(value in r for r in ranges) else ValueError)
 
-    return Expected(" ".join([base.words, *map(str, ranges)]), wrong)
+    return Expected(" ".join([base.words, *map(str, ranges)]), wrong, plain=base.plain)
 
 
 def _literal(*choices: Any) -> Expected:
@@ -119,7 +129,7 @@ def _sequence(each: Any, *_: Any) -> Expected:
             return TypeError
         return next((error for v in values if (error := one.wrong(v))), None)
 
-    return Expected(f"a sequence, each {one.words}", wrong)
+    return Expected(f"a sequence, each {one.words}", wrong, plain=lambda values: _each(values, map(one.plain, values)))
 
 
 def _tuple(*hints: Any) -> Expected:
@@ -134,7 +144,18 @@ def _tuple(*hints: Any) -> Expected:
             return ValueError
         return next((error for v, part in zip(values, parts, strict=True) if (error := part.wrong(v))), None)
 
-    return Expected(f"({', '.join(part.words for part in parts)})", wrong)
+    def plain(values: Any) -> Any:
+        return _each(values, (part.plain(v) for v, part in zip(values, parts, strict=True)))
+
+    return Expected(f"({', '.join(part.words for part in parts)})", wrong, plain=plain)
+
+
+def _each(values: Any, plain: Iterable[Any]) -> Any:
+    """Values that are plain already as they are, else a list or a tuple of those that are."""
+    found = list(plain)
+    if all(new is old for new, old in zip(found, values, strict=True)):
+        return values
+    return found if isinstance(values, list) else tuple(found)
 
 
 def _mapping(key: Any, value: Any) -> Expected:
@@ -146,15 +167,19 @@ def _mapping(key: Any, value: Any) -> Expected:
         errors = (keys.wrong(k) or values.wrong(v) for k, v in given.items())
         return next(filter(None, errors), None)
 
-    return Expected(f"a mapping from {keys.words} to {values.words}", wrong)
+    def plain(given: Any) -> Any:
+        found = {k: values.plain(v) for k, v in given.items()}
+        return found if any(found[k] is not v for k, v in given.items()) else given
+
+    return Expected(f"a mapping from {keys.words} to {values.words}", wrong, plain=plain)
 
 
 _JUDGED_WHERE_USED = ("torch", "pyro")  # data and components, checked by their values where they are used
 _PLAIN: dict[Any, Expected] = {
     Any: Expected("anything", lambda _: None),
-    int: Expected("a whole number", _number(Integral)),
-    float: Expected("a number", _number(Real)),
-    bool: Expected("True or False", lambda v: None if isinstance(v, bool | np.bool_) else TypeError),
+    int: Expected("a whole number", _number(Integral), plain=unboxed),
+    float: Expected("a number", _number(Real), plain=unboxed),
+    bool: Expected("True or False", lambda v: None if isinstance(v, bool | np.bool_) else TypeError, plain=unboxed),
     str: Expected("text", lambda v: None if isinstance(v, str) else TypeError),
     Modelled: Expected(
         "a module with .model and .guide",

@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from ppl_vae.arguments import for_json
+
 __all__ = ["as_json", "typed_like"]
 
 
@@ -18,7 +20,7 @@ def as_json(state: dict[str, Any]) -> dict[str, Any]:
         If an optimizer or schedule has settings that JSON cannot hold.
     """
     try:
-        found: dict[str, Any] = json.loads(json.dumps(state))
+        found: dict[str, Any] = json.loads(json.dumps(state, default=for_json))
         return found
     except TypeError as error:
         raise TypeError(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ppl_vae import corruptions, likelihoods, nets, posteriors, priors
+from ppl_vae.arguments import for_json
 from ppl_vae.distributions import zuko_flows
 from ppl_vae.factories import Factory, made_by, settings_of
 from ppl_vae.vae.data_spec import DataSpec
@@ -100,7 +101,7 @@ def recipe(
 def plain(said: dict[str, Any]) -> dict[str, Any] | None:
     """A recipe as JSON gives it back; `None` where it cannot hold it."""
     try:
-        found: dict[str, Any] = json.loads(json.dumps(said))
+        found: dict[str, Any] = json.loads(json.dumps(said, default=for_json))
     except TypeError:  # a lambda, or an argument that is no plain value
         return None
     return found

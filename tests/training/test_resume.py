@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import forked
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -22,11 +23,13 @@ from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
-from ppl_vae import DataSpec, Domain, Program, StandardNormal, build
+from ppl_vae import DataSpec, Domain, Gaussian, GaussianMixture, Program, StandardNormal, build, evaluate
 from ppl_vae.checksums import file_digest, sealed, unsealed
+from ppl_vae.corruptions import GaussianNoise
 from ppl_vae.data import SampleBinary
+from ppl_vae.evaluation import Evaluation
 from ppl_vae.nets import MLP
-from ppl_vae.objectives import Linear
+from ppl_vae.objectives import IWAE, Constant, Linear
 from ppl_vae.split import Split
 from ppl_vae.training import OneCycle, fit, load
 from ppl_vae.training.run_folder import RunFolder
@@ -344,6 +347,33 @@ def test_a_run_is_read_to_a_device(tmp_path):
     for device in ("abacus", "cuda:99", "cuda:x", "cpu:"):
         with pytest.raises(ValueError, match=f"device expects .*got '{device}'; choose one"):
             load(tmp_path, device=device)
+
+
+def test_numbers_of_numpy_are_those_of_python(tmp_path):
+    """Seeds, sizes in recipes, weights in settings, numbers of optimizers: JSON and torch's generators hold them."""
+    seed, two, half = np.uint8(3), np.int64(2), np.float32(0.5)
+    net = partial(MLP, hidden_dims=(np.int32(8),))
+    parts = {"prior": partial(GaussianMixture, num_components=two), "corruption": partial(GaussianNoise, scale=half)}
+    described = DataSpec((6,), Domain("real"))
+    made = build(
+        described,
+        latent_dim=two,
+        likelihood=partial(Gaussian, scale=half),
+        **parts,
+        encoder=net,
+        decoder=net,
+        seed=seed,
+    )
+    assert made.recipe["prior"]["args"] == {"num_components": 2}
+    settings = {"epochs": two, "objective": IWAE(two), "optimizer": partial(SGD, lr=np.float32(1e-3)), "seed": seed}
+    fit(made, GREY, **settings, progress=False, run=tmp_path / "run")
+    again, more = load(tmp_path / "run").vae, settings | {"epochs": 3}
+    fit(again, GREY, **more, progress=False, run=tmp_path / "run", resume=True)
+    fit(made, GREY, epochs=1, beta=Constant(half), clip_norm=half, progress=False, run=tmp_path / "beta")
+    assert load(tmp_path / "beta").config["fit"]["beta"]["beta"] == 0.5
+    scores = evaluate(made, GREY, num_samples=np.int64(30), seed=seed, progress=False)
+    scores.save(tmp_path / "scores.json")
+    assert Evaluation.load(tmp_path / "scores.json").num_samples == 30
 
 
 def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
