@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions import register_kl
 
-from ppl_vae.distributions.beta import Beta
+from ppl_vae.distributions.beta import log_gamma
+from ppl_vae.distributions.stirling import stirling
 from ppl_vae.precision import precise
 
 __all__ = ["PowerSpherical", "SphericalUniform", "check_sphere"]
@@ -24,13 +26,15 @@ class PowerSpherical(TorchDistribution):
 
     A draw is (t, sqrt(1 - t^2) v) turned so that the first axis is mu, with (1 + t) / 2 ~ Beta(a + kappa, a),
     a = (d - 1) / 2, and v uniform on the sphere of one dimension less: no rejection, and gradients by mu and kappa.
+    The angle to mu is computed from the logit of (1 + t) / 2, so that it is exact however small it is.
 
     Parameters
     ----------
     loc
         Mean directions mu of length 1, (*batch, d).
     concentration
-        kappa, 0 or more, (*batch,).
+        kappa, 0 or more, (*batch,). Above 1e13 the vectors of float32 are too coarse for draws: neighbours are 6e-8
+        apart, and draws sqrt(2 / kappa) from mu.
 
     References
     ----------
@@ -66,17 +70,20 @@ class PowerSpherical(TorchDistribution):
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Draws (*sample_shape, *batch, d)."""
-        shape = torch.Size(sample_shape)
-        half = self._angle().rsample(shape).unsqueeze(-1)  # of (1 + t) / 2: its complement is exact near t = 1
-        v = torch.randn((*shape, *self.batch_shape, self.event_shape[0] - 1)).to(self.loc)
+        shape = self._extended_shape(torch.Size(sample_shape))
+        kappa, mu, a = precise(self.concentration).expand(shape[:-1]), _unit(self.loc), self._half()
+        logit = log_gamma(kappa + a) - log_gamma(torch.full_like(kappa, a))  # of (1 + t) / 2
+        sine = 2 * (0.5 * (F.logsigmoid(logit) + F.logsigmoid(-logit))).exp()
+        v = torch.randn((*shape[:-1], shape[-1] - 1)).to(mu)
         v = v / v.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
-        return _turned(torch.cat([2 * half - 1, 2 * (half * (1 - half)).clamp_min(1e-30).sqrt() * v], -1), self.loc)
+        t = torch.tanh(logit / 2)
+        return (t.unsqueeze(-1) * mu + _across(sine.unsqueeze(-1) * v, mu)).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density by the area of the sphere, in nats."""
+        """Log density by the area of the sphere, in nats, at values scaled to length 1."""
         if self._validate_args:
             self._validate_sample(value)
-        kappa, z, mu = (precise(v) for v in (self.concentration, value, self.loc))
+        kappa, z, mu = precise(self.concentration), _unit(value), _unit(self.loc)
         away, near = ((z - mu).square().sum(-1) / 4, (z + mu).square().sum(-1) / 4)  # (1 - t) / 2 and (1 + t) / 2
         log_half = torch.where(away < 0.5, torch.log1p(-away.clamp_max(0.5)), near.clamp_min(1e-30).log())
         return (kappa * log_half - self._log_constant()).to(self.loc.dtype)
@@ -84,34 +91,33 @@ class PowerSpherical(TorchDistribution):
     def entropy(self) -> Tensor:
         """In nats, (*batch,)."""
         kappa, a = precise(self.concentration), self._half()
-        mean_log = torch.digamma(a + kappa) - torch.digamma(2 * a + kappa)  # of log((1 + t) / 2)
+        x, y = a + kappa, 2 * a + kappa
+        far = -torch.log1p(a / x) - a / (2 * x * y)  # where digamma(x) is log(x) - 1 / (2 x), to 1e-13 nats
+        mean_log = torch.where(kappa > 1e6, far, torch.digamma(x) - torch.digamma(y))  # of log((1 + t) / 2)
         return (self._log_constant() - kappa * mean_log).to(self.loc.dtype)
 
     @property
     def mean(self) -> Tensor:
         """kappa / (d - 1 + kappa) mu, (*batch, d)."""
-        return (2 * self._angle().mean - 1).unsqueeze(-1) * self.loc
+        return (self.concentration / (2 * self._half() + self.concentration)).unsqueeze(-1) * self.loc
 
     @property
     def variance(self) -> Tensor:
         """Of each coordinate, (*batch, d)."""
-        t, square = 2 * self._angle().mean - 1, 4 * self._angle().variance
-        across = (1 - square - t.square()) / (self.event_shape[0] - 1)
-        along = self.loc.square()
-        return square.unsqueeze(-1) * along + across.unsqueeze(-1) * (1 - along)
+        kappa, a, along = precise(self.concentration), self._half(), _unit(self.loc).square()
+        total = 2 * a + kappa
+        rest = 4 * (a + kappa) / total * (a / total)  # 1 - (E t)^2, which is the sum of all variances
+        of_t, across = rest / (total + 1), rest / (total + 1) * (total / (2 * a))
+        return (of_t.unsqueeze(-1) * along + across.unsqueeze(-1) * (1 - along)).to(self.loc.dtype)
 
     def _half(self) -> float:
         return (self.event_shape[0] - 1) / 2
 
-    def _angle(self) -> Beta:
-        """The distribution of (1 + t) / 2, t the cosine of the angle to the mean direction."""
-        a = self._half()
-        return Beta(self.concentration + a, torch.full_like(self.concentration, a), validate_args=False)
-
     def _log_constant(self) -> Tensor:
         """Log of the integral of ((1 + t) / 2)^kappa over the sphere."""
         kappa, a = precise(self.concentration), self._half()
-        ratio = torch.lgamma(a + kappa) - torch.lgamma(2 * a + kappa)
+        x, y = a + kappa, 2 * a + kappa  # the logarithm of Gamma(x) / Gamma(y):
+        ratio = a - (x - 0.5) * torch.log1p(a / x) - a * y.log() + stirling(x) - stirling(y)
         return 2 * a * math.log(2) + a * math.log(math.pi) + ratio
 
 
@@ -189,13 +195,20 @@ def _log_area(dim: int) -> float:
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
-def _turned(z: Tensor, axis: Tensor) -> Tensor:
-    """z reflected by the hyperplane that takes the first axis to `axis`."""
-    first = torch.zeros_like(axis)
-    first[..., 0] = 1
-    u = first - axis
-    length = u.square().sum(-1, keepdim=True)
-    return z - 2 * u * ((u * z).sum(-1, keepdim=True) / length.clamp_min(1e-30))
+def _unit(z: Tensor) -> Tensor:
+    """Vectors in float64, scaled to length 1: a float32 vector is that only to 1e-7, more than angles to the mean."""
+    z = precise(z)
+    return z / z.norm(dim=-1, keepdim=True)
+
+
+def _across(w: Tensor, axis: Tensor) -> Tensor:
+    """w, of one dimension less, in the space across an axis: reflected as what takes the first axis to it, up to sign.
+
+    The sign is that of the axis's farther end: so nothing is divided by a small number.
+    """
+    first, others = axis[..., :1], axis[..., 1:]
+    inner = (others * w).sum(-1, keepdim=True)
+    return torch.cat([torch.where(first < 0, inner, -inner), w - others * (inner / (1 + first.abs()))], -1)
 
 
 @register_kl(PowerSpherical, SphericalUniform)  # type: ignore[untyped-decorator]

@@ -6,7 +6,14 @@ import pytest
 import torch
 from scipy import stats
 
-from ppl_vae.distributions import Beta, Dirichlet, LogisticNormal, RelaxedBernoulli, RelaxedCategorical
+from ppl_vae.distributions import (
+    Beta,
+    Dirichlet,
+    LogisticNormal,
+    PowerSpherical,
+    RelaxedBernoulli,
+    RelaxedCategorical,
+)
 
 
 def coin(logit, temperature):
@@ -15,6 +22,10 @@ def coin(logit, temperature):
 
 def beta(a, b):
     return Beta(torch.tensor(a), torch.tensor(b))
+
+
+def cap(kappa):
+    return PowerSpherical(torch.tensor([0.36, 0.48, 0.8]), torch.tensor(kappa))
 
 
 def category(logits, temperature):
@@ -30,6 +41,8 @@ PAIRS = {
     "beta and uniform": (beta(0.7, 0.5), beta(1.0, 1.0)),
     "beta, narrow": (beta(1.0, 1e8), beta(1.0, 7e7)),
     "beta, narrow, other end": (beta(1e5, 1.0), beta(1.2e5, 1.0)),
+    "sphere": (cap(5e7), cap(6e7)),
+    "sphere, narrow": (cap(1e12), cap(1.2e12)),
     "categories": (category([1.0, 0.0, -1.0], 0.02), category([0.0, 0.0, 0.0], 0.02)),
     "Dirichlet": (Dirichlet(torch.tensor([0.01, 0.01, 0.02])), Dirichlet(torch.tensor([0.015, 0.01, 0.015]))),
     "Dirichlet and categories": (Dirichlet(torch.tensor([0.02, 0.02, 0.03])), category([0.0, 0.0, 0.0], 0.02)),

@@ -1,6 +1,7 @@
 """Densities on the sphere and on the simplex: against SciPy and quadrature, their samplers, and gradients of draws."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -92,6 +93,38 @@ def test_the_power_spherical_sampler_has_its_law(dtype, dim):
             assert stats.kstest((1 + side) / 2, stats.beta((dim - 2) / 2, (dim - 2) / 2).cdf).pvalue > P
         else:
             assert stats.binomtest(int((side > 0).sum()), len(side)).pvalue > P
+
+
+@dtypes
+@pytest.mark.parametrize("dim", [2, 3, 10])
+@pytest.mark.parametrize("kappa", [1e-3, 1.0, 1e4, 5e7, 1e9, 1e12])
+def test_draws_of_a_power_spherical_near_its_mean_are_told_apart(dtype, dim, kappa):
+    """Their angles have their law, and their densities, of vectors of length 1 alone, the entropy as their mean."""
+    torch.manual_seed(0)
+    axis = torch.nn.functional.normalize(torch.randn(dim).double(), dim=0).to(dtype)
+    p = PowerSpherical(axis, torch.tensor(kappa, dtype=dtype))
+    z = p.sample((4000,))
+    log_p = p.log_prob(z).double()
+    assert abs(log_p.mean() + p.entropy().double()) < 4.5 * log_p.std() / math.sqrt(len(z)) + 1e-6
+    unit = torch.nn.functional.normalize(axis.double(), dim=0)
+    away = ((torch.nn.functional.normalize(z.double(), dim=-1) - unit) ** 2).sum(-1) / 4
+    a = (dim - 1) / 2
+    assert stats.kstest(away, stats.beta(a, a + float(p.concentration)).cdf).pvalue > P
+
+
+@dtypes
+@pytest.mark.parametrize("dim", [2, 3, 10])
+@pytest.mark.parametrize("kappa", [0.0, 1e-3, 1.0, 1e4, 1e9])
+def test_the_variance_of_a_power_spherical_loses_no_digits(dtype, dim, kappa):
+    """To that of exact fractions: along the mean direction that of t, across it the rest of 1 = E |z|^2."""
+    first = torch.eye(dim, dtype=dtype)[0]
+    p = PowerSpherical(first, torch.tensor(kappa, dtype=dtype))
+    a, k = Fraction(dim - 1, 2), Fraction(float(p.concentration))
+    t = 2 * (a + k) / (2 * a + k) - 1
+    of_t = 4 * a * (a + k) / ((2 * a + k) ** 2 * (2 * a + k + 1))
+    exact = [float(of_t), *[float((1 - of_t - t**2) / (dim - 1))] * (dim - 1)]
+    np.testing.assert_allclose(p.variance.double(), exact, rtol=1e-6 if dtype == F32 else 1e-14)
+    np.testing.assert_allclose(p.mean.double(), float(t) * first.double(), rtol=1e-6 if dtype == F32 else 1e-14)
 
 
 def test_draws_on_the_circle_have_the_gradients_of_the_mean():
