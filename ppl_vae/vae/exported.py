@@ -24,7 +24,7 @@ from ppl_vae.isolation import isolated
 from ppl_vae.libraries import needing
 from ppl_vae.vae.seen import encoder_input
 
-__all__ = ["Format", "Half", "exported"]
+__all__ = ["Format", "Half", "exported", "format_of"]
 
 Half = Literal["encoder", "decoder"]
 Format = Literal["pt2", "onnx"]
@@ -36,7 +36,29 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 """Of what a file computes, relative to the largest number: rounding adds up to 2e-5 where it sums over 256 levels."""
 
 
-def exported(vae: Any, path: Path, part: Half, format: Format) -> Path:
+def format_of(path: Path, format: Format | None) -> Format:
+    """The format to write a file in: by default the one that its name ends in, ``"pt2"`` where it ends in none.
+
+    >>> format_of(Path("encoder.onnx"), None), format_of(Path("encoder"), None)
+    ('onnx', 'pt2')
+
+    Raises
+    ------
+    ValueError
+        For a name that ends in another format.
+    """
+    suffix = path.suffix.lower().removeprefix(".")
+    if format is None:
+        return "onnx" if suffix == "onnx" else "pt2"
+    if suffix in _FORMATS and suffix != format:
+        raise ValueError(
+            f"export expects a file whose name ends as its format, got {path.name!r} for {format!r}; name it "
+            f"{path.with_suffix('.' + format).name!r}, or leave out the format"
+        )
+    return format
+
+
+def exported(vae: Any, path: Path, part: Half, format: Format | None) -> Path:
     """Write the encoder or the decoder of a VAE to a file, and check that it computes the same.
 
     The file takes batches of any size in the precision of the parameters, float32 as a rule, and gives two results by
@@ -59,7 +81,7 @@ def exported(vae: Any, path: Path, part: Half, format: Format) -> Path:
         ``"encoder"`` or ``"decoder"``.
     format
         ``"pt2"``, for `torch.export.load(path).module()`; or ``"onnx"``, for ONNX Runtime, whose inputs are named x or
-        z, and context_0, context_1, ...
+        z, and context_0, context_1, ...; see `format_of`.
 
     Returns
     -------
@@ -71,9 +93,10 @@ def exported(vae: Any, path: Path, part: Half, format: Format) -> Path:
     ImportError
         For ONNX without its libraries: `pip install 'ppl_vae[export]'`.
     ValueError
-        For a posterior or likelihood whose mean has no formula (a flow), for one of several levels, for operations
-        that the format does not have, and where the file does not compute the same.
+        For a file name of another format, for a posterior or likelihood whose mean has no formula (a flow), for one of
+        several levels, for operations that the format does not have, and where the file does not compute the same.
     """
+    format = format_of(path, format)
     if format == "onnx":
         _onnx_libraries()
     name = "x" if part == "encoder" else "z"

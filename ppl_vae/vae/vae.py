@@ -266,11 +266,12 @@ class VAE(nn.Module):
         return refine(self, x, *context, mask=mask, **options)
 
     @verb
-    def export(self, path: str | Path, part: Half = "encoder", format: Format = "pt2") -> Path:
+    def export(self, path: str | Path, part: Half = "encoder", format: Format | None = None) -> Path:
         """Write the encoder or the decoder to a file that runs without ppl_vae, and check that it computes the same.
 
-        `part` is ``"encoder"`` or ``"decoder"``, `format` ``"pt2"`` (torch) or ``"onnx"``. The file takes raw x, or z,
-        then each context, and gives ``"mean"`` and ``"scale"`` of q(z | x), or of p(x | z), in raw units.
+        `part` is ``"encoder"`` or ``"decoder"``, `format` ``"pt2"`` (torch) or ``"onnx"``, by default as the name of
+        the file ends. The file takes raw x, or z, then each context, and gives ``"mean"`` and ``"scale"`` of q(z | x),
+        or of p(x | z), in raw units.
         """
         return exported(self, Path(path), part, format)
 

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from small_models import SMALL
@@ -158,6 +159,18 @@ def test_without_the_libraries(tmp_path, monkeypatch):
         small((6,), Domain("real")).export(tmp_path / "it.onnx", "decoder", "onnx")
 
 
+def test_a_file_has_the_format_that_its_name_says(tmp_path):
+    vae = small((6,), Domain("real"))
+    found = onnxruntime.InferenceSession(vae.export(tmp_path / "it.onnx"))
+    assert [one.name for one in found.get_outputs()] == ["mean", "scale"]
+    for name in ("it.pt2", "it"):
+        assert torch.export.load(vae.export(tmp_path / name)).module()(torch.zeros(2, 6))["mean"].shape == (2, 3)
+    for name, format in (("other.pt2", "onnx"), ("other.ONNX", "pt2")):
+        with pytest.raises(ValueError, match=rf"got '{name}' for '{format}'; name it 'other.{format}', or leave out"):
+            vae.export(tmp_path / name, format=format)
+    assert not list(tmp_path.glob("other*"))
+
+
 def test_on_the_command_line(tmp_path, capsys):
     tiny = ["--data", "digits", "--take", "30", "--epochs", "1", "--latent-dim", "2", "--device", "cpu"]
     assert main(["train", *tiny, "--run", str(tmp_path / "run")]) == 0
@@ -165,3 +178,8 @@ def test_on_the_command_line(tmp_path, capsys):
     assert "without ppl_vae: torch.export.load" in capsys.readouterr().out
     found = torch.export.load(tmp_path / "run" / "decoder.pt2").module()(torch.zeros(1, 2))
     assert_close(found["mean"], load(tmp_path / "run").vae.decode(torch.zeros(1, 2)).mean)
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "encoder.onnx")]) == 0
+    assert "without ppl_vae: onnxruntime.InferenceSession" in capsys.readouterr().out
+    assert onnxruntime.InferenceSession(tmp_path / "encoder.onnx").get_inputs()[0].name == "x"
+    assert main(["export", str(tmp_path / "run"), "--format", "pt2", "--out", str(tmp_path / "decoder.onnx")]) == 1
+    assert "got 'decoder.onnx' for 'pt2'" in capsys.readouterr().err

@@ -23,29 +23,33 @@ def _options(parser: Parser) -> None:
     add_run(parser)
     halves, formats = (literal("ppl_vae.vae.exported", name) for name in ("Half", "Format"))
     parser.option("--part", names=halves, default="encoder", help="encoder or decoder")
-    parser.option("--format", names=formats, default="pt2", help="pt2, which torch.export reads, or onnx")
+    about = "pt2, which torch.export reads, or onnx (as the name of --out ends)"
+    parser.option("--format", names=formats, help=about)
     add_json(parser)
     parser.option("--out", type=str | None, help="file to write (PART.FORMAT in the run folder)")
 
 
 def _export(options: Namespace) -> None:
     """Write the file, and say how to read it."""
+    from ppl_vae.vae.exported import format_of
+
     inside = options.out is None or lies_in(options.run, options.out)
     with as_json(options.json) as values, locked_folder(options.run, "export") if inside else nullcontext():
         run = ppl_vae.load(options.run, options.classes)
         if not isinstance(run.vae, ppl_vae.VAE):
             raise ValueError("export expects a run of a VAE, got another; export your own networks with torch.export")
-        name = f"{options.part}.{options.format}"
+        format = format_of(Path(options.out or ""), options.format)
+        name = f"{options.part}.{format}"
         out = Path(options.out or run.path / name)
         check_outputs("--out", [out], [run.path], own=[name])
-        run.vae.export(out, options.part, options.format)
+        run.vae.export(out, options.part, format)
         noted(run.path, out, [name])
         contexts = [f"context_{i}" for i in range(len(run.config["recipe"]["context"]))]
         given = ["x" if options.part == "encoder" else "z", *contexts]
         pt2 = f'torch.export.load("{out}").module()({", ".join(given)})'
-        read = pt2 if options.format == "pt2" else f'onnxruntime.InferenceSession("{out}")'
+        read = pt2 if format == "pt2" else f'onnxruntime.InferenceSession("{out}")'
         print(f"wrote {out}; it gives mean and scale without ppl_vae: {read}")
-        values.update(run=run.path, part=options.part, format=options.format, inputs=given, wrote=[out])
+        values.update(run=run.path, part=options.part, format=format, inputs=given, wrote=[out])
 
 
 COMMAND = Command(
