@@ -11,6 +11,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ppl_vae.distributions.scalar import Scalar
+from ppl_vae.precision import precise
 
 __all__ = ["LogNormal"]
 
@@ -56,10 +57,13 @@ class LogNormal(Scalar):
     @property
     def mean(self) -> Tensor:
         """exp(loc + scale^2 / 2), (*batch,)."""
-        return (self.loc + self.scale.square() / 2).exp()
+        loc, scale = precise(self.loc), precise(self.scale)
+        return (loc + scale.square() / 2).exp().to(self.loc.dtype)
 
     @property
     def variance(self) -> Tensor:
-        """(exp(scale^2) - 1) exp(2 loc + scale^2), (*batch,)."""
-        square = self.scale.square()
-        return square.expm1() * (2 * self.loc + square).exp()
+        """(exp(scale^2) - 1) exp(2 loc + scale^2), (*batch,), from logarithms: a factor may be infinite or 0."""
+        loc, scale = precise(self.loc), precise(self.scale)
+        square, least = scale.square(), torch.finfo(scale.dtype).eps
+        log_share = torch.where(square < least, 2 * scale.log(), (-torch.expm1(-square.clamp_min(least))).log())
+        return (2 * (loc + square) + log_share).exp().to(self.loc.dtype)

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import mpmath as mp
 import numpy as np
 import numpyro
 import numpyro.distributions as numpyro_dist
@@ -208,6 +209,30 @@ def test_densities_of_numbers_are_numpyros():
         close(ours.log_prob(values), theirs.log_prob(values.numpy()))
         assert_close(ours.mean, torch.tensor(np.array(theirs.mean)))
         assert_close(ours.variance, torch.tensor(np.array(theirs.variance)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_moments_of_a_log_normal_are_finite_where_the_type_holds_them(dtype):
+    """A factor of them may be infinite or 0 where they are not: at (-400, 20) they are 1e-87 and 1."""
+    params = [
+        (-400.0, 20.0),
+        (-100.0, 10.0),
+        (-90.0, 10.0),
+        (40.0, 1e-24),
+        (40.0, 1e-3),
+        (-30.0, 3.0),
+        (0.0, 1e3),
+        (-1e6, 1e3),
+    ]
+    loc, scale = torch.tensor(params, dtype=dtype).T
+    found, kept = distributions.LogNormal(loc, scale), torch.finfo(dtype)
+    squares = [mp.mpf(s.item()) ** 2 for s in scale]
+    means = [mp.exp(m.item() + q / 2) for m, q in zip(loc, squares, strict=True)]
+    variances = [mp.expm1(q) * mean**2 for q, mean in zip(squares, means, strict=True)]
+    for ours, exact in ((found.mean, means), (found.variance, variances)):
+        held = torch.tensor([math.inf if v > kept.max else float(v) for v in exact], dtype=torch.float64).to(dtype)
+        assert_close(ours, held, rtol=1e-6 if dtype == torch.float32 else 1e-11, atol=kept.tiny)
+    assert found.variance.isfinite().sum() > 4
 
 
 def test_rows_are_numpyros():
