@@ -165,10 +165,11 @@ def plates(trace: Trace, size: int, other: Trace | None = None, name: str | None
         )
     outside = [name for name, site in sites.items() if not any(_inside(site, plate) for plate in candidates)]
     if not outside or (not candidates and all(site["cond_indep_stack"] for site in sites.values())):
-        lengths = ", ".join(f"{name!r} of {length}" for name, length in {f.name: f.size for f in frames}.items())
+        own = {f.name: f for site in sites.values() for f in site["cond_indep_stack"] if f.name != PARTICLES}
+        lengths = ", ".join(f"{f.name!r} of {f.size}{'' if f.vectorized else ' in a for loop'}" for f in own.values())
         raise ValueError(
             f"per-datum results expect one plate over the {size} data around every site, got plates {lengths}; use one "
-            "of the data's length for all sites, without subsampling in it"
+            "of the data's length for all sites, without subsampling in it, in a with statement"
         )
     raise ValueError(
         f"per-datum results expect every site in one plate over the {size} data, got {outside or list(sites)} outside; "

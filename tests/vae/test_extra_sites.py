@@ -130,6 +130,19 @@ def test_sites_in_two_plates_of_the_same_length_are_told():
         evaluate(Program(model, guide), X, **QUIET)
 
 
+def test_a_plate_that_is_a_loop_alone_is_told():
+    def model(x):
+        for i in pyro.plate("data", len(x)):
+            pyro.sample(f"x{i}", dist.Normal(pyro.sample(f"z{i}", dist.Normal(0.0, 1.0)), 1.0), obs=x[i])
+
+    def guide(x):
+        for i in pyro.plate("data", len(x)):
+            pyro.sample(f"z{i}", dist.Normal(x[i] / 2, 0.7))
+
+    with pytest.raises(ValueError, match=r"got plates 'data' of 40 in a for loop; use one .* in a with statement"):
+        fit(Program(model, guide), X, epochs=1, **QUIET)
+
+
 def test_draws_have_the_shape_of_x():
     def rows(observed):
         def model(x):
