@@ -77,8 +77,7 @@ class Program(nn.Module):
         unique = {id(m): m for m in (*modules, *owners) if isinstance(m, nn.Module)}
         self.used = nn.ModuleList(unique.values())
         self.params = nn.ParameterDict()
-        self._constraints: dict[str, Constraint] = {}
-        self._others: dict[str, nn.Parameter] = {}
+        self._constraints, self._others = dict[str, Constraint](), dict[str, nn.Parameter]()
         self._starts: dict[str, tuple[int, torch.Size]] = {}
         self._outside = _stored()
 
@@ -159,6 +158,15 @@ class Program(nn.Module):
         with eval_mode(self):
             return decoded(self, z, context, like)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As that of `nn.Module`, once a call has made the parameters."""
+        if strict and (late := [k for k in state_dict if k[:7] == "params." and k[7:] not in self.params]):
+            raise ValueError(
+                f"a Program expects weights of parameters that it has made, got {late[0]!r}, which it has not; call "
+                "program.guide(x) and program.model(x) once before, on any data"
+            )
+        return super().load_state_dict(state_dict, strict, assign)
+
     def __getstate__(self) -> dict[str, Any]:
         return without_store(self)
 
@@ -212,8 +220,7 @@ class _OwnParams(Messenger):
 
     def __init__(self, program: Program, num_data: int) -> None:
         super().__init__()
-        self.program, self.num_data = program, num_data
-        self.outside = program._outside
+        self.program, self.num_data, self.outside = program, num_data, program._outside
         self.taken: list[str] = []
         self.params, self.constraints, self.others = program.params, program._constraints, program._others
 

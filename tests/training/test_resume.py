@@ -384,9 +384,14 @@ def test_a_program_is_read_into_one_of_the_same_structure(tmp_path):
     other = Program(model, guide)
     with pytest.raises(ValueError, match="call a Program once"):
         load(tmp_path, vae=other)
+    with pytest.raises(ValueError, match=r"got 'params.pyro:.*', which it has not; call program.guide\(x\)"):
+        other.load_state_dict(program.state_dict())
     other.guide(GREY), other.model(GREY)
     load(tmp_path, vae=other)
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), program.parameters(), strict=True))
+    again = Program(model, guide)
+    again.guide(GREY), again.model(GREY)
+    assert not again.load_state_dict(program.state_dict()).missing_keys
 
 
 def test_state_is_kept_by_name(tmp_path):
