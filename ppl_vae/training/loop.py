@@ -24,13 +24,13 @@ from ppl_vae.training.batches import Batch, Batches
 from ppl_vae.training.checks import check_mask, explained
 from ppl_vae.training.dry_run import DryRun, dry_run, train_mode_undone
 from ppl_vae.training.json_values import typed_like
-from ppl_vae.training.optim import NamedOptim
+from ppl_vae.training.optim import NamedOptim, step_schedule
 from ppl_vae.training.pace import Pace, of_guide
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.randomness import restore_generators, stored_generators
 from ppl_vae.training.row_draws import check_sum
 from ppl_vae.training.settings import Settings, plain_settings
-from ppl_vae.training.state import EpochEnd, State
+from ppl_vae.training.state import State, says_stop
 from ppl_vae.training.steps import Compile, Steps
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over, terms_of
 from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
@@ -249,7 +249,7 @@ class Training:
             sizes, bounds = zip(*self.processes.gathered(found), strict=True)
             self.pace.took(sum(bounds) / max(1, sum(sizes)))
         if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step()
+            step_schedule(self.schedule)
         if taken.terms is not None:
             terms.add(len(batch.x), taken.terms)
         else:  # the traces it drew have no one value of an enumerated site, or are not accessible
@@ -317,5 +317,5 @@ class Training:
 
     def _asked(self, callbacks: Sequence[Any]) -> bool:
         """Whether some callback of some process says stop; each is called."""
-        answers = [c.on_epoch_end(self.state) if isinstance(c, EpochEnd) else c(self.state) for c in callbacks]
+        answers = [says_stop(callback, self.state) for callback in callbacks]
         return any(self.processes.gathered(any(answers)))

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ppl_vae.arguments import Fraction, Positive, checked
 
-__all__ = ["NamedOptim", "OneCycle", "made_optimizer", "made_schedule"]
+__all__ = ["NamedOptim", "OneCycle", "made_optimizer", "made_schedule", "step_schedule"]
 
 
 class NamedOptim(PyroOptim):
@@ -230,7 +230,8 @@ def made_schedule(optimizer: Optimizer, make: Callable[[Optimizer, int], Any] | 
     TypeError
         For what is no torch schedule of that optimizer.
     ValueError
-        For a learning rate that is not positive and finite where no schedule sets it.
+        For a learning rate that is not positive and finite where no schedule sets it, and for a schedule that cannot be
+        made, or ends before the training.
     """
     if make is None:
         for group in optimizer.param_groups:
@@ -238,10 +239,39 @@ def made_schedule(optimizer: Optimizer, make: Callable[[Optimizer, int], Any] | 
             if not 0 < rate < math.inf:
                 raise ValueError(f"fit expects a positive learning rate, got lr={rate}; give lr=1e-3, say")
         return None
-    made = make(optimizer, num_steps)
+    try:
+        made = make(optimizer, num_steps)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"fit expects schedule= to make one of an optimizer and the number of steps, got: {error}; give "
+            "schedule=OneCycle(), say"
+        ) from error
     if not isinstance(made, LRScheduler) or getattr(made, "optimizer", None) is not optimizer:
         raise TypeError(
             f"fit expects schedule= to make a torch.optim.lr_scheduler of the optimizer it is given, got "
             f"{type(made).__name__}; give schedule=OneCycle(), say"
         )
+    if (total := getattr(made, "total_steps", num_steps)) < num_steps:
+        raise _too_short(made, f"one of {total} steps for {num_steps}")
     return made
+
+
+def step_schedule(schedule: LRScheduler) -> None:
+    """Step a schedule after a batch.
+
+    Raises
+    ------
+    ValueError
+        For one that has ended.
+    """
+    try:
+        schedule.step()
+    except ValueError as error:
+        raise _too_short(schedule, f"one that has ended ({error})") from error
+
+
+def _too_short(schedule: LRScheduler, came: str) -> ValueError:
+    return ValueError(
+        f"fit expects a schedule as long as the training, got {came}, {type(schedule).__name__}; make it of the number "
+        "of steps that it is given: schedule=lambda optimizer, num_steps: ..., or give schedule=OneCycle()"
+    )

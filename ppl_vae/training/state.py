@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from ppl_vae.arguments import checked
 from ppl_vae.modelled import Modelled
 
-__all__ = ["Callback", "EpochEnd", "State"]
+__all__ = ["Callback", "EpochEnd", "State", "says_stop"]
 
 
 @checked
@@ -69,3 +69,22 @@ class EpochEnd(Protocol):
     def on_epoch_end(self, state: State) -> bool | None:
         """Called at the end of every epoch; a true answer stops the training."""
         ...
+
+
+def says_stop(callback: Callback | EpochEnd, state: State) -> bool:
+    """Call a callback, and give whether its answer stops the training.
+
+    Raises
+    ------
+    TypeError
+        For an answer that is neither true nor false.
+    """
+    answer = callback.on_epoch_end(state) if isinstance(callback, EpochEnd) else callback(state)
+    try:
+        return bool(answer)
+    except (TypeError, ValueError, RuntimeError) as error:
+        name = getattr(callback, "__name__", type(callback).__name__)
+        raise TypeError(
+            f"fit expects a callback to return True to stop the training, False or None to go on, got "
+            f"{type(answer).__name__} from {name} ({error}); return None"
+        ) from error

@@ -391,6 +391,9 @@ def test_callbacks():
 
     result = fit(vae(), X, epochs=9, callbacks=[lambda s: None, Stop()])
     assert (result.stopped, len(result.history)) == ("callback", 2)
+    for answer, name in ((np.zeros(2), "ndarray"), (torch.zeros(2), "Tensor")):
+        with pytest.raises(TypeError, match=f"False or None to go on, got {name} from <lambda> .*; return None"):
+            fit(vae(), X, epochs=9, callbacks=[lambda s, answer=answer: answer])
 
 
 def test_schedules_and_other_optimizers():

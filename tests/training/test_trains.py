@@ -10,7 +10,7 @@ import torch
 from pyro.infer import JitTrace_ELBO, RenyiELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, SparseAdam
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, OneCycleLR, ReduceLROnPlateau, SequentialLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_vae import Program
@@ -376,6 +376,12 @@ def other(parameters):
         ({"optimizer": partial(Adam, lr=math.inf)}, ValueError, "positive learning rate, got lr=inf"),
         ({"optimizer": pyro.optim.Adam}, (TypeError, ValueError), "fit expects optimizer="),
         ({"optimizer": lambda p: None}, TypeError, "torch.optim.Optimizer, got NoneType"),
+        ({"schedule": lambda o: 3}, ValueError, "one of an optimizer and the number of steps, got: .*; give schedule="),
+        (
+            {"batch_size": 10, "schedule": lambda o, n: OneCycleLR(o, 1.0, total_steps=5)},
+            ValueError,
+            "of 5 steps for 6",
+        ),
         ({"schedule": lambda o, n: 3}, TypeError, "lr_scheduler of the optimizer it is given, got int"),
         ({"schedule": lambda o, n: LambdaLR(SGD(o.param_groups[0]["params"], 1.0), lambda t: 1.0)}, TypeError, "given"),
     ],
@@ -386,6 +392,16 @@ def test_optimizers_and_schedules_that_cannot_be_stepped(settings, error, messag
     with pytest.raises(error, match=message):
         fit(program, X, epochs=1, **settings)
     assert not moved(program, before)
+
+
+def test_a_schedule_that_ends_within_the_training_is_told():
+    def short(optimizer, num_steps):
+        return SequentialLR(optimizer, [ConstantLR(optimizer), OneCycleLR(optimizer, 1e-2, total_steps=3)], [2])
+
+    with pytest.raises(
+        ValueError, match=r"as long as the training, got one that has ended .*, SequentialLR; make it of"
+    ):
+        fit(Unnamed(), X, epochs=9, schedule=short)
 
 
 def test_an_optimizer_with_groups_in_another_order_resumes(tmp_path):
