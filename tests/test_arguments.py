@@ -153,3 +153,12 @@ def test_classes_name_themselves():
     assert Below(3).dim == 3
     with pytest.raises(ValueError, match="Below expects dim to be a whole number from 1 on, got 0"):
         Below(0)
+
+
+def test_an_array_where_a_tuple_of_tensors_would_do_stays_one():
+    @checked
+    def f(context: torch.Tensor | tuple[torch.Tensor, ...] = ()):
+        return context
+
+    values = np.arange(3.0)
+    assert f(values) is values

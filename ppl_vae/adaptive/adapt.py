@@ -23,8 +23,8 @@ _DRAWS_A_DIMENSION = 4
 """Effective sample that a covariance is taken of before an estimate is tried."""
 
 
-_NARROW, _JUDGES = 1e-2, 16
-"""Of the prior's standard deviations, below which q's covariance is judged, and the draws that judge it."""
+_NARROW, _FEW, _JUDGES = 1e-2, 64, 16
+"""Of the prior's standard deviations, of so many draws, below which q's covariance is judged; the draws that do it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Adapted:
     diverged
         Where gradient steps lowered the ELBO, (n,), so that q's own mean and covariance were the start.
     undefined
-        Where log p(x, u) was NaN at a draw, (n,), which then counts as zero.
+        Where log p(x, u) was NaN at a draw, (n,), which then counts as zero, or where draws coincide as numbers of u's
+        dtype.
     """
 
     proposal: Defensive
@@ -149,12 +150,11 @@ def adapt(density: Density, rows: Tensor, settings: Settings, starts: Tensor | N
 def _not_collapsed(density: Density, joint: LogJoint, start: Student, drawn: Tensor) -> tuple[Student, int]:
     """A start of q's draws, with the covariance of the prior where that is better; and evaluations of each datum."""
     before = random_states([drawn])
-    from_prior = joint.from_prior(len(drawn))
-    narrow = (drawn.std(0) < _NARROW * from_prior.std(0)).any(-1)
+    narrow = (drawn.std(0) < _NARROW * joint.from_prior(_FEW).std(0)).any(-1)
     if not narrow.any():
         set_random_states(before, [drawn])
         return start, 0
-    wide = replace(start, tril=of_draws(from_prior, start.df).tril)
+    wide = replace(start, tril=of_draws(joint.from_prior(len(drawn)), start.df).tril)
 
     def elbo(student: Student) -> Tensor:
         u = student.sample(_JUDGES).to(drawn)
@@ -262,12 +262,14 @@ class _Loop:
 
 
 def drawn_from(mixture: Defensive, density: Density, rows: Tensor, num_samples: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Fresh draws u (num_samples, n, dim), their log weights (num_samples, n), and where one was NaN, (n,)."""
+    """Fresh draws u (num_samples, n, dim), log weights (num_samples, n), and where one was NaN or draws coincide."""
     joint = density.of(rows)
-    u = mixture.sample(joint.from_prior(mixture.counts(num_samples)[-1]), num_samples)
+    from_prior = joint.from_prior(mixture.counts(num_samples)[-1])
+    u = mixture.sample(from_prior, num_samples)
     scored = density.score(joint, u)
     log_w = scored.log_joint - mixture.log_prob(u, scored.log_prior, num_samples)
-    return u, log_w.nan_to_num(-torch.inf, torch.inf, -torch.inf), scored.undefined.any(0)
+    close = coincide(u[: num_samples - len(from_prior)].to(from_prior.dtype)).any(-1)
+    return u, log_w.nan_to_num(-torch.inf, torch.inf, -torch.inf), scored.undefined.any(0) | close
 
 
 def pareto_k(log_w: Tensor) -> Tensor:

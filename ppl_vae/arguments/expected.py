@@ -152,8 +152,8 @@ def _tuple(*hints: Any) -> Expected:
 
 def _each(values: Any, plain: Iterable[Any]) -> Any:
     """Values that are plain already as they are, else a list or a tuple of those that are."""
-    found = list(plain)
-    if all(new is old for new, old in zip(found, values, strict=True)):
+    found, of_array = list(plain), isinstance(values, np.ndarray)  # which makes its scalars anew at every look
+    if all(new is old or (of_array and type(new) is type(old)) for new, old in zip(found, values, strict=True)):
         return values
     return found if isinstance(values, list) else tuple(found)
 

@@ -99,7 +99,8 @@ class Text(Format):
                 raise ValueError(f"a first line {first.strip()!r}, of Excel, which names no columns")
             apart = _separator(first, second)
             cells, after = (_cells(record, apart) for record in (first, second))
-            named = not _is_data(cells)
+            quoted = first.count('"') == 2 * len(cells)  # as R writes names, and no numbers
+            named = not _is_data(cells) or (quoted and not all(map(_is_number, cells)))
             header = 0 if named else None
             how = {"encoding": "utf-8-sig", "skipinitialspace": True, "low_memory": False}  # else a dtype for each part
             as_text = {name: str for name in text if name in cells} if named else {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -62,8 +64,13 @@ def prepared(
     ------
     ValueError
         For other columns, categories, labels or contexts than in training, values outside the domain, and what would
-        not be used: labels or contexts that columns hold, or that the model is not given, other names of arrays, and a
-        `raw_domain` of other levels where nothing is binarized.
+        not be used: labels or contexts that columns hold, or that the model is not given, arrays whose name is nearly
+        one of those above, and a `raw_domain` of other levels where nothing is binarized.
+
+    Warns
+    -----
+    UserWarning
+        For arrays of other names, such as those of other splits, which are left out.
     """
     given = _by_name(raw, y, context)
     conditioned = [record["transform"] for record in provenance.get("transforms", [])].count("condition_on_labels")
@@ -74,7 +81,7 @@ def prepared(
             "it out"
         )
     split, labels = _as_split(provenance, given, recipe["x_shape"])
-    _check_number(len(split.context), len(recipe["context"]) - conditioned)
+    _check_number(len(split.context), len(recipe["context"]) - conditioned, "; give labels by y=" * bool(conditioned))
     _check_shape("x", split.x, recipe["x_shape"])
     for record in provenance.get("transforms", []):
         split = _after(split, record, labels, provenance, raw_domain or _grey(given["x"], provenance))
@@ -90,10 +97,13 @@ def _by_name(raw: Any, y: Any, context: Any) -> dict[str, Any]:
     given = {"x": raw, "mask": None, "y": y, "context": context}
     if not isinstance(raw, Mapping) or "x" not in raw:
         return given
-    if strange := [str(name) for name in raw if name not in given]:
+    others = [str(name) for name in raw if name not in given]
+    if meant := [name for name in others if get_close_matches(name, given, cutoff=0.8)]:
         raise ValueError(
-            f"prepare expects arrays named {', '.join(given)}, got {', '.join(strange)}; leave them out, or rename them"
+            f"prepare expects arrays named {', '.join(given)}, got {', '.join(meant)}; leave them out, or rename them"
         )
+    if others:
+        warnings.warn(f"of the arrays x, mask, y and context are used; left out: {', '.join(others)}", stacklevel=5)
     if twice := [name for name in ("y", "context") if name in raw and given[name] is not None]:
         raise ValueError(f"prepare expects {twice[0]} once, got it as an argument and among the arrays; leave one out")
     return given | dict(raw)
@@ -150,12 +160,13 @@ def _of_columns(
     return split, given["y"] if column is None else column
 
 
-def _check_number(number: int, known: int) -> None:
+def _check_number(number: int, known: int, more: str = "") -> None:
     """Refuse another number of contexts than in training, beside the labels."""
     if number != known:
         raise ValueError(
             f"prepare expects {known or 'no'} context{'s' * (known > 1)}, as in training, got {number}; "
             + ("give each by context=" if number < known else "leave the others out" if known else "leave it out")
+            + more
         )
 
 

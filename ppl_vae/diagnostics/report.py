@@ -95,12 +95,14 @@ def _modes(results: Results) -> str:
 
 
 def _unbelievable(check: GuideCheck) -> str:
-    table = check.evaluation.per_datum
-    high, unknown = table["pareto_k"].gt(check.evaluation.good_k).mean(), table["log_px_mcse"].isna().mean()
+    found, table = check.evaluation, check.evaluation.per_datum
+    high, close = table["pareto_k"].gt(found.good_k).mean(), found.collapsed / len(table)
+    unknown = table["log_px_mcse"].isna().mean() - close
     parts = [f"k-hat is too high for {high:.0%} of the data, which leaves bounds there"] if high else []
     parts += (
         [f"the error of log p(x) is not known for {unknown:.0%}, whose states were not all drawn"] if unknown else []
     )
+    parts += [f"q is so narrow that its draws coincide for {close:.0%}"] if close else []
     return "; ".join(parts)
 
 

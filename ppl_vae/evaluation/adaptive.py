@@ -80,7 +80,10 @@ class Belief:
         if self.diverged:
             said.append(f"gradient steps lowered the ELBO of {data(self.diverged)}, which went on from q itself")
         if self.undefined:
-            said.append(f"log p(x, z) was NaN at some draws of {data(self.undefined)}, which are not believed")
+            said.append(
+                f"log p(x, z) was NaN at some draws of {data(self.undefined)}, which are not believed, or all their draws "
+                "coincide"
+            )
         return said
 
 

@@ -56,9 +56,10 @@ class Comparable(ABC):
     @property
     def collapsed(self) -> int:
         """Number of data whose q is narrower than the spacing of floating-point numbers, so that its draws coincide."""
-        if "pareto_k" not in self.per_datum:
+        if not {"pareto_k", "elbo_mcse"} <= set(self.per_datum):
             return 0
-        return int((self.per_datum["pareto_k"].eq(math.inf) & self.per_datum["log_px_mcse"].isna()).sum())
+        errors = self.per_datum[["log_px_mcse", "elbo_mcse"]]
+        return int((self.per_datum["pareto_k"].eq(math.inf) & errors.isna().all(axis=1)).sum())
 
     @property
     def unreliable(self) -> float:

@@ -32,7 +32,8 @@ def refitted(
     So there are of data whose draws lie too close together: see `Draws.coarse`.
     """
     num_samples = len(log_w)
-    k = torch.where(coarse.to(log_w.device), math.inf, pareto_k(log_w))
+    coarse = coarse.to(log_w.device)
+    k = torch.where(coarse, math.inf, pareto_k(torch.where(coarse, 0.0, log_w)))
     bad = doubtful(k, num_samples).nonzero().flatten()
     if not len(bad):
         return dict(values), log_w

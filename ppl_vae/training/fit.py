@@ -174,7 +174,7 @@ def fit(
         batches of them, or a callback whose answer is neither true nor false.
     ValueError
         If no gradient reaches any parameter; for ``"bf16"`` and parameters that are not in float32; for an optimizer
-        that leaves some out, or runs the program itself; for a schedule shorter than the training; for a combination
+        that leaves some out, or runs the program itself; for a schedule that ends too early; for a combination
         that would print a wrong number, and one that several processes cannot train alike (batch norm, an MMD, draws by
         rejection), for data outside the likelihood's support, for a mask that does not fit x; for a run folder that
         holds another training, or a changed file, or that another process is writing to; for a stored training whose

@@ -410,7 +410,7 @@ def test_a_first_row_of_numbers_and_gaps_is_data(tmp_path, gap):
     assert len(frame) == 30
 
 
-@pytest.mark.parametrize("names", ["NA,None,null", "NA,1.5,year", "NA,,null"])
+@pytest.mark.parametrize("names", ["NA,None,null", "NA,1.5,year", "NA,,null", '"1","NA","3"'])
 def test_words_for_gaps_may_be_names(tmp_path, names):
     (tmp_path / "t.csv").write_text(f"{names}\n" + "4,2.5,1\n" * 29)
     assert len(Text().read(tmp_path / "t.csv")) == 29

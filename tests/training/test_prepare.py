@@ -156,6 +156,11 @@ def test_what_would_not_be_used_of_arrays_is_refused(tmp_path, standardized):
         run.prepare({"x": x, "y": y}, y=y, context=age)
     with pytest.raises(ValueError, match="expects arrays named x, mask, y, context, got masks; leave them out, or"):
         run.prepare({"x": x, "y": y, "context": age, "masks": x > 0})
+    with pytest.raises(ValueError, match="expects 1 context, as in training, got 0; give each by context="):
+        run.prepare(x, y=y)
+    with pytest.warns(UserWarning, match="of the arrays x, mask, y and context are used; left out: x_test, ids"):
+        found = run.prepare({"x": x, "x_test": x, "ids": y, "y": y, "context": age})
+    assert_same(found, run.prepare(x, y=y, context=age))
     plain = run_of(from_arrays(x, y), tmp_path / "plain")
     assert_same(plain.prepare({"x": x, "y": y}), plain.prepare(x))  # labels of a file, which the model is not given
     with pytest.raises(ValueError, match="y= for a VAE that was conditioned on labels, got it for one that is not"):

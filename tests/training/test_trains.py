@@ -377,11 +377,6 @@ def other(parameters):
         ({"optimizer": pyro.optim.Adam}, (TypeError, ValueError), "fit expects optimizer="),
         ({"optimizer": lambda p: None}, TypeError, "torch.optim.Optimizer, got NoneType"),
         ({"schedule": lambda o: 3}, ValueError, "one of an optimizer and the number of steps, got: .*; give schedule="),
-        (
-            {"batch_size": 10, "schedule": lambda o, n: OneCycleLR(o, 1.0, total_steps=5)},
-            ValueError,
-            "of 5 steps for 6",
-        ),
         ({"schedule": lambda o, n: 3}, TypeError, "lr_scheduler of the optimizer it is given, got int"),
         ({"schedule": lambda o, n: LambdaLR(SGD(o.param_groups[0]["params"], 1.0), lambda t: 1.0)}, TypeError, "given"),
     ],
@@ -402,6 +397,19 @@ def test_a_schedule_that_ends_within_the_training_is_told():
         ValueError, match=r"as long as the training, got one that has ended .*, SequentialLR; make it of"
     ):
         fit(Unnamed(), X, epochs=9, schedule=short)
+    shorter = partial(OneCycleLR, max_lr=1.0, total_steps=8)
+    with pytest.raises(ValueError, match=r"Tried to step 9 times\. .*, OneCycleLR; make it of the number of steps"):
+        fit(Unnamed(), X, epochs=9, batch_size=10, schedule=lambda o, n: shorter(o))
+    fit(Unnamed(), X, epochs=9, batch_size=10, schedule=lambda o, n: shorter(o), callbacks=[lambda state: True])
+
+
+def test_a_schedule_without_an_end_of_its_own_goes_on():
+    class Own(LambdaLR):
+        total_steps = None
+
+    fit(Unnamed(), X, epochs=2, schedule=lambda o, n: Own(o, lambda step: 1.0))
+    with pytest.raises(ValueError, match="could not convert"):
+        fit(Unnamed(), X, epochs=9, schedule=lambda o, n: LambdaLR(o, lambda step: float("x") if step > 1 else 1.0))
 
 
 def test_an_optimizer_with_groups_in_another_order_resumes(tmp_path):

@@ -105,7 +105,7 @@ def ais(
                 path = Path(joint, from_guide=init == "guide")
                 settings = Settings.tuned(path, betas, num_chains, num_steps, bar)
                 first = path.draws(num_chains)
-                found = (*anneal(path, first, betas, settings, bar), coincide(first).any(-1))
+                found = (*anneal(path, first, betas, settings, bar), coincide(first).any(-1) & path.from_guide)
                 log_w[:, rows], acceptance[rows], close[rows] = (part.cpu() for part in found)
         log_px = log_marginal(log_w)
         return with_units(

@@ -170,7 +170,7 @@ class _Weights(NamedTuple):
     @property
     def k(self) -> Tensor:
         """k-hat, (n,)."""
-        return torch.where(self.coarse, math.inf, psis(self.log_w)[1])
+        return torch.where(self.coarse, math.inf, psis(torch.where(self.coarse, 0.0, self.log_w))[1])
 
     @property
     def ess(self) -> Tensor:

@@ -187,9 +187,11 @@ def _collapse(values: np.ndarray, what: str, epsilon: float, delta: float) -> _V
     each_datum = what == "KL"
     unknown = np.full(values.shape[-1], math.nan)
     below = (values < epsilon).mean(0) if each_datum else unknown
+    with np.errstate(invalid="ignore"):  # an infinite KL, of a q without a width, has no error
+        error = values.std(0, ddof=1) / len(values) ** 0.5 if each_datum else unknown
     return {
         "kl": (("latent",), values.mean(0) if each_datum else values, "nats"),
-        "kl_se": (("latent",), values.std(0, ddof=1) / len(values) ** 0.5 if each_datum else unknown, "nats"),
+        "kl_se": (("latent",), error, "nats"),
         "share_below": (("latent",), below, "1"),
         "collapsed": (("latent",), np.where(np.isnan(below), math.nan, below >= 1 - delta), "1"),
     }
