@@ -80,9 +80,9 @@ class Belief:
         if self.diverged:
             said.append(f"gradient steps lowered the ELBO of {data(self.diverged)}, which went on from q itself")
         if self.undefined:
+            some = data(self.undefined)
             said.append(
-                f"log p(x, z) was NaN at some draws of {data(self.undefined)}, which are not believed, or all their draws "
-                "coincide"
+                f"log p(x, z) was NaN at some draws of {some}, which are not believed, or all their draws coincide"
             )
         return said
 
