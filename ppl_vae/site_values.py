@@ -39,7 +39,7 @@ def coarse(sites: Iterable[dict[str, Any]], where: traces.Plates) -> Tensor:
     found = torch.zeros(where.size, dtype=torch.bool)
     for site in sites:
         values = by_datum(site["value"].detach(), site, where)
-        if traces.discrete(site) or traces.singular(site):
+        if not values.is_floating_point() or traces.discrete(site) or traces.singular(site):
             continue
         support, close = _of_each(site["fn"]), coincide(values)
         scored = by_datum(paired.scored(site).expand(site["value"].shape), site, where)[0]

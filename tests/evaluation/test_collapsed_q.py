@@ -135,6 +135,15 @@ def test_which_draws_lie_too_close_together(fn, expected):
     assert close(fn) == expected
 
 
+def test_whole_numbers_of_a_distribution_without_a_support_have_no_spacing():
+    class Whole(dist.Categorical):
+        @property
+        def support(self):
+            raise NotImplementedError
+
+    assert close(Whole(torch.ones(2, 3))) == [False, False]
+
+
 def test_of_few_draws_equal_ones_alone_are_too_close():
     fn = dist.Normal(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1e-9, 3e-7, 1e-30]))
     assert close(fn, num_draws=4) == [True, False, False]
