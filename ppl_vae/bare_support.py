@@ -117,7 +117,8 @@ def _same(reached: Sequence[Any], said: Sequence[Any]) -> bool:
     """Whether bounds are the same, up to rounding: a sigmoid ends below 1."""
     if _plain([*reached, *said]):
         return reached == said
-    pairs = [(torch.as_tensor(a).double(), torch.as_tensor(b).double()) for a, b in zip(reached, said, strict=True)]
+    ends = ([torch.as_tensor(end).cpu().double() for end in each] for each in (reached, said))
+    pairs = list(zip(*ends, strict=True))
     return all(bool(torch.isclose(a, b, rtol=1e-6, atol=1e-6).all()) for a, b in pairs)
 
 

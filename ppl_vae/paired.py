@@ -12,6 +12,7 @@ from torch.distributions import constraints, transform_to
 from torch.distributions.constraints import Constraint
 
 from ppl_vae.bare_support import bounds, of_components, of_each, support_of
+from ppl_vae.precision import in_float64
 from ppl_vae.support import OneHotVectors, layers, unwrapped
 
 __all__ = ["check", "check_events", "contains", "in_own_plates", "scored", "varies"]
@@ -122,7 +123,7 @@ def scored(site: Site) -> Tensor:
 
 
 def _share(mask: Tensor) -> str:
-    return f"{1 - float(mask.double().mean()):.0%}"
+    return f"{1 - float(in_float64(mask).mean()):.0%}"
 
 
 def contains(outer: Any, inner: Any) -> bool:
@@ -164,7 +165,8 @@ def _within(inner: Constraint | None, outer: Constraint) -> bool:
         return theirs is None or not isinstance(inner, _SURFACES)  # a density there is none over an interval
     (low, high), (lowest, highest) = (map(torch.as_tensor, ends) for ends in (ours, theirs))
     below, above = low < lowest, high > highest
-    same = [torch.isclose(a.double(), b.double(), rtol=1e-6, atol=1e-6) for a, b in ((low, lowest), (high, highest))]
+    pairs = [(in_float64(a), in_float64(b)) for a, b in ((low, lowest), (high, highest))]
+    same = [torch.isclose(a, b, rtol=1e-6, atol=1e-6).to(low.device) for a, b in pairs]
     return not bool((below & ~same[0]).any() or (above & ~same[1]).any())  # pi in float32 is more than pi
 
 

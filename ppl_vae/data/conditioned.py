@@ -63,7 +63,7 @@ def _of_columns(context: Tensor, records: Sequence[Mapping[str, Any]]) -> list[s
     sizes = [1 if column.categories is None else len(column.categories) for column in columns]
     values = [
         part[:, 0] * record.get("scale", 1.0) + record.get("loc", 0.0) if size == 1 else part.argmax(1)
-        for part, size, record in zip(context.double().cpu().split(sizes, 1), sizes, records, strict=True)
+        for part, size, record in zip(context.cpu().double().split(sizes, 1), sizes, records, strict=True)
     ]
     frame, _ = decoded(torch.stack([v.double() for v in values], 1).numpy(), columns)
     rows = zip(*(frame[name] for name in columns.names), strict=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
 from ppl_vae.distributions import positive, unconstrained
+from ppl_vae.precision import in_float64
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["DiagonalNormal", "FullRankNormal"]
@@ -84,7 +85,7 @@ class FullRankNormal(Prior):
 
     def start_from(self, z: Tensor) -> None:
         """Initialize mean and covariance with those of z, whose covariance gets 1e-6 of its mean variance added."""
-        centred = (z - z.mean(0)).double()
+        centred = in_float64(z - z.mean(0))
         covariance = centred.mT @ centred / len(z)
         ridge = 1e-6 * covariance.diagonal().mean().clamp_min(1e-12)
         tril = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)).to(covariance))

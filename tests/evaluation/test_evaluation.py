@@ -28,6 +28,7 @@ from ppl_vae import (
     compare,
     data,
     evaluate,
+    fit,
     posteriors,
     priors,
 )
@@ -494,3 +495,20 @@ def test_what_cannot_be_evaluated_is_named():
     with pytest.raises(ValueError, match="batch_size to be a whole number from 1 on, got 0"):
         kl_per_unit(vae, x, batch_size=0)
     assert evaluate(normals(), x[:, 0], num_samples=2, seed=0).formula == "Program"
+
+
+def test_no_number_of_a_device_without_float64_is_cast_to_it(monkeypatch):
+    """As on Apple's MPS: `Tensor.double` raises there, and `precision.in_float64` takes values to the CPU first."""
+
+    def refuse(self, *_):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+
+    x = (torch.rand(20, 4, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    for prior in (priors.GaussianMixture, priors.VampPrior, priors.Uniform):
+        posterior = {"posterior": posteriors.Beta} if prior is priors.Uniform else {}
+        made = data.from_arrays(x.numpy(), domain=Domain("binary"))
+        vae = build(made, latent_dim=2, prior=prior, seed=0, **posterior)
+        with monkeypatch.context() as on_mps:
+            on_mps.setattr(torch.Tensor, "double", refuse)
+            fit(vae, x, epochs=1, progress=False)
+            evaluate(vae, x, num_samples=30, seed=0)
