@@ -199,7 +199,7 @@ def good_k(num_draws: Count) -> float:
 
 
 @checked
-def psis(log_w: Floats, *, constant: NonNegative = 1e-3) -> tuple[Tensor, Tensor]:
+def psis(log_w: Floats, *, constant: NonNegative = 1e-3, coarse: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Pareto-smoothed importance weights and the shape k-hat of their tail, for all data at once.
 
     Parameters
@@ -209,6 +209,9 @@ def psis(log_w: Floats, *, constant: NonNegative = 1e-3) -> tuple[Tensor, Tensor
     constant
         Weights with a range below this many nats count as equal up to rounding: k-hat is then 0, since a fit to
         rounding errors would give a high k-hat for an exact posterior.
+    coarse
+        Where draws coincide as floating-point numbers, (n,): see `draws.Draws`. Equal weights are no sign of an exact q
+        there, and may be NaN: they count as equal, with an infinite k-hat.
 
     Returns
     -------
@@ -232,6 +235,9 @@ def psis(log_w: Floats, *, constant: NonNegative = 1e-3) -> tuple[Tensor, Tensor
             f"psis expects log weights (draws, n) of at least {FEWEST} draws, got shape {tuple(log_w.shape)}; draw "
             "more, and give one column a datum"
         )
+    if coarse is not None:
+        smoothed, k = psis(torch.where(coarse.to(log_w.device), 0.0, log_w), constant=constant)
+        return smoothed, torch.where(coarse.to(k.device), math.inf, k)
     if not log_w.max(0).values.isfinite().all():
         raise ValueError(
             "psis expects log weights that are finite, or -inf for some draws of a datum, got NaN, inf, or -inf for "

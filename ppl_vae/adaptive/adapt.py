@@ -272,7 +272,8 @@ def drawn_from(mixture: Defensive, density: Density, rows: Tensor, num_samples: 
     return u, log_w.nan_to_num(-torch.inf, torch.inf, -torch.inf), scored.undefined.any(0) | close
 
 
-def pareto_k(log_w: Tensor) -> Tensor:
-    """k-hat of log weights (draws, n), (n,); infinite where no draw has a density."""
+def pareto_k(log_w: Tensor, coarse: Tensor | None = None) -> Tensor:
+    """k-hat of log weights (draws, n), (n,); infinite where no draw has a density, or draws coincide (`coarse`)."""
     some = log_w.max(0).values.isfinite()
+    some &= True if coarse is None else ~coarse.to(some.device)
     return torch.where(some, psis(torch.where(some, log_w, 0.0))[1], torch.inf)

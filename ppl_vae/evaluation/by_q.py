@@ -165,15 +165,13 @@ def _estimated(drawn: Draws) -> dict[str, Tensor]:
     log_w = in_float64(drawn.log_weights)[: 1 if drawn.quantized else None]
     unseen, coarse = drawn.unseen.to(log_w.device), drawn.coarse.to(log_w.device)
     agree = unseen & (log_w == log_w[0]).all(0)
-    reliable = reliability(torch.where(coarse, 0.0, log_w), not drawn.discrete_q)  # they may be NaN there
     return {
         "elbo": log_w.mean(0),
         "reconstruction": in_float64(drawn.log_likelihood).mean(0),
         **{_kl(name): in_float64(drawn.log_q[name] - drawn.log_p[name]).mean(0) for name in drawn.z},
         "elbo_mcse": torch.where(agree | coarse, math.nan, standard_error(log_w)),
         **errors(log_w, unseen | coarse),
-        "ess": torch.where(coarse, 1.0, reliable["ess"]),
-        "pareto_k": torch.where(coarse, math.inf, reliable["pareto_k"]),
+        **reliability(log_w, not drawn.discrete_q, coarse),
     }
 
 

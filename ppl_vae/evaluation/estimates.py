@@ -31,8 +31,13 @@ def errors(log_w: Tensor, unknown: Tensor) -> dict[str, Tensor]:
     return {"log_px": log_px, **known, "kl_gap": torch.full_like(gap, math.nan) if one else gap}
 
 
-def reliability(log_w: Tensor, has_tail: bool) -> dict[str, Tensor]:
-    """ESS and k-hat; NaN where the weights have no tail, or too few draws to show it."""
-    ess = log_marginal(log_w).ess
+def reliability(log_w: Tensor, has_tail: bool, coarse: Tensor | None = None) -> dict[str, Tensor]:
+    """ESS and k-hat; NaN where the weights have no tail, or too few draws to show it.
+
+    Draws that coincide, where `coarse`, (n,), is true, are worth one, and their k-hat is infinite.
+    """
+    coarse = torch.zeros_like(log_w[0], dtype=torch.bool) if coarse is None else coarse.to(log_w.device)
+    ess = torch.where(coarse, 1.0, log_marginal(log_w).ess)
     fits = has_tail and len(log_w) >= FEWEST
-    return {"ess": ess, "pareto_k": psis(log_w)[1] if fits else torch.full_like(ess, math.nan)}
+    k = psis(log_w, coarse=coarse)[1] if fits else torch.where(coarse, math.inf, math.nan).to(ess)
+    return {"ess": ess, "pareto_k": k}

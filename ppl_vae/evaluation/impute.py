@@ -222,9 +222,7 @@ class _Sampler:
         if self.method == "adaptive":
             values, log_w = refitted(self.program, data, self.where, self.max_rows, values, log_w, coarse)
             coarse = torch.zeros_like(coarse)
-        coarse = coarse.to(log_w.device)
-        log_w, k, ess = smoothed(torch.where(coarse, 0.0, log_w), not drawn.discrete_q)  # they may be NaN there
-        k = torch.where(coarse, math.inf, k)
+        log_w, k, ess = smoothed(log_w, not drawn.discrete_q, coarse)
         chosen = torch.multinomial(log_w.exp().T, self.num_draws, replacement=True).T  # (num_draws, n)
         taken = {name: torch.take_along_dim(v, self._aligned(chosen, v).to(v.device), 0) for name, v in values.items()}
         mean, shares = self._mean(site, args, mask, values, log_w.exp())

@@ -32,9 +32,7 @@ def refitted(
     So there are of data whose draws lie too close together: see `Draws.coarse`.
     """
     num_samples = len(log_w)
-    coarse = coarse.to(log_w.device)
-    k = torch.where(coarse, math.inf, pareto_k(torch.where(coarse, 0.0, log_w)))
-    bad = doubtful(k, num_samples).nonzero().flatten()
+    bad = doubtful(pareto_k(log_w, coarse), num_samples).nonzero().flatten()
     if not len(bad):
         return dict(values), log_w
     with frozen(program):
@@ -52,9 +50,14 @@ def refitted(
     return moved, log_w.index_copy(1, bad, found.log_w.to(log_w))
 
 
-def smoothed(log_w: Tensor, has_tail: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalized log weights (S, n), Pareto-smoothed where they have a tail, k-hat and ESS (n,)."""
+def smoothed(log_w: Tensor, has_tail: bool, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalized log weights (S, n), Pareto-smoothed where they have a tail, k-hat and ESS (n,).
+
+    Weights of draws that coincide, where `coarse`, (n,), is true, are equal, and their k-hat is infinite.
+    """
+    coarse = coarse.to(log_w.device)
+    log_w = torch.where(coarse, 0.0, log_w)
     ess = log_marginal(log_w).ess
     if has_tail and len(log_w) >= FEWEST:
-        return *psis(log_w), ess
-    return log_w.log_softmax(0), torch.full_like(ess, math.nan), ess
+        return *psis(log_w, coarse=coarse), ess
+    return log_w.log_softmax(0), torch.where(coarse, math.inf, math.nan).to(ess), ess

@@ -111,7 +111,7 @@ def ais(
         return with_units(
             {
                 "log_px": (("obs",), log_px.estimate - split.log_volume, "nats"),
-                "log_px_mcse": (("obs",), _error(log_w, close), "nats"),
+                "log_px_mcse": (("obs",), torch.hypot(log_px.mcse, _tail(log_w, close)), "nats"),
                 "log_px_bias": (("obs",), log_px.bias, "nats"),
                 "ess": (("obs",), log_px.ess, "chains"),
                 "log_weight_sd": (("obs",), log_w.std(0), "nats"),
@@ -123,9 +123,9 @@ def ais(
         )
 
 
-def _error(log_w: Tensor, close: Tensor) -> Tensor:
-    """Standard error of log p(x), that of the tail included; NaN where the first draws lie too close together."""
-    return torch.hypot(log_marginal(log_w).mcse, tail_error(log_w)).masked_fill(close, math.nan)
+def _tail(log_w: Tensor, close: Tensor) -> Tensor:
+    """The error from the tail of the weights; NaN where the first draws lie too close together."""
+    return tail_error(log_w).masked_fill(close, math.nan)
 
 
 def check_annealing(caller: str, init: str, num_temperatures: int, num_chains: int, num_steps: int) -> None:

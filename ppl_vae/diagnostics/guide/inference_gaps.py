@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ from ppl_vae.diagnostics.guide.refinement import Refined, refine
 from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import score
+from ppl_vae.evaluation.estimates import reliability
 from ppl_vae.evaluation.wording import data, mean_and_error, told
 from ppl_vae.find_plates import find_plates
-from ppl_vae.importance import FEWEST, good_k, log_marginal, psis, standard_error, tail_error
+from ppl_vae.importance import FEWEST, good_k, log_marginal, standard_error, tail_error
 from ppl_vae.isolation import gpus
 from ppl_vae.libraries import xr
 from ppl_vae.memory import chunks
@@ -149,13 +151,14 @@ def _judged(program: Modelled, refined: Refined, data: Split, num_samples: int, 
 
     q, better = of_both(refined, max(FEWEST, num_samples // 4))
     is_refined = _gains(q.log_w, better.log_w)
-    by_refined = is_refined & _weighs_better(q, better)
+    by_refined = is_refined & _weighs_better(q.reliability, better.reliability, len(q.log_w))
     q, better = of_both(refined.only(is_refined), num_samples)
     gaps = _gaps(q.log_w, better.log_w, torch.where(by_refined, better.log_w, q.log_w))
-    unknown = q.coarse | better.coarse
+    unknown, of_q, of_better = q.coarse | better.coarse, q.reliability, better.reliability
     return {
         **{name: torch.where(unknown & name.endswith("_mcse"), math.nan, values) for name, values in gaps.items()},
-        **{"pareto_k": q.k, "refined_pareto_k": better.k, "ess": q.ess, "refined_ess": better.ess},
+        **{"pareto_k": of_q["pareto_k"], "refined_pareto_k": of_better["pareto_k"]},
+        **{"ess": of_q["ess"], "refined_ess": of_better["ess"]},
         "is_refined": is_refined,
         "log_px_by_refined": by_refined,
     }
@@ -168,14 +171,9 @@ class _Weights(NamedTuple):
     coarse: Tensor
 
     @property
-    def k(self) -> Tensor:
-        """k-hat, (n,)."""
-        return torch.where(self.coarse, math.inf, psis(torch.where(self.coarse, 0.0, self.log_w))[1])
-
-    @property
-    def ess(self) -> Tensor:
-        """Effective number of draws, (n,)."""
-        return torch.where(self.coarse, 1.0, log_marginal(self.log_w).ess)
+    def reliability(self) -> dict[str, Tensor]:
+        """ESS and k-hat, each (n,)."""
+        return reliability(self.log_w, True, self.coarse)
 
 
 def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str, Tensor]:
@@ -201,10 +199,11 @@ def _gaps(log_w: Tensor, refined_log_w: Tensor, best_log_w: Tensor) -> dict[str,
     return columns
 
 
-def _weighs_better(q: _Weights, refined: _Weights) -> Tensor:
+def _weighs_better(q: Mapping[str, Tensor], refined: Mapping[str, Tensor], num_draws: int) -> Tensor:
     """Whether the refined q is the better proposal; not judged by the higher log p(x), which would be biased."""
-    both_good = torch.maximum(q.k, refined.k) <= good_k(len(q.log_w))
-    return torch.where(both_good, refined.ess > q.ess, refined.k < q.k)
+    k, refined_k = q["pareto_k"], refined["pareto_k"]
+    both_good = torch.maximum(k, refined_k) <= good_k(num_draws)
+    return torch.where(both_good, refined["ess"] > q["ess"], refined_k < k)
 
 
 def _gains(log_w: Tensor, refined_log_w: Tensor) -> Tensor:

@@ -156,8 +156,7 @@ def _kept(drawn: Draws, log_volume: Tensor, equal: Draws | None = None) -> dict[
     drawn = equal or drawn
     log_w = drawn.log_weights - log_volume.to(drawn.log_likelihood)
     log_q = torch.stack(list(drawn.log_q.values())).sum(0)
-    known = torch.where(drawn.coarse.to(log_w.device), 0.0, log_w)  # where draws coincide weights may be NaN
-    log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q or equal else psis(known)[0]
+    log_psis = log_w - log_w.logsumexp(0) if drawn.discrete_q or equal else psis(log_w, coarse=drawn.coarse)[0]
     if equal:
         log_psis = torch.full_like(log_psis, -math.log(len(log_psis)))
     groups = {
