@@ -10,14 +10,12 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import transform_to
 from torch.distributions.constraints import Constraint
 
-from ppl_vae import support
 from ppl_vae.arguments import Count, Seed, checked
 from ppl_vae.calls import query, verb
 from ppl_vae.isolation import (
@@ -30,6 +28,7 @@ from ppl_vae.isolation import (
 )
 from ppl_vae.latent_draws import Unvalidated
 from ppl_vae.split import Split
+from ppl_vae.vae.handlers import FilledObserved, ScaledLatents
 from ppl_vae.vae.traced import decoded, encoded, sampled
 
 __all__ = ["Program"]
@@ -77,7 +76,8 @@ class Program(nn.Module):
         unique = {id(m): m for m in (*modules, *owners) if isinstance(m, nn.Module)}
         self.used = nn.ModuleList(unique.values())
         self.params = nn.ParameterDict()
-        self._constraints, self._others = dict[str, Constraint](), dict[str, nn.Parameter]()
+        self._constraints: dict[str, Constraint] = {}
+        self._others: dict[str, nn.Parameter] = {}
         self._starts: dict[str, tuple[int, torch.Size]] = {}
         self._outside = _stored()
 
@@ -182,7 +182,7 @@ class Program(nn.Module):
     def _run(
         self, own: _OwnParams, f: Callable[..., Any], x: Tensor, context: tuple[Tensor, ...], mask: Any, beta: float
     ) -> Any:
-        with empty_store(), own, _ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
+        with empty_store(), own, ScaledLatents(beta), Unvalidated(drawn=f is self._guide):
             if mask is True:
                 try:
                     return f(x, *context)
@@ -194,7 +194,7 @@ class Program(nn.Module):
                     f"data with missing elements expect functions with a mask argument, got {f.__name__}"
                     f"{inspect.signature(f)}; add mask=True to it, and score x with dist.mask(mask)"
                 )
-            with _FilledObserved():
+            with FilledObserved():
                 return f(x, *context, mask=mask)
 
 
@@ -220,7 +220,8 @@ class _OwnParams(Messenger):
 
     def __init__(self, program: Program, num_data: int) -> None:
         super().__init__()
-        self.program, self.num_data, self.outside = program, num_data, program._outside
+        self.program, self.num_data = program, num_data
+        self.outside = program._outside
         self.taken: list[str] = []
         self.params, self.constraints, self.others = program.params, program._constraints, program._others
 
@@ -328,23 +329,3 @@ def _stored() -> dict[str, tuple[Tensor, Constraint]]:
 def _key(kind: str, name: str) -> str:
     """Where a parameter is kept: its name in a module may not contain a dot, nor be that of a method."""
     return f"{kind}:{name.replace('%', '%25').replace('.', '%2E')}"
-
-
-class _FilledObserved(Messenger):
-    """Replaces missing values by ones in the support, at observed sites whose distribution masks elements."""
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if msg["is_observed"] and isinstance(mask := support.element_mask(msg["fn"]), Tensor):
-            msg["value"] = support.filled(msg["value"], mask, msg["fn"])
-
-
-class _ScaledLatents(Messenger):
-    """Scales the log density of every latent site."""
-
-    def __init__(self, beta: float) -> None:
-        super().__init__()
-        self.beta = beta
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if not msg["is_observed"] and not poutine.util.site_is_subsample(msg):
-            msg["scale"] = self.beta * msg["scale"]
