@@ -95,9 +95,9 @@ def _modes(results: Results) -> str:
 
 
 def _unbelievable(check: GuideCheck) -> str:
-    found, table = check.evaluation, check.evaluation.per_datum
-    high, close = table["pareto_k"].gt(found.good_k).mean(), found.collapsed / len(table)
-    unknown = table["log_px_mcse"].isna().mean() - close
+    found, num = check.evaluation, len(check.evaluation.per_datum)
+    high = found.per_datum["pareto_k"].gt(found.good_k).mean()
+    unknown, close = found.undrawn / num, found.collapsed / num
     parts = [f"k-hat is too high for {high:.0%} of the data, which leaves bounds there"] if high else []
     parts += (
         [f"the error of log p(x) is not known for {unknown:.0%}, whose states were not all drawn"] if unknown else []

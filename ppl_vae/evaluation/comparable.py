@@ -62,6 +62,11 @@ class Comparable(ABC):
         return int((self.per_datum["pareto_k"].eq(math.inf) & errors.isna().all(axis=1)).sum())
 
     @property
+    def undrawn(self) -> int:
+        """Number of data whose error is not known as some states of a discrete latent were not drawn."""
+        return int(self.per_datum["log_px_mcse"].isna().sum()) - self.collapsed
+
+    @property
     def unreliable(self) -> float:
         """Share of the data whose log p(x) is not believed; NaN where that is not known.
 

@@ -210,15 +210,14 @@ class Evaluation(Comparable):
         no_tail = "  no k-hat: the weights of a discrete q have no tail"
         if self.exact:
             return [f"{no_tail}, and need none: log p(x) is the sum over all states of z, with no error"]
-        unknown = int(self.per_datum["log_px_mcse"].isna().sum()) - self.collapsed
         not_drawn = (
-            f"the error of log p(x) is not known for {unknown} of {data(len(self.per_datum))}: some states of a "
+            f"the error of log p(x) is not known for {self.undrawn} of {data(len(self.per_datum))}: some states of a "
             "discrete latent were not drawn and cannot be summed over; there log p(x) may be too low"
         )
         if self.per_datum["pareto_k"].isna().all():
-            return [f"{no_tail} to judge log p(x) by; {not_drawn if unknown else unseen}"]
+            return [f"{no_tail} to judge log p(x) by; {not_drawn if self.undrawn else unseen}"]
         close = f"  draws of a narrow q coincide for {data(self.collapsed)}: ELBO and log p(x) are not known there"
-        return [*[f"  {not_drawn}"] * bool(unknown), *[close] * bool(self.collapsed), *self._of_tails(unseen)]
+        return [*[f"  {not_drawn}"] * bool(self.undrawn), *[close] * bool(self.collapsed), *self._of_tails(unseen)]
 
     def _of_tails(self, unseen: str) -> list[str]:
         high = float(self.per_datum["pareto_k"].gt(self.good_k).mean())

@@ -248,17 +248,16 @@ class GuideCheck:
                 f"{ask}{verdict}: {e.methods}.",
                 *(f"{note[0].upper()}{note[1:]}." for note in e.adaptation["notes"]),
             ]
-        unknown = int(e.per_datum["log_px_mcse"].isna().sum()) - e.collapsed
-        missed = f"of {data(unknown)} some states of a discrete latent were not drawn and cannot be summed over"
+        missed = f"of {data(e.undrawn)} some states of a discrete latent were not drawn and cannot be summed over"
         if e.per_datum["pareto_k"].isna().all():
             no_tail = "the weights of a discrete q have no tail"
-            return [f"{ask}It cannot be told: {missed if unknown else no_tail}."]
+            return [f"{ask}It cannot be told: {missed if e.undrawn else no_tail}."]
         high = float(e.per_datum["pareto_k"].gt(e.good_k).mean())
         share = f"k-hat is above {e.good_k:.2f} for {high:.1%} of the data"
         if e.unreliable == 0:
             bias = float(e.per_datum["log_px_bias"].to_numpy().mean())
             return [f"{ask}Yes, within the support of q's draws: {share}; it lies {-bias:.3f} nats too low (mean)."]
-        share += f", and {missed}" if unknown else ""
+        share += f", and {missed}" if e.undrawn else ""
         share += f", and q is so narrow that its draws coincide for {e.collapsed}" if e.collapsed else ""
         return [
             f"{ask}{'Mostly' if e.unreliable <= 0.1 else 'No'}: {share}. There log p(x) may lie "
