@@ -168,8 +168,13 @@ def _values(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _put_back(values: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
     """Give tensors these values again where they changed."""
     for tensor, value in zip(tensors, values, strict=True):
-        if not torch.equal(tensor, value) and not torch.allclose(tensor, value, rtol=0.0, atol=0.0, equal_nan=True):
+        if not torch.equal(tensor, value) and not _equal_but_for_nan(tensor, value):
             tensor.copy_(value)
+
+
+def _equal_but_for_nan(found: Tensor, expected: Tensor) -> bool:
+    """Whether tensors that are not equal are so because of NaN at the same places."""
+    return bool(found.isnan().any()) and torch.allclose(found, expected, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def all_close(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
