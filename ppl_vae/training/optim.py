@@ -16,6 +16,7 @@ from torch.optim import Optimizer, SparseAdam
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ppl_vae.arguments import Fraction, Positive, checked
+from ppl_vae.training.counters import Counters
 
 __all__ = ["NamedOptim", "OneCycle", "made_optimizer", "made_schedule", "step_schedule"]
 
@@ -38,6 +39,8 @@ class NamedOptim(PyroOptim):
 
     Attributes
     ----------
+    counters
+        The numbers of steps that the parameters have taken.
     only
         Names of the parameters that the next step moves; `None` for all.
     paced
@@ -55,7 +58,7 @@ class NamedOptim(PyroOptim):
         names = {id(p): name for name, p in given.items()}
         stepped = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.parameters = {names[id(p)]: p for p in stepped}  # in the order of the optimizer's state
-        self.clip_norm = clip_norm
+        self.clip_norm, self.counters = clip_norm, Counters(self.optimizer)
         self.only: Collection[str] | None = None
         self.paced = False
         self.unreached = set(given)
@@ -134,7 +137,8 @@ class NamedOptim(PyroOptim):
         names = list(self.parameters)
         entries = {f"{names[i]}|{key}": v for i, s in state["state"].items() for key, v in s.items()}
         return {
-            "tensors": {name: v for name, v in entries.items() if isinstance(v, Tensor)},
+            # a counter may be a part of another tensor
+            "tensors": {n: v if v.dim() else v.clone() for n, v in entries.items() if isinstance(v, Tensor)},
             "values": {name: v for name, v in entries.items() if not isinstance(v, Tensor)},
             "groups": [{**group, "params": [names[i] for i in group["params"]]} for group in state["param_groups"]],
         }

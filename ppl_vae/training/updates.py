@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from ppl_vae.captured import NotCaptured
+from ppl_vae.training.counters import Counters
 
 __all__ = ["Update"]
 
@@ -27,6 +28,8 @@ class Update:
         The optimizer, to whose state and settings the steps belong.
     parameters
         Its parameters by name.
+    counters
+        The numbers of steps that they have taken.
 
     Attributes
     ----------
@@ -34,27 +37,27 @@ class Update:
         Why its step is no such function; `None` where it is.
     """
 
-    def __init__(self, optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> None:
-        self.optimizer, self.parameters = optimizer, parameters
+    def __init__(self, optimizer: Optimizer, parameters: Mapping[str, Tensor], counters: Counters) -> None:
+        self.optimizer, self.parameters, self.counters = optimizer, parameters, counters
         self.why_not = _why_not(optimizer, parameters)
         self._settings = self._now()
         self._stepped: list[Tensor] = []
-        self._known: tuple[Any, list[set[float]]] = (), []
+        self._taken: list[set[float]] = []
 
     def changed(self) -> str | None:
         """What changed of the optimizer so that a graph made before is no longer its step."""
         if self._now() != self._settings:
             return "the settings of its optimizer changed"
-        self._read_steps()
-        if any(len(steps) > 1 for steps in self._known[1]):
+        self._taken = self.counters.read()
+        if any(len(steps) > 1 for steps in self._taken):
             return "its parameters have taken different numbers of steps"
         return None
 
     def numbers(self) -> list[Tensor]:
         """The numbers of the next step of each group, (k,), after `changed`; a schedule may have changed them."""
         like = next(iter(self.parameters.values()))
-        numbers, steps = _RULES[type(self.optimizer)].numbers, self._known[1]
-        found = [numbers(group, max(own, default=0.0) + 1) for group, own in zip(self._groups, steps, strict=True)]
+        numbers = _RULES[type(self.optimizer)].numbers
+        found = [numbers(g, max(own, default=0.0) + 1) for g, own in zip(self._groups, self._taken, strict=True)]
         # a copy from memory that is not pinned would wait for the GPU
         rows = [torch.tensor(row, dtype=like.dtype, pin_memory=like.is_cuda) for row in found]
         return [row.to(like.device, non_blocking=True) for row in rows]
@@ -91,38 +94,16 @@ class Update:
                 new, after = rule.step(group, numbers[number].unbind(), parameters[name], gradient, own)
             except KeyError as error:
                 raise NotCaptured("its optimizer has not stepped every parameter yet") from error
-            self._stepped += [s for s in [self.optimizer.state.get(p, {}).get("step")] if s is not None]
+            self._stepped.append(p)
             yield parameters[name], new
             yield from ((own[key], value) for key, value in after.items())
 
     def count(self, number: int = 1) -> None:
         """Count a step that was taken as a graph."""
-        if self._stepped:
-            torch._foreach_add_(self._stepped, number)
-            versions, steps = self._known
-            if {one for one, _ in versions} == {id(step) for step in self._stepped}:
-                after = [(one, version + 1) for one, version in versions]
-                self._known = after, [{step + number for step in own} for own in steps]
+        self.counters.add(self._stepped, number)
 
     def _now(self) -> list[list[bool]]:
         return [[bool(group.get(name)) for name in _SETTINGS] for group in self._groups]
-
-    def _read_steps(self) -> None:
-        """Read the numbers of steps that the parameters of each group have taken, of those that count them.
-
-        They are read where they changed otherwise than by `count`: that waits for a GPU on which they are.
-        """
-        if self._versions() != self._known[0]:
-            each = [list(self._counters(group)) for group in self._groups]
-            self._known = self._versions(), [set(torch.stack(steps).tolist()) if steps else set() for steps in each]
-
-    def _counters(self, *groups: Group) -> Iterator[Tensor]:
-        states = self.optimizer.state
-        for group in groups or self._groups:
-            yield from (states[p]["step"] for p in group["params"] if "step" in states.get(p, ()))
-
-    def _versions(self) -> list[tuple[int, int]]:
-        return [(id(step), step._version) for step in self._counters()]
 
     @property
     def _groups(self) -> list[dict[str, Any]]:

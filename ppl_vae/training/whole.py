@@ -42,7 +42,7 @@ class Whole:
 
     def __init__(self, gradients: Gradients, optim: NamedOptim, compiler: Compiler, going: Tensor) -> None:
         self.gradients, self.optim, self.compiler, self.going = gradients, optim, compiler, going
-        self.update = Update(optim.optimizer, optim.parameters)
+        self.update = Update(optim.optimizer, optim.parameters, optim.counters)
         if gradients.trained.processes.size > 1:
             self.update.why_not = "the optimizer's step is not part of it, as several processes sum gradients before it"
         if optim.paced:
