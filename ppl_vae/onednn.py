@@ -66,6 +66,8 @@ def by_onednn(graph: Any) -> None:
             continue
         with graph.graph.inserting_before(node):
             weight = b.args[0] if b.target is _ATEN.t.default else graph.graph.call_function(_ATEN.t.default, (b,))
+            if a.target is _ATEN.t.default:  # the copy that oneDNN's call would make of it is part of a kernel so
+                a = graph.graph.call_function(_ATEN.clone.default, (a,), {"memory_format": torch.contiguous_format})
             args = (a, weight, bias[0] if bias else None)
             product = graph.graph.call_function(torch.ops.ppl_vae.product.default, args)
         product.meta |= node.meta
