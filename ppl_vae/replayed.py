@@ -80,19 +80,23 @@ class Replayed:
         self.reason: str | None = None
         self.replays = 0
         self._kept: dict[Any, _Kept] = {}
+        self._last: tuple[Sequence[Tensor], Sequence[Any], _Kept | None] = (), (), None
         self._misses = 0
 
     def make_by(self, by: Callable[..., Function]) -> None:
         """Make the graphs by something else from now on, those that are there anew."""
         self.by = by
-        self._kept.clear()
+        self._forget()
 
     def __call__(self, *tensors: Tensor, again: bool = False) -> Sequence[Tensor]:
         """f(*tensors); with `again` both run, as in a trial."""
-        key = tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors)
-        if self.reason is not None or (key not in self._kept and len(self._kept) >= self.most):
+        if self.reason is not None:
             return self.plain(*tensors)
-        kept = self._kept.setdefault(key, _Kept(self.trials))
+        kept = self._last[-1]
+        if again or kept is None or not self._as_before(tensors):
+            kept = self._look_up(tensors)
+        if kept is None:
+            return self.plain(*tensors)
         kept.calls += 1
         if kept.calls <= self.after:
             return self.plain(*tensors)
@@ -104,6 +108,24 @@ class Replayed:
             kept.trials -= 1
             return self._tried(kept.graph, tensors)
         return self._replayed(kept.graph, tensors)
+
+    def _as_before(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether their shapes are those looked up last; the same tensor is not asked for its shape again."""
+        last, kinds, _ = self._last
+        each = zip(tensors, last, kinds, strict=False)
+        return len(tensors) == len(last) and all(t is old or _kind(t) == kind for t, old, kind in each)
+
+    def _look_up(self, tensors: Sequence[Tensor]) -> _Kept | None:
+        """What is kept of these shapes; nothing is of those beyond the largest number of graphs."""
+        kinds = tuple(map(_kind, tensors))
+        if kinds not in self._kept and len(self._kept) < self.most:
+            self._kept[kinds] = _Kept(self.trials)
+        self._last = tensors, kinds, self._kept.get(kinds)
+        return self._last[-1]
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._last = (), (), None
 
     def _replayed(self, graph: Function, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         states = random_states(tensors)
@@ -152,12 +174,16 @@ class Replayed:
 
     def _given_up(self, reason: str, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         self.reason = reason
-        self._kept.clear()
+        self._forget()
         return self.plain(*tensors)
 
 
 FEW = 10
 """Failed assumptions, and replays for each, up to which a graph is kept."""
+
+
+def _kind(tensor: Tensor) -> Any:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
 def _values(tensors: Sequence[Tensor]) -> list[Tensor]:
