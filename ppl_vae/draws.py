@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ppl_vae import paired, traces
 from ppl_vae.casting import arguments
-from ppl_vae.enumeration import Enumerated, enumerate_latents, states, unseen
+from ppl_vae.enumeration import Enumerated, enumerate_latents, num_states, unseen
 from ppl_vae.find_plates import check_rows, find_plates
+from ppl_vae.masked import draw_masked
 from ppl_vae.memory import CACHED, chunks, rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
@@ -189,9 +190,11 @@ def encoded(
 def guided(
     program: Modelled, args: tuple[Tensor, ...], mask: Tensor | bool, num_samples: int, where: traces.Plates
 ) -> Trace:
-    """The guide's trace, of that many draws for each datum."""
-    with traces.particles(num_samples, where.depth):
-        return poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
+    """The guide's trace, of that many draws for each datum; what a mask leaves out is drawn from the prior."""
+    with (particles := traces.particles(num_samples, where.depth)):
+        trace = poutine.trace(program.guide).get_trace(*args, **traces.model_kwargs(mask))
+    draw_masked(program, trace, args, mask, particles)
+    return trace
 
 
 def score(
@@ -230,7 +233,7 @@ def score(
         observed={name: _observed(site, where) for name, site in seen.items()},
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),
-        num_states={name: _num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
+        num_states={name: num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
         coarse=coarse(q.values(), where),
     )
 
@@ -336,11 +339,6 @@ def _score_some(
     drawn = {k: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for k, s in seen.items()}
     x = {name: by_datum(site["value"], site, where)[:num_predictive] for name, site in drawn.items()}
     return _Scores(log_p, log_likelihood, x, likelihood(list(drawn.values()), where, size)[:num_predictive])
-
-
-def _num_states(site: traces.Site, where: traces.Plates) -> float:
-    found = states(site, where)
-    return math.inf if found is None else found.count
 
 
 def _observed(site: dict[str, Any], where: traces.Plates) -> Tensor:

@@ -19,7 +19,7 @@ from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 
-__all__ = ["Enumerated", "States", "enumerate_latents", "states", "unseen"]
+__all__ = ["Enumerated", "States", "enumerate_latents", "num_states", "states", "unseen"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,12 @@ def states(site: traces.Site, where: traces.Plates) -> States | None:
     plates = [*[1] * where.depth, *batch][-where.depth :]
     plates[where.data] = 1
     return States(each.reshape(len(each), *event[independent:]), (*plates, *event[:independent]))
+
+
+def num_states(site: traces.Site, where: traces.Plates) -> float:
+    """How many `states` a site of the model has; infinite where they cannot be counted."""
+    found = states(site, where)
+    return math.inf if found is None else found.count
 
 
 def enumerate_latents(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ppl_vae import traces
@@ -23,6 +22,7 @@ from ppl_vae.evaluation.imputation import Imputation
 from ppl_vae.evaluation.refit import refitted, smoothed
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
+from ppl_vae.masked import FromPrior
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.observed import check_observed
@@ -62,9 +62,10 @@ def impute(
     question: hide known values, and see the coverage of their intervals (`imputation_scores`).
 
     Observed elements stay as they are. A datum without a missing element has no k-hat and no ESS. Where all of x is
-    missing, z is drawn from the prior p(z), with equal weights. Categories without an order, which `Domain` names, have
-    no mean: they get the most probable one. Other elements without a finite mean get the median of their draws. Where
-    E[x | z] has no formula, one draw of x for each z takes its place.
+    missing, z is drawn from the prior p(z), with equal weights. Latents that a mask leaves out come from their prior
+    given the others. Categories without an order, which `Domain` names, have no mean: they get the most probable one.
+    Other elements without a finite mean get the median of their draws. Where E[x | z] has no formula, one draw of x for
+    each z takes its place.
 
     Parameters
     ----------
@@ -238,13 +239,10 @@ class _Sampler:
         self, args: tuple[Tensor, ...], mask: Tensor | bool, values: Mapping[str, Tensor], empty: Tensor
     ) -> dict[str, Tensor]:
         """Draws of the latents, those of data that are `empty` from p(z)."""
-        with traces.particles(self.num_samples, self.where.depth):
-            stopped = up_to(self.program.model, values)
-            trace = poutine.trace(stopped).get_trace(*args, **traces.model_kwargs(mask))
-        return {
-            name: torch.where(self._aligned(empty[None], value), trace.nodes[name]["value"], value)
-            for name, value in values.items()
-        }
+        drawn = FromPrior(values, {name: self._aligned(empty[None], value) for name, value in values.items()})
+        with drawn, traces.particles(self.num_samples, self.where.depth):
+            up_to(self.program.model, values)(*args, **traces.model_kwargs(mask))
+        return drawn.values
 
     def _aligned(self, each: Tensor, value: Tensor) -> Tensor:
         """Numbers (..., n) in the dimensions of values (draws, ...) in the batch shape of their site."""

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -23,13 +21,13 @@ from ppl_vae.captured import Function
 from ppl_vae.casting import arguments
 from ppl_vae.find_plates import find_plates
 from ppl_vae.folded import folded
+from ppl_vae.masked import draw_masked, log_prior, log_q
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
 from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
-from ppl_vae.support import layers
 from ppl_vae.up_to import up_to
 
 __all__ = ["LogDensities", "LogJoint", "bijection", "gradient", "log_joints", "with_gradients"]
@@ -88,9 +86,10 @@ class LogJoint:
 
     u is (draws, n, dim), or (draws, 1, dim) for points shared by all data: a decoder that depends on z alone is then
     run once for all data. u concatenates the sites, each transformed from its support by `biject_to`; the Jacobian is
-    part of the prior. Scales (`poutine.scale`) are removed, masks of x kept. A masked latent is scored by its prior and
-    by q: both integrate to 1, and leave log p(x) as it is, where a constant has no finite integral. A datum's density
-    does not depend on the other data, so the gradient of the sum over data holds the gradient of each.
+    part of the prior. Scales (`poutine.scale`) are removed, masks of x kept. A masked latent is scored by its prior, in
+    q as well, and drawn from it: that integrates to 1, and leaves log p(x) as it is, where a constant has no finite
+    integral. A datum's density does not depend on the other data, so the gradient of the sum over data holds the
+    gradient of each.
 
     Parameters
     ----------
@@ -128,15 +127,15 @@ class LogJoint:
         """The log densities at u; with `guide`, log q as well, which runs the encoder."""
         trace, jacobian = self._at(self.program.model, u)
         num = len(u)
-        log_prior = sum((self._log_prob(trace, name, num) for name in self.layout), jacobian)
+        of_prior = sum((log_prior(trace.nodes[name], self.where, num) for name in self.layout), jacobian)
         seen = [site for name, site in traces.observed(trace).items() if name not in self.layout]
         log_likelihood = likelihood(seen, self.where, num) if seen else torch.zeros_like(jacobian)
         log_guide = torch.zeros_like(jacobian)
         if guide:
             values = {name: trace.nodes[name]["value"] for name in self.layout}
-            scored = self._trace(poutine.condition(self.program.guide, data=values), num)
-            log_guide = sum((self._log_prob(scored, name, num) for name in self.layout), jacobian)
-        return LogDensities(log_prior, log_likelihood, log_guide)
+            q, p = self._trace(poutine.condition(self.program.guide, data=values), num).nodes, trace.nodes
+            log_guide = sum((log_q(q[name], p[name], self.where, num) for name in self.layout), jacobian)
+        return LogDensities(of_prior, log_likelihood, log_guide)
 
     def gradients(self, of: Callable[[LogDensities], Sequence[Tensor]], *, guide: bool = False) -> Function:
         """A function of u that returns `of` the log densities, each (draws, n), and the gradient of each.
@@ -148,6 +147,7 @@ class LogJoint:
     def from_guide(self, num: int) -> Tensor:
         """Draws u from q(z | x), (num, n, dim)."""
         guide = self._trace(self.program.guide, num)
+        draw_masked(self.program, guide, self.args, self.mask, traces.particles(num, self.where.depth))
         return self._flat(self._trace(poutine.replay(self._latents, trace=guide), num), num)
 
     def from_prior(self, num: int) -> Tensor:
@@ -169,11 +169,6 @@ class LogJoint:
         for name, placed in self.layout.items():
             model.nodes[name]["value"] = placed.batched(values[name], model.nodes[name]["fn"].event_shape)
         return self._flat(model, len(values[name]))
-
-    def _log_prob(self, trace: Trace, name: str, num: int) -> Tensor:
-        """Log density of a latent site per point and datum, (num, n), whether or not it is masked."""
-        site = trace.nodes[name]
-        return traces.log_prob({**site, "mask": None, "fn": _unmasked(site["fn"])}, self.where, num)
 
     def _drawn(self) -> tuple[Trace, Trace]:
         """One draw from q for each datum."""
@@ -263,17 +258,6 @@ def _gradient(value: Tensor, u: Tensor) -> Tensor:
         return torch.zeros_like(u)
     (grad,) = torch.autograd.grad(value.sum(), u, retain_graph=True, materialize_grads=True)
     return grad
-
-
-def _unmasked(fn: Any) -> Any:
-    """A distribution without the masks of its elements."""
-    if all(getattr(layer, "_mask", True) is True for layer in layers(fn)):
-        return fn
-    if isinstance(fn, MaskedDistribution):
-        return _unmasked(fn.base_dist)
-    if isinstance(fn, dist.Independent):
-        return dist.Independent(_unmasked(fn.base_dist), fn.reinterpreted_batch_ndims)
-    return _unmasked(fn.base_dist).expand(fn.batch_shape) if isinstance(fn, ExpandedDistribution) else fn
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ppl_vae import Program, evaluate, fit
-from ppl_vae.diagnostics import hmc, log_marginal_likelihood
+from ppl_vae import Program, evaluate, fit, impute
+from ppl_vae.diagnostics import (
+    compare_posteriors,
+    hmc,
+    log_marginal_likelihood,
+    posterior_pit,
+    simulation_based_calibration,
+    to_arviz,
+)
+from ppl_vae.diagnostics.posterior import log_joints
+from ppl_vae.split import Split
 
 T = 3
 X = torch.randn(6, T, generator=torch.Generator().manual_seed(0)).double()
@@ -77,6 +86,89 @@ def test_chains_of_masked_latents_draw_their_prior():
     z = hmc(program, X[:1], SEEN[:1], **QUIET).posterior["z"].to_numpy().reshape(-1, T)
     assert z[:, 1:].std() == pytest.approx(1, abs=0.15)
     assert z[:, 0].std() == pytest.approx(5**-0.5, abs=0.1)
+
+
+def below_a_top(of_top, top, of_unit, unit, mean, by_distribution=False):
+    """A latent for each element of x below one for each datum; those of missing elements are masked."""
+
+    def run(x, mask, top, unit, observed):
+        seen = torch.as_tensor(mask).expand(x.shape)
+        with pyro.plate("data", len(x), dim=-2):
+            z = pyro.sample("z", top(x, seen))
+            with pyro.plate("units", x.shape[1], dim=-1), pyro.poutine.mask(mask=True if by_distribution else seen):
+                fn = unit(x, z)
+                fn = fn.mask(seen) if by_distribution else fn
+                w = pyro.sample("w", fn)
+                if observed:
+                    pyro.sample("x", dist.Normal(mean(z, w), 0.5).mask(seen), obs=x)
+
+    return Program(
+        lambda x, mask=True: run(x, mask, of_top, of_unit, True), lambda x, mask=True: run(x, mask, top, unit, False)
+    )
+
+
+def normal(by_distribution=False):
+    """z ~ N(0, 1), w_t ~ N(z, 1), x_t ~ N(z + w_t, 1/4), so that x_t ~ N(2 z, 5/4); q is the posterior."""
+
+    def top(x, seen):
+        precision = 1 + 3.2 * seen.sum(-1, keepdim=True)
+        return dist.Normal(1.6 * (x * seen).sum(-1, keepdim=True) / precision, precision.double() ** -0.5)
+
+    return below_a_top(
+        lambda x, seen: dist.Normal(torch.zeros(()).double(), 1.0),
+        top,
+        lambda x, z: dist.Normal(z, 1.0),
+        lambda x, z: dist.Normal(z + 0.8 * (x - 2 * z), 0.2**0.5),
+        lambda z, w: z + w,
+        by_distribution,
+    )
+
+
+PAIRS = torch.tensor([[2.0, 9.0], [-1.0, 9.0], [3.0, 9.0]]).double()
+FIRST = torch.tensor([[True, False]]).expand(3, 2)
+
+
+@by
+@pytest.mark.parametrize("method", ["importance", "adaptive"])
+def test_missing_elements_below_masked_latents_come_from_their_prior(by_distribution, method):
+    given = {"mask": FIRST, "method": method, "num_draws": 4000, "num_samples": 4000}
+    # E[x_2 | x_1] = 2 E[z | x_1], and the variance is 4 var(z | x_1) + 5/4
+    found = impute(normal(by_distribution), PAIRS, **given, **QUIET)
+    assert_close(found.mean[:, 1], 3.2 / 4.2 * PAIRS[:, 0], atol=0.06, rtol=0)
+    assert_close(found.draws[:, :, 1].std(0), torch.full((3,), (4 / 4.2 + 1.25) ** 0.5).double(), atol=0.08, rtol=0)
+
+
+def test_discrete_latents_that_are_masked_come_from_their_prior():
+    chances, means = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).double(), torch.tensor([-1.0, 1.5]).double()
+    half = torch.full((2,), 0.5).double()
+    program = below_a_top(
+        lambda x, seen: dist.Categorical(half),
+        lambda x, seen: dist.Categorical(half.expand(len(x), 1, 2)),
+        lambda x, z: dist.Categorical(chances[z]),
+        lambda x, z: dist.Categorical(logits=torch.stack([-x, x], -1)),
+        lambda z, w: means[w],
+    )
+    x = PAIRS.clamp(-1, 1.5)
+    found = impute(program, x, mask=FIRST, num_draws=4000, num_samples=4000, **QUIET)
+    of_w = dist.Normal(means, 0.5).log_prob(x[:, :1]).exp()  # (n, 2)
+    of_z = torch.nn.functional.normalize(of_w @ chances.T, p=1, dim=-1)
+    assert_close(found.mean[:, 1], of_z @ chances @ means, atol=0.06, rtol=0)
+
+
+@by
+def test_an_exact_q_is_calibrated_where_latents_are_masked(by_distribution):
+    program = normal(by_distribution)
+    x, mask = PAIRS.repeat(2, 1), torch.cat([FIRST, ~FIRST])
+    found = simulation_based_calibration(program, x, mask=mask, **QUIET)["diagnostics"]
+    assert found.p_value_overall > 0.05
+    ((_, joint),) = log_joints(program, Split.of(x, mask=mask), 10)
+    log_weight = joint(joint.from_guide(10), guide=True).log_weight
+    assert_close(log_weight, log_weight[:1].expand_as(log_weight))
+    of_q, of_p = to_arviz(program, x, mask=mask, num_samples=2000, **QUIET), hmc(program, x, mask=mask, **QUIET)
+    compared = compare_posteriors(of_q, of_p)
+    assert float(abs(compared.mean_error).max()) < 0.15
+    assert float(abs(compared.sd_ratio - 1).max()) < 0.15
+    assert posterior_pit(of_q, of_p, num_draws=100, seed=0)["posterior_pit"].w.mean() == pytest.approx(0.5, abs=0.05)
 
 
 def forgets(x):

@@ -34,7 +34,7 @@ LAYERS = {  # from the top
     "adaptive proposals": "adaptive",
     "unconstrained latents": "unconstrained",
     "draws from q": "draws",
-    "data plates": "find_plates observed site_values",
+    "data plates": "find_plates masked observed site_values",
     "data sets": "data",
     "casting of data": "casting",
     "splits, enumeration": "split enumeration summed",

@@ -47,7 +47,8 @@ def simulation_based_calibration(
 
     Ranks of each coordinate of z detect a biased q, ranks of log p(x, z) one that is too narrow or too wide. The data
     are simulated from the model: for real data see `posterior_pit`. With enough simulations any deviation, however
-    small, is significant.
+    small, is significant. Latents that a mask leaves out have their prior given the others, in draws from q as well, so
+    that they are no evidence against it.
 
     Parameters
     ----------

@@ -58,6 +58,8 @@ def to_arviz(
     whose weights are not smoothed). Log densities are for x in its raw units, as in `evaluate`. Sites named like a
     dimension or with a slash are renamed; `attrs["renamed"]` of the group lists the changes.
 
+    Latents that a mask leaves out are drawn from their prior given the others, which is what they are given x.
+
     There is no `log_likelihood` group, on purpose, so that `az.loo` does not run: with a latent per datum, `az.loo` of
     log p(x | z) is the harmonic mean estimator, with an error of several nats.
 
