@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import nullcontext
 
 import numpy as np
 import pyro.distributions as dist
@@ -17,6 +17,7 @@ from ppl_vae.casting import arguments
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import stats
+from ppl_vae.masked import draw_masked, left_out, unmasked
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.site_values import by_datum
@@ -36,6 +37,7 @@ def kl_per_unit(
 ) -> dict[str, tuple[np.ndarray, str]]:
     """KL of each latent unit, in nats per datum, by site: (values (units,), their name).
 
+    Where a mask leaves a unit out q has its prior given the other latents, and the KL is 0.
     ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
     by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum; NaN
@@ -89,13 +91,14 @@ def kl_of_data(
         for name, q in traces.latents(guide).items():
             _check_densities(caller, name, q, model.nodes[name])
         of_guide = traces.latents(guide)
-        kls = {name: _factorized(q["fn"], model.nodes[name]["fn"]) for name, q in of_guide.items()}
+        kls = {name: _factorized(q, model.nodes[name]) for name, q in of_guide.items()}
         for name, kl in kls.items():
             if kl is not None:
                 exact.setdefault(name, []).append(_units(kl, of_guide[name], where))
         unknown = [name for name, kl in kls.items() if kl is None]
         if unknown:
-            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+            free = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.model_kwargs(seen))
+            draw_masked(program, guide, args, seen, nullcontext())
         for name in unknown:
             q = of_guide[name]
             pair = _units(q["value"], q, where), _units(free.nodes[name]["value"], q, where)
@@ -145,12 +148,15 @@ def kernel_log_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
     )
 
 
-def _factorized(q: Any, p: Any) -> Tensor | None:
+def _factorized(q: traces.Site, p: traces.Site) -> Tensor | None:
     """KL of each unit and datum, (*batch, *units), if both are independent over them and it is known."""
-    q, p = (fn.base_dist if isinstance(fn, dist.Independent) else fn for fn in (q, p))
-    if q.event_shape or p.event_shape:
+    of_units = [unmasked(site["fn"]) for site in (q, p)]
+    of_q, of_p = (fn.base_dist if isinstance(fn, dist.Independent) else fn for fn in of_units)
+    if of_q.event_shape or of_p.event_shape:
         return None
     try:
-        return torch.distributions.kl_divergence(q, p)
+        kl: Tensor = torch.distributions.kl_divergence(of_q, of_p)
     except NotImplementedError:
         return None
+    out = left_out(q)
+    return kl if out is None else kl.masked_fill(out, 0.0)

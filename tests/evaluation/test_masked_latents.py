@@ -1,5 +1,7 @@
 """Rows of unequal length: latents that a mask leaves out change no log p(x)."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,6 +10,7 @@ from torch.testing import assert_close
 
 from ppl_vae import Program, evaluate, fit, impute
 from ppl_vae.diagnostics import (
+    active_units,
     compare_posteriors,
     hmc,
     log_marginal_likelihood,
@@ -16,6 +19,7 @@ from ppl_vae.diagnostics import (
     to_arviz,
 )
 from ppl_vae.diagnostics.posterior import log_joints
+from ppl_vae.evaluation import kl_per_unit
 from ppl_vae.split import Split
 
 T = 3
@@ -169,6 +173,31 @@ def test_an_exact_q_is_calibrated_where_latents_are_masked(by_distribution):
     assert float(abs(compared.mean_error).max()) < 0.15
     assert float(abs(compared.sd_ratio - 1).max()) < 0.15
     assert posterior_pit(of_q, of_p, num_draws=100, seed=0)["posterior_pit"].w.mean() == pytest.approx(0.5, abs=0.05)
+
+
+MANY = 2**0.5 * torch.randn(200, T, generator=torch.Generator().manual_seed(1)).double()
+SEEN_OF_MANY = (torch.rand(200, T, generator=torch.Generator().manual_seed(2)) < torch.tensor([0.9, 0.5, 0.0])).double()
+
+
+def one_each(by_distribution):
+    """z_t ~ N(0, 1) and, though x_t given it has a mean of 2 z_t, q of mean x_t / 2 and variance 1/2."""
+    return rows(
+        lambda: dist.Normal(torch.zeros(()).double(), 1.0), lambda x: dist.Normal(x / 2, 0.5**0.5), by_distribution
+    )
+
+
+@by
+def test_the_kl_of_units_adds_up_where_latents_are_masked(by_distribution):
+    program = one_each(by_distribution)
+    right = 0.5 * (0.5 + MANY.square() / 4 - 1 - math.log(0.5)) * SEEN_OF_MANY
+    values, label = kl_per_unit(program, MANY, SEEN_OF_MANY, seed=0)["z"]
+    assert label == "KL"
+    assert_close(torch.tensor(values), right.mean(0))
+    found = active_units(program, MANY, SEEN_OF_MANY, **QUIET)
+    means = MANY / 2 * SEEN_OF_MANY
+    assert_close(torch.tensor(found.variance.to_numpy()), means.var(0, correction=0), atol=0.02, rtol=0)
+    assert found.attrs["collapsed"] == "z[2]"
+    assert evaluate(program, MANY, SEEN_OF_MANY, **QUIET).per_datum.kl_z.mean() == pytest.approx(values.sum(), abs=0.03)
 
 
 def forgets(x):

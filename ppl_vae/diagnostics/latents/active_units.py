@@ -45,7 +45,8 @@ def active_units(
 
     A rotation of z that the decoder inverts can make every unit active, and a q with full covariance is free to learn
     one. The eigenvalues of the covariance of the posterior means are invariant to it. Means are estimated from draws;
-    their Monte Carlo variance is subtracted.
+    their Monte Carlo variance is subtracted. Where a mask leaves a unit out, q has its prior given the other latents
+    and the KL is 0.
 
     Parameters
     ----------
