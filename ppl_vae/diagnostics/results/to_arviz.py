@@ -190,7 +190,7 @@ def _by_obs(parts: Sequence[Mapping[str, Mapping[str, Tensor]]], split: Split) -
 
 
 def _prior(program: Modelled, split: Split, num: int, drawn: Draws) -> dict[str, xr.Dataset]:
-    """Draws from the prior and the prior predictive; contexts, if any, are those of the data in turn."""
+    """Draws from the prior and the prior predictive; contexts and masks, if any, are those of the data in turn."""
     if factors := sorted(filter(drawn.is_factor, drawn.observed)):
         warnings.warn(
             f"to_arviz leaves out the prior and its predictions: the model weighs its draws by {', '.join(factors)} "
@@ -199,8 +199,8 @@ def _prior(program: Modelled, split: Split, num: int, drawn: Draws) -> dict[str,
         )
         return {}
     where = find_plates(program, split)
-    args, _ = arguments(program, split[torch.arange(num) % len(split)])
-    trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args)
+    args, mask = arguments(program, split[torch.arange(num) % len(split)])
+    trace = poutine.trace(poutine.uncondition(program.model)).get_trace(*args, **traces.model_kwargs(mask))
     values = {
         name: by_datum(site["value"][None], site, where).detach().cpu() for name, site in traces.latents(trace).items()
     }

@@ -24,6 +24,7 @@ from ppl_vae import (
     to_arviz,
 )
 from ppl_vae.diagnostics import good_k, groups, open_tree
+from ppl_vae.evaluation import kl_per_unit
 from ppl_vae.nets import MLP
 
 IS_1 = int(az.__version__.split(".")[0]) >= 1
@@ -184,3 +185,35 @@ def test_columns_of_a_frame_are_named_whatever_the_likelihood():
     array = data.from_arrays(rng.normal(size=(40, 2)))
     bare = to_arviz(build(array, latent_dim=1, seed=0), array.test, num_samples=30, seed=0)
     assert diagnostics.group(bare, "observed_data")["x"].dims == ("obs", "x_dim_0")
+
+
+def test_draws_of_the_prior_know_the_mask():
+    """A prior that is ten times as wide where an element is missing, of functions that need a mask."""
+
+    def scale(mask):
+        return torch.where(mask.all(-1, keepdim=True), 1.0, 10.0).expand(mask.shape)
+
+    def model(x, mask):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), scale(mask)).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).mask(mask).to_event(1), obs=x)
+
+    def guide(x, mask):
+        given = torch.where(mask, 1 / (1 + scale(mask) ** -2), scale(mask) ** 2)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.MultivariateNormal(torch.where(mask, given * x, 0.0), torch.diag_embed(given)))
+
+    program = Program(model, guide)
+    mask = torch.ones(40, 2, dtype=torch.bool)
+    mask[::2, 1] = False
+    x = (1 + scale(mask) ** 2).sqrt() * torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    made = to_arviz(program, x, mask=mask, num_samples=400, num_predictive=400, seed=0, progress=False)
+    prior = diagnostics.group(made, "prior")["z"].values[0]
+    predicted = diagnostics.group(made, "prior_predictive")["x"].values[0]
+    for draws, wide in ((prior[::2], 10), (prior[1::2], 1), (predicted[::2], 101**0.5), (predicted[1::2], 2**0.5)):
+        assert draws.std(0) == pytest.approx(wide, rel=0.2)
+    values, what = kl_per_unit(program, x, mask=mask, seed=0)["z"]
+    assert what == "dimension-wise KL"
+    assert (values < 1).all()  # tens of nats to a prior of scale 1
+    short = diagnostics.diagnose(program, x, mask=mask, seed=0, progress=False).in_short()
+    assert "no evidence against it was found" in short
