@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from ppl_vae import Program, evaluate, fit, impute
 from ppl_vae.diagnostics import (
     active_units,
+    aggregated_posterior,
     compare_posteriors,
     hmc,
     log_marginal_likelihood,
@@ -111,8 +112,8 @@ def below_a_top(of_top, top, of_unit, unit, mean, by_distribution=False):
     )
 
 
-def normal(by_distribution=False):
-    """z ~ N(0, 1), w_t ~ N(z, 1), x_t ~ N(z + w_t, 1/4), so that x_t ~ N(2 z, 5/4); q is the posterior."""
+def normal(by_distribution=False, of_w=lambda x, z: dist.Normal(z + 0.8 * (x - 2 * z), 0.2**0.5)):
+    """z ~ N(0, 1), w_t ~ N(z, 1), x_t ~ N(z + w_t, 1/4), so that x_t ~ N(2 z, 5/4); q is exact but for `of_w`."""
 
     def top(x, seen):
         precision = 1 + 3.2 * seen.sum(-1, keepdim=True)
@@ -122,7 +123,7 @@ def normal(by_distribution=False):
         lambda x, seen: dist.Normal(torch.zeros(()).double(), 1.0),
         top,
         lambda x, z: dist.Normal(z, 1.0),
-        lambda x, z: dist.Normal(z + 0.8 * (x - 2 * z), 0.2**0.5),
+        of_w,
         lambda z, w: z + w,
         by_distribution,
     )
@@ -198,6 +199,41 @@ def test_the_kl_of_units_adds_up_where_latents_are_masked(by_distribution):
     assert_close(torch.tensor(found.variance.to_numpy()), means.var(0, correction=0), atol=0.02, rtol=0)
     assert found.attrs["collapsed"] == "z[2]"
     assert evaluate(program, MANY, SEEN_OF_MANY, **QUIET).per_datum.kl_z.mean() == pytest.approx(values.sum(), abs=0.03)
+
+
+@by
+def test_the_aggregated_posterior_has_the_prior_where_latents_are_masked(by_distribution):
+    found = aggregated_posterior(one_each(by_distribution), MANY, SEEN_OF_MANY, num_samples=2000, **QUIET)
+    right = (0.5 * (0.5 + MANY.square() / 4 - 1 - math.log(0.5)) * SEEN_OF_MANY).sum(1).mean()
+    assert float(abs(found.mean_kl - float(right))) < 4 * float(found.mean_kl_mcse)
+    seen, var = SEEN_OF_MANY[:, :, None].bool(), torch.tensor([0.5, 1.0]).double()
+    z = torch.linspace(-6, 6, 2001).double()
+    each = torch.where(
+        seen, dist.Normal(MANY[..., None] / 2, var[0].sqrt()).log_prob(z), dist.Normal(0.0, var[1]).log_prob(z)
+    )
+    of_q = each.logsumexp(0) - math.log(len(MANY))  # q(z_t) on a grid
+    kl = (of_q.exp() * (of_q - dist.Normal(0.0, var[1]).log_prob(z))).sum(1) * (z[1] - z[0])
+    assert found.dimwise_kl.attrs["estimator"] == "q(z_j) exact, p(z_j) exact"
+    assert (abs(found.dimwise_kl - kl.numpy()) < 4 * found.dimwise_kl_mcse + 1e-6).all()
+
+
+@by
+def test_marginals_of_masked_latents_below_a_top_are_averaged_over_it(by_distribution):
+    """Their prior depends on the latent above, also where that of q does not and no mask is in the first data."""
+    top, noise = torch.randn(2, 300, 2, generator=torch.Generator().manual_seed(3)).double().unbind(0)
+    x = 2 * top[:, :1] + 1.25**0.5 * noise
+    mask = torch.ones(300, 2, dtype=torch.bool)
+    mask[150:, 1] = False
+    program = normal(by_distribution, lambda x, z: dist.Normal(x / 2, 0.7))
+    found = aggregated_posterior(program, x, mask=mask, num_samples=1000, **QUIET)
+    kls = evaluate(program, x, mask=mask, **QUIET).summary.loc[["kl_z", "kl_w"], "mean"].sum()
+    assert float(abs(found.mean_kl - kls)) < 4 * float(found.mean_kl_mcse) + 0.02
+    w, precision = torch.linspace(-8, 8, 2001).double()[:, None], 1 + 3.2
+    of_w = dist.Normal(1.6 * x[150:, 0] / precision, (1 / precision + 1) ** 0.5)  # z given x_1 and noise of variance 1
+    each = torch.cat([dist.Normal(x[:150, 1] / 2, 0.7).log_prob(w), of_w.log_prob(w)], 1)
+    of_q = each.logsumexp(1) - math.log(300)
+    kl = (of_q.exp() * (of_q - dist.Normal(0.0, 2**0.5).log_prob(w[:, 0]))).sum() * (w[1, 0] - w[0, 0])
+    assert float(found.dimwise_kl_w[1]) == pytest.approx(float(kl), abs=4 * float(found.dimwise_kl_w_mcse[1]) + 0.01)
 
 
 def forgets(x):

@@ -126,7 +126,11 @@ def mean_density(
         inside = (index >= rows.start) & (index < rows.stop)
         own[inside] = log_prob[inside, index[inside] - rows.start]
         for name, site in sites.items():
-            if rows.start == 0 and free_of_others(site, some.where):
+            if (rows.start == 0 or "prior" in site) and not free_of_others(site, some.where):
+                units.pop(
+                    name, None
+                )  # some data may have a mask, and units their prior given others, where others do not
+            elif rows.start == 0:
                 units[name] = joint.new_full(given.u[name].shape, -math.inf)
             if name in units:
                 units[name] = torch.logaddexp(units[name], _known(unit_log_prob(site, some.where)).logsumexp(1))

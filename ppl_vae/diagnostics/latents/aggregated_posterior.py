@@ -61,7 +61,8 @@ def aggregated_posterior(
     datum: its null hypothesis is q(z) = p(z) in the limit of infinitely many data.
 
     A conditional prior is averaged over the contexts as q is, p(z) = (1/N) sum_n p(z | c_n). `mean_kl` is the KL of the
-    ELBO, to p(z | c_n); it is smaller than the sum above by the information of the contexts on z.
+    ELBO, to p(z | c_n); it is smaller than the sum above by the information of the contexts on z. Latents that a mask
+    leaves out have their prior given the others in q(z | x_n), too.
 
     Parameters
     ----------

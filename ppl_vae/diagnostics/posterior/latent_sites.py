@@ -9,11 +9,13 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.distributions import Mixture
+from ppl_vae.masked import draw_masked, left_out, log_prior, log_q, unmasked
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.site_values import by_datum
@@ -28,7 +30,8 @@ class LatentSites:
     """The latent sites of a program's guide and of its model, for some data.
 
     Values have the batch shape of their site, (num, *plates, *event_shape), with size 1 along the data plate where all
-    data share them.
+    data share them. What a mask leaves out has its prior given the other latents, in q too: sites of the guide then
+    hold that of the model as their ``"prior"``.
 
     Attributes
     ----------
@@ -56,15 +59,27 @@ class LatentSites:
 
     def guide(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
         """Sites of q(z | x), drawn or at `values`."""
-        return self._run(self.program.guide, num, values)
+        trace = self._run(self.program.guide, num, values)
+        if values is None:
+            draw_masked(self.program, trace, self.args, self.mask, traces.particles(num, self.where.depth))
+        sites = {name: trace.nodes[name] for name in self.names}
+        if all(left_out(site) is None for site in sites.values()):
+            return sites
+        priors = self.prior(num, {name: site["value"] for name, site in sites.items()})
+        return {name: {**site, "prior": priors[name]} for name, site in sites.items()}
 
     def prior(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
         """Sites of p(z), drawn or at `values`."""
-        return self._run(up_to(self.program.model, self.names), num, values)
+        trace = self._run(up_to(self.program.model, self.names), num, values)
+        return {name: trace.nodes[name] for name in self.names}
 
     def log_prob(self, sites: Mapping[str, traces.Site], num: int) -> Tensor:
         """Their log density, (num, n), in float64."""
-        return torch.stack([in_float64(traces.log_prob(site, self.where, num)) for site in sites.values()]).sum(0)
+        each = (
+            log_q(site, site["prior"], self.where, num) if "prior" in site else log_prior(site, self.where, num)
+            for site in sites.values()
+        )
+        return torch.stack([in_float64(log_prob) for log_prob in each]).sum(0)
 
     def by_point(self, value: Tensor) -> Tensor:
         """One draw per datum, (1, ..., n, ...), as n draws shared by all data, (n, ..., 1, ...)."""
@@ -74,11 +89,10 @@ class LatentSites:
     def _data(self) -> int:
         return self.where.depth + 1 + self.where.data
 
-    def _run(self, f: Callable[..., Any], num: int, values: Mapping[str, Tensor] | None) -> dict[str, traces.Site]:
+    def _run(self, f: Callable[..., Any], num: int, values: Mapping[str, Tensor] | None) -> Trace:
         f = f if values is None else poutine.condition(f, data={name: self._for_all(v) for name, v in values.items()})
         with traces.particles(num, self.where.depth):
-            trace = poutine.trace(f).get_trace(*self.args, **traces.model_kwargs(self.mask))
-        return {name: trace.nodes[name] for name in self.names}
+            return poutine.trace(f).get_trace(*self.args, **traces.model_kwargs(self.mask))
 
     def _for_all(self, value: Tensor) -> Tensor:
         shape = list(value.shape)
@@ -92,6 +106,10 @@ def unit_log_prob(site: traces.Site, where: traces.Plates) -> Tensor | None:
     Conditional on the latents that the site depends on: see `free_of_others`.
     """
     each = _marginals(site["fn"], site["value"])
+    out = left_out(site) if "prior" in site else None
+    if each is not None and out is not None:
+        of_prior = _marginals(site["prior"]["fn"], site["value"])
+        each = None if of_prior is None else torch.where(out, of_prior, each)
     if each is None:
         return None
     each = by_datum(in_float64(each), site, where)
@@ -107,7 +125,7 @@ def free_of_others(site: traces.Site, where: traces.Plates) -> bool:
 
 def _marginals(fn: Any, value: Tensor) -> Tensor | None:
     """Log density of the marginals of a distribution, in the shape of the value."""
-    fn = _units(fn)
+    fn = _units(unmasked(fn))
     if isinstance(fn, Mixture):
         parts = _units(fn.components)
         if not isinstance(parts, dist.Normal):
