@@ -127,9 +127,8 @@ def mean_density(
         own[inside] = log_prob[inside, index[inside] - rows.start]
         for name, site in sites.items():
             if (rows.start == 0 or "prior" in site) and not free_of_others(site, some.where):
-                units.pop(
-                    name, None
-                )  # some data may have a mask, and units their prior given others, where others do not
+                # a mask of later data may leave units out, whose prior depends on other latents
+                units.pop(name, None)
             elif rows.start == 0:
                 units[name] = joint.new_full(given.u[name].shape, -math.inf)
             if name in units:
