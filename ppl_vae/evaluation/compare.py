@@ -19,7 +19,7 @@ from ppl_vae.evaluation.wording import data
 from ppl_vae.importance import FEWEST
 from ppl_vae.libraries import pd
 
-__all__ = ["UNITS", "caution", "check_comparable", "compare", "printed", "warning"]
+__all__ = ["UNITS", "caution", "check_alike", "check_comparable", "compare", "printed", "warning"]
 
 _MANY = 0.1  # share of data whose log p(x) is not believed above which a comparison warns
 UNITS = {
@@ -176,13 +176,24 @@ def check_comparable(results: Mapping[str, Comparable]) -> None:
     ValueError
         For results without log p(x), of different base measures, and of different data.
     """
-    (first_name, first), *others = results.items()
     for name, result in results.items():
         if "log_px" not in result.per_datum:
             raise ValueError(
                 f"compare expects log p(x) for every run, got none for {name!r}: a point-mass posterior has a "
                 "reconstruction only; leave it out"
             )
+    check_alike(results)
+
+
+def check_alike(results: Mapping[str, Comparable]) -> None:
+    """Refuse results whose numbers cannot be set beside each other, whether or not there is a log p(x) among them.
+
+    Raises
+    ------
+    ValueError
+        For results of different base measures, and of different data.
+    """
+    (first_name, first), *others = results.items()
     for name, result in others:
         if result.base_measure != first.base_measure:
             raise ValueError(

@@ -14,6 +14,7 @@ import yaml
 from ppl_vae import Evaluation, compare, objectives, posteriors, priors
 from ppl_vae.cli import main
 from ppl_vae.cli.comparison import runs as runs_
+from ppl_vae.cli.comparison.contents import content
 from ppl_vae.cli.comparison.reading import read
 from ppl_vae.cli.comparison.runs import Run, carried_out, run_all, runs_of
 from ppl_vae.cli.markdown import lined_up
@@ -277,6 +278,114 @@ def test_a_table_of_runs(written, in_this_process, tmp_path, capsys):
     assert len(in_this_process) == 4
     assert all((folder / "history.jsonl").read_text() == history for folder, history in before.items())
     assert Evaluation.load(in_this_process[0].folder / "evaluation.json").num_samples == 40
+
+
+@pytest.fixture
+def of_a_table(written, tmp_path):
+    """A file of a table of counts, and what it names: data, kinds, and classes."""
+    paths = {name: tmp_path / name for name in ("counts.csv", "kinds.yaml", "own.py")}
+    pd.DataFrame({"children": np.arange(60) % 5, "height": np.arange(60) / 7}).to_csv(paths["counts.csv"], index=False)
+    paths["kinds.yaml"].write_text("children: counts\n")
+    paths["own.py"].write_text("")
+    said = {k: v for k, v in TINY.items() if k not in ("data", "likelihood")} | {"latent_dim": 1}
+    files = {"data": str(paths["counts.csv"]), "kinds": str(paths["kinds.yaml"])}
+
+    def table(seeds):
+        return written(**said, **files, prior="StandardNormal", seeds=seeds, evaluate={"num_samples": 20})
+
+    return table, paths
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "kinds.yaml", "own.py"])
+def test_a_run_of_a_file_that_changed_is_carried_out_again(name, of_a_table, in_this_process, tmp_path, capsys):
+    table, paths = of_a_table
+    words = ["table", str(table([0])), "--out", str(tmp_path / "out"), "--import", str(paths["own.py"])]
+    assert main(words) == main(words) == 0
+    (run,) = in_this_process
+    history = (run.folder / "history.jsonl").read_text()
+    changed = {"counts.csv": ["children,height"] + [f"{i % 4},{i / 5}" for i in range(60)]}
+    changed |= {"kinds.yaml": ["children: real"], "own.py": ["# other classes"]}
+    paths[name].write_text("\n".join(changed[name]))
+    capsys.readouterr()
+    assert main([*words, "--summary", "--json"]) == 0
+    said = capsys.readouterr()
+    (row,) = json.loads(said.out)["cells"].values()
+    assert (row["seeds"], row.get("nll")) == (0, None)
+    assert row["reason"] == f"{paths[name]} changed since seed 0 was carried out, which is to be carried out again"
+    table([0, 1])
+    assert main([*words, "--json"]) == 0
+    said = capsys.readouterr()
+    assert f"{paths[name]} changed since 1 of these ran: each such run starts again, and what" in said.err
+    (row,) = json.loads(said.out)["cells"].values()
+    assert (row["seeds"], row["reason"]) == (2, "")
+    assert (run.folder.with_name("seed-0-former-1") / "history.jsonl").read_text() == history
+    assert main(words) == 0
+    assert [run.seed for run in in_this_process] == [0, 0, 1]
+
+
+def test_runs_of_records_without_checksums_are_taken_as_they_are(of_a_table, in_this_process, tmp_path, capsys):
+    table, paths = of_a_table
+    words = ["table", str(table([0])), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    record = in_this_process[0].folder.with_suffix(".json")
+    record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "files"}))
+    paths["kinds.yaml"].write_text("children: real\n")
+    assert main(words) == 0
+    files = f"{paths['counts.csv']}, {paths['kinds.yaml']}"
+    assert f"no checksum of {files} was kept for 1 of the complete runs, by an earlier" in capsys.readouterr().out
+    assert len(in_this_process) == 1
+
+
+def test_files_that_are_gone_leave_what_is_complete(of_a_table, in_this_process, tmp_path):
+    table, paths = of_a_table
+    words = ["table", str(table([0])), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    paths["counts.csv"].unlink()
+    assert main(words) == 0
+    assert len(in_this_process) == 1
+
+
+def test_a_folder_has_other_contents_when_a_picture_in_it_is_another(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.png").write_bytes(b"1")
+    before = content(str(tmp_path))
+    (tmp_path / ".hidden").write_bytes(b"2")
+    assert content(str(tmp_path)) == before
+    (tmp_path / "a" / "one.png").write_bytes(b"3")
+    assert content(str(tmp_path)) not in (before, "")
+    assert content(str(tmp_path / "none")) == ""
+
+
+def test_seeds_and_references_of_other_data_have_no_mean_and_no_difference(written, in_this_process, tmp_path, capsys):
+    file = written(**TINY, prior=["StandardNormal", "Laplace"], seeds=[0, 1], evaluate=SCORED)
+    words = ["table", str(file), "--out", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    standard, heavy = (next(r for r in in_this_process if r.seed == 1 and r.cell.name == n) for n in names(capsys))
+    assert main(["evaluate", str(heavy.folder), "--num-samples", "30", "--take", "10"]) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr()
+    rows = list(json.loads(said.out)["cells"].values())
+    assert rows[0]["difference"] == 0
+    assert (rows[1]["seeds"], rows[1].get("nll")) == (2, None)
+    expected = "there is no mean over the seeds: compare expects results on the same data, got "
+    assert rows[1]["reason"].startswith(expected)
+    assert expected in (tmp_path / "out" / "table.md").read_text()
+    # both seeds alike, and unlike the reference
+    for run in (heavy, next(r for r in in_this_process if r.seed == 0 and r.cell is heavy.cell)):
+        assert main(["evaluate", str(run.folder), "--num-samples", "30", "--take", "10"]) == 0
+    capsys.readouterr()
+    assert main(words) == 0
+    row = list(json.loads(capsys.readouterr().out)["cells"].values())[1]
+    assert row["nll"] > 0
+    expected = "there is no difference from the reference: compare expects results on the same data, got "
+    assert row["reason"].startswith(expected)
+    assert standard.cell.name in row["reason"]
+
+
+def names(capsys):
+    """The names of the cells of a table that was printed as JSON."""
+    return list(json.loads(capsys.readouterr().out)["cells"])
 
 
 def test_an_interrupted_run_goes_on(written, in_this_process, tmp_path):

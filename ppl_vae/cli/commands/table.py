@@ -68,6 +68,7 @@ def _table(options: Namespace) -> None:
     with as_json(options.json) as values:
         print(f"{len(runs)} runs of {len(table.cells)} cells, {len(left)} to be carried out, in {out}", flush=True)
         now = [] if options.summary else left
+        print("".join(f"{said}\n" for said in _of_files(runs, now)), end="", flush=True)
         processes = min(options.processes or num_cores(), max(1, len(now)))  # few runs share all cores
         with progress_bar("runs", len(now), "run", shown=bool(now)) as bar:
             run_all(now, processes, _told(len(left), bar), bar.refresh)
@@ -78,6 +79,25 @@ def _table(options: Namespace) -> None:
                 f"a table expects runs that can be completed, got none of {len(runs)}; mend what "
                 f"{out / 'table.md'} says of them, and call the command again"
             )
+
+
+def _of_files(runs: Sequence[Run], now: Sequence[Run]) -> list[str]:
+    """Which of the runs to be carried out are of files that changed, and of which complete ones this is not known."""
+    again, unknown = ([run for run in now if run.changed], [r for r in runs if r.state == "complete" and r.unknown])
+    said = []
+    if again:
+        names = ", ".join(dict.fromkeys(path for run in again for path in run.changed))
+        said.append(
+            f"{names} changed since {len(again)} of these ran: each such run starts again, and what was there stays "
+            f"beside it, as in {again[0].folder.name}-former-1"
+        )
+    if unknown:
+        names = ", ".join(dict.fromkeys(path for run in unknown for path in run.unknown))
+        said.append(
+            f"no checksum of {names} was kept for {len(unknown)} of the complete runs, by an earlier version: they are "
+            "taken as they are"
+        )
+    return said
 
 
 def _told(number: int, bar: tqdm[None]) -> Callable[[Run, str], None]:

@@ -34,6 +34,8 @@ class Cell:
         Published numbers to print beside it, each with `quantity`, `value` and `source`.
     why_not
         Why it cannot be built; empty where it can.
+    files
+        Checksums of the files that it names, by path, as far as they can be read.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Cell:
     seeds: Sequence[int]
     published: Sequence[Mapping[str, Any]] = field(default=())
     why_not: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:

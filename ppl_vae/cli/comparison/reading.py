@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
+from functools import cache
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,7 @@ from jsonargparse import ActionYesNo, Namespace
 from ppl_vae.cli.command import Command
 from ppl_vae.cli.commands import evaluate, train
 from ppl_vae.cli.comparison.cell import Cell, shown
+from ppl_vae.cli.comparison.contents import content, named
 from ppl_vae.cli.comparison.possible import why_not
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.failures import did_you_mean
@@ -94,10 +96,12 @@ def read(path: Path, imports: Sequence[str] = ()) -> Table:
     _parsed(f"{path}: evaluate", evaluate.COMMAND, ["run", *scored])
     published = _published(path, said.get("published") or [], known)
     cells: dict[str, Cell] = {}
+    known_content = cache(content)  # a file is read once for all cells
     for where, name, settings in _settings(path, shared, said.get("cells"), known):
         words = _words(where, settings, train_parser)
         numbers = [entry for entry in published if _matches(settings, entry["where"])]
-        cell = Cell(name, settings, [*imports, *words], scored, seeds, numbers)
+        files = {path: found for path in named(settings, imports) if (found := known_content(path))}
+        cell = Cell(name, settings, [*imports, *words], scored, seeds, numbers, files=files)
         cells[cell.folder] = replace(cell, why_not=why_not(_parsed(where, train.COMMAND, words)))
     _told_unmatched(path, published, cells)
     reference = _reference(path, said.get("reference") or {}, cells, known)

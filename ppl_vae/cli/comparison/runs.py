@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -57,19 +58,39 @@ class Run:
         """`complete`, `interrupted`, `new`, or `cannot be built`."""
         if self.cell.why_not:
             return "cannot be built"
+        if self.changed:
+            return "new"
         if self._ended() == "" and (self.folder / "evaluation.json").is_file():
             return "complete"
         return "interrupted" if (self.folder / "checkpoint.json").is_file() else "new"
 
     @property
     def reason(self) -> str:
-        """Why it has no result: its cell cannot be built, or it failed when it was last carried out; else empty."""
+        """Why it has no result: it cannot be built, is of other files, or failed when last carried out; else empty."""
+        if self.changed and not self.cell.why_not:
+            names = ", ".join(self.changed)
+            return f"{names} changed since seed {self.seed} was carried out, which is to be carried out again"
         return self.cell.why_not or self._ended() or ""
 
+    @property
+    def changed(self) -> list[str]:
+        """The files that hold something else now than when it was carried out, as far as both are known."""
+        stored = self._stored().get("files", {})
+        return [path for path, content in self.cell.files.items() if stored.get(path, content) != content]
+
+    @property
+    def unknown(self) -> list[str]:
+        """The files of which its record, of an earlier version, says nothing; where there is none, no files."""
+        stored = self._stored()
+        return [path for path in self.cell.files if stored and path not in stored.get("files", {})]
+
     def begin(self) -> None:
-        """Make its folder, and forget how it ended before."""
+        """Make its folder, leave what is of other files beside it, and note that it has not ended."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self._record.unlink(missing_ok=True)
+        if self.changed and self.folder.exists():
+            names = (self.folder.with_name(f"{self.folder.name}-former-{i}") for i in count(1))
+            self.folder.rename(next(path for path in names if not path.exists()))
+        self._note(None)
 
     def end(self, status: int | None) -> str:
         """Store how it ended beside the folder; why it failed, or nothing.
@@ -77,8 +98,12 @@ class Run:
         That is the last line of its log, or the signal that ended its process.
         """
         why = self._failure(status) if status else ""
-        write_text(self._record, json.dumps({**self._carried_out, "failed": why}, indent=1))
+        self._note(why)
         return why
+
+    def _note(self, why: str | None) -> None:
+        noted = {**self._carried_out, "files": dict(self.cell.files), "failed": why}
+        write_text(self._record, json.dumps(noted, indent=1))
 
     @property
     def _record(self) -> Path:
@@ -90,12 +115,17 @@ class Run:
 
     def _ended(self) -> str | None:
         """Why it failed, nothing where it is complete, and `None` where it did not end with these commands."""
+        stored = self._stored()
+        why: str | None = stored.get("failed", "")  # records of 0.1 are of complete runs alone
+        return why if {name: stored.get(name) for name in self._carried_out} == self._carried_out else None
+
+    def _stored(self) -> dict[str, Any]:
+        """Its record: the words of its commands, checksums of files, and how it ended; empty where there is none."""
         try:
             stored = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
-        why = stored.pop("failed", "")  # records of 0.1 are of complete runs alone
-        return why if stored == self._carried_out else None
+            return {}
+        return stored if isinstance(stored, dict) else {}
 
     def _failure(self, status: int | None) -> str:
         if status is not None and status < 0:

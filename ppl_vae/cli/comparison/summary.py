@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ppl_vae.cli.comparison.cell import Cell, shown
 from ppl_vae.cli.comparison.reading import QUANTITIES
 from ppl_vae.cli.comparison.runs import Run
 from ppl_vae.evaluation import Evaluation
-from ppl_vae.evaluation.compare import check_comparable
+from ppl_vae.evaluation.compare import check_alike, check_comparable
 from ppl_vae.libraries import pd
 from ppl_vae.training.run_folder import RunFolder
 
@@ -99,25 +100,38 @@ def of_cells(runs: Sequence[Run], known: Mapping[Run, Found], reference: Mapping
         `elbo_bits_per_dim`, `kl_gap`, `believed`, `active_units`, `seconds` and `num_epochs`; for each of the first
         four the standard error over the data of that mean, as `nll_se`, and the standard deviation over the seeds, as
         `nll_sd`; `difference`, of the NLL from that of the reference, `difference_se`, paired, over the data, and
-        `difference_sd`, over the seeds; and `reason`, why a run is missing.
+        `difference_sd`, over the seeds; and `reason`, why a run, the means or the difference are missing.
     """
     rows = {}
     for cell in dict.fromkeys(run.cell for run in runs):
         own = {run.seed: known[run] for run in runs if run.cell is cell and run in known}
         others = {run.seed: known[run] for run in runs if run.cell is reference[cell] and run in known}
         why = [run.reason for run in runs if run.cell is cell and run.reason]
-        rows[cell.name] = {
-            "seeds": len(own),
-            **_means(list(own.values())),
-            **_difference(own, others),
-            "reason": "; ".join(dict.fromkeys(why)),
-        }
+        row: dict[str, Any] = {"seeds": len(own)}
+        try:
+            row |= _means(own)
+            row |= _difference(cell.name, own, reference[cell].name, others)
+        except ValueError as error:
+            why.append(str(error))
+        rows[cell.name] = {**row, "reason": "; ".join(dict.fromkeys(why))}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cell")
 
 
-def _means(several: Sequence[Found]) -> dict[str, float]:
+def _means(own: Mapping[int, Found]) -> dict[str, float]:
+    """Means over the seeds; nothing where there are none.
+
+    Raises
+    ------
+    ValueError
+        For seeds that were evaluated on different data.
+    """
+    several = list(own.values())
     if not several:
         return {}
+    try:
+        check_alike({f"seed {seed}": one.result for seed, one in own.items()})
+    except ValueError as error:
+        raise ValueError(f"there is no mean over the seeds: {error}") from None
     numbers = pd.DataFrame([one.numbers for one in several])
     known = [name for name in QUANTITIES if numbers[name].notna().all()]
     means: dict[str, float] = numbers[[name for name in numbers if not name.endswith("_se")]].mean().to_dict()
@@ -125,29 +139,32 @@ def _means(several: Sequence[Found]) -> dict[str, float]:
     return means | {f"{name}_sd": float(numbers[name].std(ddof=1)) for name in known}
 
 
-def _difference(own: Mapping[int, Found], others: Mapping[int, Found]) -> dict[str, float]:
-    """NLL less that of the reference, over the seeds that both have; nothing where they cannot be compared."""
+def _difference(name: str, own: Mapping[int, Found], reference: str, others: Mapping[int, Found]) -> dict[str, float]:
+    """NLL less that of the reference, over the seeds that both have; nothing where there are none.
+
+    Raises
+    ------
+    ValueError
+        For seeds that cannot be compared with those of the reference.
+    """
     seeds = [seed for seed in own if seed in others]
     pairs = [(own[seed], others[seed]) for seed in seeds]
-    if not pairs or not all(_alike(a.result, b.result) for a, b in pairs):
+    if not pairs:
         return {}
-    difference = _log_px([b for _, b in pairs]) - _log_px([a for a, _ in pairs])
     if all(a is b for a, b in pairs):
-        return {"difference": 0.0}
+        return {"difference": 0.0} if all("log_px" in a.result.per_datum for a, _ in pairs) else {}
+    named = {f"{reference}, seed {seed}": others[seed].result for seed in seeds}
+    named |= {f"{name}, seed {seed}": own[seed].result for seed in seeds}
+    try:
+        check_comparable(named)
+    except ValueError as error:
+        raise ValueError(f"there is no difference from the reference: {error}") from None
+    difference = _log_px([b for _, b in pairs]) - _log_px([a for a, _ in pairs])
     return {
         "difference": float(difference.mean()),
         "difference_se": _se(difference.mean(0)),
         "difference_sd": float(difference.mean(1).std(ddof=1)) if len(seeds) > 1 else UNKNOWN,
     }
-
-
-def _alike(a: Evaluation, b: Evaluation) -> bool:
-    """Whether two results are log p(x) of the same data on the same scale."""
-    try:
-        check_comparable({"a": a, "b": b})
-    except ValueError:
-        return False
-    return bool(a.per_datum.index.equals(b.per_datum.index))
 
 
 def _log_px(several: Sequence[Found]) -> np.ndarray:
