@@ -28,7 +28,7 @@ def add_new_data_options(parser: Parser) -> None:
         "--out",
         type=str,
         required=True,
-        help="file to write, with the ending of FILE (.npz for pictures and documents)",
+        help="file to write, with the ending of FILE (.npz for pictures and documents, and if wished for .npy)",
     )
     parser.option(
         "--levels", type=PositiveInt | None, help="number of grey levels, where they are not those of the training"
@@ -46,10 +46,11 @@ def opened_with(options: Namespace) -> tuple[ppl_vae.VAE, ppl_vae.data.Split]:
     source, out = Path(options.file).expanduser(), Path(options.out)
     if not source.exists():
         raise FileNotFoundError(f"expected new data at {source}, got nothing there; correct the path")
-    expected = ".npz" if source.is_dir() else format_of(source).made_as or source.suffix.lower()
-    if out.suffix.lower() != expected:
+    expected = (".npz",) if source.is_dir() else format_of(source).made_as or (source.suffix.lower(),)
+    if out.suffix.lower() not in expected:
         raise ValueError(
-            f"--out expects a file that ends in {expected}, for new data in {source.name}, got {out}; change it"
+            f"--out expects a file that ends in {' or '.join(expected)}, for new data in {source.name}, got {out}; "
+            "change it"
         )
     run, vae = loaded(options)
     reads = [(None if source.is_dir() else source, "that of the new data")]

@@ -24,7 +24,7 @@ class WordCounts(Format):
     """
 
     endings = (".feat", ".svm", ".svmlight", ".libsvm")
-    made_as = ".npz"
+    made_as = (".npz",)
 
     def read(self, path: Path) -> dict[str, Any]:
         """Counts as a sparse matrix x, (documents, largest word), and the labels y, where there are some.

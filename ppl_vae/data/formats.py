@@ -36,11 +36,11 @@ class Format(abc.ABC):
     endings
         Of its files.
     made_as
-        Ending of a file that holds what was made of such a file; its own if `None`.
+        Endings of the files that can hold what was made of such a file; its own if there are none.
     """
 
     endings: tuple[str, ...] = ()
-    made_as: str | None = None
+    made_as: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def read(self, path: Path) -> pd.DataFrame | Table | dict[str, Any]:
@@ -162,6 +162,7 @@ class OneArray(Format):
     """An array of numpy."""
 
     endings = (".npy",)
+    made_as = (".npy", ".npz")
 
     def read(self, path: Path) -> dict[str, Any]:
         """The array as x; one of more than a gibibyte stays on disk, and is read a batch at a time."""

@@ -120,6 +120,25 @@ def test_arrays(tmp_path, ending, capsys):
     assert (found if ending == ".npy" else found["x"]).shape == (7, 1, 4, 4)
 
 
+@pytest.mark.parametrize("command", ["encode", "reconstruct", "impute", "score"])
+def test_what_is_made_of_an_array_is_whole_in_arrays(command, tmp_path, capsys):
+    x = RNG.normal(size=(40, 3)).astype(np.float32)
+    run_of(from_arrays(x), tmp_path / "run")
+    x[0, 0] = np.nan
+    np.save(tmp_path / "new.npy", x[:7])
+    np.savez(tmp_path / "new.npz", x=x[:7])
+    words = ["--num-samples", 30] if command in ("impute", "score") else []
+    for source, out in (("new.npy", "a.npz"), ("new.npz", "b.npz")):
+        carry_out(command, tmp_path / "run", tmp_path / source, "--out", tmp_path / out, *words)
+    found, expected = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
+    assert found.files == expected.files
+    assert all(np.array_equal(found[name], expected[name], equal_nan=True) for name in expected)
+    assert "a .npz file would" not in capsys.readouterr().out
+    words = [str(tmp_path / "run"), str(tmp_path / "new.npy"), "--out", str(tmp_path / "c.csv"), *map(str, words)]
+    assert main([command, *words]) == 1
+    assert "--out expects a file that ends in .npy or .npz, for new data in new.npy, got " in capsys.readouterr().err
+
+
 def test_levels_are_for_what_is_binarized(tmp_path, capsys):
     x = RNG.integers(0, 17, (40, 1, 4, 4)).astype(np.uint8)
     grey = from_arrays(x, domain=Domain("levels", 17))
