@@ -60,6 +60,8 @@ class Parser(ArgumentParser):
     ----------
     components
         Its options that choose a component, each with the parameters of constructors that are no options.
+    takes
+        Of a component by argument the first of the classes offered that takes it.
     numbers, elsewhere
         See `component`, by option.
     offered
@@ -84,6 +86,7 @@ class Parser(ArgumentParser):
         super().__init__(*args, **kwargs)
         self.outline = outline
         self.components: dict[str, frozenset[str]] = {}
+        self.takes: dict[str, dict[str, str]] = {}
         self.numbers: dict[str, str] = {}
         self.elsewhere: dict[str, Mapping[str, str]] = {}
         self.offered: dict[str, list[str]] = {}
@@ -205,9 +208,11 @@ class Parser(ArgumentParser):
         found = resolve_name(base)
         package = resolve_name(among or module)  # defines the subclasses
         of_python = {argument for choice in every for argument in functions(getattr(package, choice))}
-        self.components[name] = frozenset(skip(found)) | of_python
+        self.components[name] = skipped = frozenset(skip(found)) | of_python
+        takers = [(a, one) for one in self.offered[name] for a in parameters(getattr(package, one)) if a not in skipped]
+        self.takes[name] = dict(reversed(takers))
         self.add_subclass_arguments(
-            found, name, skip=set(self.components[name]), instantiate=False, required=False, metavar="NAME", help=about
+            found, name, skip=set(skipped), instantiate=False, required=False, metavar="NAME", help=about
         )
 
     def config_option(self) -> None:
@@ -312,6 +317,8 @@ class Parser(ArgumentParser):
             near = did_you_mean(argument, offered).replace("mean ", f"mean {option}.")
             other = near or f"choose another before it with {option} NAME, or see {option}.help {cls}"
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
+        if found := re.search(r"(?s)is abstract.*NestedArg\(key='(.+?)', val=(['\"]?)(.*)\2\)$", message):
+            return self._no_class_before(key[1], found[1], found[3])
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
             return self._no_class(key[1], found[1].strip())
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
@@ -325,6 +332,14 @@ class Parser(ArgumentParser):
             fix = did_you_mean(came, names) or ("choose one of these" if names else "give another value")
             return f"{named} expects {took}{about}, got {came!r}; {fix}"
         return None
+
+    def _no_class_before(self, name: str, argument: str, value: str) -> str:
+        """What to say of an argument of a component whose class is not named before it, where none is the usual one."""
+        option, takes = f"--{name.replace('_', '-')}", self.takes[name]
+        near = did_you_mean(argument, takes).replace("mean ", f"mean {option}.") or f"{option}.help NAME lists them"
+        before = f"name the class before it: {option} {takes.get(argument)} {option}.{argument} {value}"
+        fix = before if argument in takes else f"none of {', '.join(self.offered[name])} takes it: {near}"
+        return f"{option}.{argument} expects a class that takes it, got none before it; {fix}"
 
 
 _A_CLASS = r"(?!(?i:null|none|true|false)$)[A-Za-z_]\w*"

@@ -397,6 +397,17 @@ def test_a_chosen_class_inherits_no_argument_of_the_default(tmp_path, capsys):
             "--prior.num_components expects a class with this argument, got Standard",
         ),
         (
+            ["--likelihood.dispersion", "element"],
+            "it; name the class before it: --likelihood NegativeBinomial --likelihood.dispersion element\n",
+        ),
+        (
+            ["--likelihood.dispersion=element", "--likelihood", "NegativeBinomial"],
+            "--likelihood.dispersion expects a class that takes it, got none before it; name the class before it: ",
+        ),
+        (["--corruption.scale", 0.3], "--corruption GaussianNoise --corruption.scale 0.3\n"),
+        (["--likelihood.dispersal", 3], "takes it: did you mean --likelihood.dispersion?\n"),
+        (["--corruption.nonsense", 3], "SaltAndPepper takes it: --corruption.help NAME lists them\n"),
+        (
             ["--beta", "four"],
             "weight of the KL: Constant, Linear, Cyclical, or a number, got 'four'",
         ),
