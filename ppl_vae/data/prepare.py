@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -286,14 +287,23 @@ def _binarized(split: Split, record: Mapping[str, Any], y: Any, provenance: Any,
     if not _within(split, top):
         expected = "grey values to binarize in [0, 1], or of 8 or 16 bits"
         expected = expected if grey is None else f"grey values to binarize from 0 to {top:g}"
-        raise ValueError(
-            f"prepare expects {expected}, got values up to {float(split.x.max()):g} of others; give their domain, "
-            "domain=Domain('levels', 17), say (on the command line --levels 17)"
-        )
+        raise ValueError(f"prepare expects {expected}, got values {_of_others(split)}")
     transform: Callable[[Tensor], Tensor] = SampleBinary(top)
     if record["mode"] == "threshold":
         transform = Threshold(record["threshold"], top)
     return replace(split, pending=(*split.pending, transform))
+
+
+def _of_others(split: Split) -> str:
+    """How far values reach that are no grey values of the levels that are known, and what to do."""
+    lowest, highest = float(split.x.min()), float(split.x.max())
+    if lowest < 0:
+        return f"down to {lowest:g}; give raw grey values, which are 0 or more"
+    least = math.ceil(highest) + 1
+    return (
+        f"up to {highest:g} of others; give their domain, of {least} levels or more: domain=Domain('levels', {least}) "
+        f"(on the command line --levels {least})"
+    )
 
 
 def _within(split: Split, top: float) -> bool:

@@ -216,8 +216,14 @@ def test_grey_levels_are_those_of_the_training(tmp_path, step, dtype):
     np.save(tmp_path / "new.npy", x[:90])
     on_disk = run.prepare(np.load(tmp_path / "new.npy", mmap_mode="r"))
     assert step == "dynamic" or torch.equal(on_disk.x, found)
-    with pytest.raises(ValueError, match=r"binarize from 0 to 16, got values up to 17 .*command line --levels 17\)"):
+    with pytest.raises(ValueError, match=r"binarize from 0 to 16, got values up to 17 .*command line --levels 18\)"):
         run.prepare(x[:90] + (x[:90] == 16))
+    with pytest.raises(
+        ValueError, match=r"up to 216 of others; .*, of 217 levels or more: domain=Domain\('levels', 217"
+    ):
+        run.prepare(x[:90] + 200, domain=Domain("levels", 17))
+    with pytest.raises(ValueError, match=r"got values down to -1; give raw grey values, which are 0 or more"):
+        run.prepare(x[:90] / 16 - 1.0)
     earlier = earlier_version(run)
     if dtype == "uint8":
         assert earlier.prepare(x[:90]).x.mean() < 0.1
