@@ -235,6 +235,9 @@ def test_conditional_runs(trained, capsys):
     plain = trained("plain")
     assert run("sample", plain, "--label", 3) == 1
     assert "--label expects a conditional run" in capsys.readouterr().err
+    assert run("sample", plain, "--data", "other.csv") == 1
+    assert "--data expects a conditional run, got one without a condition; leave" in capsys.readouterr().err
+    assert run("sample", folder, "--num", 2, "--data", "digits") == 0
 
 
 def test_classes_are_chosen_by_name_or_number(tmp_path, monkeypatch, capsys):

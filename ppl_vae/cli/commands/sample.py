@@ -113,8 +113,9 @@ def _condition(run: ppl_vae.Run, options: Namespace) -> tuple[list[Tensor], str]
     from ppl_vae.data.conditioned import classes_of
 
     if not run.config["recipe"]["context"]:
-        if options.label is not None:
-            raise ValueError("--label expects a conditional run, got one without a condition; leave it out")
+        for name in ("label", "data"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} expects a conditional run, got one without a condition; leave it out")
         return [], ""
     split = split_of(run, options)
     if options.label is None:
