@@ -16,15 +16,16 @@ from ppl_vae.diagnostics.posterior import LatentSites, bijection, free_of_others
 from ppl_vae.memory import chunks
 from ppl_vae.precision import in_float64
 
-__all__ = ["AggregateDraws", "MeanDensity", "SitesOf", "aggregate_draws", "mean_density"]
+__all__ = ["AggregateDraws", "MeanDensity", "SitesOf", "aggregate_draws", "mean_density", "prior_varies"]
 
 SitesOf = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
 AT_ONCE = 1000  # data encoded at once
+FEW = 16  # draws that tell densities apart
 
 
 @dataclass(frozen=True)
 class AggregateDraws:
-    """M draws from q(z) = (1/N) sum_n q(z | x_n), or from p(z) = (1/N) sum_n p(z | c_n).
+    """M draws from q(z) = (1/N) sum_n q(z | x_n), or from p(z) = (1/N) sum_n p(z | n), the prior of each datum.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class AggregateDraws:
 
 
 def aggregate_draws(sites_of: SitesOf, index: Tensor, *, prior: bool = False) -> AggregateDraws:
-    """One draw from q(z | x_n), or from p(z | c_n), for each n in `index`, (M,)."""
+    """One draw from q(z | x_n), or from p(z | n), for each n in `index`, (M,)."""
     values: dict[str, list[Tensor]] = {}
     u: dict[str, list[Tensor]] = {}
     jacobian: dict[str, list[Tensor]] = {}
@@ -110,7 +111,7 @@ def mean_density(
     max_rows: int = 10_000,
     update: Callable[[int], object] = lambda done: None,
 ) -> MeanDensity:
-    """The density of q(z | x_n), or of p(z | c_n), averaged over the first `size` data.
+    """The density of q(z | x_n), or of p(z | n), averaged over the first `size` data.
 
     At most `max_rows` pairs are scored at once; `update` is called with the number of data done.
     """
@@ -136,6 +137,20 @@ def mean_density(
         update(some.where.size)
     log_size = math.log(size)
     return MeanDensity(joint - log_size, own, {name: total - log_size for name, total in units.items()})
+
+
+def prior_varies(sites_of: SitesOf, size: int, given: AggregateDraws, *, max_rows: int = 10_000) -> bool:
+    """Whether p(z | n) differs between `size` data, by a context, by a mask or by x, at a few of the given draws."""
+    values = {name: value[:FEW] for name, value in given.values.items()}
+    num = min(FEW, len(given.index))
+    first: Tensor | None = None
+    for rows in chunks(size, num, max_rows):
+        some = sites_of(rows)
+        log_prob = some.log_prob(some.prior(num, values), num)
+        first = log_prob[:, :1] if first is None else first
+        if not torch.allclose(log_prob, first.expand_as(log_prob), rtol=1e-5, atol=1e-4):
+            return True
+    return False
 
 
 def _known(each: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
 from ppl_vae.casting import arguments
 from ppl_vae.diagnostics.diagnostic import Diagnostic, Figure, Results, Subject, one_panel
-from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, aggregate_draws, mean_density
+from ppl_vae.diagnostics.latents.aggregate_draws import MeanDensity, aggregate_draws, mean_density, prior_varies
 from ppl_vae.diagnostics.latents.energy import EnergyTest, energy_test
 from ppl_vae.diagnostics.latents.marginals import Marginals, marginals
 from ppl_vae.diagnostics.posterior import LatentSites, LogJoint, log_joints
@@ -60,9 +60,10 @@ def aggregated_posterior(
     `mutual_information` is a lower bound. `dimwise_kl` stays valid. So does the energy test, which uses one draw per
     datum: its null hypothesis is q(z) = p(z) in the limit of infinitely many data.
 
-    A conditional prior is averaged over the contexts as q is, p(z) = (1/N) sum_n p(z | c_n). `mean_kl` is the KL of the
-    ELBO, to p(z | c_n); it is smaller than the sum above by the information of the contexts on z. Latents that a mask
-    leaves out have their prior given the others in q(z | x_n), too.
+    A prior that depends on the context of a datum, its mask or x is averaged over the data as q is,
+    p(z) = (1/N) sum_n p(z | c_n). `mean_kl` is the KL of the ELBO, to p(z | c_n); it is smaller than the sum above by
+    the information of the contexts on z. Latents that a mask leaves out have their prior given the others in
+    q(z | x_n), too.
 
     Parameters
     ----------
@@ -122,17 +123,18 @@ def aggregated_posterior(
         draws = partial(aggregate_draws, sites_of)
         drawn, others, of_prior = draws(index[0]), draws(index[1]), draws(index[2], prior=True)
         max_rows = where.rows(max_rows)
-        contexts = len(split) if split.context else 1  # without a context the prior is the same for all data
-        with progress_bar("aggregate posterior", len(split) + contexts, shown=progress) as bar:
+        varies = prior_varies(sites_of, len(split), drawn, max_rows=max_rows)
+        priors = len(split) if varies else 1
+        with progress_bar("aggregate posterior", len(split) + priors, shown=progress) as bar:
             q = mean_density(sites_of, len(split), drawn, max_rows=max_rows, update=bar.update)
-            p = mean_density(sites_of, contexts, drawn, prior=True, max_rows=max_rows, update=bar.update)
+            p = mean_density(sites_of, priors, drawn, prior=True, max_rows=max_rows, update=bar.update)
         once = draws(torch.randperm(len(split))[:num_samples])  # draws of one datum are not independent
-        p_once = draws(torch.randperm(len(split))[:num_samples], prior=True) if split.context else of_prior
+        p_once = draws(torch.randperm(len(split))[:num_samples], prior=True) if varies else of_prior
         energy = _energy(once.flat, p_once.flat, num_permutations)
         of_units = partial(marginals, sites_of, given=drawn, max_rows=max_rows)
         units_q = {site: of_units(site, q, others=others) for site in drawn.u}
         units_p = {site: of_units(site, p, others=of_prior, prior=True) for site in drawn.u}
-    own_p = p.own if split.context else p.joint
+    own_p = p.own if varies else p.joint
     terms = _terms(q, p, own_p, _summed(drawn.log_jacobian.values()), _summed(m.log_prob for m in units_q.values()))
     about = attributes(program, split, used, identity=_identity(p, own_p), num_samples=num_samples)
     variables = _variables(terms, units_q, units_p, math.log(len(split))) | _of_test(energy)
@@ -170,7 +172,8 @@ def _identity(p: MeanDensity, own_p: Tensor) -> str:
     surgery = (
         "mean_kl = mutual_information + marginal_kl"
         if torch.allclose(own_p, p.joint, atol=1e-3)
-        else "mean_kl is less than mutual_information + marginal_kl by what the contexts say of z"
+        else "mean_kl is less than mutual_information + marginal_kl by what the contexts say of z, or what else "
+        "p(z) of a datum depends on"
     )
     split = (
         "marginal_kl = total_correlation + the sum of dimwise_kl"

@@ -200,6 +200,58 @@ def test_a_prior_with_a_context_is_averaged_as_q_is():
     assert "less than mutual_information + marginal_kl by what the contexts say" in found.identity
 
 
+@pytest.mark.parametrize("given", ["x", "mask"])
+def test_a_prior_without_a_context_may_differ_between_data(given):
+    """What p(z) depends on may be a column of x, or the mask; the KL is that of a context of the same values."""
+
+    def center(x, mask):
+        return x[:, 0] if given == "x" else 6.0 * mask[:, 1].to(x)
+
+    def model(x, c=None, mask=True):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(center(x, mask) if c is None else c, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 2])
+
+    def guide(x, c=None, mask=True):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(((center(x, mask) if c is None else c) + x[:, 2]) / 2, 0.5**0.5))
+
+    x = torch.randn(200, 3).double() * 3
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[::2, 1] = False
+    program = Program(model, guide)
+    found = aggregated_posterior(program, x, mask=mask, num_samples=4000, seed=0)
+    by_context = aggregated_posterior(program, x, center(x, mask), mask=mask, num_samples=4000, seed=0)
+    for name in found:
+        np.testing.assert_allclose(found[name], by_context[name])
+    c = center(x, mask)
+    exact = torch.distributions.kl_divergence(dist.Normal((c + x[:, 2]) / 2, 0.5**0.5), dist.Normal(c, 1.0)).mean()
+    assert found.mean_kl.item() == pytest.approx(exact.item(), abs=4 * found.mean_kl_mcse.item())
+    assert "less than mutual_information + marginal_kl" in found.identity
+
+
+def test_a_context_that_the_prior_is_not_given_takes_no_more_of_it():
+    rows = []
+
+    def model(x, *context):
+        rows.append(len(x))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x, *context):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    x = torch.randn(200)
+    taken = []
+    for context in ((), (x,)):
+        rows.clear()
+        aggregated_posterior(Program(model, guide), x, *context, num_samples=100, seed=0)
+        taken.append(sum(rows))
+    assert taken[0] == taken[1]
+
+
 def test_the_decoder_is_left_alone_and_chunks_change_nothing():
     model = ppca(n=300, s=1.3)
     rows = []
