@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -21,7 +20,7 @@ from ppl_vae.masked import draw_masked
 from ppl_vae.memory import CACHED, chunks, rows_at_once
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
-from ppl_vae.site_values import by_datum, coarse
+from ppl_vae.site_values import by_datum, coarse, observed_values
 from ppl_vae.split import Split
 from ppl_vae.summed import likelihood
 from ppl_vae.support import measure
@@ -230,7 +229,7 @@ def score(
         improper=any(map(traces.improper, p.values())),
         quantized=all(map(traces.quantized, q.values())),
         narrow=tuple(name for name, site in q.items() if not paired.contains(site["fn"], p[name]["fn"])),
-        observed={name: _observed(site, where) for name, site in seen.items()},
+        observed={name: observed_values(site, where) for name, site in seen.items()},
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={name: num_states(site, where) for name, site in p.items() if traces.discrete(q[name])},
@@ -273,7 +272,7 @@ def rescored(
         singular=False,
         improper=False,
         quantized=False,
-        observed={name: _observed(site, where) for name, site in seen.items()},
+        observed={name: observed_values(site, where) for name, site in seen.items()},
         predicted={name: torch.cat([p.predicted[name] for p in parts if p.predicted]) for name in parts[0].predicted},
         log_predicted=torch.cat([part.log_predicted for part in parts]),
         num_states={},
@@ -339,10 +338,3 @@ def _score_some(
     drawn = {k: {**s, "value": s["fn"].sample(), "unscaled_log_prob": None} for k, s in seen.items()}
     x = {name: by_datum(site["value"], site, where)[:num_predictive] for name, site in drawn.items()}
     return _Scores(log_p, log_likelihood, x, likelihood(list(drawn.values()), where, size)[:num_predictive])
-
-
-def _observed(site: dict[str, Any], where: traces.Plates) -> Tensor:
-    value = site["value"]
-    missing = where.depth + 1 + len(site["fn"].event_shape) - value.dim()  # data are not repeated for every draw
-    value = by_datum(value[(None,) * missing], site, where)[0]
-    return value.expand(where.size, *value.shape[1:])

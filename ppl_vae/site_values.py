@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from ppl_vae import paired, traces
 from ppl_vae.bare_support import of_each, support_of
 
-__all__ = ["by_datum", "coarse", "coincide"]
+__all__ = ["by_datum", "coarse", "coincide", "observed_values"]
 
 _FEWEST_NUMBERS = 16
 """That draws span. With as many the standard deviation is two or three, and the mean weight is right to a hundredth."""
@@ -26,6 +26,14 @@ def by_datum(value: Tensor, site: dict[str, Any], where: traces.Plates) -> Tenso
     value = value.movedim(batch + where.data, 1)
     others = [d for d in range(2, batch) if value.shape[d] == 1]
     return value.squeeze(others) if others else value
+
+
+def observed_values(site: dict[str, Any], where: traces.Plates) -> Tensor:
+    """What an observed site holds, (n, ...)."""
+    value = site["value"]
+    missing = where.depth + 1 + len(site["fn"].event_shape) - value.dim()  # data are not repeated for every draw
+    value = by_datum(value[(None,) * missing], site, where)[0]
+    return value.expand(where.size, *value.shape[1:])
 
 
 def coarse(sites: Iterable[dict[str, Any]], where: traces.Plates) -> Tensor:

@@ -21,6 +21,7 @@ from ppl_vae.isolation import frozen, reseeded
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "Belief", "believable", "check_method"]
@@ -154,11 +155,11 @@ def believable(
             belief.left = str(refused).split("; ")[0]
             return belief
         parts = _parts(good, _empty(columns, split), settings, density.max_rows)
-        log_px = columns["log_px"] + split.log_volume
+        volume = log_volume(program, split)
         with progress_bar("log p(x) by proposals", n, shown=progress) as bar:
-            own = _own(density, parts, good, log_px, highest, settings, group, bar)
+            own = _own(density, parts, good, columns["log_px"] + volume, highest, settings, group, bar)
             for found in group.merged(own, lambda f: f.number):
-                found.enter(columns, belief, split.log_volume)
+                found.enter(columns, belief, volume)
     return belief
 
 

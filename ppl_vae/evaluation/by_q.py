@@ -19,6 +19,7 @@ from ppl_vae.isolation import random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["ByQ", "by_q", "per_datum", "summed"]
@@ -120,7 +121,7 @@ def _parts(
     by: Callable[..., Draws] | None,
 ) -> Iterator[_Part]:
     """Those of this process."""
-    volume = split.log_volume
+    volume = log_volume(program, split)
     for rows, drawn in draws(program, split, num_samples, max_rows=max_rows, share=(group.rank, group.size), by=by):
         columns = {name: in_float64(values).cpu() for name, values in per_datum(drawn, volume[rows]).items()}
         highest = in_float64(drawn.log_weights).max(0).values.cpu()

@@ -13,7 +13,7 @@ from torch import Tensor
 from ppl_vae.adaptive import Settings
 from ppl_vae.arguments import Count, Seed
 from ppl_vae.calls import verb
-from ppl_vae.evaluation.adaptive import believable, check_method
+from ppl_vae.evaluation.adaptive import Belief, believable, check_method
 from ppl_vae.evaluation.compiled_scores import CompiledScores
 from ppl_vae.evaluation.in_bfloat16 import check_products, scored
 from ppl_vae.evaluation.result import Evaluation
@@ -22,6 +22,7 @@ from ppl_vae.importance import FEWEST
 from ppl_vae.isolation import evaluating, seed_in_use, using_threads
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
+from ppl_vae.raw_units import as_observed
 from ppl_vae.split import Split
 from ppl_vae.vae.formula import formula_of
 
@@ -106,7 +107,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        In the data's original units, where the split knows them.
+        In the data's original units, where the split knows them: of what the model observes of x as it came.
 
     Warns
     -----
@@ -152,19 +153,19 @@ def evaluate(
         settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
         rest = found.columns, found.highest, bool(found.narrow), settings, max_rows, progress, group
         adaptation = believable(program, split, *rest) if method == "adaptive" else None
-    _warn_of(found.narrow if adaptation is None and group.first else ())
-    return Evaluation(
-        per_datum=_table(found.columns, {} if adaptation is None else adaptation.columns, split),
-        unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
-        num_samples=num_samples,
-        seed=used,
-        base_measure=found.measure,
-        data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
-        formula=formula_of(program),
-        adaptation=None if adaptation is None else adaptation.said,
-        rounded=rounded,
-        compiled=None if by is None else by.said(group),
-    )
+        _warn_of(found.narrow if adaptation is None and group.first else ())
+        return Evaluation(
+            per_datum=_table(found.columns, adaptation, as_observed(program, split)),
+            unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
+            num_samples=num_samples,
+            seed=used,
+            base_measure=found.measure,
+            data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
+            formula=formula_of(program),
+            adaptation=None if adaptation is None else adaptation.said,
+            rounded=rounded,
+            compiled=None if by is None else by.said(group),
+        )
 
 
 def _warn_of(narrow: Sequence[str]) -> None:
@@ -177,8 +178,9 @@ def _warn_of(narrow: Sequence[str]) -> None:
         )
 
 
-def _table(columns: dict[str, Tensor], more: dict[str, Any], split: Split) -> pd.DataFrame:
+def _table(columns: dict[str, Tensor], adaptation: Belief | None, split: Split) -> pd.DataFrame:
     """A row a datum; with bits per dimension, where the raw data are countable and something of them was observed."""
+    more: dict[str, Any] = {} if adaptation is None else adaptation.columns
     table = pd.DataFrame({name: column.numpy() for name, column in columns.items()}).assign(**more)
     table.index = pd.Index(split.index.tolist(), name="obs")
     if "log_px" in table and split.domain and split.domain.countable:

@@ -32,7 +32,7 @@ LAYERS = {  # from the top
     "models, objectives": "vae objectives",
     "leaves": "likelihoods posteriors priors",
     "adaptive proposals": "adaptive",
-    "unconstrained latents": "unconstrained",
+    "unconstrained, units": "unconstrained raw_units",
     "draws from q": "draws",
     "data plates": "find_plates masked observed site_values",
     "data sets": "data",

@@ -20,6 +20,7 @@ from ppl_vae.importance import log_marginal, tail_error
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.site_values import coincide
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.annealing import Path, Settings, anneal, num_pilot, schedule
@@ -110,7 +111,7 @@ def ais(
         log_px = log_marginal(log_w)
         return with_units(
             {
-                "log_px": (("obs",), log_px.estimate - split.log_volume, "nats"),
+                "log_px": (("obs",), log_px.estimate - log_volume(program, split), "nats"),
                 "log_px_mcse": (("obs",), torch.hypot(log_px.mcse, _tail(log_w, close)), "nats"),
                 "log_px_bias": (("obs",), log_px.bias, "nats"),
                 "ess": (("obs",), log_px.ess, "chains"),

@@ -30,6 +30,7 @@ from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "log_marginal_likelihood"]
@@ -132,7 +133,7 @@ def log_marginal_likelihood_by_draws(
                 for name in _UNITS:
                     columns.setdefault(name, torch.empty(len(split), dtype=torch.float64))[rows] = found[name].cpu()
                 bar.update(rows.stop - rows.start)
-        columns["log_px"] -= split.log_volume
+        columns["log_px"] -= log_volume(program, split)
         return with_units(
             {name: (("obs",), values, _UNITS[name]) for name, values in columns.items()},
             {"obs": split.index.tolist()},

@@ -14,6 +14,7 @@ from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["log_weights"]
@@ -80,7 +81,7 @@ def log_weights(
                 f"{each / 2**20:.2f} MiB each; give fewer data or draws, or raise max_bytes"
             )
         columns = torch.empty(len(_NAMES), num_samples, len(split), dtype=torch.float64)
-        volume = split.log_volume
+        volume = log_volume(program, split)
         with progress_bar("log weights", len(split), shown=progress) as bar:
             for rows, drawn in draws(program, split, num_samples, max_rows=max_rows):
                 if drawn.singular or drawn.improper or drawn.quantized:

@@ -13,6 +13,7 @@ from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["quadrature"]
@@ -92,7 +93,7 @@ def quadrature(
                     log_px[again[rows]], error[again[rows]] = (part.cpu() for part in own.integral_of(log_f))
         return with_units(
             {
-                "log_px": (("obs",), log_px - split.log_volume, "nats"),
+                "log_px": (("obs",), log_px - log_volume(program, split), "nats"),
                 "log_px_error": (("obs",), error, "nats"),
             },
             {"obs": split.index.tolist()},

@@ -29,6 +29,7 @@ from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["INFERENCE_GAPS", "gaps_panel", "inference_gaps"]
@@ -117,9 +118,10 @@ def inference_gaps(
                     for name, values in judged.items():
                         empty = torch.empty(len(split), dtype=values.dtype)
                         columns.setdefault(name, empty)[rows][few] = values.cpu()
+        volume = log_volume(program, split)
         attrs = attributes(program, split, used, num_samples=num_samples, **settings)
     for name in ("elbo", "refined_elbo", "log_px"):
-        columns[name] -= split.log_volume
+        columns[name] -= volume
     return with_units(
         {name: (("obs",), values, _UNITS.get(name, "nats")) for name, values in columns.items()},
         {"obs": split.index.tolist()},

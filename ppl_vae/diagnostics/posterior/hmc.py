@@ -23,6 +23,7 @@ from ppl_vae.folded import folded
 from ppl_vae.importance import FEWEST
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.replayed import Replayed
 from ppl_vae.split import Split
 from ppl_vae.unconstrained.hmc_kernel import THREE_STAGE, init, transition
@@ -113,11 +114,12 @@ def hmc(
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         ((_, first),) = log_joints(program, split[:1], num_chains)
         kept = Chains.laid_out(first, split, num_chains, num_samples, max_bytes)
+        volume = log_volume(program, split)
         began = time.perf_counter()
         total = len(split) * (num_warmup + num_samples)
         with progress_bar("HMC", total, "move", shown=progress) as bar:
             for rows, joint in log_joints(program, split, num_chains, max_rows=max_rows):
-                _run(joint, split.log_volume[rows], plan, kept, rows, bar)
+                _run(joint, volume[rows], plan, kept, rows, bar)
         attrs = attributes(program, split, used, num_samples=num_samples, num_chains=num_chains, num_steps=num_steps)
         attrs |= {"tuning_steps": num_warmup, "sampling_time": time.perf_counter() - began}
     attrs |= {"inference_library": "ppl_vae", "sampler": "HMC", "cannot_see": CANNOT_SEE}

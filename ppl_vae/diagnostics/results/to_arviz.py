@@ -28,6 +28,7 @@ from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import log_volume
 from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 
@@ -103,7 +104,7 @@ def to_arviz(
     split = Split.of(x, *context, mask=mask)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
-        volume = split.log_volume
+        volume = log_volume(program, split)
         parts: list[dict[str, dict[str, Tensor]]] = []
         with progress_bar("draws of q", len(split), shown=progress) as bar:
             settings: dict[str, Any] = {"num_predictive": num_predictive, "max_rows": max_rows}
