@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,7 +15,7 @@ from ppl_vae.bare_support import bounds, of_components, of_each, support_of
 from ppl_vae.precision import in_float64
 from ppl_vae.support import OneHotVectors, layers, unwrapped
 
-__all__ = ["check", "check_events", "contains", "in_own_plates", "scored", "varies"]
+__all__ = ["check", "check_events", "check_whole", "contains", "in_own_plates", "scored", "varies"]
 
 Site = Mapping[str, Any]
 
@@ -69,6 +69,21 @@ def _check_plates(q: Site, p: Site) -> None:
             raise ValueError(
                 f"a plate expects one size in model and guide, got {size_p} in the model and {size} in the guide at "
                 f"{name!r}: log p and log q would be scaled differently; write pyro.plate({name!r}, len(x)) in both"
+            )
+
+
+def check_whole(sites: Iterable[Site], data_plate: str, size: int) -> None:
+    """Refuse, by a ValueError, a plate of which some are drawn, but for that over the data.
+
+    Over one datum plates of one are not told from each other, and are let through.
+    """
+    for frame in (frame for site in sites for frame in site["cond_indep_stack"]):
+        over_data = frame.name == data_plate or frame.size == size == 1
+        if frame.full_size not in (None, frame.size) and not over_data:
+            raise ValueError(
+                f"a plate other than that over the data expects all that it is over, got {frame.size} of "
+                f"{frame.full_size} at {frame.name!r}: each draw of a datum would be scored by others of them; leave "
+                f"out subsample_size= and subsample=, pyro.plate({frame.name!r}, {frame.full_size})"
             )
 
 

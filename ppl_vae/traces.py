@@ -258,13 +258,14 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     Raises
     ------
     ValueError
-        See `check_sites`, `plates`, `paired.check` and, for observed values, `check_support`.
+        See `check_sites`, `plates`, `paired.check`, `paired.check_whole` and, for observed values, `check_support`.
     """
     check_sites(model, guide)
     of_guide, where = latents(guide), plates(model, size, other)
     for name, site in latents(model).items():
         support.check_shape(site, where.data, where.depth)
         paired.check(of_guide[name], site)
+    paired.check_whole([s for t in (guide, model) for s in (latents(t) | observed(t)).values()], where.name, size)
     for site in observed(model).values():
         check_support(site, where)
     return replace(where, varies=any(paired.varies(of_guide[name], site) for name, site in latents(model).items()))

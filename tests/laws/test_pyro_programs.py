@@ -279,3 +279,38 @@ def test_a_plate_of_one_size_in_the_model_and_another_in_the_guide(size):
         with pytest.raises(ValueError, match=rf"got {size} in the model and \d+ in the guide at 'd'.*len\(x\)"):
             verb(program(lambda x: pyro.plate("d", size), per_datum), X)
     fit(program(subsampled, subsampled), X, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("beside", ["vectorized", "in a loop"])
+def test_a_plate_within_the_data_is_not_subsampled(beside):
+    """Each draw would be scored by other units, so that log p(x) is none of x."""
+
+    def units(x, **some):
+        if beside == "vectorized":
+            with pyro.plate("data", len(x), dim=-2), pyro.plate("units", 6, dim=-1, **some) as index:
+                yield "", x[:, index]
+        else:
+            with pyro.plate("data", len(x)):
+                for index in pyro.plate("units", 6, **some):
+                    yield f"_{index}", x[:, int(index)]
+
+    def program(**some):
+        def model(x):
+            for number, seen in units(x, **some):
+                z = pyro.sample(f"z{number}", dist.Normal(torch.zeros(()), 1.0))
+                pyro.sample(f"x{number}", dist.Normal(z, 1.0), obs=seen)
+
+        def guide(x):
+            weight = pyro.param("weight", torch.tensor(0.4))
+            for number, seen in units(x, **some):
+                pyro.sample(f"z{number}", dist.Normal(weight * seen, 0.5**0.5))
+
+        return Program(model, guide)
+
+    verbs = partial(fit, epochs=1, progress=False), partial(evaluate, num_samples=30, progress=False)
+    for some in ({"subsample_size": 2}, {"subsample": torch.arange(2)}):
+        for verb in verbs:
+            with pytest.raises(ValueError, match=r"got 2 of 6 at 'units'.*leave out.*pyro.plate\('units', 6\)"):
+                verb(program(**some), X)
+    for verb in verbs:
+        verb(program(subsample=torch.arange(6).flip(0)), X)
