@@ -22,7 +22,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.site_values import by_datum, coarse, observed_values
 from ppl_vae.split import Split
-from ppl_vae.summed import likelihood
+from ppl_vae.summed import likelihood, nothing_observed
 from ppl_vae.support import measure
 
 __all__ = ["Draws", "blocks", "draws", "encoded", "guided", "modelled", "replayed", "rescored", "score"]
@@ -158,8 +158,7 @@ def draws(
         if where.varies:
             check_rows(program, *args, mask=mask)
         drawn = (by or score)(program, args, mask, num_samples, num_predictive, max_rows, where)
-        if isinstance(mask, Tensor) and (empty := ~mask.reshape(len(mask), -1).any(1).cpu()).any():
-            drawn = replace(drawn, empty=empty & (drawn.log_likelihood == 0).all(0).cpu())
+        drawn = replace(drawn, empty=nothing_observed(mask, drawn.log_likelihood))
         if drawn.discrete_q and not drawn.quantized:
             here = where.of(len(args[0]))
             drawn = replace(drawn, enumerated=enumerate_latents(program, args, mask, here, max_rows=max_rows))

@@ -12,13 +12,21 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.distributions import Bernoulli, Normal
 
-__all__ = ["likelihood"]
+__all__ = ["likelihood", "nothing_observed"]
 
 
 def likelihood(sites: list[traces.Site], where: traces.Plates, num: int) -> Tensor:
     """Log density of all observed sites together, (num, n), in nats: `traces.log_prob` up to rounding."""
     each = [traces.log_prob({**site, "unscaled_log_prob": _log_prob(site)}, where, num) for site in sites]
     return torch.stack(each).sum(0) if len(each) > 1 else each[0]
+
+
+def nothing_observed(mask: Tensor | bool, log_likelihood: Tensor) -> Tensor | None:
+    """Of which data nothing was observed, (n,), so that log p(x) is 0; `None` where that is of none."""
+    if not isinstance(mask, Tensor):
+        return None
+    found = ~mask.reshape(len(mask), -1).any(1).cpu() & (log_likelihood == 0).all(0).cpu()
+    return found if found.any() else None
 
 
 def _log_prob(site: traces.Site) -> Tensor:

@@ -22,7 +22,7 @@ from ppl_vae.progress import progress_bar
 from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
-__all__ = ["ByQ", "by_q", "per_datum", "summed"]
+__all__ = ["ByQ", "by_q", "of_nothing", "per_datum", "summed"]
 
 
 @dataclass
@@ -155,8 +155,7 @@ def per_datum(drawn: Draws, log_volume: Tensor) -> dict[str, Tensor]:
         return {"reconstruction": log_likelihood.mean(0) - log_volume.to(log_likelihood.device)}
     states, num_samples = drawn.enumerated, len(drawn.log_likelihood)
     found = _estimated(drawn) if states is None else summed(states, num_samples)
-    if drawn.empty is not None:
-        found |= _of_nothing(found, drawn.empty.to(found["elbo"].device))
+    found |= {} if drawn.empty is None else of_nothing(found, drawn.empty)
     volume = log_volume.to(found["elbo"].device)
     return {k: v - volume if k in ("elbo", "reconstruction", "log_px") else v for k, v in found.items()}
 
@@ -176,10 +175,11 @@ def _estimated(drawn: Draws) -> dict[str, Tensor]:
     }
 
 
-def _of_nothing(found: dict[str, Tensor], empty: Tensor) -> dict[str, Tensor]:
-    """Where nothing of x was observed, log p(x) is 0, and the gap, KL(q || p(z)), is minus the ELBO."""
-    known = dict.fromkeys(("log_px", "log_px_mcse", "log_px_bias", "pareto_k"), torch.zeros_like(found["elbo"]))
-    known |= {"kl_gap": -found["elbo"], "kl_gap_mcse": found["elbo_mcse"]}
+def of_nothing(found: dict[str, Tensor], empty: Tensor) -> dict[str, Tensor]:
+    """Where nothing of x was observed, log p(x) is 0, and the gap, KL(q || p(z)), is minus the ELBO, where given."""
+    known = dict.fromkeys(("log_px", "log_px_mcse", "log_px_bias", "pareto_k"), torch.zeros_like(found["log_px"]))
+    known |= {"kl_gap": -found["elbo"], "kl_gap_mcse": found["elbo_mcse"]} if "elbo" in found else {}
+    empty = empty.to(found["log_px"].device)
     return {name: torch.where(empty, value, found[name]) for name, value in known.items()}
 
 

@@ -21,7 +21,7 @@ from ppl_vae.diagnostics.results import attributes, with_units
 from ppl_vae.diagnostics.session import diagnosing
 from ppl_vae.draws import draws
 from ppl_vae.enumeration import enumerate_latents
-from ppl_vae.evaluation.by_q import per_datum, summed
+from ppl_vae.evaluation.by_q import of_nothing, per_datum, summed
 from ppl_vae.evaluation.estimates import errors, reliability
 from ppl_vae.evaluation.evaluate import evaluate
 from ppl_vae.find_plates import find_plates
@@ -32,6 +32,7 @@ from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
 from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
+from ppl_vae.summed import nothing_observed
 
 __all__ = ["METHODS", "log_marginal_likelihood"]
 
@@ -193,18 +194,32 @@ def _by_prior(
         args, mask = arguments(program, split[rows])
         here = where.of(len(args[0]))
         states = None if has_tail else enumerate_latents(program, args, mask, here, max_rows=max_rows)
-        if states is not None:
-            yield rows, summed(replace(states, log_q=states.log_p), num_samples)
-            continue
-        parts = []
-        for some in chunks(num_samples, here.size, max_rows):
-            size = some.stop - some.start
-            with traces.particles(size, here.depth):
-                trace = poutine.trace(program.model).get_trace(*args, **traces.model_kwargs(mask))
-            seen = [traces.log_prob(site, here, size) for site in traces.observed(trace).values()]
-            parts.append(torch.stack(seen).sum(0))
-        log_w = in_float64(torch.cat(parts))
-        yield rows, errors(log_w, (log_w == log_w[0]).all(0)) | reliability(log_w, has_tail)
+        if states is None:
+            log_w = _of_prior(program, args, mask, num_samples, max_rows, here)
+            found = errors(log_w, (log_w == log_w[0]).all(0)) | reliability(log_w, has_tail)
+        else:
+            found, log_w = summed(replace(states, log_q=states.log_p), num_samples), states.log_likelihood
+        empty = nothing_observed(mask, log_w)
+        yield rows, found if empty is None else found | of_nothing(found, empty)
+
+
+def _of_prior(
+    program: Modelled,
+    args: tuple[Tensor, ...],
+    mask: Tensor | bool,
+    num_samples: int,
+    max_rows: int,
+    where: traces.Plates,
+) -> Tensor:
+    """log p(x | z) for z ~ p(z), (num_samples, n)."""
+    parts = []
+    for some in chunks(num_samples, where.size, max_rows):
+        size = some.stop - some.start
+        with traces.particles(size, where.depth):
+            trace = poutine.trace(program.model).get_trace(*args, **traces.model_kwargs(mask))
+        seen = [traces.log_prob(site, where, size) for site in traces.observed(trace).values()]
+        parts.append(torch.stack(seen).sum(0))
+    return in_float64(torch.cat(parts))
 
 
 Estimates = Callable[[Any, Split, int, int], Iterator[tuple[slice, Mapping[str, Tensor]]]]
