@@ -1,4 +1,4 @@
-"""NumPy's scalars as Python's: torch's generators, JSON and `isinstance(value, int)` know no others."""
+"""NumPy's numbers as Python's: torch's generators, JSON and `isinstance(value, int)` know no others."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def unboxed(value: Any) -> Any:
 
 
 def for_json(value: Any) -> Any:
-    """`unboxed`, as `default` of `json.dumps`.
+    """`unboxed`, and arrays of NumPy as lists, as `default` of `json.dumps`.
 
     Raises
     ------
     TypeError
         For what JSON cannot hold.
     """
-    found = unboxed(value)
+    found = value.tolist() if isinstance(value, np.ndarray) else unboxed(value)
     if found is value:
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
     return found

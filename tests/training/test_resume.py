@@ -361,10 +361,11 @@ def test_numbers_of_numpy_are_those_of_python(tmp_path):
         likelihood=partial(Gaussian, scale=half),
         **parts,
         encoder=net,
-        decoder=net,
+        decoder=partial(MLP, hidden_dims=np.array([8])),
         seed=seed,
     )
     assert made.recipe["prior"]["args"] == {"num_components": 2}
+    assert made.recipe["decoder"]["args"] == {"hidden_dims": [8]}
     settings = {"epochs": two, "objective": IWAE(two), "optimizer": partial(SGD, lr=np.float32(1e-3)), "seed": seed}
     fit(made, GREY, **settings, progress=False, run=tmp_path / "run")
     again, more = load(tmp_path / "run").vae, settings | {"epochs": 3}
