@@ -72,13 +72,14 @@ def _check_plates(q: Site, p: Site) -> None:
             )
 
 
-def check_whole(sites: Iterable[Site], data_plate: str, size: int) -> None:
-    """Refuse, by a ValueError, a plate of which some are drawn, but for that over the data.
+def check_whole(sites: Iterable[Site], data: int, size: int) -> None:
+    """Refuse, by a ValueError, a plate of which some are drawn, but for that over the data, of a dimension and size.
 
-    Over one datum plates of one are not told from each other, and are let through.
+    It may have another name in the guide. Over one datum plates of one are not told from each other: they are let
+    through.
     """
     for frame in (frame for site in sites for frame in site["cond_indep_stack"]):
-        over_data = frame.name == data_plate or frame.size == size == 1
+        over_data = frame.size == size and (frame.dim == data or size == 1)
         if frame.full_size not in (None, frame.size) and not over_data:
             raise ValueError(
                 f"a plate other than that over the data expects all that it is over, got {frame.size} of "

@@ -265,7 +265,7 @@ def check_pair(model: Trace, guide: Trace, size: int, other: Trace | None = None
     for name, site in latents(model).items():
         support.check_shape(site, where.data, where.depth)
         paired.check(of_guide[name], site)
-    paired.check_whole([s for t in (guide, model) for s in (latents(t) | observed(t)).values()], where.name, size)
+    paired.check_whole([s for t in (guide, model) for s in (latents(t) | observed(t)).values()], where.data, size)
     for site in observed(model).values():
         check_support(site, where)
     return replace(where, varies=any(paired.varies(of_guide[name], site) for name, site in latents(model).items()))

@@ -5,6 +5,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import torch.nn.functional as F
 from pyro import poutine
 
 from ppl_vae import Program, data, evaluate, to_arviz
@@ -126,11 +127,67 @@ def test_values_that_are_none_of_x_stay_in_the_units_of_the_model():
     ):
         found = log_volume(observing(lambda x: x[:, :2] * 2, lambda x: x[:, 2:]), split)
     np.testing.assert_allclose(found, np.full(7, VOLUMES[2]))
-    split.x[:, 1] = split.x[:, 0]  # which of both it is cannot be told
     with pytest.warns(UserWarning, match="elements of x as they came"):
-        found = log_volume(observing(lambda x: x[:, :1]), split)
+        found = log_volume(observing(lambda x: x[:, :1] - x[:, 1:2]), split)  # one value of two elements
     np.testing.assert_allclose(found, np.zeros(7))
-    np.testing.assert_allclose(log_volume(observing(lambda x: x[:, :2]), split), np.full(7, VOLUMES[:2].sum()))
+
+
+def test_columns_of_equal_values_are_told_apart():
+    mask = torch.ones(7, 3, dtype=torch.bool)
+    mask[::2, 0] = False
+    x = torch.randn(7, 1).double().expand(7, 3).clone()
+    split = Split(x, torch.arange(7), Domain("unit", levels=256, span=256.0), mask=mask)
+    assert as_observed(observing(lambda x: x[:, 1:]), split).elements.tolist() == [2] * 7
+    assert as_observed(observing(lambda x: x[:, :2]), split).elements.tolist() == [1, 2, 1, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 1, 2]])
+def test_values_that_are_cut_off_are_in_raw_units_in_any_order(order):
+    x = torch.tensor([[0.5, 0.5], [0.1, 0.2], [0.3, 0.4], [5.0, 5.0]]).double()[order]
+    split = Split(x, torch.tensor(order), Domain("real", span=(2.0, 3.0)))
+    np.testing.assert_allclose(log_volume(observing(lambda x: x.clamp(-2, 2)), split), np.full(4, math.log(6)))
+
+
+def test_constants_and_contexts_have_no_units_of_x(recwarn):
+    split = Split(torch.randn(7, 3).double(), torch.arange(7), Domain("real", span=SPANS))
+    found = log_volume(observing(lambda x: x, lambda x: torch.zeros(len(x), 2).to(x)), split)
+    np.testing.assert_allclose(found, np.full(7, VOLUMES.sum()))
+    assert not recwarn.list
+
+
+def bits(transform, likelihood, split):
+    """Bits a dimension of a model that observes a function of x, independent of z."""
+
+    def observes(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", likelihood(len(x)), obs=transform(x))
+
+    def draws(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    return evaluate(Program(observes, draws), split, num_samples=3, seed=0).per_datum["bits_per_dim"]
+
+
+def test_bits_of_a_function_of_countable_data_are_of_all_of_x(recwarn):
+    digits = data.load("digits").test[:20]
+
+    def coins(n):
+        return dist.Bernoulli(logits=torch.zeros(n, 64)).to_event(1)
+
+    def states(n):
+        return dist.OneHotCategorical(logits=torch.zeros(n, 64, 17)).to_event(1)
+
+    def uniform(n):
+        return dist.Uniform(torch.zeros(n, 64), 17 * torch.ones(n, 64)).to_event(1)
+
+    binarized = bits(lambda x: (x.reshape(len(x), -1) > 8).float(), coins, digits)
+    one_hot = bits(lambda x: F.one_hot(x.reshape(len(x), -1).long(), 17).float(), states, digits)
+    noisy = bits(lambda x: x.reshape(len(x), -1) + torch.rand(len(x), 64), uniform, digits)
+    for found, levels in ((binarized, 2), (one_hot, 17), (noisy, 17)):
+        np.testing.assert_allclose(found, math.log2(levels), rtol=1e-5)
+    assert not recwarn.list
 
 
 def test_what_a_factor_scores_is_all_of_x():
@@ -142,6 +199,21 @@ def test_what_a_factor_scores_is_all_of_x():
     program = Program(factored, poutine.block(factored, hide=["x"]))
     split = Split(torch.randn(7, 3).double(), torch.arange(7), Domain("real", span=SPANS))
     np.testing.assert_allclose(log_volume(program, split), np.full(7, VOLUMES.sum()))
+
+    def beside(x):
+        factored(x)
+        with pyro.plate("data_2", len(x)):
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=x[:, 1])
+
+    program = Program(beside, poutine.block(factored, hide=["x"]))
+    np.testing.assert_allclose(log_volume(program, split), np.full(7, VOLUMES.sum()))
+
+
+def test_it_is_said_once():
+    split = Split(torch.randn(7, 3).double(), torch.arange(7), Domain("real", span=SPANS))
+    with pytest.warns(UserWarning, match="in raw units") as said:
+        evaluate(observing(lambda x: x.exp()), split, num_samples=30, method="adaptive", seed=0)
+    assert sum("in raw units" in str(warning.message) for warning in said) == 1
 
 
 def test_bits_are_those_of_the_elements_that_are_observed():

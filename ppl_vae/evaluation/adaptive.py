@@ -21,7 +21,6 @@ from ppl_vae.isolation import frozen, reseeded
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
-from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["METHODS", "Belief", "believable", "check_method"]
@@ -115,6 +114,7 @@ def believable(
     max_rows: int,
     progress: bool,
     group: Group,
+    log_volume: Tensor,
 ) -> Belief:
     """Estimate log p(x) anew, in place, where k-hat is high or q misses a mode, and say which data are believed.
 
@@ -132,6 +132,8 @@ def believable(
         Whether q has a smaller support than the prior: no number from its draws is good then.
     settings
         See `improve`.
+    log_volume
+        Of `per_datum`.
     """
     if "log_px" not in columns:
         raise ValueError(
@@ -155,11 +157,10 @@ def believable(
             belief.left = str(refused).split("; ")[0]
             return belief
         parts = _parts(good, _empty(columns, split), settings, density.max_rows)
-        volume = log_volume(program, split)
         with progress_bar("log p(x) by proposals", n, shown=progress) as bar:
-            own = _own(density, parts, good, columns["log_px"] + volume, highest, settings, group, bar)
+            own = _own(density, parts, good, columns["log_px"] + log_volume, highest, settings, group, bar)
             for found in group.merged(own, lambda f: f.number):
-                found.enter(columns, belief, volume)
+                found.enter(columns, belief, log_volume)
     return belief
 
 

@@ -19,7 +19,6 @@ from ppl_vae.isolation import random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
-from ppl_vae.raw_units import log_volume
 from ppl_vae.split import Split
 
 __all__ = ["ByQ", "by_q", "of_nothing", "per_datum", "summed"]
@@ -86,11 +85,13 @@ def by_q(
     max_rows: int,
     progress: bool,
     group: Group,
+    log_volume: Tensor,
     by: Callable[..., Draws] | None = None,
 ) -> ByQ:
     """From draws of q: each process scores some chunks of the data, and all have the numbers of all.
 
-    Every process draws q for all data, so that random numbers are those of one process. `by` is that of `draws.draws`.
+    Every process draws q for all data, so that random numbers are those of one process. `log_volume` is that of
+    `per_datum`, and `by` that of `draws.draws`.
 
     Raises
     ------
@@ -100,7 +101,8 @@ def by_q(
     # allocated at once: small results kept from every chunk would fragment the heap
     found = ByQ({}, torch.full((len(split),), -math.inf, dtype=torch.float64))
     with progress_bar("log p(x) by q", len(split), shown=progress) as bar:
-        for part in group.merged(_parts(program, split, num_samples, max_rows, group, bar, by), lambda p: p.rows.start):
+        parts = _parts(program, split, num_samples, max_rows, group, bar, log_volume, by)
+        for part in group.merged(parts, lambda p: p.rows.start):
             found.enter(part)
     states = torch.cat(random_states([*program.parameters()])).numpy().tobytes()
     if len(set(group.gathered(states))) > 1:
@@ -118,12 +120,12 @@ def _parts(
     max_rows: int,
     group: Group,
     bar: tqdm,
+    log_volume: Tensor,
     by: Callable[..., Draws] | None,
 ) -> Iterator[_Part]:
     """Those of this process."""
-    volume = log_volume(program, split)
     for rows, drawn in draws(program, split, num_samples, max_rows=max_rows, share=(group.rank, group.size), by=by):
-        columns = {name: in_float64(values).cpu() for name, values in per_datum(drawn, volume[rows]).items()}
+        columns = {name: in_float64(values).cpu() for name, values in per_datum(drawn, log_volume[rows]).items()}
         highest = in_float64(drawn.log_weights).max(0).values.cpu()
         sums = {name: _sums(z) for name, z in drawn.z.items()}
         narrow = drawn.narrow if drawn.enumerated is None else ()  # states are summed over whether or not q has them

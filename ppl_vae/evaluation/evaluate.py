@@ -149,13 +149,15 @@ def evaluate(
     with using_threads(threads), evaluating(program, group.of_first(seed_in_use(seed))) as used:
         split, progress = split.fixed(used), progress and group.first
         by = CompiledScores(compile, math.ceil(len(split) / group.size)) if compile else None
-        found, rounded = scored(program, split, num_samples, max_rows, progress, group, precision, used, by)
+        observed = as_observed(program, split)
+        volume = observed.log_volume
+        found, rounded = scored(program, split, num_samples, max_rows, progress, group, volume, precision, used, by)
         settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
-        rest = found.columns, found.highest, bool(found.narrow), settings, max_rows, progress, group
+        rest = found.columns, found.highest, bool(found.narrow), settings, max_rows, progress, group, volume
         adaptation = believable(program, split, *rest) if method == "adaptive" else None
         _warn_of(found.narrow if adaptation is None and group.first else ())
         return Evaluation(
-            per_datum=_table(found.columns, adaptation, as_observed(program, split)),
+            per_datum=_table(found.columns, adaptation, observed),
             unit_variance={name: found.variance_of_means(name, num_samples) for name in found.moments},
             num_samples=num_samples,
             seed=used,

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ppl_vae.draws import Draws
 from ppl_vae.evaluation.by_q import ByQ, by_q
@@ -45,6 +46,7 @@ def scored(
     max_rows: int,
     progress: bool,
     group: Group,
+    log_volume: Tensor,
     precision: str | None,
     seed: int,
     by: Callable[..., Draws] | None,
@@ -60,18 +62,19 @@ def scored(
         The numbers of all data; and `None`, or what `Evaluation.rounded` is.
     """
     if precision is None:
-        return by_q(program, split, num_samples, max_rows, progress, group, by), None
+        return by_q(program, split, num_samples, max_rows, progress, group, log_volume, by), None
     with InBfloat16():
-        found = by_q(program, split, num_samples, max_rows, progress, group, by)
+        found = by_q(program, split, num_samples, max_rows, progress, group, log_volume, by)
     if "log_px" not in found.columns:
         return found, {"products": "bfloat16", "compared": 0}
     number = min(_COMPARED, len(split))
-    some = split[torch.linspace(0, len(split) - 1, number).round().long()]
+    rows = torch.linspace(0, len(split) - 1, number).round().long()
+    some, volume = split[rows], log_volume[rows]
     log_px = []
     for scope in (InBfloat16(), nullcontext()):
         reseeded(program, seed)
         with scope:
-            log_px.append(by_q(program, some, num_samples, max_rows, False, group).columns["log_px"])
+            log_px.append(by_q(program, some, num_samples, max_rows, False, group, volume).columns["log_px"])
     apart = log_px[0] - log_px[1]
     said = {"mean": float(apart.mean()), "largest": float(apart.abs().max())}
     se = {"se": float(apart.std() / number**0.5)} if number > 1 else {}

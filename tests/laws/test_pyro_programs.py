@@ -252,6 +252,7 @@ def test_each_step_is_checked_not_the_first_alone():
             svi.step(X)
 
 
+@pytest.mark.filterwarnings("ignore:Found plate statements in guide but not model")
 @pytest.mark.parametrize("size", [57, 5000])
 def test_a_plate_of_one_size_in_the_model_and_another_in_the_guide(size):
     """Pyro takes the guide's rows, and scales log p by the size over their number, log q by 1."""
@@ -279,6 +280,12 @@ def test_a_plate_of_one_size_in_the_model_and_another_in_the_guide(size):
         with pytest.raises(ValueError, match=rf"got {size} in the model and \d+ in the guide at 'd'.*len\(x\)"):
             verb(program(lambda x: pyro.plate("d", size), per_datum), X)
     fit(program(subsampled, subsampled), X, epochs=1, progress=False)
+
+    def renamed(x):
+        return pyro.plate("e", size, subsample=torch.arange(len(x)))
+
+    for verb in (partial(fit, epochs=1, progress=False), partial(evaluate, num_samples=30, progress=False)):
+        verb(program(subsampled, renamed), X)
 
 
 @pytest.mark.parametrize("beside", ["vectorized", "in a loop"])

@@ -20,7 +20,7 @@ __all__ = ["AggregateDraws", "MeanDensity", "SitesOf", "aggregate_draws", "mean_
 
 SitesOf = Callable[[Tensor | slice], LatentSites]  # the latent sites of some of the data
 AT_ONCE = 1000  # data encoded at once
-FEW = 16  # draws that tell densities apart
+FEW = 2  # draws that tell densities apart
 
 
 @dataclass(frozen=True)
