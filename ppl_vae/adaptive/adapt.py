@@ -11,7 +11,7 @@ from ppl_vae.adaptive.climb import refined
 from ppl_vae.adaptive.density import GRADIENT, Density
 from ppl_vae.adaptive.moments import matched, of_draws
 from ppl_vae.adaptive.student import Defensive, Student
-from ppl_vae.importance import good_k, log_marginal, psis
+from ppl_vae.importance import FEWEST, good_k, log_marginal, psis
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.site_values import coincide
 from ppl_vae.unconstrained import LogJoint
@@ -37,8 +37,6 @@ class Settings:
         Fresh draws a datum for the estimate, at least 25.
     num_rounds
         Rounds of moment matching, at most.
-    num_draws
-        Draws in each.
     num_temperatures
         Of the annealing of data whose k-hat stays high; see `improve`.
     num_steps, num_particles, learning_rate
@@ -53,7 +51,6 @@ class Settings:
 
     num_samples: int = 1000
     num_rounds: int = 8
-    num_draws: int = 500
     num_temperatures: int = 100
     num_steps: int = 30
     num_particles: int = 4
@@ -61,6 +58,11 @@ class Settings:
     df: float = 8.0
     share: float = 0.05
     tries: int = 2
+
+    @property
+    def num_draws(self) -> int:
+        """Draws in each round."""
+        return max(FEWEST, self.num_samples // 2)
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ def _fitted(
         )
     where = find_plates(program, split)
     density = Density(program, split, where, where.rows(max_rows))
-    settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2))
+    settings = Settings(num_samples, num_rounds)
     with frozen(program):
         for some in chunks(len(split), max(100, num_samples // 10), density.max_rows):
             rows = torch.arange(some.start, some.stop)

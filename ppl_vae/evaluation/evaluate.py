@@ -18,7 +18,6 @@ from ppl_vae.evaluation.compiled_scores import CompiledScores
 from ppl_vae.evaluation.in_bfloat16 import check_products, scored
 from ppl_vae.evaluation.result import Evaluation
 from ppl_vae.group import Group
-from ppl_vae.importance import FEWEST
 from ppl_vae.isolation import evaluating, seed_in_use, using_threads
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
@@ -149,12 +148,10 @@ def evaluate(
     with using_threads(threads), evaluating(program, group.of_first(seed_in_use(seed))) as used:
         split, progress = split.fixed(used), progress and group.first
         by = CompiledScores(compile, math.ceil(len(split) / group.size)) if compile else None
-        observed = as_observed(program, split)
-        volume = observed.log_volume
+        volume = (observed := as_observed(program, split)).log_volume
         found, rounded = scored(program, split, num_samples, max_rows, progress, group, volume, precision, used, by)
-        settings = Settings(num_samples, num_rounds, max(FEWEST, num_samples // 2), num_temperatures)
-        rest = found.columns, found.highest, bool(found.narrow), settings, max_rows, progress, group, volume
-        adaptation = believable(program, split, *rest) if method == "adaptive" else None
+        q = found.columns, found.highest, bool(found.narrow), Settings(num_samples, num_rounds, num_temperatures)
+        adaptation = believable(program, split, *q, max_rows, progress, group, volume) if method == "adaptive" else None
         _warn_of(found.narrow if adaptation is None and group.first else ())
         return Evaluation(
             per_datum=_table(found.columns, adaptation, observed),

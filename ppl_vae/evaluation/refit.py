@@ -37,7 +37,7 @@ def refitted(
         return dict(values), log_w
     with frozen(program):
         density = Density(program, data, where, max_rows)
-        settings = Settings(num_samples, num_draws=max(FEWEST, num_samples // 2))
+        settings = Settings(num_samples)
         found, _ = fitted(density, bad.cpu(), settings)
         sites = density.of(bad.cpu()).sites(found.u)
     along = 1 + where.depth + where.data
