@@ -40,9 +40,9 @@ def find_plates(program: Modelled, data: Split) -> traces.Plates:
     with Allocated() as by_three:
         pair = traces.pair(program, *few[0], mask=few[1])
     where = traces.check_pair(*pair, 3, other[0])
-    check_masked(program, pair[0], *few[0], mask=few[1])
     with by_three:
         traces.log_weights(*pair, where.of(3))
+    check_masked(program, pair[0], *few[0], mask=few[1])
     before = random_states(fewer[0])
     with Allocated() as by_two:  # drawn anew: a flow without an inverse knows the density of its last draws alone
         traces.log_weights(*traces.pair(program, *fewer[0], mask=fewer[1]), where.of(2))
