@@ -18,6 +18,7 @@ __all__ = [
     "mean_scale",
     "reparametrized",
     "scale_of_data",
+    "scaled",
     "scored_anywhere",
     "something_to_weigh",
     "unscaled",
@@ -33,7 +34,7 @@ def unscaled(name: str, model: Trace, guide: Trace) -> None:
     ValueError
         Naming the objective.
     """
-    if any(_scaled(s) for t in (model, guide) for s in (traces.latents(t) | traces.observed(t)).values()):
+    if any(scaled(s) for t in (model, guide) for s in (traces.latents(t) | traces.observed(t)).values()):
         raise ValueError(
             f"{name} expects unscaled sites, got a scaled one (beta, poutine.scale or a subsampled plate): the "
             "weighted mean would be no bound; train with beta=1 and a plate as long as the batch, or use Trace_ELBO"
@@ -153,6 +154,7 @@ def scale_of_data(site: dict[str, Any]) -> float:
     return float(in_float64(torch.as_tensor(site["scale"])).mean())
 
 
-def _scaled(site: dict[str, Any]) -> bool:
+def scaled(site: dict[str, Any]) -> bool:
+    """Whether a site has a scale other than 1."""
     scale = site["scale"]
     return scale != 1 if isinstance(scale, int | float) else bool((scale != 1).any())

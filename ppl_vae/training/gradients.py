@@ -24,6 +24,7 @@ from ppl_vae.training.batches import Batch
 from ppl_vae.training.dry_run import DryRun, naming, structure
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.terms import BatchTerms, Pair, Watched, not_finite, summed_over, terms_of
+from ppl_vae.training.unscaled import scaled, unscaled_loss
 
 __all__ = ["Gradients", "Trained", "alike"]
 
@@ -170,6 +171,8 @@ class Gradients:
         Its terms.
     summed
         Whether some site is enumerated.
+    exact
+        Minus the ELBO with the sum over such sites, at beta = 1 and without scales; else `None`.
     named
         Parameters that the last step named to Pyro and that were not known.
     replayed
@@ -180,6 +183,7 @@ class Gradients:
         self.trained, self.changing = trained, changing
         self.seen, self.loss, self.summed, self.validated = 0, math.nan, False, True
         self.terms: BatchTerms | None = None
+        self.exact: float | None = None
         self.named: Iterable[Tensor] = ()
         self._batch, self._beta = Batch(torch.empty(0)), 1.0
         self._begin()
@@ -266,7 +270,9 @@ class Gradients:
                 self.loss = trained.loss_and_grads(args, kwargs)
             self.named = known.others
         pairs = trained.watched.take()
-        self.summed, self.terms = summed_over(pairs), None
+        self.summed, self.terms, self.exact = summed_over(pairs), None, None
+        if self.summed:
+            self.exact = unscaled_loss(trained.objective, pairs) if scaled(pairs) else self.loss
         fine, values = torch.tensor(True), torch.empty(0)
         if pairs and not self.summed:
             self.terms = terms_of(pairs, trained.objective.num_particles)

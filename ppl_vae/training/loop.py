@@ -33,6 +33,7 @@ from ppl_vae.training.settings import Settings, plain_settings
 from ppl_vae.training.state import State, says_stop
 from ppl_vae.training.steps import Compile, Steps
 from ppl_vae.training.terms import Pair, Terms, Watched, not_finite, summed_over, terms_of
+from ppl_vae.training.unscaled import unscaled_loss
 from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 
 __all__ = ["Training"]
@@ -253,8 +254,7 @@ class Training:
         if taken.terms is not None:
             terms.add(len(batch.x), taken.terms)
         else:  # the traces it drew have no one value of an enumerated site, or are not accessible
-            loss = taken.loss if taken.summed and beta == 1 else None
-            terms.add(len(batch.x), terms_of([self._pair(batch)]), loss=loss)
+            terms.add(len(batch.x), terms_of([self._pair(batch)]), loss=taken.exact)
 
     def _validate(self) -> dict[str, float]:
         """The ELBO at beta = 1, from the same draws every epoch: epochs differ by their weights alone."""
@@ -275,7 +275,8 @@ class Training:
         try:
             pair, loss = self._pair(batch), None
             if summed_over([pair]):
-                loss = self.objective.loss(model, guide, batch.x, *batch.context, **traces.model_kwargs(batch.mask))
+                args, kwargs = (batch.x, *batch.context), traces.model_kwargs(batch.mask)
+                loss = unscaled_loss(self.objective, self.objective._get_traces(model, guide, args, kwargs))
             terms.add(len(batch.x), terms_of([pair]), loss=loss)
             culprit = not_finite([pair]) or (None if loss is None or math.isfinite(loss) else "the loss")
             if culprit is not None:

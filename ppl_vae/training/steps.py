@@ -46,11 +46,11 @@ _RATES = ("lr", "betas", "momentum")
 
 
 class Taken(NamedTuple):
-    """What a step says: its loss, its terms if its traces show them, and whether a site of them is enumerated."""
+    """What a step says: its loss, its terms if its traces show them, or `Gradients.exact` of an enumerated site."""
 
     loss: float
     terms: BatchTerms | None
-    summed: bool
+    exact: float | None
 
 
 class _Step(NamedTuple):
@@ -186,7 +186,7 @@ class Steps:
             self._repeat(step)
         self.reason = self.reason or (kind.why_called() if graph or compile else None)
         self.not_compiled = self.not_compiled or (kind.why_not_compiled() if compile else None)
-        return Taken(kind.gradients.loss, kind.gradients.terms, kind.gradients.summed)
+        return Taken(kind.gradients.loss, kind.gradients.terms, kind.gradients.exact)
 
     def settle(self) -> None:
         """Wait for the steps that a GPU has not finished; where one was not finite, take it and those after it again.

@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import JitTrace_ELBO, RenyiELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam, SparseAdam
@@ -242,6 +243,46 @@ def test_whether_a_site_is_enumerated_is_asked_of_each_batch(first):
     assert history.train_elbo[1] == pytest.approx(exact, rel=1e-5)
     assert history.validation_elbo[1] == pytest.approx(exact, rel=1e-5)
     assert history.notna().all(axis=None)
+
+
+class Scaled(Labelled):
+    """The same with a scale of x, of both functions, of a plate that subsamples, and where some x are masked."""
+
+    def __init__(self, scale=1.0, of_both=1.0, size=None, how="parallel"):
+        super().__init__()
+        self.scale, self.of_both, self.size, self.how = scale, of_both, size, how
+
+    def plate(self, x):
+        return pyro.plate("data", self.size or len(x), subsample=torch.arange(len(x)))
+
+    def model(self, x, mask=True, beta=1.0):
+        with self.plate(x), poutine.scale(scale=self.of_both):
+            with poutine.scale(scale=beta):
+                y = pyro.sample("y", dist.OneHotCategorical(torch.ones(3) / 3))
+                e = pyro.sample("e", dist.Normal(0.0, 1.0))
+            with poutine.scale(scale=self.scale), poutine.mask(mask=x[:, 0] > 0):
+                pyro.sample("x", dist.Normal(self.to_x(y) + e[..., None], 1.0).to_event(1), obs=x)
+
+    def guide(self, x, mask=True, beta=1.0):
+        with self.plate(x), poutine.scale(scale=self.of_both * beta):
+            pyro.sample("y", dist.OneHotCategorical(logits=self.to_y(x)), infer={"enumerate": self.how})
+            pyro.sample("e", dist.Normal(x[:, 0] / 2, 0.5))
+
+
+SCALES = [{"scale": 0.1}, {"of_both": 20.0}, {"of_both": torch.linspace(0.1, 3, 40)}, {"size": 1000}, {}]
+
+
+@pytest.mark.parametrize("how", ["parallel", "sequential"])
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+@pytest.mark.parametrize("scales", SCALES, ids=["of x", "of all", "weights", "subsampled", "none"])
+def test_the_bound_of_an_enumerated_site_is_without_scales(scales, beta, how):
+    def row(program, beta):
+        parts = {"objective": TraceEnum_ELBO(2), "beta": beta, "optimizer": STILL, "batch_size": 40, "seed": 0}
+        return fit(program, X[:40], validation=X[:40], epochs=1, **parts).history.iloc[0]
+
+    found, expected = row(Scaled(**scales, how=how), beta), row(Scaled(how=how), 1.0)
+    for part in ("train_elbo", "validation_elbo"):
+        assert found[part] == pytest.approx(expected[part], rel=1e-5)
 
 
 class Iterated:
