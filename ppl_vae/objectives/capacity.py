@@ -52,11 +52,11 @@ class Capacity(VectorizedELBO):
         needs.densities("Capacity", guide)
 
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
-        size, of_data = where.size, list(traces.observed(model).values())
-        reconstruction = sum(site["log_prob_sum"] for site in of_data) / self.num_particles
+        size = where.size
+        reconstruction = sum(s["log_prob_sum"] for s in traces.observed(model).values()) / self.num_particles
         kl = torch.zeros((), dtype=x.dtype if x.is_floating_point() else None, device=x.device)
         for name, q in traces.latents(guide).items():
             kl = kl + needs.mean_kl(q, model.nodes[name], self.num_particles * size)
-        scale = needs.scale_of_data(of_data[0])
-        beta = needs.scale_of_data(next(iter(traces.latents(guide).values()))) / scale
+        scale = needs.scale_of_data(model, where)
+        beta = needs.scale_of_latents(model) / scale
         return scale * size * self.weight * (kl - beta * self.nats).abs() - reconstruction

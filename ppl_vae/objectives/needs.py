@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ __all__ = [
     "mean_scale",
     "reparametrized",
     "scale_of_data",
+    "scale_of_latents",
     "scaled",
     "scored_anywhere",
     "something_to_weigh",
@@ -149,12 +152,44 @@ def mean_kl(q: dict[str, Any], p: dict[str, Any], num: int) -> Tensor:
     return weighed / (num * scale)
 
 
-def scale_of_data(site: dict[str, Any]) -> float:
-    """The mean scale of a site as a number, computed in float64."""
-    return float(in_float64(torch.as_tensor(site["scale"])).mean())
+def scale_of_data(model: Trace, where: traces.Plates) -> float:
+    """The scale of the data as a number: that of a plate that subsamples them, and of weights of all sites.
+
+    A scale that some sites have alone (`poutine.scale`), as the weight of a classifier, and beta are no part of it.
+    Beside that of the plate it is 1 where some site has none; else what most have.
+    """
+    of_data = traces.observed(model).values()
+    plate = next((_subsampled(site, where) for site in of_data), 1.0)
+    found = [_mean_number(site) / plate for site in of_data]
+    if not any(_same(scale, 1) for scale in found):  # else beta is not read, which a graph has as a tensor
+        beta = float(model.nodes["_INPUT"]["kwargs"].get("beta", 1.0))
+        found += [_mean_number(site) / plate / beta for site in traces.latents(model).values()]
+    # of scales that as many have the one nearest to 1: no order of the sites matters
+    shared = min(found, key=lambda s: (not _same(s, 1), -sum(_same(s, other) for other in found), abs(math.log(s)), s))
+    return plate * shared
+
+
+def scale_of_latents(model: Trace) -> float:
+    """The mean scale of the latent sites, as a number."""
+    return fmean(map(_mean_number, traces.latents(model).values()))
 
 
 def scaled(site: dict[str, Any]) -> bool:
     """Whether a site has a scale other than 1."""
     scale = site["scale"]
     return scale != 1 if isinstance(scale, int | float) else bool((scale != 1).any())
+
+
+def _subsampled(site: dict[str, Any], where: traces.Plates) -> float:
+    """The scale that the plate over the data gives a site: their number over that in the batch."""
+    frame = next((frame for frame in site["cond_indep_stack"] if frame.name == where.name), None)
+    return 1.0 if frame is None or frame.full_size is None else frame.full_size / frame.size
+
+
+def _mean_number(site: dict[str, Any]) -> float:
+    """The mean scale of a site as a number, computed in float64."""
+    return float(in_float64(torch.as_tensor(site["scale"])).mean())
+
+
+def _same(scale: float, other: float) -> bool:
+    return math.isclose(scale, other, rel_tol=1e-5)  # weights and a beta are of float32

@@ -19,8 +19,9 @@ __all__ = ["Penalized", "by_unit"]
 class Penalized(VectorizedELBO):
     """-E log p(x | z) + kl * KL + weight * penalty, summed over the data. Its value is no bound.
 
-    The warm-up beta weighs the KL, not the penalty; the scale of the likelihood, that of a subsampled plate, scales the
-    penalty too. Weights of the data scale it by their mean: in the penalty all data count alike.
+    The warm-up beta weighs the KL, not the penalty; a scale of all sites, as that of a subsampled plate, scales the
+    penalty too, one of some sites (`poutine.scale`) does not. Weights of the data scale it by their mean: in the
+    penalty all data count alike.
 
     Parameters
     ----------
@@ -55,8 +56,7 @@ class Penalized(VectorizedELBO):
             loss = loss + self.kl * kl / self.num_particles
         if self.weight == 0:
             return loss
-        scale = needs.scale_of_data(next(iter(of_data.values())))
-        return loss + self.weight * scale * self._penalty(model, guide, x)
+        return loss + self.weight * needs.scale_of_data(model, where) * self._penalty(model, guide, x)
 
 
 def by_unit(value: Tensor, event_dim: int, where: traces.Plates) -> Tensor:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from matrix import described
@@ -26,7 +27,7 @@ from ppl_vae import (
     posteriors,
     traces,
 )
-from ppl_vae.objectives import CIWAE, IWAE, PIWAE, RWS, BetaTCVAE, Capacity, GroupedIWAE, Renyi
+from ppl_vae.objectives import CIWAE, IWAE, PIWAE, RWS, BetaTCVAE, Capacity, Contractive, GroupedIWAE, InfoVAE, Renyi
 
 D, L, N, K = 4, 2, 6, 8
 
@@ -293,3 +294,67 @@ def test_what_they_cannot_do_is_refused():
         with pytest.raises(ValueError, match=r"expects a posterior with a density, got a point mass"):
             loss(point, [torch.ones(3, 1, 4, 4)], objective)
     assert loss(vae, [x], Trace_ELBO()).isfinite()
+
+
+class Classified(torch.nn.Module):
+    """A VAE, and a classifier whose site has a weight of its own: before x, after it, or not at all."""
+
+    def __init__(self, place, of_both=1.0, size=None, of_x=1.0):
+        super().__init__()
+        self.vae, self.x, _ = model()
+        self.place, self.of_both, self.size, self.of_x = place, of_both, size, of_x
+        self.logit = torch.nn.Parameter(torch.tensor(0.3).double())
+
+    def data(self):
+        return pyro.plate("data", self.size or N, subsample=torch.arange(N))
+
+    def model(self, x, beta=1.0):
+        with self.data(), poutine.scale(scale=self.of_both):
+            if self.place == "first":
+                self.classified()
+            with poutine.scale(scale=beta):
+                z = pyro.sample("z", dist.Normal(torch.zeros(L).double(), 1.0).to_event(1))
+            with poutine.scale(scale=self.of_x):
+                pyro.sample("x", self.vae.scored(x, True, z), obs=x)
+            if self.place == "last":
+                self.classified()
+
+    def classified(self):
+        with poutine.scale(scale=20.0):
+            pyro.sample("y", dist.Bernoulli(logits=self.logit), obs=torch.ones(N).double())
+
+    def guide(self, x, beta=1.0):
+        with self.data(), poutine.scale(scale=self.of_both * beta):
+            pyro.sample("z", self.vae.posterior.given(x))
+
+
+SCALES = [{}, {"size": 10 * N}, {"of_both": 0.1}, {"of_both": torch.linspace(1, 3, N).double()}]
+WITH_A_SCALE = [Capacity(2.0, 3.0), InfoVAE(0.5, 10.0), BetaTCVAE(4.0), Contractive(0.5)]
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0])
+@pytest.mark.parametrize("scales", SCALES, ids=["none", "subsampled", "of all", "weights"])
+@pytest.mark.parametrize("objective", WITH_A_SCALE, ids=type)
+def test_the_weight_of_a_site_is_its_own_wherever_the_site_stands(objective, scales, beta):
+    def found(place):
+        program = Classified(place, **scales)
+        value = loss(program, [program.x], objective, beta=beta)
+        return value, torch.autograd.grad(value, list(program.vae.parameters()), allow_unused=True)
+
+    (first, of_first), (last, of_last), (without, of_without) = map(found, ("first", "last", None))
+    of_all = 10.0 if "size" in scales else float(torch.as_tensor(scales.get("of_both", 1.0)).mean())
+    classified = N * of_all * 20 * math.log1p(math.exp(-0.3))
+    assert_close(first, last, rtol=1e-10, atol=0)
+    assert_close(first - without, torch.tensor(classified).double(), rtol=1e-6, atol=0)
+    for a, b, c in zip(of_first, of_last, of_without, strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-10)
+        assert_close(a, c, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0])
+@pytest.mark.parametrize("objective", WITH_A_SCALE, ids=type)
+def test_the_scale_of_one_likelihood_is_not_that_of_the_data(objective, beta):
+    scaled, plain = Classified(None, of_x=1 / 64), Classified(None)
+    found, expected = (loss(program, [program.x], objective, beta=beta) for program in (scaled, plain))
+    of_x = loss(plain, [plain.x]) - N * log_q_minus_p(plain, plain.x)  # -E log p(x | z)
+    assert_close(found, expected - 63 / 64 * of_x, rtol=1e-10, atol=0)
