@@ -23,7 +23,7 @@ from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
 from ppl_vae.priors import StandardNormal
 from ppl_vae.sklearn.estimator import ColumnwiseEstimator, check_weights
-from ppl_vae.sklearn.evidence import evidence
+from ppl_vae.sklearn.evidence import Evidence, evidence
 from ppl_vae.split import Split
 from ppl_vae.vae import VAE
 
@@ -39,7 +39,8 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     estimated by draws half from q, half around the mode of p(z | x), weighted by the density of their mixture. With a
     high k-hat it may be far too low, and is no evidence of an outlier: a row with an estimate below `offset_` and a
     high k-hat is not judged. Its score is `offset_`, its decision 0, and it is predicted as an inlier, 1; `predict`
-    warns how many such rows there are. `assess` gives the estimates themselves.
+    warns how many such rows there are, `assess` gives the estimates. Far away k-hat does not decide: a row below
+    `offset_` by more than 1,000 + d^2 / 2 nats, d from its largest log weight to the upper quartile, is an outlier.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
     offset_ : float
         The `contamination` quantile of log p(x) over the rows of `fit`, in nats; one of their values.
     not_judged_ : ndarray of shape (n_samples,)
-        Which rows of `fit` have a log p(x) below `offset_` and a k-hat above `good_k_`.
+        Which rows of `fit` have a log p(x) below `offset_`, not far below, and a k-hat above `good_k_`.
     good_k_ : float
         The largest k-hat at which an estimate from `num_samples` draws is believed.
     decision_scores_ : ndarray of shape (n_samples,)
@@ -216,15 +217,15 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         DataFrame
             One row for each of X, with the index of a frame X: `log_px`, a stochastic lower bound of log p(x) in nats,
             in the units of X, whatever its k-hat; `pareto_k`, whether it can be believed; `judged`, false where it is
-            below `offset_` with a k-hat above `good_k_`; `score`, `offset_` for rows that are not judged and else
-            `log_px`; and `outlier`, true where that is below `offset_`.
+            below `offset_`, not far below, with a k-hat above `good_k_`; `score`, `offset_` for rows
+            that are not judged and else `log_px`; and `outlier`, true where that is below `offset_`.
         """
         found = self._assessed(*self._evidence(self._data(X)))
         return found.set_axis(X.index) if isinstance(X, pd.DataFrame) else found
 
     @method
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """log p(x) of each row; `offset_` where the estimate is below it and k-hat above `good_k_`.
+        """log p(x) of each row; `offset_` where it is not judged: see `assess`.
 
         Parameters
         ----------
@@ -299,7 +300,7 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         log_px : ndarray of shape (n_samples,)
             In nats, in the units of X.
         """
-        return self._evidence(self._data(X))[0]
+        return self._evidence(self._data(X)).log_px
 
     @method
     def pareto_k(self, X: ArrayLike) -> np.ndarray:
@@ -315,17 +316,17 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
         k : ndarray of shape (n_samples,)
             The shape of the tail of the row's weights.
         """
-        return self._evidence(self._data(X))[1]
+        return self._evidence(self._data(X)).k
 
-    def _evidence(self, data: Split) -> tuple[np.ndarray, np.ndarray]:
+    def _evidence(self, data: Split) -> Evidence:
         return evidence(self.vae_, data, int(self.num_samples), self._seed)
 
-    def _assessed(self, log_px: np.ndarray, k: np.ndarray) -> pd.DataFrame:
+    def _assessed(self, log_px: np.ndarray, k: np.ndarray, most: np.ndarray) -> pd.DataFrame:
         """What `assess` returns."""
-        judged = (log_px >= self.offset_) | (k <= self.good_k_)
+        judged = (log_px >= self.offset_) | (k <= self.good_k_) | (most < self.offset_)
         score = np.where(judged, log_px, self.offset_)
-        found = pd.DataFrame({"log_px": log_px, "pareto_k": k, "judged": judged, "score": score})
-        return found.assign(outlier=score < self.offset_)
+        found = {"log_px": log_px, "pareto_k": k, "judged": judged, "score": score, "outlier": score < self.offset_}
+        return pd.DataFrame(found)
 
     def _fit_settings(self, vae: VAE, q: Sequence[traces.Site]) -> dict[str, Any]:
         check_scalar(self.contamination, "contamination", Real, min_val=0, max_val=0.5, include_boundaries="right")
@@ -335,16 +336,15 @@ class OutlierDetector(OutlierMixin, ColumnwiseEstimator):
 
     def _after_fit(self, table: np.ndarray, train: Callable[[np.ndarray], None]) -> None:
         self.good_k_ = good_k(int(self.num_samples))
-        log_px, k = self._evidence(self.columns_.split(table))
+        found = self._evidence(self.columns_.split(table))
         kept = np.ones(len(table), bool)
         for _ in range(_REFITS if self.trim else 0):
-            before, kept = kept, log_px >= np.quantile(log_px, self.trim, method="higher")
+            before, kept = kept, found.log_px >= np.quantile(found.log_px, self.trim, method="higher")
             if np.array_equal(kept, before):
                 break
             train(table[kept])
-            log_px, k = self._evidence(self.columns_.split(table))
-        self.offset_ = float(np.quantile(log_px, self.contamination, method="higher"))
-        found = self._assessed(log_px, k)
-        self.not_judged_ = ~found.judged.to_numpy()
-        self.decision_scores_, self.threshold_ = -found.score.to_numpy(), -self.offset_
-        self.labels_ = found.outlier.to_numpy().astype(int)
+            found = self._evidence(self.columns_.split(table))
+        self.offset_ = float(np.quantile(found.log_px, self.contamination, method="higher"))
+        rows = self._assessed(*found)
+        self.not_judged_, self.labels_ = ~rows.judged.to_numpy(), rows.outlier.to_numpy().astype(int)
+        self.decision_scores_, self.threshold_ = -rows.score.to_numpy(), -self.offset_

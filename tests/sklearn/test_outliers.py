@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -16,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from ppl_vae import evaluate, posteriors, priors
 from ppl_vae.importance import psis
 from ppl_vae.sklearn import OutlierDetector, rowwise
+from ppl_vae.sklearn.evidence import _shortfall
 
 SMALL = {"epochs": 2, "hidden_dims": (8,), "num_samples": 50}
 IRIS = load_iris().data
@@ -152,6 +154,27 @@ def test_rows_so_far_away_that_squares_overflow(detector):
     X = np.r_[IRIS[:2], [[1e200, 0, 0, 0]]]
     assert detector.predict(X).tolist() == [1, 1, -1]
     assert np.isfinite(detector.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"hidden_dims": (16,)}, {"hidden_dims": (16,), "activation": "tanh"}])
+def test_rows_far_away_are_outliers_whatever_their_k_hat(settings):
+    """Where the draws around the mode differ by rounding alone, and where the mode is at a kink of the decoder."""
+    detector = OutlierDetector(epochs=30, random_state=0, **settings).fit(IRIS)
+    for far in (IRIS[:1] * [[1, -1, 1, 1]], np.eye(4)[:1]):
+        X = far * 10.0 ** np.r_[2:20, 30:301:30][:, None]
+        found = detector.assess(X)
+        assert (found.pareto_k > detector.good_k_).any()
+        assert found.judged.all()
+        assert (detector.predict(X) == -1).all()
+        assert np.array_equal(found.score, found.log_px)
+        assert (np.diff(found.score) <= 0).all()
+
+
+def test_a_row_is_not_judged_where_its_weights_spread_too_far():
+    normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.001, 0.999, 999, dtype=torch.float64))
+    for s in (0.1, 3.0, 100.0):
+        assert s**2 / 2 < _shortfall(s * normal[:, None] - 1e6).item() - 1e3 < 6 * s**2
+    assert _shortfall(torch.full((50, 1), -1e18) - 128 * torch.arange(50)[:, None] % 4).item() == 1e3  # by rounding
 
 
 def test_its_parameters_and_attributes_are_documented():
