@@ -36,21 +36,22 @@ class FactorTables:
     ) -> FactorTables:
         """The tables, from rows for training and rows for testing."""
         rows = np.concatenate([train, test])
-        codes = [_binned(unit, num_bins) for unit in given.codes[rows].T]
+        codes, z = [_binned(unit, num_bins) for unit in given.codes[rows].T], _standardized(given.codes, train)
         shares, singly, importance, together = [], [], [], []
         for factor, categorical in zip(given.factors.T, given.categorical, strict=True):
             values = _binned(factor[rows], num_bins)
             entropy, *shared = [metrics.mutual_info_score(values, code) for code in [values, *codes]]
             shares.append([information / entropy for information in shared])
             singly.append(
-                [_accuracy_by_unit(unit, factor, train, test) for unit in given.codes.T]
+                [_accuracy_by_unit(unit, factor, train, test) for unit in z.T]
                 if categorical
                 else [_squared_correlation(unit, factor[rows]) for unit in given.codes[rows].T]
             )
-            forest = _forest(categorical, num_trees, seed).fit(given.codes[train], factor[train])
+            v = factor if categorical else _standardized(factor, train)
+            forest = _forest(categorical, num_trees, seed).fit(z[train], v[train])
             importance.append(forest.feature_importances_)
             measure = _above_chance if categorical else metrics.r2_score
-            together.append(measure(factor[test], forest.predict(given.codes[test])))
+            together.append(measure(v[test], forest.predict(z[test])))
         return cls(np.array(shares).T, np.array(singly).T, np.array(importance).T, np.array(together))
 
     @property
@@ -74,6 +75,17 @@ class FactorTables:
         return means[["mig", "sap", "disentanglement", "completeness", "informativeness"]]
 
 
+def _standardized(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Values (n,) or (n, units) less their means over the rows for training, over their standard deviations there.
+
+    So that no score depends on units: of a support vector machine the penalty would, and forests take codes in float32,
+    as equal within 1e-7, and stop at a variance of 2e-16.
+    """
+    varies = np.ptp(values[train], 0) > 0
+    found: np.ndarray = (values - values[train].mean(0)) / np.where(varies, values[train].std(0), 1.0)
+    return found
+
+
 def _binned(values: np.ndarray, num_bins: int) -> np.ndarray:
     """Index of each value among the different ones, (n,); where these are more than the bins, of its bin."""
     distinct, which = np.unique(values, return_inverse=True)
@@ -91,10 +103,8 @@ def _squared_correlation(unit: np.ndarray, factor: np.ndarray) -> float:
 def _accuracy_by_unit(unit: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
     from sklearn.svm import LinearSVC
 
-    scale = unit[train].std() if np.ptp(unit[train]) > 0 else 1.0
-    z = ((unit - unit[train].mean()) / scale)[:, None]  # so that the penalty is the same in any units of z
-    machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(z[train], factor[train])
-    return _accuracy(factor[test], machine.predict(z[test]))
+    machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(unit[train, None], factor[train])
+    return _accuracy(factor[test], machine.predict(unit[test, None]))
 
 
 def _accuracy(v: np.ndarray, guess: np.ndarray) -> float:

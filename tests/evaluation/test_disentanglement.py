@@ -49,6 +49,20 @@ def test_a_permutation_of_the_factors_is_disentangled(permuted):
     assert permuted.importance.idxmax().to_dict() == {"shape": "z[2]", "scale": "z[4]", "angle": "z[3]", "x": "z[0]"}
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e-30, 1e-6, 1e38])
+def test_scores_do_not_depend_on_units(unit):
+    """Of the codes and of the factors: forests take codes in float32, and stop at a variance of 2e-16."""
+    codes = GRID / GRID.std(0) @ (np.eye(4) + 0.2) + 0.3 * np.random.default_rng(7).normal(size=GRID.shape)
+    plain, *others = (
+        factor_scores(units * codes, factors * GRID, num_bootstrap=0, num_trees=10).summary.score
+        for units, factors in ((1, 1), (unit, 1), (1, unit))
+    )
+    assert plain["disentanglement"] > 0.2
+    for scores in others:
+        np.testing.assert_allclose(scores, plain, atol=0.01)  # rounding decides between splits that are as good
+
+
 def test_a_dead_unit_scores_nothing(permuted):
     for table in (permuted.mutual_information, permuted.importance):
         assert (table.loc["z[1]"] == 0).all()
