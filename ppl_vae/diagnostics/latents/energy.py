@@ -12,6 +12,9 @@ from ppl_vae.precision import in_float64
 __all__ = ["EnergyTest", "energy_test"]
 
 
+_TINY = torch.finfo(torch.float64).tiny
+
+
 class EnergyTest(NamedTuple):
     """Result of `energy_test`.
 
@@ -95,10 +98,11 @@ def energy_test(
     squared = weight @ pull
     variance = 4 * (pull[: len(x)].var() / len(x) + pull[len(x) :].var() / len(y))
     distance = squared.clamp_min(0).sqrt()
-    p_value = (1 + int((null >= squared - 1e-12).sum())) / (1 + num_permutations)
+    rounding = 1e-12 * apart.mean()  # in the units of the samples: sums in another order are as large
+    p_value = (1 + int((null >= squared - rounding).sum())) / (1 + num_permutations)
     return EnergyTest(
         distance=distance.item(),
-        mcse=(variance.sqrt() / (2 * distance.clamp_min(1e-12))).item(),
+        mcse=(variance.sqrt() / (2 * torch.maximum(distance, rounding.sqrt()).clamp_min(_TINY))).item(),
         p_value=p_value,
         p_value_mcse=(p_value * (1 - p_value) / (1 + num_permutations)) ** 0.5,
         null=null.clamp_min(0).sqrt().quantile(0.95).item(),

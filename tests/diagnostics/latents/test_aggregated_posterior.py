@@ -352,6 +352,22 @@ def test_energy_distance_is_scipys():
     assert energy_test(x, y, max_samples=50, generator=g).distance != pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("unit", [2.0**-90, 2.0**-43, 2.0**90])
+def test_the_energy_test_does_not_depend_on_units(unit):
+    x, y = torch.randn(100, 2, dtype=torch.float64), torch.randn(80, 2, dtype=torch.float64) + 1
+
+    def tested(unit):
+        return energy_test(x * unit, y * unit, generator=torch.Generator().manual_seed(0))
+
+    distance, mcse, p_value, p_value_mcse, null = tested(1.0)
+    assert p_value < 0.01
+    root = unit**0.5
+    assert tested(unit) == pytest.approx(
+        (distance * root, mcse * root, p_value, p_value_mcse, null * root), rel=1e-9, abs=0
+    )
+    assert energy_test(torch.ones(3, 2), torch.ones(4, 2))[:3] == (0.0, 0.0, 1.0)
+
+
 def test_p_values_of_the_energy_test_are_uniform():
     """Under the null in two dimensions, 400 times: the distance from uniform that 1 in 1,000 such sets exceeds."""
     p = [energy_test(*torch.randn(2, 30, 2), num_permutations=199).p_value for _ in range(400)]
