@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from ppl_vae.arguments import Count, Floats, Name, checked
 from ppl_vae.conditional import Conditional
 from ppl_vae.distributions import DiagonalNormal, Mixture, positive, unconstrained
+from ppl_vae.precision import in_float64
 from ppl_vae.priors.mixture import check_inputs, for_components
 from ppl_vae.priors.prior import Prior
 
 __all__ = ["Exemplar"]
 
 Shape = Sequence[Count]
+
+_CODES = 1000
+"""Codes that the scale starts from."""
 
 
 @checked
@@ -122,11 +126,17 @@ class Exemplar(Prior):
         words = values.view(torch.int32 if values.element_size() > 2 else torch.int16)
         return (words.long() * self._multipliers[: words.shape[-1]]).sum(-1)
 
-    def start_from(self, z: Tensor) -> None:
-        """Initialize the scale with a normal kernel's for values z (n, latent_dim): n^(-1 / (d + 4)) of theirs."""
-        n, d = z.shape
+    def start_from_codes(self, z: Tensor, x: Tensor, *context: Tensor) -> None:
+        """Initialize the scale with the most likely one of 1,000 codes z, without themselves, by 100 steps of EM."""
         with torch.no_grad():
-            self.raw_scale.copy_(unconstrained(z.std(0, correction=0).mean() * n ** (-1 / (d + 4))))
+            mixture = self.given(*(c[:_CODES] for c in context), x=x[:_CODES])
+            centres = in_float64(mixture.components.mean)
+            squares = (in_float64(z[:_CODES]).unsqueeze(1) - centres).square().sum(-1)  # (n, K)
+            log_weights, variance = in_float64(mixture.log_weights), squares.mean() / z.shape[1]
+            for _ in range(100):
+                shares = (log_weights - squares / (2 * variance.clamp_min(1e-12))).softmax(-1)
+                variance = (shares * squares).sum(-1).mean() / z.shape[1]
+            self.raw_scale.copy_(unconstrained(variance.sqrt()))
 
     def settings(self) -> str:
         """What `formula` adds."""

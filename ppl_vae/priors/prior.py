@@ -36,3 +36,13 @@ class Prior(Conditional):
         z
             Values that the prior will be fitted to.
         """
+
+    def start_from_codes(self, z: Tensor, x: Tensor, *context: Tensor) -> None:
+        """As `start_from`, which it calls by default, for a prior that needs what z are codes of.
+
+        Parameters
+        ----------
+        z, x, *context
+            Values (n, latent_dim), the data they are codes of, as the encoder sees them, and the context of the prior.
+        """
+        self.start_from(z)

@@ -8,9 +8,22 @@ import torch
 from matrix import X_SHAPE, described
 from torch.testing import assert_close
 
-from ppl_vae import Chain, ConditionalNormal, Exemplar, Flat, Point, SplineFlow, build, evaluate, fit, fit_prior, load
+from ppl_vae import (
+    Chain,
+    ConditionalNormal,
+    Exemplar,
+    Flat,
+    Point,
+    SplineFlow,
+    StandardNormal,
+    build,
+    evaluate,
+    fit,
+    fit_prior,
+    load,
+)
 from ppl_vae.data import from_arrays
-from ppl_vae.distributions import positive
+from ppl_vae.distributions import positive, unconstrained
 from ppl_vae.domain import Domain
 from ppl_vae.nets import MLP
 from ppl_vae.posteriors import DiagonalNormal
@@ -93,6 +106,40 @@ def test_without_the_datum_itself_the_scale_does_not_shrink(tmp_path):
     assert scales[1] < 0.5 * scales[0]
     loaded = load(tmp_path / "run").vae.prior
     assert torch.equal(loaded.exemplars, kept.exemplars)
+
+
+@pytest.mark.parametrize("num_components", [2, 10, 200])
+def test_the_scale_starts_at_the_most_likely_one(num_components):
+    """Of codes that are given, without themselves; whatever the number of exemplars."""
+    vae = vae_of(partial(Exemplar, num_components=num_components)).double().eval()
+    prior, centres = vae.prior, vae.posterior.given(X.double()).mean.detach()
+    z = centres + 0.7 * torch.randn(len(X), 2, dtype=torch.float64)
+    prior.start_from_codes(z, X)
+    raw = torch.linspace(-8, 4, 300, dtype=torch.float64)
+    with torch.no_grad():
+        found = prior.given(x=X).log_prob(z).mean()
+        start = scale_of(prior)
+        every = []
+        for value in raw:
+            prior.raw_scale.copy_(value)
+            every.append(prior.given(x=X).log_prob(z).mean())
+        assert found > max(every) - 0.002
+        prior.start_from_codes(centres, X)  # as of a point mass: the datum's own centre would be at a distance of 0
+    assert 0.001 < scale_of(prior) < start
+
+
+def test_fit_prior_starts_from_draws_and_from_what_they_are_codes_of():
+    """With a step size near 0 the scale stays where it starts: within 0.02 nats of the best for new draws from q."""
+    vae = vae_of(StandardNormal)
+    settings = {"epochs": 1, "learning_rate": 1e-9, "progress": False, "seed": 0}
+    prior = fit_prior(vae, data().train, partial(Exemplar, num_components=40), **settings).prior.eval()
+    z, start, values = vae.encode(X).sample((50,)), scale_of(prior), []
+    with torch.no_grad():
+        for factor in torch.linspace(0.3, 3, 50):
+            prior.raw_scale.copy_(unconstrained(start * factor))
+            values.append(prior.given(x=X).log_prob(z).mean())
+        prior.raw_scale.copy_(unconstrained(start))
+        assert prior.given(x=X).log_prob(z).mean() > max(values) - 0.02
 
 
 class _WithItself(Exemplar):
