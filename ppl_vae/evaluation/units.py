@@ -40,8 +40,9 @@ def kl_per_unit(
     Where a mask leaves a unit out q has its prior given the other latents, and the KL is 0.
     ``"KL"`` where q and p factorize over the units: the mean over the data of KL(q(z_j | x) || p(z_j)), which add up
     to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
-    by kernel density estimates of one draw a datum, which do not add up to it and say nothing of a single datum; NaN
-    for a unit that never varies, such as the corner of a Cholesky factor.
+    by kernel density estimates of one draw a datum, at each of them by the others, which do not add up to it and say
+    nothing of a single datum, and count as 0 below that; NaN for a unit that never varies, such as the corner of a
+    Cholesky factor.
     A site inside a further plate has its units once for each member of that plate.
 
     Parameters
@@ -129,8 +130,8 @@ def _per_unit(exact: list[Tensor] | None, drawn: list[tuple[Tensor, Tensor]]) ->
     if exact is not None:
         return in_float64(torch.cat(exact)).numpy(), "KL"
     q, p = (in_float64(torch.cat([pair[i] for pair in drawn])).numpy() for i in (0, 1))
-    at = q[:2000]
-    kl = (kernel_log_density(q, at) - kernel_log_density(p, at)).mean(0)
+    of_q = np.stack([_at_others(unit, 2000) for unit in q.T], -1)
+    kl = (of_q - kernel_log_density(p, q[:2000])).mean(0)
     return kl.clip(0), "dimension-wise KL"
 
 
@@ -146,6 +147,21 @@ def kernel_log_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
         ],
         -1,
     )
+
+
+def _at_others(sample: np.ndarray, num: int) -> np.ndarray:
+    """Log density of each of the first `num` of a sample (n,), in nats, by kernels at the others; NaN for one value."""
+    if np.ptp(sample) == 0:
+        return np.full(len(sample[:num]), np.nan)
+    kernels, at, n = stats.gaussian_kde(sample), sample[:num], len(sample)
+    variance = kernels.covariance.item()
+    own = -np.log(2 * np.pi * variance) / 2
+    others = np.expm1(kernels.logpdf(at) + np.log(n) - own)  # kernels at a value less its own, in units of that
+    found = np.log(np.maximum(others, 1e-6))
+    for i in np.flatnonzero(others < 1e-6):  # far from all others: the difference has lost its digits
+        found[i] = np.logaddexp.reduce(-((np.delete(sample, i) - at[i]) ** 2) / (2 * variance))
+    density: np.ndarray = found + own - np.log(n - 1)
+    return density
 
 
 def _factorized(q: traces.Site, p: traces.Site) -> Tensor | None:

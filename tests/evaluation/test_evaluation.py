@@ -12,6 +12,7 @@ import pytest
 import small_models
 import torch
 from pyro import poutine
+from scipy import stats
 from torch import nn
 
 from ppl_vae import (
@@ -33,6 +34,7 @@ from ppl_vae import (
     priors,
 )
 from ppl_vae.evaluation import kl_per_unit
+from ppl_vae.evaluation.units import _at_others, kernel_log_density
 from ppl_vae.split import Split
 
 D, L, NOISE = 5, 2, 0.5
@@ -198,6 +200,21 @@ def test_kl_per_unit_adds_up_where_it_is_exact_and_says_so_where_not():
     assert label == "dimension-wise KL"
     assert kl.shape == (3,)
     assert (kl >= 0).all()
+
+
+def test_kernels_leave_out_the_value_itself():
+    """As by a sum over the others, far from them, too; of equal distributions the KL is 0 in the mean, of few data."""
+    rng = np.random.default_rng(0)
+    sample = np.r_[30.0, rng.normal(size=50)]
+    kernel = stats.norm(scale=stats.gaussian_kde(sample).covariance.item() ** 0.5)
+    others = [np.delete(sample, i) for i in range(40)]
+    exact = [np.logaddexp.reduce(kernel.logpdf(o - z)) - math.log(50) for o, z in zip(others, sample, strict=False)]
+    np.testing.assert_allclose(_at_others(sample, 40), exact, rtol=1e-9)
+    q, p = rng.normal(size=(2, 50, 300))
+    kl = np.stack([_at_others(unit, 50) for unit in q.T], -1) - kernel_log_density(p, q)
+    error = kl.mean(0).std() / 300**0.5
+    assert abs(kl.mean()) < 4 * error < 0.02
+    assert np.isnan(_at_others(np.ones(5), 3)).all()
 
 
 def test_evaluating_changes_nothing():
