@@ -21,6 +21,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -40,6 +41,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler
+from tqdm import tqdm
 
 from ppl_vae import DataSpec, Domain, Program, build, likelihoods, objectives, posteriors, priors
 from ppl_vae.cli import main as command_line
@@ -190,6 +192,7 @@ def _child(kind: str, run: Path, epochs: int, says: int) -> None:
         with open(run.with_suffix(".log"), "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+        tqdm.set_lock(threading.RLock())  # forked processes share the other, which one that is killed may hold for good
         os.write(says, b"x")
         train(kind, run, epochs)
         code = 0
