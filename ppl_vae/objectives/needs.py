@@ -37,7 +37,7 @@ def unscaled(name: str, model: Trace, guide: Trace) -> None:
     ValueError
         Naming the objective.
     """
-    if any(scaled(s) for t in (model, guide) for s in (traces.latents(t) | traces.observed(t)).values()):
+    if scaled(model, guide):
         raise ValueError(
             f"{name} expects unscaled sites, got a scaled one (beta, poutine.scale or a subsampled plate): the "
             "weighted mean would be no bound; train with beta=1 and a plate as long as the batch, or use Trace_ELBO"
@@ -174,10 +174,10 @@ def scale_of_latents(model: Trace) -> float:
     return fmean(map(_mean_number, traces.latents(model).values()))
 
 
-def scaled(site: dict[str, Any]) -> bool:
-    """Whether a site has a scale other than 1."""
-    scale = site["scale"]
-    return scale != 1 if isinstance(scale, int | float) else bool((scale != 1).any())
+def scaled(*of: Trace) -> bool:
+    """Whether some site of these traces has a scale other than 1, as by a beta or a plate that subsamples."""
+    scales = [site["scale"] for trace in of for site in (traces.latents(trace) | traces.observed(trace)).values()]
+    return any(scale != 1 if isinstance(scale, int | float) else bool((scale != 1).any()) for scale in scales)
 
 
 def _subsampled(site: dict[str, Any], where: traces.Plates) -> float:

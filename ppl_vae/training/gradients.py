@@ -18,13 +18,14 @@ from ppl_vae.captured import functional
 from ppl_vae.isolation import eval_mode, gpus
 from ppl_vae.known import Known
 from ppl_vae.modelled import Modelled
+from ppl_vae.objectives import needs
 from ppl_vae.products import InBfloat16
 from ppl_vae.replayed import Replayed, all_close
 from ppl_vae.training.batches import Batch
 from ppl_vae.training.dry_run import DryRun, naming, structure
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.terms import BatchTerms, Pair, Watched, not_finite, summed_over, terms_of
-from ppl_vae.training.unscaled import scaled, unscaled_loss
+from ppl_vae.training.unscaled import unscaled_loss
 
 __all__ = ["Gradients", "Trained", "alike"]
 
@@ -272,7 +273,8 @@ class Gradients:
         pairs = trained.watched.take()
         self.summed, self.terms, self.exact = summed_over(pairs), None, None
         if self.summed:
-            self.exact = unscaled_loss(trained.objective, pairs) if scaled(pairs) else self.loss
+            scaled = any(needs.scaled(*pair) for pair in pairs)
+            self.exact = unscaled_loss(trained.objective, pairs) if scaled else self.loss
         fine, values = torch.tensor(True), torch.empty(0)
         if pairs and not self.summed:
             self.terms = terms_of(pairs, trained.objective.num_particles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,20 +13,9 @@ from pyro.ops import packed
 from pyro.poutine import Trace
 
 from ppl_vae import traces
-from ppl_vae.objectives import needs
+from ppl_vae.training.terms import Pair
 
-__all__ = ["scaled", "unscaled_loss"]
-
-
-Pair = tuple[Trace, Trace]
-
-
-def scaled(pairs: Sequence[Pair]) -> bool:
-    """Whether some site of the traces has a scale, as in a warm-up of beta or a plate that subsamples."""
-    sites = (
-        site for pair in pairs for trace in pair for site in (traces.latents(trace) | traces.observed(trace)).values()
-    )
-    return any(map(needs.scaled, sites))
+__all__ = ["unscaled_loss"]
 
 
 def unscaled_loss(objective: ELBO, pairs: Iterable[Pair]) -> float:
