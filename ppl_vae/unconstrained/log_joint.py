@@ -19,9 +19,10 @@ from ppl_vae import traces
 from ppl_vae.bare_support import of_components, support_of
 from ppl_vae.captured import Function
 from ppl_vae.casting import arguments
+from ppl_vae.draws import guided
 from ppl_vae.find_plates import find_plates
 from ppl_vae.folded import folded
-from ppl_vae.masked import draw_masked, log_prior, log_q
+from ppl_vae.masked import log_prior, log_q
 from ppl_vae.memory import chunks
 from ppl_vae.modelled import Modelled
 from ppl_vae.replayed import Replayed
@@ -146,8 +147,7 @@ class LogJoint:
 
     def from_guide(self, num: int) -> Tensor:
         """Draws u from q(z | x), (num, n, dim)."""
-        guide = self._trace(self.program.guide, num)
-        draw_masked(self.program, guide, self.args, self.mask, traces.particles(num, self.where.depth))
+        guide = guided(self.program, self.args, self.mask, num, self.where)
         return self._flat(self._trace(poutine.replay(self._latents, trace=guide), num), num)
 
     def from_prior(self, num: int) -> Tensor:

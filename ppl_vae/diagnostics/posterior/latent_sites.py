@@ -15,7 +15,8 @@ from torch import Tensor
 from ppl_vae import traces
 from ppl_vae.casting import arguments
 from ppl_vae.distributions import Mixture
-from ppl_vae.masked import draw_masked, left_out, log_prior, log_q, unmasked
+from ppl_vae.draws import guided
+from ppl_vae.masked import left_out, log_prior, log_q, unmasked
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
 from ppl_vae.site_values import by_datum
@@ -59,9 +60,10 @@ class LatentSites:
 
     def guide(self, num: int, values: Mapping[str, Tensor] | None = None) -> dict[str, traces.Site]:
         """Sites of q(z | x), drawn or at `values`."""
-        trace = self._run(self.program.guide, num, values)
         if values is None:
-            draw_masked(self.program, trace, self.args, self.mask, traces.particles(num, self.where.depth))
+            trace = guided(self.program, self.args, self.mask, num, self.where)
+        else:
+            trace = self._run(self.program.guide, num, values)
         sites = {name: trace.nodes[name] for name in self.names}
         if all(left_out(site) is None for site in sites.values()):
             return sites
