@@ -124,12 +124,12 @@ def fit_prior(
     z, encoded, missing = _encoded(vae, train, seed)
     with isolated(vae, seed):
         made = with_prior(vae, prior, z, *encoded, mask=missing)
-        seen = encoder_input(made.likelihood, encoded[0], missing, made.mask_input)
         rows: list[dict[Any, float]] = []
         with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
             _check(made, z, *encoded)
             if any(p.requires_grad for p in made.prior.parameters()):
                 assert isinstance(made.prior, Prior)  # with_prior makes nothing else
+                seen = encoder_input(made.likelihood, encoded[0], missing, made.mask_input)
                 made.prior.start_from_codes(z, seen, *made.given_to("prior", encoded[1:]))
                 rows = _fit_alone(made, train, validation, z.device, progress, **settings)
     if folder is not None:
