@@ -39,6 +39,7 @@ from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 __all__ = ["Training"]
 
 FIRST = 3  # steps that are validated, beside the first of each epoch
+OFTEN = 250  # steps after which a decaying mean that became denormal is set to 0
 SHARE = 4  # validation may take this part of the memory for rows: the tensors of the training take the rest
 
 
@@ -220,6 +221,8 @@ class Training:
             self._check_rows(batch)
             self._step(batch, beta, terms, number)
             state.step += 1
+            if state.step % OFTEN == 0:
+                self.optim.drop_denormals()
             bar.update()
         self.steps.settle()
         self.optim.warn_of_unreached()

@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from ppl_vae.captured import NotCaptured
 from ppl_vae.training.counters import Counters
+from ppl_vae.training.optim import without_denormals
 
 __all__ = ["Update"]
 
@@ -96,7 +97,7 @@ class Update:
                 raise NotCaptured("its optimizer has not stepped every parameter yet") from error
             self._stepped.append(p)
             yield parameters[name], new
-            yield from ((own[key], value) for key, value in after.items())
+            yield from ((own[key], without_denormals(value)) for key, value in after.items())
 
     def count(self, number: int = 1) -> None:
         """Count a step that was taken as a graph."""
@@ -142,14 +143,15 @@ class _Rule(NamedTuple):
 
 def _adam_numbers(group: Group, t: float) -> Sequence[float]:
     (b1, b2), lr, decay = map(float, group["betas"]), float(group["lr"]), group["weight_decay"]
-    return lr / (1 - b1**t), (1 - b2**t) ** 0.5, 1 - b1, b2, 1 - b2, group["eps"], decay, 1 - lr * decay
+    root = (1 - b2**t) ** 0.5
+    return root * lr / (1 - b1**t), 1 - b1, b2, 1 - b2, root * group["eps"], decay, 1 - lr * decay
 
 
 def _adam(
     group: Group, n: Sequence[Tensor], p: Tensor, g: Tensor, state: State, *, decoupled: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101."""
-    rate, root, a, b, c, eps, decay, left = n
+    """Kingma & Ba 2015, arXiv:1412.6980 (section 2, last paragraph); Loshchilov & Hutter 2019, arXiv:1711.05101."""
+    rate, a, b, c, eps, decay, left = n
     if group["weight_decay"] and (decoupled or group.get("decoupled_weight_decay")):
         p = p * left
     elif group["weight_decay"]:
@@ -159,7 +161,7 @@ def _adam(
     after, largest = {"exp_avg": m, "exp_avg_sq": v}, v
     if group["amsgrad"]:
         largest = after["max_exp_avg_sq"] = torch.maximum(state["max_exp_avg_sq"], v)
-    return p - rate * m / (largest.sqrt() / root + eps), after
+    return p - rate * m / (largest.sqrt() + eps), after
 
 
 def _sgd_numbers(group: Group, t: float) -> Sequence[float]:

@@ -62,6 +62,28 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.parametrize("compile", [False, True])
+def test_means_of_gradients_that_stay_0_do_not_stay_denormal(compile, uncompiled):
+    x = binary(40)
+    x[:, 0] = 0  # no gradient reaches its weights in the encoder
+    made = []
+
+    def adam(parameters):
+        made.append(torch.optim.Adam(parameters))
+        return made[0]
+
+    def decayed(state):
+        means = [kept["exp_avg"] for kept in made[0].state.values() if kept["exp_avg"].shape[1:] == x[0].shape]
+        if state.epoch == 1:
+            for mean in means:
+                mean[:, 0] = 1e-39
+        return state.epoch == 64 and bool(all((mean[:, 0] == 0).all() and (mean[:, 1] != 0).any() for mean in means))
+
+    found = fit(built({}), x, epochs=65, batch_size=10, optimizer=adam, compile=compile, callbacks=[decayed])
+    assert (found.compiled > 0) == compile
+    assert found.stopped == "callback"
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_optimizer_is_part_of_the_graph(name, uncompiled):
     call = {"optimizer": OPTIMIZERS[name], "dtype": torch.float64, "epochs": 3}
