@@ -162,12 +162,13 @@ class NamedOptim(PyroOptim):
 
 
 def without_denormals(value: Tensor) -> Tensor:
-    """A tensor with 0 in the place of denormal numbers.
+    """A tensor with 0 in the place of what is so small, 1e-31 in float32, that products of it may be denormal.
 
     Where gradients stay 0, as those of a unit that is never active, the running means of an optimizer decay to
     denormal numbers and stay there. Arithmetic with these takes many times as long on some processors.
     """
-    return torch.where(value.abs() < torch.finfo(value.dtype).tiny, 0.0, value)
+    kind = torch.finfo(value.dtype)
+    return torch.where(value.abs() < kind.tiny / kind.eps, 0.0, value)
 
 
 @checked
