@@ -39,7 +39,7 @@ from ppl_vae.training.weights import load_weights, part_of, prefixed, weights
 __all__ = ["Training"]
 
 FIRST = 3  # steps that are validated, beside the first of each epoch
-OFTEN = 250  # steps after which a decaying mean that became denormal is set to 0
+OFTEN = 250  # steps after which what an optimizer keeps is rid of denormal numbers
 SHARE = 4  # validation may take this part of the memory for rows: the tensors of the training take the rest
 
 

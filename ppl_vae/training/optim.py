@@ -162,13 +162,12 @@ class NamedOptim(PyroOptim):
 
 
 def without_denormals(value: Tensor) -> Tensor:
-    """A tensor with 0 in the place of what is so small, 1e-31 in float32, that products of it may be denormal.
+    """A tensor with 0 in the place of what is below 1e-31, so small that products of it may be denormal in float32.
 
     Where gradients stay 0, as those of a unit that is never active, the running means of an optimizer decay to
     denormal numbers and stay there. Arithmetic with these takes many times as long on some processors.
     """
-    kind = torch.finfo(value.dtype)
-    return torch.where(value.abs() < kind.tiny / kind.eps, 0.0, value)
+    return torch.where(value.abs() < 1e-31, 0.0, value)
 
 
 @checked
