@@ -13,10 +13,10 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Literal
 
-import yaml
-from jsonargparse import ActionYesNo, ArgumentParser, Namespace, get_loader, set_parsing_settings
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace, set_parsing_settings
 
 from ppl_vae.cli.chosen import functions, parameters
+from ppl_vae.cli.configurations import written_out
 from ppl_vae.cli.failures import did_you_mean, expected, plainly
 from ppl_vae.cli.source import choices, imported
 from ppl_vae.cli.words import apart, is_number, named
@@ -115,13 +115,9 @@ class Parser(ArgumentParser):
         return found
 
     def _load_config_parser_mode(self, content: str, *args: Any, **kwargs: Any) -> Any:
-        """Jsonargparse's reader of a file, whose numbers may stand for a class as those of a command line."""
-        said = get_loader("yaml")(content)
-        numbers = {n for n in self.numbers if isinstance(said, dict) and isinstance(said.get(n), int | float)}
-        for name in numbers:
-            cls, _, argument = self.numbers[name].partition(".")
-            said[name] = {"class_path": cls, "init_args": {argument: said[name]}}
-        return super()._load_config_parser_mode(yaml.safe_dump(said) if numbers else content, *args, **kwargs)
+        """Jsonargparse's reader of a configuration, whose components are as on a command line or in a table's file."""
+        chosen = {a.dest: a.default is not None for a in self._actions if a.dest in self.components}
+        return super()._load_config_parser_mode(written_out(content, chosen, self.numbers), *args, **kwargs)
 
     def option(
         self,
@@ -320,7 +316,8 @@ class Parser(ArgumentParser):
         if found := re.search(r"(?s)is abstract.*NestedArg\(key='(.+?)', val=(['\"]?)(.*)\2\)$", message):
             return self._no_class_before(key[1], found[1], found[3])
         if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
-            return self._no_class(key[1], found[1].strip())
+            of_file = re.match(r"\"?\{'class_path': '(.+?)'", found[1].strip())
+            return self._no_class(key[1], of_file[1] if of_file else found[1].strip())
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
             cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]
             return f"{option} {cls} expects {' and '.join(missing)}, got none; see {option}.help {cls}"

@@ -3,6 +3,7 @@ import json
 import re
 import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -451,6 +452,40 @@ def test_a_network_in_the_wrong_place_is_refused(words, message, tmp_path, capsy
     assert f"build expects a network for the {words[0][2:]}, " in said
     assert message in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys):
+    said = "prior: {VampPrior: {num_components: 3}}\nposterior: {IAF: }\nencoder: {hidden_dims: [5]}\nbeta: 2\n"
+    (tmp_path / "e.yaml").write_text(said)
+    with pytest.raises(SystemExit):
+        run("train", "--config", tmp_path / "e.yaml", "--print-config")
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert found["prior"]["class_path"] == "ppl_vae.VampPrior"
+    assert found["prior"]["init_args"]["num_components"] == 3
+    assert found["posterior"]["class_path"] == "ppl_vae.IAF"
+    assert found["encoder"]["init_args"]["hidden_dims"] == [5]
+    assert found["beta"]["init_args"] == {"beta": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("likelihood: {scale: 0.5}", "likelihood expects a class, or one with its arguments, got {scale: 0.5}"),
+        ("likelihood: {Bernoulli: 3}", "got {Bernoulli: 3}; write 'likelihood: {NAME: {argument: value}}'"),
+        ("prior: 3", "prior expects a class, or one with its arguments, got 3;"),
+        ("beta: true", "beta expects a class, or one with its arguments, got true;"),
+        ("prior: [VampPrior]", "got [VampPrior];"),
+        ("prior: {VampPriorr: {num_components: 3}}", "got 'VampPriorr'; did you mean VampPrior?"),
+        ("prior: {VampPrior: {num_componentss: 3}}", "did you mean --prior.num_components?"),
+        ("- digits", "a configuration expects lines 'option: value', got '- digits'; --print-config writes one"),
+        ("data: [digits", "a configuration expects YAML, but in line 2: did not find expected ',' or ']'; correct it"),
+    ],
+)
+def test_mistakes_in_a_file_are_a_sentence(said, message, tmp_path, capsys):
+    (tmp_path / "e.yaml").write_text(said + "\n")
+    with suppress(SystemExit):
+        assert run("train", "--config", tmp_path / "e.yaml", "--run", tmp_path / "run") == 1
+    assert message in capsys.readouterr().err
 
 
 def test_flags_of_a_file_can_be_undone(tmp_path, capsys):
