@@ -105,7 +105,7 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
 
 
 def _plain(word: str) -> str:
-    return word.replace("_", "-").lower()
+    return word.replace("_", "-").lstrip("-").lower()
 
 
 @contextmanager
