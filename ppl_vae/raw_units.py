@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ppl_vae import traces
 from ppl_vae.casting import arguments
+from ppl_vae.domain import Domain
 from ppl_vae.isolation import random_states, set_random_states
 from ppl_vae.modelled import Modelled
 from ppl_vae.rows import dense
 from ppl_vae.split import Split
 from ppl_vae.tensors import whole_mask
 
-__all__ = ["as_observed", "log_volume"]
+__all__ = ["as_observed", "check_units", "log_volume"]
 
 FEW = 8  # data on which the model is run
 
@@ -44,6 +45,33 @@ def as_observed(program: Modelled, split: Split) -> Split:
         return split
     part = _part(program, split[torch.linspace(0, len(split) - 1, min(len(split), FEW)).round().long()])
     return split if part is None else replace(split, mask=split.observed & part.to(split.x.device))
+
+
+def check_units(program: Modelled, split: Split) -> None:
+    """Warn of data in other units than those of the data that a VAE was built for: it takes them as its own.
+
+    Warns
+    -----
+    UserWarning
+        Where both are known, of the same kinds, and shift or span differ.
+    """
+    recipe, own = getattr(program, "recipe", None) or {}, split.domain
+    if own is None or "domain" not in recipe:
+        return
+    built_for = Domain(**recipe["domain"])
+    if built_for.kind == own.kind and (built_for.shift, built_for.span) != (own.shift, own.span):
+        warnings.warn(
+            f"the data are in other units than those that the VAE was built for, x = (raw - shift) / span with shift "
+            f"{_shown(own.shift)} and span {_shown(own.span)} for {_shown(built_for.shift)} and "
+            f"{_shown(built_for.span)}, and are taken as if they were in its own: give the raw data to run.prepare, or "
+            "standardize the training data and these together",
+            stacklevel=4,
+        )
+
+
+def _shown(values: float | tuple[float, ...]) -> str:
+    each = values if isinstance(values, tuple) else (values,)
+    return ", ".join(f"{value:.4g}" for value in each[:3]) + ", ..." * (len(each) > 3)
 
 
 def _part(program: Modelled, few: Split) -> Tensor | None:

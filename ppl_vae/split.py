@@ -261,6 +261,21 @@ class Split:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def record(self) -> dict[str, Any]:
+        """What a result notes of its data; `missing` is a SHA-256 of the mask, empty where nothing is missing."""
+        masks = [] if self.mask is None else self.mask.pieces() if isinstance(self.mask, Rows) else [self.mask]
+        digest, every = hashlib.sha256(), True
+        for mask in map(dense, masks):
+            digest.update(mask.detach().cpu().contiguous().numpy().tobytes())
+            every = every and bool(mask.all())
+        missing = "" if every else digest.hexdigest()
+        return {
+            "identity": self.identity,
+            "checksum": self.checksum,
+            "missing": missing,
+            "provenance": self.provenance,
+        }
+
     def _map(self, f: Callable[[Tensor], Tensor]) -> Split:
         return replace(
             self,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from pyro import poutine
 
-from ppl_vae import Program, data, evaluate, to_arviz
+from ppl_vae import Program, build, data, evaluate, impute, to_arviz
 from ppl_vae.diagnostics import elpd, hmc, inference_gaps, log_marginal_likelihood, log_weights
 from ppl_vae.domain import Domain
 from ppl_vae.raw_units import as_observed, log_volume
@@ -222,3 +222,14 @@ def test_bits_are_those_of_the_elements_that_are_observed():
     assert as_observed(program, split).elements.tolist() == [1] * 7
     found = evaluate(program, split, num_samples=30, seed=0).per_datum
     np.testing.assert_allclose(found["bits_per_dim"], -found["log_px"] / math.log(2))
+
+
+def test_data_in_other_units_than_the_vae_s_are_told(recwarn):
+    made = data.from_arrays(torch.randn(60, 2, generator=torch.Generator().manual_seed(0)).numpy() * 3 + 7)
+    known, other = made.standardize(), made.hide(0.5).standardize()
+    vae = build(known, latent_dim=1, seed=0)
+    evaluate(vae, known.test, num_samples=5, seed=0, progress=False)
+    assert not [w for w in recwarn if "other units" in str(w.message)]
+    for use in (evaluate, impute):
+        with pytest.warns(UserWarning, match="the data are in other units than those that the VAE was built for"):
+            use(vae, other.test, num_samples=30, seed=0, progress=False)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
+from ppl_vae.data.coding import as_text
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
 from ppl_vae.data.formats import Format, Made, damaged
@@ -144,7 +145,7 @@ def from_anndata(
     x, columns = matrix(adata, layer), [*([batch_key] if batch_key else []), *context]
     obs = _chosen(adata.obs, [*columns, *([labels_key] if labels_key else [])])
     if batch_key:  # a number of a batch is its name
-        obs = obs.assign(**{batch_key: obs[batch_key].astype(str).where(obs[batch_key].notna())})
+        obs = obs.assign(**{batch_key: obs[batch_key].astype(object).map(as_text).where(obs[batch_key].notna())})
     y = None if labels_key is None else _labels(obs[labels_key])
     plain = from_arrays(x, y, domain=_domain(x), seed=seed, fractions=fractions, name=name)
     train = np.isin(np.arange(len(obs)), plain.train.index.numpy())
@@ -170,7 +171,7 @@ def _chosen(obs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _labels(values: pd.Series) -> np.ndarray:
     if values.isna().any():
         raise ValueError(f"labels expect a value for each cell, got gaps in {values.name!r}; leave such cells out")
-    labels: np.ndarray = values.astype(object).map(str).to_numpy()
+    labels: np.ndarray = values.astype(object).map(as_text).to_numpy()
     return labels
 
 

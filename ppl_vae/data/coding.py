@@ -155,7 +155,7 @@ def _codes(values: pd.Series, column: Column) -> np.ndarray:
             f"column {column.name!r} expects one of {', '.join(map(str, column.categories[:20]))}"
             f"{', ...' if len(known) > 20 else ''}, got {', '.join(unseen[:5])} (row {int(strange.argmax())}"
             f"{f' and {int(strange.sum()) - 1} more' if strange.sum() > 1 else ''}), which the training data do not "
-            "have; correct it, replace it by NaN as missing, or train with it"
+            "have; correct it, train with it or, where it is no context, replace it by NaN as missing"
         )
     return codes
 

@@ -99,7 +99,7 @@ def from_file(
     if path.is_dir():
         _refuse(path, options, test)
         return _of_pictures(path, background, size, domain, given)
-    _refuse(path, {"size": size})
+    _refuse(path, {"size": size, "background": background != "white" and background})
     if not path.is_file():  # reading a pipe or a device would wait for ever
         raise ValueError(f"expected a regular file or a folder, got neither at {path}; copy the data into a file")
     files = [path] if test is None else [path, regular(Path(test).expanduser())]

@@ -6,6 +6,7 @@ import abc
 import csv
 import math
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -106,7 +107,9 @@ class Text(Format):
             as_text = {name: str for name in text if name in cells} if named else {}
             frame = pd.read_csv(path, sep=apart, header=header, dtype=as_text, **how)
         except (OSError, ValueError, pd.errors.ParserError) as error:
-            raise damaged(path, "a table, a row a line", error, "write it anew with df.to_csv(path)") from error
+            raise damaged(
+                path, "a table, a row a line", error, "write it anew with df.to_csv(path, index=False)"
+            ) from error
         if named and (twice := [name for name in dict.fromkeys(cells) if name and cells.count(name) > 1]):
             raise ValueError(  # pandas would rename it
                 f"expected {path} to hold columns of different names, got {twice[0]!r} twice; rename one"
@@ -116,6 +119,7 @@ class Text(Format):
                 f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
                 "the next; name every column (in R: row.names=FALSE), and end no row with a separator"
             )
+        frame = frame.drop(columns=_row_names(frame, path)) if named and not cells[0] else frame
         return frame.apply(lambda column: column if column.name in as_text else _with_dates(column))
 
     def alike_read(self, paths: Sequence[Path]) -> list[Any]:
@@ -269,6 +273,19 @@ def _is_data(cells: Sequence[str]) -> bool:
     numbers = {cell for cell in cells if _is_number(cell)}
     known = any(not math.isnan(float(cell or "nan")) for cell in numbers)
     return set(cells) <= numbers | (_MISSING if known else set())
+
+
+def _row_names(frame: pd.DataFrame, path: Path) -> list[str]:
+    """The first column, which has no name, where it is the index that pandas writes, or the row names of R."""
+    first = frame.iloc[:, 0]
+    if frame.shape[1] < 2 or not pd.api.types.is_integer_dtype(first) or not first.is_unique:
+        return []
+    warnings.warn(
+        f"{path}: the first column has no name and another whole number in each row, and is left out as the names of "
+        "the rows; name it to keep it",
+        stacklevel=5,
+    )
+    return [frame.columns[0]]
 
 
 def _is_number(cell: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_vae.arguments import Seed, checked
 from ppl_vae.data.arrays import from_arrays
-from ppl_vae.data.coding import check_known, decoded, encoded, in_text, shortest
+from ppl_vae.data.coding import check_known, check_values, decoded, encoded, in_text, shortest
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
@@ -31,6 +31,7 @@ __all__ = [
     "by_role",
     "check_names",
     "from_frame",
+    "in_places",
     "labels_of",
     "recorded",
     "roles_of",
@@ -119,8 +120,9 @@ def from_frame(
     """
     frames = {"train": frame, "validation": validation, "test": test}
     parts = {role: in_text(f, "the frame") for role, f in frames.items() if f is not None}
-    if split is not None:
-        parts = _parts(parts, split)
+    if (said := None if split is None else _said(parts, split)) is not None:
+        rest = parts["train"].drop(columns=split)
+        parts = {role: rest[said == role] for role in ROLES if (said == role).any()}
     together = pd.concat(parts.values(), ignore_index=True)
     roles = np.repeat(list(parts), [len(f) for f in parts.values()])
     say = told(kinds, list(together.columns))
@@ -135,7 +137,17 @@ def from_frame(
     made = from_arrays(
         **given, domain=columns.domain, standardize_context=False, seed=seed, fractions=fractions, name=name
     )
-    return recorded(made, columns, records, label, [*skipped, *([split] if split else [])])
+    placed = made if said is None else in_places(made, said.to_numpy())
+    return recorded(placed, columns, records, label, [*skipped, *([split] if split else [])])
+
+
+def in_places(made: Data, roles: np.ndarray) -> Data:
+    """Data whose indices are positions among all rows, where a column says the role of each."""
+    splits: dict[str, Any] = {}
+    for role, one in made.splits.items():
+        rows = torch.from_numpy(np.flatnonzero(roles == (role if (roles == role).any() else "train")))
+        splits[role] = replace(one, index=rows[one.index])
+    return replace(made, **splits)
 
 
 def _check_alike(parts: Mapping[str, pd.DataFrame], needed: Sequence[str]) -> None:
@@ -165,21 +177,19 @@ def _given(
     values, there = encoded(frame, columns)
     all_seen(columns, there[roles == "train"])
     warn_of_large(columns, values)
+    check_values(columns, [values])
     given = by_role(roles, x=np.where(there, values, 0.0), mask=there)
     for one in context:
         given |= {key: (*given.get(key, ()), value) for key, value in by_role(roles, context=one).items()}
     return given | ({} if label is None else by_role(roles, y=labels_of(frame[label])))
 
 
-def _parts(parts: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.DataFrame]:
-    """The rows of each role, by a column that says so."""
-    frame = parts["train"]
-    if split not in frame:
-        came = f"the columns {', '.join(frame.columns)}"
+def _said(parts: Mapping[str, pd.DataFrame], split: str) -> pd.Series:
+    """The role of each row, by a column that says so."""
+    if split not in parts["train"]:
+        came = f"the columns {', '.join(parts['train'].columns)}"
         raise ValueError(f"split expects one frame with a column {split!r}, got {came}; give one or the other")
-    said = roles_of(frame[split], list(parts))
-    rest = frame.drop(columns=split)
-    return {role: rest[said == role] for role in ROLES if (said == role).any()}
+    return roles_of(parts["train"][split], list(parts))
 
 
 def roles_of(values: pd.Series, given: Sequence[str]) -> pd.Series:

@@ -274,11 +274,12 @@ def _coded(values: pd.Series, say: Told, found: tuple[Any, ...], usual: str) -> 
     _only(values, say, "binary", "levels", "categories")
     own = say.values or found
     if strange := [value for value in found if value not in own]:
-        quoted = isinstance(strange[0], str) and any(isinstance(value, bool) for value in own)
-        advice = "quote yes and no in YAML, which reads them as true and false" if quoted else "list all"
-        raise ValueError(
-            f"column {values.name!r} expects the levels {', '.join(map(str, own))}, got {strange[0]!r}; {advice}"
-        )
+        advice, said = "list all", ", ".join(map(str, own))
+        if isinstance(strange[0], str) and any(isinstance(value, bool) for value in own):
+            advice = "quote yes and no in YAML, which reads them as true and false"
+        elif str(strange[0]) in own:
+            advice, said = "list them as numbers, without quotes", ", ".join(map(repr, own))
+        raise ValueError(f"column {values.name!r} expects the levels {said}, got {strange[0]!r}; {advice}")
     kind = say.kind or ("binary" if len(own) == 2 and usual == "categories" else usual)
     fewest, most = 2, 2 if kind == "binary" else say.number or len(own)
     if not fewest <= len(own) <= most:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from ppl_vae.data.arrays import from_arrays
-from ppl_vae.data.coding import encoded, in_text
+from ppl_vae.data.coding import check_values, encoded, in_text
 from ppl_vae.data.columns import Column, Columns
 from ppl_vae.data.context import conditions, tensors
 from ppl_vae.data.data import Data
-from ppl_vae.data.frames import all_seen, by_role, check_names, labels_of, recorded, roles_of, warn_of_large
+from ppl_vae.data.frames import all_seen, by_role, check_names, in_places, labels_of, recorded, roles_of, warn_of_large
 from ppl_vae.data.kinds import NOTHING, SKIP, Kinds, Told, decided, told
 from ppl_vae.data.parquet import ParquetRows, Table
 from ppl_vae.libraries import pd
@@ -67,6 +67,7 @@ def from_tables(
     made = from_arrays(
         **given, domain=columns.domain, standardize_context=False, seed=seed, fractions=fractions, name=name
     )
+    made = made if split is None else in_places(made, roles)
     in_order: dict[str, Any] = {role: one[one.index.argsort()] for role, one in made.splits.items()}
     return recorded(replace(made, **in_order), columns, records, label, [*skipped, *([split] if split else [])])
 
@@ -88,6 +89,7 @@ def _decided(values: pd.Series, train: np.ndarray, say: Told) -> Column:
     numbers, there = encoded(values.to_frame(), [column])
     all_seen([column], there[train])
     warn_of_large([column], numbers)
+    check_values([column], [numbers])
     parts = [(torch.from_numpy(numbers), torch.from_numpy(there))]
     check_parts(f"column {column.name!r}", parts, torch.float32, stacklevel=5)
     return column

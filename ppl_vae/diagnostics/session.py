@@ -11,6 +11,7 @@ from ppl_vae import traces
 from ppl_vae.find_plates import find_plates
 from ppl_vae.isolation import evaluating, frozen
 from ppl_vae.modelled import Modelled
+from ppl_vae.raw_units import check_units
 from ppl_vae.split import Split
 
 __all__ = ["diagnosing"]
@@ -41,6 +42,7 @@ def diagnosing(
         For no data, for values that are not finite, and for whatever `traces.check_pair` refuses.
     """
     split = Split.of(x, *context, mask=mask)
+    check_units(program, split)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         find_plates(program, split)  # a Program creates its parameters at its first call

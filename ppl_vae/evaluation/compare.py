@@ -218,6 +218,8 @@ def _why(a: str, b: str) -> str:
     """Why two base measures have no common scale."""
     if a.split()[0] != b.split()[0]:
         return "a probability and a density have no common scale"
+    if " given " not in a and " given " not in b:
+        return "columns are masses in one and densities in the other"
     if " given " in a and " given " in b:
         return "a mass given the total adds up to 1 over the rows of that total, the other over rows of any"
     given = max(a, b, key=len).partition(" given ")[2]
@@ -225,7 +227,9 @@ def _why(a: str, b: str) -> str:
 
 
 def _tampered(a: Comparable, b: Comparable) -> bool:
-    """Whether data in the same units, said to be the same, have other values."""
+    """Whether data said to be the same miss other elements, or have other values in the same units."""
+    if a.data.get("missing", "") != b.data.get("missing", "") and "missing" in a.data and "missing" in b.data:
+        return True
     steps = [[t for t in r.data["provenance"].get("transforms", []) if t["transform"] == "standardize"] for r in (a, b)]
     return steps[0] == steps[1] and a.data["checksum"] != b.data["checksum"]
 
@@ -247,6 +251,8 @@ def _cause(first: Comparable, other: Comparable) -> str:
         return "log p(x | c) is another quantity than log p(x): condition both models, or none"
     if alone:
         return f"one alone was prepared by {alone[0]}: prepare both alike"
+    if first.data["provenance"].get("conditions") != other.data["provenance"].get("conditions"):
+        return "they were given other contexts, and log p(x | c) is another quantity than log p(x): give both the same"
     return "evaluate both on one test set, binarized or dequantized with one seed"
 
 

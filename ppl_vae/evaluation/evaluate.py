@@ -21,7 +21,7 @@ from ppl_vae.group import Group
 from ppl_vae.isolation import evaluating, seed_in_use, using_threads
 from ppl_vae.libraries import pd
 from ppl_vae.modelled import Modelled
-from ppl_vae.raw_units import as_observed
+from ppl_vae.raw_units import as_observed, check_units
 from ppl_vae.split import Split
 from ppl_vae.vae.formula import formula_of
 
@@ -143,7 +143,7 @@ def evaluate(
     """
     check_method("evaluate", method, num_samples)
     check_products(program, precision, method)
-    split = Split.of(x, *context, mask=mask)
+    check_units(program, split := Split.of(x, *context, mask=mask))
     (group := Group(_WORK)).check_threads(threads)
     with using_threads(threads), evaluating(program, group.of_first(seed_in_use(seed))) as used:
         split, progress = split.fixed(used), progress and group.first
@@ -159,7 +159,7 @@ def evaluate(
             num_samples=num_samples,
             seed=used,
             base_measure=found.measure,
-            data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
+            data=split.record(),
             formula=formula_of(program),
             adaptation=None if adaptation is None else adaptation.said,
             rounded=rounded,

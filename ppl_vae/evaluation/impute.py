@@ -28,6 +28,7 @@ from ppl_vae.modelled import Modelled
 from ppl_vae.observed import check_observed
 from ppl_vae.precision import in_float64
 from ppl_vae.progress import progress_bar
+from ppl_vae.raw_units import check_units
 from ppl_vae.rows import dense
 from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
@@ -125,6 +126,7 @@ def impute(
     """
     check_method("impute", method, num_samples)
     split = Split.of(x, *context, mask=mask)
+    check_units(program, split)
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         levels = levels_of(program, split)

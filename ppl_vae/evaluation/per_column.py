@@ -88,7 +88,7 @@ def per_column(
             "observed": len(nll),
             "nll": nll.mean(),
             "nll_se": nll.std(ddof=1) / np.sqrt(len(nll)),
-            "nll_mcse": np.sqrt((errors**2).sum()) / max(len(nll), 1),
+            "nll_mcse": np.sqrt((errors**2).mean() / len(nll)) if len(nll) else np.nan,
             "unreliable": np.mean(off[0] | off[1]) if len(nll) else np.nan,
             "base_measure": _measure(split, j, whole.base_measure),
         }

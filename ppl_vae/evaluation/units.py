@@ -20,6 +20,7 @@ from ppl_vae.libraries import stats
 from ppl_vae.masked import draw_masked, left_out, unmasked
 from ppl_vae.modelled import Modelled
 from ppl_vae.precision import in_float64
+from ppl_vae.raw_units import check_units
 from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 
@@ -73,6 +74,7 @@ def kl_per_unit(
     Chen et al. 2018, arXiv:1802.04942 (the dimension-wise KL).
     """
     split = Split.of(x, *context, mask=mask)
+    check_units(program, split)
     with evaluating(program, seed) as used:
         found = kl_of_data("kl_per_unit", program, split.fixed(used), batch_size=batch_size)
     return {name: (values.mean(0) if what == "KL" else values, what) for name, (values, what) in found.items()}

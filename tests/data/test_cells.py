@@ -136,3 +136,13 @@ def test_new_cells_and_results_beside_them(adata, file, tmp_path):
     scored = Cells(tmp_path / "score.h5ad")
     assert list(scored.obs)[:5] == ["batch", "type", "age", "gaps", "vae_log_px"]
     assert np.isfinite(scored.obs["vae_log_px"]).all()
+
+
+def test_batches_and_labels_that_are_floats_are_known_again(adata, tmp_path):
+    adata.obs = pd.DataFrame({"batch": np.arange(50) % 2 + 1.0, "type": np.arange(50) % 3 + 0.0})
+    data = from_anndata(adata, layer="counts", batch_key="batch", labels_key="type").condition_on_labels()
+    fit(build(data, latent_dim=1, seed=0), data, epochs=1, seed=0, progress=False, run=tmp_path / "run")
+    prepared = load(tmp_path / "run").prepare(adata)
+    assert data.classes == ("0", "1", "2")
+    for new, known in zip(prepared.context, data.test.context, strict=True):
+        assert torch.equal(new[data.test.index], known)

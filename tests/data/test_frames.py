@@ -251,7 +251,11 @@ def test_labels_context_and_a_split_by_column():
         ({"a": list("xyz") * 3}, {"kinds": {"a": ["x", "y"]}}, "expects the levels x, y, got 'z'"),
         ({"a": list("xyz") * 3}, {"kinds": {"a": "real"}}, "column 'a' of .* expects to be .* got kind 'real'"),
         ({"a": range(9)}, {"kinds": {"a": "binary"}}, "column 'a' expects two values as binary, got 9"),
-        ({"a": range(9)}, {"kinds": {"a": "positive"}}, "expect positive values"),
+        (
+            {"a": range(9)},
+            {"kinds": {"a": "positive"}},
+            "column 'a' expects a number above 0 that float32 holds, got 0 \\(row 0\\)",
+        ),
         ({"a": range(9)}, {"label": "b"}, "label expects columns of the frame, a, got b"),
         ({"a": range(9), "b": [None] + [1.0] * 8}, {"context": ["b"]}, "context 'b' expects a value .* got 1 missing"),
         ({"a": range(9), "b": [1.0] * 9}, {"context": ["b"]}, "context 'b' expects training data that vary"),
@@ -737,3 +741,33 @@ def test_a_table_on_disk_comes_back_as_a_frame(tmp_path, monkeypatch, gaps):
     back = to_frame(data.test, data)
     expected = frame.iloc[data.test.index.tolist()].reset_index(drop=True)
     pd.testing.assert_frame_equal(back.reset_index(drop=True), expected, check_dtype=False, rtol=1e-6)
+
+
+@pytest.mark.parametrize("roles", [["train", "train", "test"], ["train", "validation", "test"]])
+def test_indices_are_positions_in_the_frame_where_a_column_says_the_split(roles, tmp_path):
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 60) ** 2, "b": np.arange(60) + 0.5, "part": roles * 20})
+    frame.to_parquet(tmp_path / "t.parquet")
+    for made in (from_frame(frame, split="part"), from_file(tmp_path / "t.parquet", split="part")):
+        for split in made.splits.values():
+            np.testing.assert_allclose(split.x[:][:, 1].numpy(), frame["b"].to_numpy()[split.index.numpy()])
+        assert set(frame["part"].iloc[made.test.index]) == {"test"}
+        together = torch.cat([split.index for split in made.splits.values()])
+        assert together.sort().values.tolist() == list(range(60))
+
+
+def test_row_names_of_a_text_file_are_told_and_left_out(tmp_path):
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 30), "b": np.arange(30) / 7})
+    frame.sample(frac=1.0, random_state=0).to_csv(tmp_path / "t.csv")
+    with pytest.warns(UserWarning, match="the first column has no name and another whole number in each row, and is"):
+        data = from_file(tmp_path / "t.csv")
+    assert [column.name for column in data.columns] == ["a", "b"]
+    (tmp_path / "own.csv").write_text("\n".join(["n,a", *(f"{i},{i / 7}" for i in range(30))]))
+    assert [column.name for column in from_file(tmp_path / "own.csv").columns] == ["n", "a"]
+
+
+def test_values_and_levels_are_refused_by_the_name_of_their_column():
+    frame = pd.DataFrame({"a": [0, 1, 2] * 20, "b": np.linspace(0, 1, 60)})
+    with pytest.raises(ValueError, match="column 'a' expects a number above 0 that float32 holds, got 0 "):
+        from_frame(frame, kinds={"a": "positive"})
+    with pytest.raises(ValueError, match="expects the levels '0', '1', '2', got 0; list them as numbers, without quo"):
+        from_frame(frame, kinds={"a": ["0", "1", "2"]})

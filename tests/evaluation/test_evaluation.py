@@ -3,6 +3,7 @@ import math
 import re
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from ppl_vae import (
     posteriors,
     priors,
 )
-from ppl_vae.evaluation import kl_per_unit
+from ppl_vae.evaluation import kl_per_unit, per_column
 from ppl_vae.evaluation.units import _at_others, kernel_log_density
 from ppl_vae.split import Split
 
@@ -529,3 +530,27 @@ def test_no_number_of_a_device_without_float64_is_cast_to_it(monkeypatch):
             on_mps.setattr(torch.Tensor, "double", refuse)
             fit(vae, x, epochs=1, progress=False)
             evaluate(vae, x, num_samples=30, seed=0)
+
+
+def test_what_is_compared_misses_the_same_elements_and_has_the_same_contexts():
+    x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)).numpy() * [1, 2] + 3
+    made, context = data.from_arrays(x), data.from_arrays(x, context=x[:, :1])
+
+    def result(of, mask=None):
+        split = of.test if mask is None else replace(of.test, mask=mask)
+        return evaluate(build(of, latent_dim=1, seed=0), split, num_samples=25, seed=0, progress=False)
+
+    together, by_column = made.standardize(per="all"), made.standardize()
+    gaps = torch.rand(together.test.x.shape, generator=torch.Generator().manual_seed(0)) > 0.4
+    compare({"a": result(together), "b": result(by_column), "c": result(by_column, torch.ones_like(gaps))})
+    with pytest.raises(ValueError, match="compare expects the same values, masks and contexts"):
+        compare({"a": result(together), "b": result(by_column, gaps)})
+    with pytest.raises(ValueError, match="they were given other contexts, and log p"):
+        compare({"a": result(made), "b": result(context)})
+
+
+def test_a_column_that_no_row_observes_has_no_score():
+    made = data.from_arrays(torch.randn(60, 2, generator=torch.Generator().manual_seed(0)).numpy())
+    split = replace(made.test, mask=torch.tensor([False, True]).expand(made.test.x.shape))
+    found = per_column(build(made, latent_dim=1, seed=0), split, num_samples=25, seed=0, progress=False)
+    assert found["nll_mcse"].isna().tolist() == [True, False]

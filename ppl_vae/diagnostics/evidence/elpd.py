@@ -98,7 +98,7 @@ def elpd(
         seed=used,
         held_out=held_out,
         base_measure=one.measure,
-        data={"identity": split.identity, "checksum": split.checksum, "provenance": split.provenance},
+        data=split.record(),
         formula=formula_of(program),
     )
 

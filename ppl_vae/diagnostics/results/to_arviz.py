@@ -28,7 +28,7 @@ from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import xr
 from ppl_vae.modelled import Modelled
 from ppl_vae.progress import progress_bar
-from ppl_vae.raw_units import log_volume
+from ppl_vae.raw_units import check_units, log_volume
 from ppl_vae.site_values import by_datum
 from ppl_vae.split import Split
 
@@ -101,7 +101,7 @@ def to_arviz(
             f"to_arviz expects num_predictive from 1 to the {num_samples} samples, got {num_predictive}; data are "
             "predicted from draws of q: give fewer, or more num_samples"
         )
-    split = Split.of(x, *context, mask=mask)
+    check_units(program, split := Split.of(x, *context, mask=mask))
     with evaluating(program, seed) as used:
         split = split.fixed(used)
         volume = log_volume(program, split)
