@@ -78,15 +78,15 @@ def ambient(like: Tensor | None = None, *, gradients: bool = True) -> Iterator[N
     like
         Whose dtype and device become the default ones; without a tensor they stay as they are.
     gradients
-        Whether the caller's grad and inference modes are replaced.
+        Whether the caller's grad mode is replaced; `torch.inference_mode` becomes `torch.no_grad` otherwise.
     """
     with alone(), ExitStack() as scopes:  # the state to restore is read under the lock
         dtype, handlers = torch.get_default_dtype(), list(runtime._PYRO_STACK)
         validates = Distribution._validate_args
         plates = list(runtime._DIM_ALLOCATOR._stack)
-        if gradients:
+        if gradients or torch.is_inference_mode_enabled():  # under which q may need gradients of its own
             scopes.enter_context(torch.inference_mode(False))
-            scopes.enter_context(torch.enable_grad())
+            scopes.enter_context(torch.set_grad_enabled(gradients))
         if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             warnings.warn("computed in the precision of the parameters: torch.autocast is not used here", stacklevel=4)
             scopes.enter_context(torch.autocast("cpu", enabled=False))

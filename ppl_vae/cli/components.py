@@ -161,6 +161,7 @@ class Parser(ArgumentParser):
         offered: Sequence[str] = (),
         number: str = "",
         elsewhere: Mapping[str, str] | None = None,
+        also: Sequence[str] = (),
     ) -> None:
         """An option `--name Class` with `--name.argument value`; `--name.help Class` explains.
 
@@ -184,6 +185,8 @@ class Parser(ArgumentParser):
             "Class.argument" that a number in the place of a class stands for.
         elsewhere
             Names of classes that are chosen by other options, and how.
+        also
+            Names of further classes that are taken.
         """
         if number:
             self.numbers[name] = number
@@ -191,7 +194,7 @@ class Parser(ArgumentParser):
         module, _, cls = base.partition(":")
         every = choices(cls, among or module)
         self.offered[name] = list(offered) or every
-        self.known[name] = [*self.offered[name], *every]
+        self.known[name] = [*self.offered[name], *every, *also]
         theirs = imported(among) if among else set()
         own = [n for n in self.offered[name] if n not in theirs] + ["or a number"] * bool(number)
         others = [n for n in self.offered[name] if n in theirs]

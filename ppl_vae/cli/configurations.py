@@ -41,8 +41,21 @@ def written_out(text: str, components: Mapping[str, bool], numbers: Mapping[str,
             f"a configuration expects lines 'option: value', got {' '.join(text.split())[:40]!r}; --print-config "
             "writes one"
         )
-    found = {name: _component(name, value, components, numbers) for name, value in said.items() if name in components}
-    return text if all(said[name] is value for name, value in found.items()) else yaml.safe_dump(said | found)
+    found = _joined(said, components)
+    chosen = {name: _component(name, found[name], components, numbers) for name in components if name in found}
+    return text if found | chosen == said else yaml.safe_dump(found | chosen)
+
+
+def _joined(said: dict[str, Any], components: Mapping[str, bool]) -> dict[str, Any]:
+    """The options, with `prior.argument: value` beside the class of `prior: Class`, as a command line has them."""
+    found = dict(said)
+    for key in map(str, said):
+        name, _, argument = key.partition(".")
+        if name in components and isinstance(said.get(name), str) and not re.match(r"$|class_path|init_args", argument):
+            chosen = found[name] if isinstance(found[name], dict) else {"class_path": said[name], "init_args": {}}
+            chosen["init_args"][argument] = found.pop(key)
+            found[name] = chosen
+    return found
 
 
 def _component(name: str, value: Any, components: Mapping[str, bool], numbers: Mapping[str, str]) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppl_vae.checksums import record, unsealed
 
-__all__ = ["check_outputs", "lies_in", "noted"]
+__all__ = ["check_figure", "check_outputs", "lies_in", "noted"]
 
 _BESIDE = ("checkpoint.json", "config.json", "history.jsonl", "checksums.json", "evaluation.json", "per_column.csv")
 
@@ -47,6 +47,20 @@ def check_outputs(
         for path, what in kept:
             if out.exists() and path.exists() and (out.samefile(path) or path in out.resolve().parents):
                 raise ValueError(f"{option} expects another file than {what}, got {out}; change it")
+
+
+def check_figure(option: str, out: Path) -> None:
+    """Refuse a name that ends in no format of figures.
+
+    Raises
+    ------
+    ValueError
+        Naming some formats.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase  # a second of imports
+
+    if out.suffix[1:].lower() not in FigureCanvasBase.filetypes:
+        raise ValueError(f"{option} expects a name that ends in .png, .pdf or .svg, say, got {out}; change it")
 
 
 def lies_in(folder: str | Path, out: str | Path) -> bool:

@@ -39,5 +39,6 @@ def reliability(log_w: Tensor, has_tail: bool, coarse: Tensor | None = None) -> 
     coarse = torch.zeros_like(log_w[0], dtype=torch.bool) if coarse is None else coarse.to(log_w.device)
     ess = torch.where(coarse, 1.0, log_marginal(log_w).ess)
     fits = has_tail and len(log_w) >= FEWEST
-    k = psis(log_w, coarse=coarse)[1] if fits else torch.where(coarse, math.inf, math.nan).to(ess)
+    none = log_w.max(0).values == -math.inf  # x has no density at any draw, or beyond what a float holds
+    k = psis(log_w, coarse=coarse | none)[1] if fits else torch.where(coarse | none, math.inf, math.nan).to(ess)
     return {"ess": ess, "pareto_k": k}

@@ -55,8 +55,8 @@ class Capacity(VectorizedELBO):
         size = where.size
         reconstruction = sum(s["log_prob_sum"] for s in traces.observed(model).values()) / self.num_particles
         kl = torch.zeros((), dtype=x.dtype if x.is_floating_point() else None, device=x.device)
-        for name, q in traces.latents(guide).items():
-            kl = kl + needs.mean_kl(q, model.nodes[name], self.num_particles * size)
+        for _, mean in needs.mean_kls(model, guide, self.num_particles * size):
+            kl = kl + mean
         scale = needs.scale_of_data(model, where)
         beta = needs.scale_of_latents(model) / scale
         return scale * size * self.weight * (kl - beta * self.nats).abs() - reconstruction

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyro.infer import ELBO, RenyiELBO, TraceEnum_ELBO, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine import Trace
 
-from ppl_vae import traces
 from ppl_vae.objectives import needs
 from ppl_vae.objectives.vectorized_elbo import VectorizedELBO
 
@@ -18,11 +17,11 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
     Raises
     ------
     ValueError
-        For a guide that samples its sites in another order under `TraceMeanField_ELBO`; an enumerated site under
-        anything but `TraceEnum_ELBO`; a scaled site, or a point mass or one code a datum as posterior, under IWAE,
-        Rényi or the tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized draws
-        under Rényi, `TraceMeanField_ELBO`, the tail-adaptive objective or most of this package; and for what else an
-        objective of this package says it cannot do.
+        For a guide that samples its sites in another order under `TraceMeanField_ELBO` or `FreeBits`; an enumerated
+        site under anything but `TraceEnum_ELBO`; a scaled site, or a point mass or one code a datum as posterior, under
+        IWAE, Rényi or the tail-adaptive objective; a beta where there is no KL to weigh; a site without reparametrized
+        draws under Rényi, `TraceMeanField_ELBO`, the tail-adaptive objective or most of this package; and for what else
+        an objective of this package says it cannot do.
     """
     if not isinstance(model, Trace) or not isinstance(guide, Trace):
         raise TypeError(
@@ -36,12 +35,8 @@ def check(objective: ELBO, model: Trace, guide: Trace) -> None:
             needs.scored_anywhere(guide)
         return
     name = type(objective).__name__
-    of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
-    if isinstance(objective, TraceMeanField_ELBO) and of_guide != of_model:
-        raise ValueError(
-            f"{name} expects model and guide to sample their sites in the same order, got "
-            f"{of_model} and {of_guide}: its KLs would be of the wrong distributions; use Trace_ELBO"
-        )
+    if isinstance(objective, TraceMeanField_ELBO):
+        needs.one_order(name, model, guide)
     if not isinstance(objective, TraceEnum_ELBO):
         needs.drawn(name, guide)
     if isinstance(objective, RenyiELBO | TraceTailAdaptive_ELBO):

@@ -47,14 +47,14 @@ class FreeBits(VectorizedELBO):
         self.nats = nats
 
     def _check(self, model: Trace, guide: Trace) -> None:
-        """Refuse a point mass, or one code a datum, as the posterior."""
+        """Refuse a point mass, or one code a datum, as the posterior, and a guide that draws in another order."""
         needs.densities("FreeBits", guide)
+        needs.one_order("FreeBits", model, guide, instead="Trace_ELBO or Capacity")
 
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
         size = where.size
         reconstruction = sum(s["log_prob_sum"] for s in traces.observed(model).values()) / self.num_particles
         cost = torch.zeros(())
-        for name, q in traces.latents(guide).items():
-            mean = needs.mean_kl(q, model.nodes[name], self.num_particles * size)
+        for q, mean in needs.mean_kls(model, guide, self.num_particles * size):
             cost = cost + needs.mean_scale(q) * size * mean.clamp_min(self.nats)
         return cost - reconstruction

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
@@ -16,8 +17,9 @@ from ppl_vae.precision import in_float64
 __all__ = [
     "densities",
     "drawn",
-    "mean_kl",
+    "mean_kls",
     "mean_scale",
+    "one_order",
     "reparametrized",
     "scale_of_data",
     "scale_of_latents",
@@ -134,22 +136,45 @@ def reparametrized(name: str, guide: Trace) -> None:
         )
 
 
+def one_order(name: str, model: Trace, guide: Trace, instead: str = "Trace_ELBO") -> None:
+    """Refuse a guide that draws its sites in another order than the model.
+
+    Raises
+    ------
+    ValueError
+        Naming the objective, the orders, and what to use instead.
+    """
+    of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
+    if of_guide != of_model:
+        raise ValueError(
+            f"{name} expects model and guide to sample their sites in the same order, got {of_model} and {of_guide}: "
+            f"its KLs would be of the wrong distributions; use {instead}"
+        )
+
+
 def mean_scale(site: dict[str, Any]) -> Any:
     """The scale of a site, of weights of the data their mean."""
     scale = site["scale"]
     return scale.mean() if isinstance(scale, Tensor) and scale.dim() else scale
 
 
-def mean_kl(q: dict[str, Any], p: dict[str, Any], num: int) -> Tensor:
-    """KL(q || p) of a site, in closed form where there is one: its mean over `num` draws and data, in nats.
+def mean_kls(model: Trace, guide: Trace, num: int) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """Each latent site of the guide, with KL(q || p): its mean over `num` draws and data, in nats.
 
+    It is in closed form, given the latents before the site, where there is one and model and guide draw their sites in
+    the same order; else log q - log p at the draws, of which the sum over the sites has the mean of the whole KL.
     Weights of the data (`poutine.scale` by a tensor) are those of this mean; a scale that all share does not count.
     """
-    kl, scale = traces.analytic_kl(q, p), mean_scale(q)
-    if scale is q["scale"]:
-        return (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / num
-    weighed: Tensor = q["log_prob_sum"] - p["log_prob_sum"] if kl is None else (q["scale"] * kl).sum()
-    return weighed / (num * scale)
+    latents = traces.latents(guide)
+    alike = list(latents) == list(traces.latents(model))
+    for name, q in latents.items():
+        p, scale = model.nodes[name], mean_scale(q)
+        kl = traces.analytic_kl(q, p) if alike else None
+        if scale is q["scale"]:
+            yield q, (traces.total(q) - traces.total(p) if kl is None else kl.sum()) / num
+        else:
+            weighed = q["log_prob_sum"] - p["log_prob_sum"] if kl is None else (q["scale"] * kl).sum()
+            yield q, weighed / (num * scale)
 
 
 def scale_of_data(model: Trace, where: traces.Plates) -> float:

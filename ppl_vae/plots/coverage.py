@@ -50,7 +50,7 @@ def coverage(
     Raises
     ------
     ValueError
-        `nominal` is not (prob,) in [0, 1], or the shapes of the others do not follow.
+        `nominal` is not (prob,) in [0, 1], `observed` not in [0, 1], `se` below 0, or shapes do not follow.
 
     Examples
     --------
@@ -97,8 +97,12 @@ def columns(size: int, observed: Numbers, se: Numbers | None) -> tuple[np.ndarra
     shares = np.asarray(observed, dtype=float)
     shares = shares[:, None] if shares.ndim == 1 else shares
     shares = numbers(shares, "observed", (size, *shares.shape[1:2]), "give one row for each probability")
+    if ((shares < 0) | (shares > 1)).any():  # NaN is neither
+        raise ValueError(f"coverage expects observed shares in [0, 1], got up to {np.nanmax(shares):g}; divide by 100.")
     errors = np.full(shares.shape, np.nan) if se is None else np.asarray(se, dtype=float)
     errors = numbers(errors[:, None] if errors.ndim == 1 else errors, "se", shares.shape, "give one for each coverage")
+    if (errors < 0).any():
+        raise ValueError(f"coverage expects standard errors of 0 or more, got {np.nanmin(errors):g}; take their size.")
     return shares, errors
 
 

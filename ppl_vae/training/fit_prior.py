@@ -125,13 +125,13 @@ def fit_prior(
     with isolated(vae, seed):
         made = with_prior(vae, prior, z, *encoded, mask=missing)
         rows: list[dict[Any, float]] = []
-        with frozen(made.posterior), frozen(made.likelihood), eval_mode(made):
-            _check(made, z, *encoded)
+        with frozen(made.posterior), frozen(made.likelihood), frozen(vae), eval_mode(made), eval_mode(vae):
+            _check(vae, made, z, *encoded)
             if any(p.requires_grad for p in made.prior.parameters()):
                 assert isinstance(made.prior, Prior)  # with_prior makes nothing else
                 seen = encoder_input(made.likelihood, encoded[0], missing, made.mask_input)
                 made.prior.start_from_codes(z, seen, *made.given_to("prior", encoded[1:]))
-                rows = _fit_alone(made, train, validation, z.device, progress, **settings)
+                rows = _fit_alone(vae, made, train, validation, z.device, progress, **settings)
     if folder is not None:
         config = config_of(made, {"what": "fit_prior", **settings}, [train, validation])
         write_finished(folder, made, config, rows)
@@ -149,6 +149,7 @@ def _encoded(vae: VAE, train: Split, seed: int) -> tuple[Tensor, tuple[Tensor, .
 
 
 def _fit_alone(
+    vae: VAE,
     made: VAE,
     train: Split,
     validation: Any,
@@ -160,7 +161,7 @@ def _fit_alone(
 ) -> list[dict[Any, float]]:
     """Fit the prior of a VAE alone, and give the rows of the history."""
     fitted = fit(
-        _prior_alone(made),
+        _prior_alone(vae, made),
         train,
         validation=validation,
         optimizer=partial(torch.optim.Adam, lr=learning_rate, fused=True),
@@ -176,22 +177,22 @@ _MOST = 5000
 """Data whose encodings a prior starts from."""
 
 
-def _check(vae: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
+def _check(vae: VAE, made: VAE, z: Tensor, x: Tensor, *context: Tensor) -> None:
     """Refuse a prior whose likelihood at the codes z (n, latent_dim) does not exist, or has no maximum."""
     few = [t[:3] for t in (x, *context)]
     with torch.no_grad():
-        if traces.improper({"fn": vae.prior.given(*vae.given_to("prior", few[1:]))}):
+        if traces.improper({"fn": made.prior.given(*made.given_to("prior", few[1:]))}):
             raise ValueError(
                 "fit_prior expects a proper prior, got Flat, which has nothing to fit; fit GaussianMixture or "
                 "another proper prior"
             )
-        model, guide = traces.pair(_prior_alone(vae), *few)
+        model, guide = traces.pair(_prior_alone(vae, made), *few)
     traces.check_pair(model, guide, len(few[0]))
     zeros = (z == 0).sum(0).max().item()
     if (
         zeros > 1
-        and traces.singular(guide.nodes[vae.prior.site])
-        and any(p.requires_grad for p in vae.prior.parameters())
+        and traces.singular(guide.nodes[made.prior.site])
+        and any(p.requires_grad for p in made.prior.parameters())
     ):
         raise ValueError(
             f"fit_prior expects codes with a density, got exact zeros for {zeros} of {len(z)} data in one unit "
@@ -208,12 +209,13 @@ def _of_the_prior(history: pd.DataFrame) -> list[dict[Any, float]]:
     return rows
 
 
-def _prior_alone(vae: VAE) -> Program:
-    """q(z | x) and p(z) alone: -KL in the place of the ELBO, and nothing is decoded.
+def _prior_alone(vae: VAE, made: VAE) -> Program:
+    """q(z | x) of a VAE and the new p(z) alone: -KL in the place of the ELBO, and nothing is decoded.
 
-    Of the VAE's modules the program sees the prior only: `fit` puts what it sees into train mode.
+    q stays that of the VAE also where it depends on the prior, as one that is refined does. Of the modules the program
+    sees the new prior only: `fit` puts what it sees into train mode.
     """
-    latents = up_to(vae.model, [vae.prior.site])
+    latents = up_to(made.model, [made.prior.site])
 
     def model(x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> None:
         latents(x, *context, mask=mask)
@@ -221,4 +223,4 @@ def _prior_alone(vae: VAE) -> Program:
     def guide(x: Tensor, *context: Tensor, mask: Tensor | bool = True) -> None:
         vae.guide(x, *context, mask=mask)
 
-    return Program(model, guide, vae.prior)
+    return Program(model, guide, made.prior)

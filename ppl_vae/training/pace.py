@@ -92,4 +92,9 @@ def of_guide(program: Modelled, batch: Batch) -> frozenset[str]:
             "encoder_steps expects a guide with parameters of its own, got none that are trained; leave encoder_steps "
             "out, or unfreeze the posterior"
         )
+    if all(name in names for name, p in program.named_parameters() if p.requires_grad):
+        raise ValueError(
+            "encoder_steps expects parameters that q does not depend on, got a q that depends on all that are trained, "
+            "as one that is refined by the model's gradients does: every step would move everything; leave it out"
+        )
     return names

@@ -456,6 +456,7 @@ def test_a_network_in_the_wrong_place_is_refused(words, message, tmp_path, capsy
 
 def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys):
     said = "prior: {VampPrior: {num_components: 3}}\nposterior: {IAF: }\nencoder: {hidden_dims: [5]}\nbeta: 2\n"
+    said += "likelihood: Gaussian\nlikelihood.scale: elementwise\nobjective: TraceEnum_ELBO\n"
     (tmp_path / "e.yaml").write_text(said)
     with pytest.raises(SystemExit):
         run("train", "--config", tmp_path / "e.yaml", "--print-config")
@@ -465,6 +466,8 @@ def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys
     assert found["posterior"]["class_path"] == "ppl_vae.IAF"
     assert found["encoder"]["init_args"]["hidden_dims"] == [5]
     assert found["beta"]["init_args"] == {"beta": 2.0}
+    assert found["likelihood"]["init_args"]["scale"] == "elementwise"
+    assert found["objective"]["class_path"] == "pyro.infer.TraceEnum_ELBO"
 
 
 @pytest.mark.parametrize(
@@ -475,6 +478,7 @@ def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys
         ("prior: 3", "prior expects a class, or one with its arguments, got 3;"),
         ("beta: true", "beta expects a class, or one with its arguments, got true;"),
         ("prior: [VampPrior]", "got [VampPrior];"),
+        ("prior: VampPrior\nprior.num_componentss: 3", "did you mean --prior.num_components?"),
         ("prior: {VampPriorr: {num_components: 3}}", "got 'VampPriorr'; did you mean VampPrior?"),
         ("prior: {VampPrior: {num_componentss: 3}}", "did you mean --prior.num_components?"),
         ("- digits", "a configuration expects lines 'option: value', got '- digits'; --print-config writes one"),

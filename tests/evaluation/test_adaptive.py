@@ -348,3 +348,14 @@ def test_a_good_k_hat_among_many_high_ones_is_not_taken_for_good():
     error = (table.log_px - known.log_px.numpy())[table.believed]
     assert len(error) > 10
     assert (error.abs() < 3 * table.log_px_mcse[table.believed] + 0.1).all()
+
+
+@pytest.mark.parametrize("method", ["importance", "adaptive"])
+def test_a_datum_that_no_draw_explains_is_minus_infinity_alone(method):
+    exact = ppca(n=8)
+    x = exact.x.clone()
+    x[5] = 1e160 if x.dtype == torch.float64 else 3e19
+    found = evaluate(exact.vae, x, method=method, num_samples=100, seed=0, progress=False).per_datum
+    assert found["log_px"].tolist()[5] == -math.inf
+    rest = [i for i in range(8) if i != 5]
+    np.testing.assert_allclose(found["log_px"].to_numpy()[rest], exact.log_px.numpy()[rest], atol=0.3)

@@ -624,3 +624,15 @@ def test_diagnostic_plots_refuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    ("observed", "se", "message"),
+    [
+        ([50.0, 90.0], None, "observed shares in .0, 1., got up to 90"),
+        ([0.5, 0.9], [-0.1, 0.1], "errors of 0 or"),
+    ],
+)
+def test_coverage_that_is_no_share_is_refused(observed, se, message):
+    with pytest.raises(ValueError, match=message):
+        plots.coverage([0.5, 0.9], observed, se)

@@ -20,8 +20,10 @@ from ppl_vae import (
     corruptions,
     evaluate,
     fit,
+    fit_prior,
     load,
     posteriors,
+    priors,
     semi_amortized,
 )
 from ppl_vae.data import from_arrays
@@ -170,3 +172,34 @@ def test_refusals(options, message):
     with pytest.raises((ValueError, TypeError)) as refused:
         made(**options)
     assert re.search(message, str(refused.value))
+
+
+def of_arrays(num_steps=4):
+    """A VAE whose q is refined, and its data."""
+    generator = torch.Generator().manual_seed(0)
+    made = from_arrays(torch.randn(80, 2, generator=generator) @ torch.randn(2, 5, generator=generator))
+    q = partial(posteriors.Refined, num_steps=num_steps, learning_rate=0.1)
+    return build(made, latent_dim=2, posterior=q, encoder=SMALL, decoder=SMALL, seed=0), made.train.x
+
+
+def test_encode_under_inference_mode():
+    vae, x = of_arrays()
+    expected = vae.encode(x).mean.detach()
+    with torch.inference_mode():
+        assert torch.equal(vae.encode(x).mean, expected)
+
+
+def test_every_parameter_moves_in_every_step_so_that_encoder_steps_are_refused():
+    vae, x = of_arrays()
+    with pytest.raises(ValueError, match="encoder_steps expects parameters that q does not depend on"):
+        fit(vae, x, epochs=1, encoder_steps=3, seed=0, progress=False)
+
+
+def test_a_fitted_prior_leaves_q_where_it_is():
+    vae, x = of_arrays()
+    with torch.no_grad():
+        expected = vae.encode(x).sample((400,)).flatten(0, 1)
+    fitted = fit_prior(vae, x, priors.DiagonalNormal, epochs=150, learning_rate=0.05, seed=0, progress=False)
+    p = fitted.prior.given()
+    assert (p.mean - expected.mean(0)).abs().max() < 0.05 * expected.std(0).max()
+    assert (p.stddev / expected.std(0) - 1).abs().max() < 0.05

@@ -20,6 +20,7 @@ from ppl_vae import (
     ConditionalNormal,
     ConvDecoder,
     ConvEncoder,
+    DataSpec,
     DiagonalNormal,
     Exemplar,
     FlowPrior,
@@ -42,6 +43,7 @@ from ppl_vae.data import from_arrays
 from ppl_vae.diagnostics import inference_gaps
 from ppl_vae.distributions import positive
 from ppl_vae.domain import Domain
+from ppl_vae.objectives import Capacity, FreeBits, Trace_ELBO
 from ppl_vae.vae.build import rebuild
 
 X = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
@@ -318,3 +320,14 @@ def test_what_a_bottom_up_posterior_refuses():
         ladder(latent_dim=[1, 2], posterior=[BottomUp, DiagonalNormal])
     with pytest.raises(ValueError, match="VampPrior expects a posterior given data, got BottomUp"):
         ladder(latent_dim=[1, 2], prior=[VampPrior, ConditionalNormal], posterior=BottomUp)
+
+
+def test_kls_where_q_draws_in_another_order():
+    x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    spec = DataSpec((6,), Domain("binary"))
+    small = partial(MLP, hidden_dims=[5])
+    vae = build(spec, latent_dim=[2, 3], posterior=BottomUp, encoder=small, decoder=small, seed=0)
+    with pytest.raises(ValueError, match="FreeBits expects model and guide to sample their sites in the same order"):
+        fit(vae, x, epochs=1, objective=FreeBits(0), seed=0, progress=False)
+    losses = [loss(vae, (x,), objective).item() for objective in (Capacity(0, weight=1), Trace_ELBO())]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

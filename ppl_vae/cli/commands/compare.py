@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from ppl_vae.cli.command import Command, on_run
 from ppl_vae.cli.components import Parser
 from ppl_vae.cli.output import add_json, as_json
-from ppl_vae.cli.outputs import check_outputs
+from ppl_vae.cli.outputs import check_figure, check_outputs
 
 __all__ = ["COMMAND"]
 
@@ -30,6 +30,7 @@ def _compare(options: Namespace) -> None:
     runs = {str(run) if name in full else name: run for name, run in zip(names, options.runs, strict=True)}
     if options.figure:
         check_outputs("--figure", [Path(options.figure)], map(Path, options.runs))
+        check_figure("--figure", Path(options.figure))
     table = compare(runs)
     with as_json(options.json) as values:
         print(printed(table))
@@ -37,7 +38,8 @@ def _compare(options: Namespace) -> None:
             save(draw("nll_with_errors", table), Path(options.figure))
             print(f"wrote {options.figure}")
         best = next(iter(table.index))
-        print(f"next: {on_run('diagnose', runs[best])}{options.imports}")
+        run = Path(runs[best])
+        print(f"next: {on_run('diagnose', run.parent if run.is_file() else run)}{options.imports}")
         rows = {name: dict(row) for name, row in table.iterrows()}
         values.update(best_first=list(rows), runs=rows, **{k: table.attrs.get(k) for k in ("units", "warning")})
 

@@ -49,7 +49,8 @@ def _options(parser: Parser) -> None:
     parser.section("model; --prior.ARGUMENT VALUE sets an argument of a class, --prior.help NAME lists them")
     _model_options(parser)
     parser.section("training")
-    parser.component("pyro.infer:ELBO", "objective", "what is maximized", skip=_pyros_own, among="ppl_vae.objectives")
+    of_pyro: Any = {"skip": _pyros_own, "also": ["TraceEnum_ELBO"]}
+    parser.component("pyro.infer:ELBO", "objective", "what is maximized", among="ppl_vae.objectives", **of_pyro)
     parser.component("ppl_vae.objectives:BetaSchedule", "beta", "weight of the KL", number="Constant.beta")
     _step_options(parser)
     parser.section("run")

@@ -161,7 +161,7 @@ def _from_guide(subject: Subject, results: Results) -> list[str]:
     elif more < -max(2 * error, _SMALL):
         what = "the chains have not converged; give more temperatures"
     else:
-        what = "no difference beyond its error"
+        what = "no difference beyond its error" if abs(more) <= 2 * error else "too little to change a conclusion"
     return [
         f"Annealing from q finds {told(more, error)} nats more of log p(x) than importance sampling, on the "
         f"{plural(found.sizes['obs'], 'chosen datum', 'chosen data')}: {what}. Both share the blind spots of q."

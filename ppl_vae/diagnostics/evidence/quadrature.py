@@ -19,6 +19,7 @@ from ppl_vae.split import Split
 __all__ = ["quadrature"]
 
 COARSE = 0.01  # the error, in nats, above which a datum gets an adaptive grid
+NARROW = 1.0  # steps; a narrower posterior too, as a peak midway between two points has no error by every other one
 
 
 @verb
@@ -77,7 +78,7 @@ def quadrature(
     """
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         grid = Grid.over("quadrature", program, split, num_points, max_rows)
-        parts = grid.log_parts
+        parts, num_parts = torch.cat([grid.log_parts, grid.log_moments], -1), grid.log_parts.shape[1]
         log_sums = torch.empty(parts.shape[1], len(split), dtype=torch.float64)
         with progress_bar("log p(x) on grids", None, "point", shown=progress) as bar:
             for rows, joint in log_joints(program, split, 1, max_rows=max_rows):
@@ -85,8 +86,9 @@ def quadrature(
                 for here, log_f in grid.log_joint(joint, max_rows, bar):
                     sums = sums.logaddexp((log_f.unsqueeze(1) + parts[here].unsqueeze(-1)).logsumexp(0))
                 log_sums[:, rows] = sums.cpu()
-            log_px, error = grid.integral(log_sums)
-            again = (error > COARSE).nonzero().flatten()
+            sums, moments = log_sums[:num_parts], log_sums[num_parts:]
+            log_px, error = grid.integral(sums)
+            again = ((error > COARSE) | (grid.least_sd(sums, moments) < NARROW)).nonzero().flatten()
             if len(again):
                 some = split[again.to(split.x.device)]
                 for rows, _, own, log_f in adaptive_grid(program, some, grid, None, max_rows, bar):

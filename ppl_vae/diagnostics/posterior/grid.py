@@ -117,6 +117,21 @@ class Grid:
         outside = (border - log_integral).exp() * self.num_points / 10  # mass of a tenth more box at border density
         return log_integral, (coarse - log_integral).abs().amax(0) + outside
 
+    @property
+    def log_moments(self) -> Tensor:
+        """Log weights of the points for the first and second moments of their fractions of the box, (points, 2 dim)."""
+        log_fractions = self.points.log()
+        return torch.cat([log_fractions, 2 * log_fractions], -1)
+
+    def least_sd(self, log_sums: Tensor, log_moments: Tensor) -> Tensor:
+        """The smallest standard deviation along an axis, in steps, (n,).
+
+        From sums with the weights `log_parts`, (2 ** dim + 1, n), and `log_moments`, (2 dim, n).
+        """
+        total = log_sums[:-1].logsumexp(0) - self.dim * math.log(2)
+        mean, square = (log_moments - total).exp().chunk(2)
+        return (square - mean.square()).clamp_min(0).sqrt().amin(0) * (self.num_points - 1)
+
     def integral_of(self, log_f: Tensor) -> tuple[Tensor, Tensor]:
         """The same from log p(x, u) at all points, (points, n)."""
         return self.integral(torch.stack([(log_f + part.unsqueeze(-1)).logsumexp(0) for part in self.log_parts.T]))

@@ -424,3 +424,20 @@ def test_simulating_needs_x_as_it_came():
 
     with pytest.raises(ValueError, match="observes x as it came, at a single site"):
         bdmc(Program(model, guide), torch.ones(3) * 2)
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.004])
+def test_quadrature_of_posteriors_narrower_than_a_step(scale):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, scale), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x, scale))
+
+    x = torch.linspace(-2, 2, 150, dtype=torch.float64)
+    found = quadrature(Program(model, guide), x, seed=0, progress=False)
+    exact = stats.norm.logpdf(x, 0, np.hypot(1, scale))
+    assert abs(found.log_px.values - exact).max() < 1e-6
