@@ -318,7 +318,9 @@ class Parser(ArgumentParser):
             return f"{option}.{argument} expects a class with this argument, got {cls}, which has none; {other}"
         if found := re.search(r"(?s)is abstract.*NestedArg\(key='(.+?)', val=(['\"]?)(.*)\2\)$", message):
             return self._no_class_before(key[1], found[1], found[3])
-        if found := re.search(r"(?s)(?:Expected a dot|does not correspond).*Given value: (.+)", message):
+        if found := re.search(
+            r"(?s)(?:Expected a dot|does not correspond|has no attribute).*Given value: (.+)", message
+        ):
             of_file = re.match(r"\"?\{'class_path': '(.+?)'", found[1].strip())
             return self._no_class(key[1], of_file[1] if of_file else found[1].strip())
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):

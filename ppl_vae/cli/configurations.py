@@ -33,9 +33,10 @@ def written_out(text: str, components: Mapping[str, bool], numbers: Mapping[str,
     """
     try:
         said = get_loader("yaml")(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuntimeError(f"a configuration expects YAML, but in line {line}: {error.problem}; correct it") from error
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"in line {mark.line + 1}: {problem}" if mark else str(error).partition("\n")[0]
+        raise RuntimeError(f"a configuration expects YAML, but {where}; correct it") from error
     if not isinstance(said, dict):
         raise RuntimeError(
             f"a configuration expects lines 'option: value', got {' '.join(text.split())[:40]!r}; --print-config "
@@ -65,7 +66,7 @@ def _component(name: str, value: Any, components: Mapping[str, bool], numbers: M
     said = value if isinstance(value, dict) else {}
     if value is None or isinstance(value, str) or "class_path" in said:
         return value
-    named = [key for key in said if re.match(r"[A-Z]", str(key))]
+    named = [key for key in said if re.match(r"[A-Z]", str(key).rpartition(".")[2])]
     if len(said) == len(named) == 1 and isinstance(said[named[0]], dict | NoneType):
         return {"class_path": named[0], "init_args": said[named[0]] or {}}
     if said and not named and components[name]:  # arguments of the class by default

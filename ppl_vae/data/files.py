@@ -99,7 +99,8 @@ def from_file(
     if path.is_dir():
         _refuse(path, options, test)
         return _of_pictures(path, background, size, domain, given)
-    _refuse(path, {"size": size, "background": background != "white" and background})
+    if size or background != "white":
+        raise ValueError(f"{'size' if size else 'background'} expects a folder of pictures, got {path}; leave it out")
     if not path.is_file():  # reading a pipe or a device would wait for ever
         raise ValueError(f"expected a regular file or a folder, got neither at {path}; copy the data into a file")
     files = [path] if test is None else [path, regular(Path(test).expanduser())]

@@ -119,12 +119,12 @@ class Text(Format):
                 f"expected {path} to hold {len(cells)} values in each row, as in its first line, got {len(after)} in "
                 "the next; name every column (in R: row.names=FALSE), and end no row with a separator"
             )
-        frame = frame.drop(columns=_row_names(frame, path)) if named and not cells[0] else frame
         return frame.apply(lambda column: column if column.name in as_text else _with_dates(column))
 
     def alike_read(self, paths: Sequence[Path]) -> list[Any]:
         """The files after the first with its columns of text as text, whatever their own rows look like."""
         first = self.read(paths[0])
+        _warn_of_row_names(first, paths[0])
         text = [str(name) for name in first if pd.api.types.is_string_dtype(first[name].dropna())]
         return self.alike([first, *(self.read_like(path, text) for path in paths[1:])])
 
@@ -275,17 +275,16 @@ def _is_data(cells: Sequence[str]) -> bool:
     return set(cells) <= numbers | (_MISSING if known else set())
 
 
-def _row_names(frame: pd.DataFrame, path: Path) -> list[str]:
-    """The first column, which has no name, where it is the index that pandas writes, or the row names of R."""
+def _warn_of_row_names(frame: pd.DataFrame, path: Path) -> None:
+    """Warn of a first column without a name that is the index that pandas writes, or the row names of R."""
     first = frame.iloc[:, 0]
-    if frame.shape[1] < 2 or not pd.api.types.is_integer_dtype(first) or not first.is_unique:
-        return []
-    warnings.warn(
-        f"{path}: the first column has no name and another whole number in each row, and is left out as the names of "
-        "the rows; name it to keep it",
-        stacklevel=5,
-    )
-    return [frame.columns[0]]
+    if frame.columns[0] == "Unnamed: 0" and pd.api.types.is_integer_dtype(first) and first.is_unique:
+        warnings.warn(
+            f"{path}: the first column has no name and another whole number in each row, as an index that was written "
+            "with the table, and is a column of x; leave it out by kinds={'Unnamed: 0': 'skip'}, or write the file by "
+            "df.to_csv(path, index=False)",
+            stacklevel=5,
+        )
 
 
 def _is_number(cell: str) -> bool:

@@ -54,7 +54,7 @@ class Evaluation(Comparable):
         given the total as an exposure"``, which leave out -log p(total). Results of different base measures cannot be
         compared.
     data
-        `identity`, `checksum` and `provenance` of the data.
+        `identity`, `checksum`, `missing` and `provenance` of the data: see `Split.record`.
     formula
         The program evaluated.
     adaptation

@@ -19,6 +19,7 @@ from ppl_vae.isolation import evaluating
 from ppl_vae.libraries import stats
 from ppl_vae.masked import draw_masked, left_out, unmasked
 from ppl_vae.modelled import Modelled
+from ppl_vae.objectives import needs
 from ppl_vae.precision import in_float64
 from ppl_vae.raw_units import check_units
 from ppl_vae.site_values import by_datum
@@ -94,7 +95,8 @@ def kl_of_data(
         for name, q in traces.latents(guide).items():
             _check_densities(caller, name, q, model.nodes[name])
         of_guide = traces.latents(guide)
-        kls = {name: _factorized(q, model.nodes[name]) for name, q in of_guide.items()}
+        alike = needs.in_one_order(model, guide)
+        kls = {name: _factorized(q, model.nodes[name]) if alike else None for name, q in of_guide.items()}
         for name, kl in kls.items():
             if kl is not None:
                 exact.setdefault(name, []).append(_units(kl, of_guide[name], where))

@@ -17,6 +17,7 @@ from ppl_vae.precision import in_float64
 __all__ = [
     "densities",
     "drawn",
+    "in_one_order",
     "mean_kls",
     "mean_scale",
     "one_order",
@@ -136,6 +137,11 @@ def reparametrized(name: str, guide: Trace) -> None:
         )
 
 
+def in_one_order(model: Trace, guide: Trace) -> bool:
+    """Whether both draw their latents in the same order, so that each site is given the same ones."""
+    return list(traces.latents(model)) == list(traces.latents(guide))
+
+
 def one_order(name: str, model: Trace, guide: Trace, instead: str = "Trace_ELBO") -> None:
     """Refuse a guide that draws its sites in another order than the model.
 
@@ -144,8 +150,8 @@ def one_order(name: str, model: Trace, guide: Trace, instead: str = "Trace_ELBO"
     ValueError
         Naming the objective, the orders, and what to use instead.
     """
-    of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
-    if of_guide != of_model:
+    if not in_one_order(model, guide):
+        of_model, of_guide = list(traces.latents(model)), list(traces.latents(guide))
         raise ValueError(
             f"{name} expects model and guide to sample their sites in the same order, got {of_model} and {of_guide}: "
             f"its KLs would be of the wrong distributions; use {instead}"
@@ -165,9 +171,8 @@ def mean_kls(model: Trace, guide: Trace, num: int) -> Iterator[tuple[dict[str, A
     the same order; else log q - log p at the draws, of which the sum over the sites has the mean of the whole KL.
     Weights of the data (`poutine.scale` by a tensor) are those of this mean; a scale that all share does not count.
     """
-    latents = traces.latents(guide)
-    alike = list(latents) == list(traces.latents(model))
-    for name, q in latents.items():
+    alike = in_one_order(model, guide)
+    for name, q in traces.latents(guide).items():
         p, scale = model.nodes[name], mean_scale(q)
         kl = traces.analytic_kl(q, p) if alike else None
         if scale is q["scale"]:

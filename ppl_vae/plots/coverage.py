@@ -98,7 +98,8 @@ def columns(size: int, observed: Numbers, se: Numbers | None) -> tuple[np.ndarra
     shares = shares[:, None] if shares.ndim == 1 else shares
     shares = numbers(shares, "observed", (size, *shares.shape[1:2]), "give one row for each probability")
     if ((shares < 0) | (shares > 1)).any():  # NaN is neither
-        raise ValueError(f"coverage expects observed shares in [0, 1], got up to {np.nanmax(shares):g}; divide by 100.")
+        came = f"{np.nanmin(shares):g} to {np.nanmax(shares):g}"
+        raise ValueError(f"coverage expects observed shares in [0, 1], got {came}; divide per cent by 100.")
     errors = np.full(shares.shape, np.nan) if se is None else np.asarray(se, dtype=float)
     errors = numbers(errors[:, None] if errors.ndim == 1 else errors, "se", shares.shape, "give one for each coverage")
     if (errors < 0).any():

@@ -94,7 +94,7 @@ def of_guide(program: Modelled, batch: Batch) -> frozenset[str]:
         )
     if all(name in names for name, p in program.named_parameters() if p.requires_grad):
         raise ValueError(
-            "encoder_steps expects parameters that q does not depend on, got a q that depends on all that are trained, "
-            "as one that is refined by the model's gradients does: every step would move everything; leave it out"
+            "encoder_steps expects parameters that q does not depend on, got a q that depends on all that are trained: "
+            "every step would move everything; leave it out (a Refined q depends on the model), or unfreeze the rest"
         )
     return names

@@ -455,7 +455,7 @@ def test_a_network_in_the_wrong_place_is_refused(words, message, tmp_path, capsy
 
 
 def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys):
-    said = "prior: {VampPrior: {num_components: 3}}\nposterior: {IAF: }\nencoder: {hidden_dims: [5]}\nbeta: 2\n"
+    said = "prior: {ppl_vae.VampPrior: {num_components: 3}}\nposterior: {IAF: }\nencoder: {hidden_dims: [5]}\nbeta: 2\n"
     said += "likelihood: Gaussian\nlikelihood.scale: elementwise\nobjective: TraceEnum_ELBO\n"
     (tmp_path / "e.yaml").write_text(said)
     with pytest.raises(SystemExit):
@@ -478,6 +478,8 @@ def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys
         ("prior: 3", "prior expects a class, or one with its arguments, got 3;"),
         ("beta: true", "beta expects a class, or one with its arguments, got true;"),
         ("prior: [VampPrior]", "got [VampPrior];"),
+        ("likelihood: {ppl_vae.Bernoullii: {}}", "--likelihood expects p(x | z)"),
+        ("data: \x07", "a configuration expects YAML, but"),
         ("prior: VampPrior\nprior.num_componentss: 3", "did you mean --prior.num_components?"),
         ("prior: {VampPriorr: {num_components: 3}}", "got 'VampPriorr'; did you mean VampPrior?"),
         ("prior: {VampPrior: {num_componentss: 3}}", "did you mean --prior.num_components?"),
@@ -531,6 +533,10 @@ def test_runs_of_one_name_are_two_rows(trained, capsys):
     for folder in folders:
         assert run("evaluate", folder, "--num-samples", 30, "--take", 20) == 0
     capsys.readouterr()
+    assert run("compare", *folders, "--figure", "cmp.xyz") == 1
+    assert "--figure expects a name that ends in .png, .pdf or .svg, say, got cmp.xyz" in capsys.readouterr().err
+    assert run("compare", *(folder / "evaluation.json" for folder in folders)) == 0
+    assert "evaluation.json" not in capsys.readouterr().out.rpartition("next: ")[2]
     assert run("compare", *folders) == 0
     assert {str(f) for f in folders} <= set(capsys.readouterr().out.split())
 

@@ -755,14 +755,15 @@ def test_indices_are_positions_in_the_frame_where_a_column_says_the_split(roles,
         assert together.sort().values.tolist() == list(range(60))
 
 
-def test_row_names_of_a_text_file_are_told_and_left_out(tmp_path):
+def test_row_names_of_a_text_file_are_told(tmp_path):
     frame = pd.DataFrame({"a": np.linspace(0, 1, 30), "b": np.arange(30) / 7})
     frame.sample(frac=1.0, random_state=0).to_csv(tmp_path / "t.csv")
-    with pytest.warns(UserWarning, match="the first column has no name and another whole number in each row, and is"):
+    with pytest.warns(UserWarning, match="the first column has no name and another whole number in each row, as an in"):
         data = from_file(tmp_path / "t.csv")
+    assert [column.name for column in data.columns] == ["Unnamed: 0", "a", "b"]
+    with pytest.warns(UserWarning, match="leave it out by kinds="):
+        data = from_file(tmp_path / "t.csv", kinds={"Unnamed: 0": "skip"})
     assert [column.name for column in data.columns] == ["a", "b"]
-    (tmp_path / "own.csv").write_text("\n".join(["n,a", *(f"{i},{i / 7}" for i in range(30))]))
-    assert [column.name for column in from_file(tmp_path / "own.csv").columns] == ["n", "a"]
 
 
 def test_values_and_levels_are_refused_by_the_name_of_their_column():

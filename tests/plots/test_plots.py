@@ -629,7 +629,7 @@ def test_diagnostic_plots_refuse(call, message):
 @pytest.mark.parametrize(
     ("observed", "se", "message"),
     [
-        ([50.0, 90.0], None, "observed shares in .0, 1., got up to 90"),
+        ([50.0, 90.0], None, "observed shares in .0, 1., got 50 to 90"),
         ([0.5, 0.9], [-0.1, 0.1], "errors of 0 or"),
     ],
 )

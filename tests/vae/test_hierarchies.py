@@ -43,6 +43,7 @@ from ppl_vae.data import from_arrays
 from ppl_vae.diagnostics import inference_gaps
 from ppl_vae.distributions import positive
 from ppl_vae.domain import Domain
+from ppl_vae.evaluation import kl_per_unit
 from ppl_vae.objectives import Capacity, FreeBits, needs
 from ppl_vae.vae.build import rebuild
 
@@ -334,3 +335,11 @@ def test_kls_where_q_draws_in_another_order():
     log_q, log_p = (sum(map(traces.total, traces.latents(trace).values())) for trace in (guide, model))
     assert_close(found, (log_q - log_p) / len(x))
     fit(vae, x, epochs=1, objective=Capacity(0), seed=0, progress=False)
+
+
+def test_kl_per_unit_has_no_closed_form_where_q_draws_in_another_order():
+    x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    vae = build(DataSpec((6,), Domain("binary")), latent_dim=[2, 3], posterior=BottomUp, seed=0)
+    assert {what for _, what in kl_per_unit(vae, x, seed=0).values()}.isdisjoint({"KL"})
+    top_down = build(DataSpec((6,), Domain("binary")), latent_dim=[2, 3], posterior=Ladder, seed=0)
+    assert {what for _, what in kl_per_unit(top_down, x, seed=0).values()} == {"KL"}

@@ -121,7 +121,7 @@ class Elpd(Comparable):
     base_measure
         As of `Evaluation`: ``"mass"`` or ``"density"``, say, which cannot be compared with each other.
     data
-        `identity`, `checksum` and `provenance` of the data.
+        `identity`, `checksum`, `missing` and `provenance` of the data: see `Split.record`.
     formula
         The program.
     """

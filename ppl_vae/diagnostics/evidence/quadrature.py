@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ __all__ = ["quadrature"]
 
 COARSE = 0.01  # the error, in nats, above which a datum gets an adaptive grid
 NARROW = 1.0  # steps; a narrower posterior too, as a peak midway between two points has no error by every other one
+FEW = 2 * (2 * math.pi**0.5)  # points that carry a posterior, for each dimension: those of two such peaks
 
 
 @verb
@@ -37,7 +40,8 @@ def quadrature(
 
     The grid covers the unconstrained latents in a box around draws from the prior and from q of all data. It is shared
     by all data, so a decoder that depends on z alone is run once per point; a model that needs as many z as data is run
-    for each pair, which is slower. Data for which the grid is too coarse get an adaptive grid around their posterior.
+    for each pair, which is slower. Data for which the grid is too coarse, or
+    whose posterior few of its points carry, get an adaptive grid around their posterior.
 
     Parameters
     ----------
@@ -80,15 +84,18 @@ def quadrature(
         grid = Grid.over("quadrature", program, split, num_points, max_rows)
         parts, num_parts = torch.cat([grid.log_parts, grid.log_moments], -1), grid.log_parts.shape[1]
         log_sums = torch.empty(parts.shape[1], len(split), dtype=torch.float64)
+        log_squares = torch.empty(len(split), dtype=torch.float64)
         with progress_bar("log p(x) on grids", None, "point", shown=progress) as bar:
             for rows, joint in log_joints(program, split, 1, max_rows=max_rows):
                 sums = parts.new_full((parts.shape[1], joint.size), -torch.inf)
+                squares = sums[0]
                 for here, log_f in grid.log_joint(joint, max_rows, bar):
                     sums = sums.logaddexp((log_f.unsqueeze(1) + parts[here].unsqueeze(-1)).logsumexp(0))
-                log_sums[:, rows] = sums.cpu()
+                    squares = squares.logaddexp((2 * log_f).logsumexp(0))
+                log_sums[:, rows], log_squares[rows] = sums.cpu(), squares.cpu()
             sums, moments = log_sums[:num_parts], log_sums[num_parts:]
             log_px, error = grid.integral(sums)
-            again = ((error > COARSE) | (grid.least_sd(sums, moments) < NARROW)).nonzero().flatten()
+            again = ((error > COARSE) | _unresolved(grid, sums, log_squares, moments)).nonzero().flatten()
             if len(again):
                 some = split[again.to(split.x.device)]
                 for rows, _, own, log_f in adaptive_grid(program, some, grid, None, max_rows, bar):
@@ -102,3 +109,9 @@ def quadrature(
             cannot_see="a mode between two points of the grid, or outside the box that the prior's and q's draws span",
             **attributes(program, split, used, num_points=grid.num_points),
         )
+
+
+def _unresolved(grid: Grid, log_sums: Tensor, log_squares: Tensor, log_moments: Tensor) -> Tensor:
+    """Which posteriors are narrower than a step along an axis, or carried by few points, (n,)."""
+    total = grid.log_total(log_sums)
+    return ((2 * total - log_squares).exp() < FEW**grid.dim) | (grid.least_sd(total, log_moments) < NARROW)

@@ -113,7 +113,7 @@ class Grid:
         """From sums with the weights `log_parts`, (2 ** dim + 1, n), the log integral over the box and its error."""
         log_sums = log_sums + in_float64(self.step).log().sum(-1).to(log_sums.device)
         coarse, border = log_sums[:-1], log_sums[-1]
-        log_integral = coarse.logsumexp(0) - self.dim * math.log(2)
+        log_integral = self.log_total(log_sums)
         outside = (border - log_integral).exp() * self.num_points / 10  # mass of a tenth more box at border density
         return log_integral, (coarse - log_integral).abs().amax(0) + outside
 
@@ -123,13 +123,13 @@ class Grid:
         log_fractions = self.points.log()
         return torch.cat([log_fractions, 2 * log_fractions], -1)
 
-    def least_sd(self, log_sums: Tensor, log_moments: Tensor) -> Tensor:
-        """The smallest standard deviation along an axis, in steps, (n,).
+    def log_total(self, log_sums: Tensor) -> Tensor:
+        """From sums with the weights `log_parts`, (2 ** dim + 1, n), the log of the sum over all points, (n,)."""
+        return log_sums[:-1].logsumexp(0) - self.dim * math.log(2)
 
-        From sums with the weights `log_parts`, (2 ** dim + 1, n), and `log_moments`, (2 dim, n).
-        """
-        total = log_sums[:-1].logsumexp(0) - self.dim * math.log(2)
-        mean, square = (log_moments - total).exp().chunk(2)
+    def least_sd(self, log_total: Tensor, log_moments: Tensor) -> Tensor:
+        """The smallest standard deviation along an axis, in steps, (n,), from sums with `log_moments`, (2 dim, n)."""
+        mean, square = (log_moments - log_total).exp().chunk(2)
         return (square - mean.square()).clamp_min(0).sqrt().amin(0) * (self.num_points - 1)
 
     def integral_of(self, log_f: Tensor) -> tuple[Tensor, Tensor]:

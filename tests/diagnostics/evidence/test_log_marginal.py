@@ -441,3 +441,19 @@ def test_quadrature_of_posteriors_narrower_than_a_step(scale):
     found = quadrature(Program(model, guide), x, seed=0, progress=False)
     exact = stats.norm.logpdf(x, 0, np.hypot(1, scale))
     assert abs(found.log_px.values - exact).max() < 1e-6
+
+
+def test_quadrature_of_two_modes_narrower_than_a_step():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z.abs(), 0.003), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0 * x, 1.0))
+
+    x = torch.linspace(0.1, 2, 150, dtype=torch.float64)
+    found = quadrature(Program(model, guide), x, seed=0, progress=False)
+    exact = np.log(2) + stats.norm.logpdf(x, 0, np.hypot(1, 0.003))
+    assert abs(found.log_px.values - exact).max() < 1e-3
