@@ -321,8 +321,7 @@ class Parser(ArgumentParser):
         if found := re.search(
             r"(?s)(?:Expected a dot|does not correspond|has no attribute).*Given value: (.+)", message
         ):
-            of_file = re.match(r"\"?\{'class_path': '(.+?)'", found[1].strip())
-            return self._no_class(key[1], of_file[1] if of_file else found[1].strip())
+            return self._no_class(key[1], re.sub(r"^\W*class_path': '(.+?)'.*", r"\1", found[1].strip()))
         if found := re.search(r"class_path '(.+?)':\s+the following arguments are required: (.+)", message):
             cls, missing = found[1].rpartition(".")[2], [f"{option}.{name.strip()}" for name in found[2].split(",")]
             return f"{option} {cls} expects {' and '.join(missing)}, got none; see {option}.help {cls}"

@@ -114,4 +114,5 @@ def quadrature(
 def _unresolved(grid: Grid, log_sums: Tensor, log_squares: Tensor, log_moments: Tensor) -> Tensor:
     """Which posteriors are narrower than a step along an axis, or carried by few points, (n,)."""
     total = grid.log_total(log_sums)
-    return ((2 * total - log_squares).exp() < FEW**grid.dim) | (grid.least_sd(total, log_moments) < NARROW)
+    few: Tensor = (2 * total - log_squares).exp() < FEW**grid.dim
+    return few | (grid.least_sd(total, log_moments) < NARROW)
