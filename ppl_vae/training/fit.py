@@ -116,7 +116,8 @@ def fit(
     encoder_steps
         Steps, one a batch, for each one that moves all parameters; the others move q's alone. They end early where the
         mean ELBO of ten of them is no higher than that of the ten before (He et al. 2019, arXiv:1901.05534): 100 is
-        their algorithm. An epoch is one pass over the data whatever this is, and moves the model that much less.
+        their algorithm. An epoch is one pass over the data whatever this is, and moves the model that much less. It is
+        refused where q depends on all that is trained, as a `Refined` one does.
     patience
         Stop after so many epochs without a better validation ELBO, of whatever objective, counted from the end of the
         warm-up.
