@@ -41,10 +41,10 @@ def kl_per_unit(
 
     Where a mask leaves a unit out q has its prior given the other latents, and the KL is 0.
     ``"KL"`` where q and p factorize over the units and draw their sites in the same order: the mean over the data of
-    KL(q(z_j | x) || p(z_j)), which add up to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of the aggregate posterior's marginals,
-    by kernel density estimates of one draw a datum, at each of them by the others, which do not add up to it and say
-    nothing of a single datum, and count as 0 below that; NaN for a unit that never varies, such as the corner of a
-    Cholesky factor.
+    KL(q(z_j | x) || p(z_j)), which add up to the site's KL. Elsewhere ``"dimension-wise KL"``: KL(q(z_j) || p(z_j)) of
+    the aggregate posterior's marginals, by kernel density estimates of one draw a datum, at each of them by the
+    others, which do not add up to it and say nothing of a single datum, and count as 0 below that; NaN for a unit that
+    never varies, such as the corner of a Cholesky factor.
     A site inside a further plate has its units once for each member of that plate.
 
     Parameters
