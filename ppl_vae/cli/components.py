@@ -114,10 +114,11 @@ class Parser(ArgumentParser):
                 found.append(word)
         return found
 
-    def _load_config_parser_mode(self, content: str, *args: Any, **kwargs: Any) -> Any:
+    def _load_config_parser_mode(self, content: str, path: Any = "", *args: Any, **kwargs: Any) -> Any:
         """Jsonargparse's reader of a configuration, whose components are as on a command line or in a table's file."""
-        chosen = {a.dest: a.default is not None for a in self._actions if a.dest in self.components}
-        return super()._load_config_parser_mode(written_out(content, chosen, self.numbers), *args, **kwargs)
+        by_default = {a.dest: a.default is not None for a in self._actions if a.dest in self.components}
+        content = written_out(content, str(path) or "a configuration", by_default, self.numbers)
+        return super()._load_config_parser_mode(content, path, *args, **kwargs)
 
     def option(
         self,
@@ -186,7 +187,7 @@ class Parser(ArgumentParser):
         elsewhere
             Names of classes that are chosen by other options, and how.
         also
-            Names of further classes that are taken.
+            Further names that are taken.
         """
         if number:
             self.numbers[name] = number
@@ -242,10 +243,7 @@ class Parser(ArgumentParser):
             came, names = found.get(name), self.offered[name]
             if came and re.fullmatch(r"[\w-]+", came) and came not in names and not os.path.lexists(came):
                 near = did_you_mean(came, names) or "correct the name"
-                self.exit(
-                    2,
-                    f"{self.prog}: --{name} expects {', '.join(names)}, or a path, got {came!r}; {near}\n",
-                )
+                self.exit(2, f"{self.prog}: --{name} expects {', '.join(names)}, or a path, got {came!r}; {near}\n")
         self.refuse_small(found)
         return found
 

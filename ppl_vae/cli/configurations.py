@@ -13,13 +13,13 @@ from jsonargparse import get_loader
 __all__ = ["written_out"]
 
 
-def written_out(text: str, components: Mapping[str, bool], numbers: Mapping[str, str]) -> str:
+def written_out(text: str, source: str, components: Mapping[str, bool], numbers: Mapping[str, str]) -> str:
     """A configuration in which each component is a `class_path` with its `init_args`, as jsonargparse reads it.
 
     Parameters
     ----------
-    text
-        YAML.
+    text, source
+        YAML, and where it is from.
     components
         The options that choose a class, and whether one is chosen by default.
     numbers
@@ -36,11 +36,10 @@ def written_out(text: str, components: Mapping[str, bool], numbers: Mapping[str,
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"in line {mark.line + 1}: {problem}" if mark else str(error).partition("\n")[0]
-        raise RuntimeError(f"a configuration expects YAML, but {where}; correct it") from error
+        raise RuntimeError(f"{source} expects YAML, but {where}; correct it") from error
     if not isinstance(said, dict):
         raise RuntimeError(
-            f"a configuration expects lines 'option: value', got {' '.join(text.split())[:40]!r}; --print-config "
-            "writes one"
+            f"{source} expects lines 'option: value', got {' '.join(text.split())[:40]!r}; --print-config writes one"
         )
     found = _joined(said, components)
     chosen = {name: _component(name, found[name], components, numbers) for name in components if name in found}

@@ -479,12 +479,12 @@ def test_a_file_has_classes_with_their_arguments_as_a_table_has(tmp_path, capsys
         ("beta: true", "beta expects a class, or one with its arguments, got true;"),
         ("prior: [VampPrior]", "got [VampPrior];"),
         ("likelihood: {ppl_vae.Bernoullii: {}}", "--likelihood expects p(x | z)"),
-        ("data: \x07", "a configuration expects YAML, but"),
+        ("data: \x07", "e.yaml expects YAML, but"),
         ("prior: VampPrior\nprior.num_componentss: 3", "did you mean --prior.num_components?"),
         ("prior: {VampPriorr: {num_components: 3}}", "got 'VampPriorr'; did you mean VampPrior?"),
         ("prior: {VampPrior: {num_componentss: 3}}", "did you mean --prior.num_components?"),
-        ("- digits", "a configuration expects lines 'option: value', got '- digits'; --print-config writes one"),
-        ("data: [digits", "a configuration expects YAML, but in line 2: did not find expected ',' or ']'; correct it"),
+        ("- digits", "e.yaml expects lines 'option: value', got '- digits'; --print-config writes one"),
+        ("data: [digits", "e.yaml expects YAML, but in line 2: did not find expected ',' or ']'; correct it"),
     ],
 )
 def test_mistakes_in_a_file_are_a_sentence(said, message, tmp_path, capsys):
