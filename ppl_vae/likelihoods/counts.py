@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppl_vae import distributions
 from ppl_vae.arguments import Count, Name, checked
-from ppl_vae.assumed import assume, in_vmap
+from ppl_vae.assumed import assume
 from ppl_vae.conditional import Net
 from ppl_vae.distributions import log_shares, positive, unconstrained
 from ppl_vae.likelihoods.likelihood import Likelihood, Rowwise, Shape
@@ -68,8 +68,7 @@ class _Counts(Likelihood):
             means = total * log_shares(raw.flatten(-dims), seen).exp()
             return means.clamp_min(LEAST).reshape(*means.shape[:-1], *self.x_shape)
         if self.exposure:
-            exposure = context[0] if in_vmap() else _exposures(context[0])
-            return positive(raw) * exposure.reshape(*exposure.shape[:-1], *[1] * dims)
+            return positive(raw) * context[0].reshape(*context[0].shape[:-1], *[1] * dims)
         return positive(raw)
 
     def start_from(self, x: Tensor, mask: Tensor, *context: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ class FreeBits(VectorizedELBO):
     def _check(self, model: Trace, guide: Trace) -> None:
         """Refuse a point mass, or one code a datum, as the posterior, and a guide that draws in another order."""
         needs.densities("FreeBits", guide)
-        needs.one_order("FreeBits", model, guide, instead="Trace_ELBO or Capacity")
+        if traces.latents(model).keys() == traces.latents(guide).keys():  # else Pyro names the sites
+            needs.one_order("FreeBits", model, guide, instead="Trace_ELBO or Capacity")
 
     def _loss(self, model: Trace, guide: Trace, x: Tensor, where: traces.Plates) -> Tensor:
         size = where.size

@@ -10,6 +10,7 @@ from ppl_vae.diagnostics import log_marginal_likelihood
 from ppl_vae.split import Split
 
 
+@pytest.mark.filterwarnings("ignore:the data are in other units")  # by a span of 7, for the volume
 @pytest.mark.parametrize("posterior", [DiagonalNormal, IAF])
 def test_a_datum_of_which_nothing_was_observed_has_a_log_p_of_exactly_zero(posterior):
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).double()
