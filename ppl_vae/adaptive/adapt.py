@@ -276,6 +276,5 @@ def drawn_from(mixture: Defensive, density: Density, rows: Tensor, num_samples: 
 
 def pareto_k(log_w: Tensor, coarse: Tensor | None = None) -> Tensor:
     """k-hat of log weights (draws, n), (n,); infinite where no draw has a density, or draws coincide (`coarse`)."""
-    some = log_w.max(0).values.isfinite()
-    some &= True if coarse is None else ~coarse.to(some.device)
-    return torch.where(some, psis(torch.where(some, log_w, 0.0))[1], torch.inf)
+    none = ~log_w.max(0).values.isfinite()
+    return psis(log_w, coarse=none if coarse is None else none | coarse.to(none.device))[1]

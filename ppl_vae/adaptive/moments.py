@@ -36,8 +36,8 @@ def matched(u: Tensor, log_w: Tensor, around: Student) -> Student:
     shrinkage); Vehtari et al. 2024, arXiv:1507.02646 (the smoothing).
     """
     v = around.standardized(u)
-    some = log_w.max(0).values.isfinite()  # of other data no draw has a density: their draws weigh the same
-    log_w = _tempered(psis(torch.where(some, log_w, 0.0))[0], min(2.0 * v.shape[-1], len(v) / 2))
+    none = ~log_w.max(0).values.isfinite()  # no draw has a density: all weigh the same
+    log_w = _tempered(psis(log_w, coarse=none)[0], min(2.0 * v.shape[-1], len(v) / 2))
     ess = log_marginal(log_w).ess
     weights = (log_w - log_w.logsumexp(0)).exp()
     mean = torch.einsum("sn,snl->nl", weights, v)

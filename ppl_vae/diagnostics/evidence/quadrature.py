@@ -82,7 +82,8 @@ def quadrature(
     """
     with diagnosing(program, x, *context, mask=mask, seed=seed) as (split, used):
         grid = Grid.over("quadrature", program, split, num_points, max_rows)
-        parts, num_parts = torch.cat([grid.log_parts, grid.log_moments], -1), grid.log_parts.shape[1]
+        moments = grid.log_moments
+        parts = torch.cat([grid.log_parts, moments], -1)
         log_sums = torch.empty(parts.shape[1], len(split), dtype=torch.float64)
         log_squares = torch.empty(len(split), dtype=torch.float64)
         with progress_bar("log p(x) on grids", None, "point", shown=progress) as bar:
@@ -93,7 +94,7 @@ def quadrature(
                     sums = sums.logaddexp((log_f.unsqueeze(1) + parts[here].unsqueeze(-1)).logsumexp(0))
                     squares = squares.logaddexp((2 * log_f).logsumexp(0))
                 log_sums[:, rows], log_squares[rows] = sums.cpu(), squares.cpu()
-            sums, moments = log_sums[:num_parts], log_sums[num_parts:]
+            sums, moments = log_sums.split([parts.shape[1] - moments.shape[1], moments.shape[1]])
             log_px, error = grid.integral(sums)
             again = ((error > COARSE) | _unresolved(grid, sums, log_squares, moments)).nonzero().flatten()
             if len(again):
